@@ -1,0 +1,1 @@
+"""Programs of mmc_jax: run one with `python -m experiments.<name> --help`."""

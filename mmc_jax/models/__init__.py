@@ -1,0 +1,35 @@
+"""Language models in Flax NNX, one family a file.
+
+Each family is a Python module with
+  `CausalLM`: the model; `CausalLM(config, rngs=...)` takes Hugging Face's
+      config object, `model(tokens)` returns logits [B, T, V],
+      `model.hidden_states(tokens)` what stands before the head, [B, T, D], and
+      `model.logits(hidden)` applies the head to any part of it;
+  `PREFIX`: what precedes the names of all tensors but the head's;
+  `LAYERS`: the name of the stack of layers;
+  `IGNORED`: patterns of tensors that a checkpoint may hold and no port needs.
+"""
+
+import types
+
+from mmc_jax.models import gpt2, gpt_neox, llama, mamba, qwen3
+
+# Hugging Face's model_type -> the family's module.
+FAMILIES: dict[str, types.ModuleType] = {
+    "gpt2": gpt2,
+    "gpt_neox": gpt_neox,
+    "llama": llama,
+    "mamba": mamba,
+    "mistral": llama,
+    "qwen3": qwen3,
+}
+
+# Loading looks the family up in the table above.
+from mmc_jax.models.loading import (  # noqa: E402
+    build,
+    load,
+    num_params,
+    save,
+)
+
+__all__ = ["FAMILIES", "build", "load", "num_params", "save"]

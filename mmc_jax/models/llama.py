@@ -1,0 +1,148 @@
+"""LLaMA: Open and Efficient Foundation Language Models (2023).
+
+By Touvron et al., arXiv 2302.13971; with its successors to LLaMA 3.2, its many
+relatives of `model_type` llama, and Mistral 7B (Jiang et al., arXiv
+2310.06825). Special:
+  - RMSNorm before each sublayer and at the end; rotary positions;
+  - grouped key heads; a gated MLP;
+  - Mistral: a window, in which a query sees its own and the keys before it.
+
+B batch, T position, N query heads, K key heads, H head features, D width, F
+MLP width, V vocabulary, L layers.
+"""
+
+import jax
+import transformers
+from flax import nnx
+
+from mmc_jax.models import layers
+
+PREFIX = "model."
+LAYERS = "model.layers"
+IGNORED = (r"\.rotary_emb\.inv_freq$",)
+
+Config = transformers.LlamaConfig | transformers.MistralConfig
+
+
+class Attention(nnx.Module):
+    """Grouped-query attention with rotary positions and perhaps a window."""
+
+    def __init__(self, config: Config, *, rngs: nnx.Rngs):
+        self.head_dim = _head_dim(config)
+        self.window = getattr(config, "sliding_window", None)
+        bias = getattr(config, "attention_bias", False)
+        width = config.hidden_size
+        num_query = config.num_attention_heads * self.head_dim
+        num_key = config.num_key_value_heads * self.head_dim
+        self.q_proj = nnx.Linear(width, num_query, use_bias=bias, rngs=rngs)
+        self.k_proj = nnx.Linear(width, num_key, use_bias=bias, rngs=rngs)
+        self.v_proj = nnx.Linear(width, num_key, use_bias=bias, rngs=rngs)
+        self.o_proj = nnx.Linear(num_query, width, use_bias=bias, rngs=rngs)
+
+    def __call__(self, x: jax.Array, frequencies: jax.Array) -> jax.Array:
+        B, T, _ = x.shape
+        q = self.q_proj(x).reshape(B, T, -1, self.head_dim)
+        k = self.k_proj(x).reshape(B, T, -1, self.head_dim)
+        v = self.v_proj(x).reshape(B, T, -1, self.head_dim)
+        x = layers.causal_attention(
+            layers.rotate(q, frequencies),
+            layers.rotate(k, frequencies),
+            v,
+            scale=self.head_dim**-0.5,
+            window=self.window,
+        )
+        return self.o_proj(x.reshape(B, T, -1))
+
+
+class MLP(nnx.Module):
+    """A gated linear unit and a projection back."""
+
+    def __init__(self, config: Config, *, rngs: nnx.Rngs):
+        width, inner = config.hidden_size, config.intermediate_size
+        bias = getattr(config, "mlp_bias", False)
+        self.gate_proj = nnx.Linear(width, inner, use_bias=bias, rngs=rngs)
+        self.up_proj = nnx.Linear(width, inner, use_bias=bias, rngs=rngs)
+        self.down_proj = nnx.Linear(inner, width, use_bias=bias, rngs=rngs)
+        self.act = layers.activation(config.hidden_act)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.down_proj(self.act(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Block(nnx.Module):
+    """Attention, then MLP, each after an RMSNorm and added to its input."""
+
+    def __init__(self, config: Config, *, rngs: nnx.Rngs):
+        self.input_layernorm = _rms_norm(config, rngs)
+        self.self_attn = Attention(config, rngs=rngs)
+        self.post_attention_layernorm = _rms_norm(config, rngs)
+        self.mlp = MLP(config, rngs=rngs)
+
+    def __call__(self, x: jax.Array, frequencies: jax.Array) -> jax.Array:
+        x = x + self.self_attn(self.input_layernorm(x), frequencies)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Transformer(nnx.Module):
+    """Embedding, layers and the last RMSNorm."""
+
+    def __init__(self, config: Config, *, rngs: nnx.Rngs):
+        self.rope_parameters = config.rope_parameters
+        self.head_dim = _head_dim(config)
+        layers.inverse_frequencies(self.rope_parameters, self.head_dim)
+        self.embed_tokens = nnx.Embed(
+            config.vocab_size, config.hidden_size, rngs=rngs
+        )
+        self.layers = layers.stack(
+            lambda rngs: Block(config, rngs=rngs),
+            config.num_hidden_layers,
+            rngs,
+        )
+        self.norm = _rms_norm(config, rngs)
+
+    def __call__(self, tokens: jax.Array) -> jax.Array:
+        frequencies = layers.inverse_frequencies(
+            self.rope_parameters, self.head_dim
+        )
+        x, _ = jax.lax.scan(
+            lambda x, layer: (layer(x, frequencies), None),
+            self.embed_tokens(tokens),
+            self.layers,
+        )
+        return self.norm(x)
+
+
+class CausalLM(layers.LanguageModel):
+    """LLaMA or Mistral with its head, from Hugging Face's config.
+
+    Raises:
+      ValueError: An activation or a kind of rotary scaling is not ported.
+    """
+
+    def __init__(self, config: Config, *, rngs: nnx.Rngs):
+        self.config = config
+        self.model = Transformer(config, rngs=rngs)
+        if not config.tie_word_embeddings:
+            self.lm_head = nnx.Linear(
+                config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
+            )
+
+    def hidden_states(self, tokens: jax.Array) -> jax.Array:
+        """Returns what the head sees: [B, T] -> [B, T, D]."""
+        return self.model(tokens)
+
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        """Returns the head's output: [..., D] -> [..., V]."""
+        if self.config.tie_word_embeddings:
+            return self.model.embed_tokens.attend(hidden)
+        return self.lm_head(hidden)
+
+
+def _head_dim(config: Config) -> int:
+    return config.head_dim or config.hidden_size // config.num_attention_heads
+
+
+def _rms_norm(config: Config, rngs: nnx.Rngs) -> nnx.RMSNorm:
+    return nnx.RMSNorm(
+        config.hidden_size, epsilon=config.rms_norm_eps, rngs=rngs
+    )

@@ -1,0 +1,390 @@
+"""Checkpoints in and out: Hugging Face folders, strictly.
+
+Loading cannot half-succeed. The model is built in the abstract; each parameter
+takes its tensor; a tensor that is missing, left over or of another shape, and a
+config attribute that the port does not know, are errors. Saving is the exact
+inverse.
+
+A parameter's path is its tensor's name, but for the last part (`kernel` is
+`weight` transposed, `embedding` and `scale` are `weight`) and for the stack of
+layers, whose row i is layer i.
+"""
+
+import json
+import os
+import pathlib
+import re
+import types
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import huggingface_hub
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+import safetensors.numpy
+import transformers
+from flax import nnx
+from transformers.models.auto import modeling_auto
+
+from mmc_jax.models import layers
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+# Files of a hub repository that scoring needs: no weights but safetensors, no
+# code.
+_FILES = ("*.json", "*.safetensors", "tokenizer*", "*.model", "*.txt")
+
+_TENSOR_NAMES = {"kernel": "weight", "embedding": "weight", "scale": "weight"}
+_HEADS = ("lm_head.weight", "embed_out.weight")
+
+# Attributes of a config that do not change the logits of a causal model.
+_IRRELEVANT = frozenset(
+    """
+    _name_or_path architectures attention_dropout attn_pdrop bos_token_id
+    chunk_size_feed_forward classifier_dropout dtype embd_pdrop eos_token_id
+    gradient_checkpointing hidden_dropout id2label initializer_range label2id
+    model_type n_ctx output_attentions output_hidden_states pad_token_id
+    pretraining_tp problem_type rescale_prenorm_residual resid_pdrop
+    return_dict summary_activation summary_first_dropout
+    summary_proj_to_labels summary_type summary_use_proj task_specific_params
+    time_step_init_scheme time_step_scale tokenizer_class torch_dtype
+    transformers_version use_associative_scan use_cache use_mambapy
+    """.split()
+)
+
+
+def load(
+    checkpoint: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    dtype: jax.typing.DTypeLike = jnp.float32,
+) -> layers.LanguageModel:
+    """Returns the model of a checkpoint; `model.config` is Hugging Face's.
+
+    Args:
+      checkpoint: A folder with config.json and safetensors (one file, or
+        several with an index), or a hub id.
+      revision: A branch, tag or commit of the hub id.
+      dtype: Of the parameters: float32 or bfloat16.
+
+    Raises:
+      FileNotFoundError: The folder lacks config.json or safetensors.
+      ValueError: The family is not ported; the config has a value that the port
+        does not implement or an attribute that it does not know; a tensor is
+        missing, left over or of another shape; float16 is asked for.
+    """
+    if jnp.dtype(dtype) not in (jnp.float32, jnp.bfloat16):
+        raise ValueError(
+            f"dtype {jnp.dtype(dtype)}: use float32 or bfloat16 (float16 "
+            "overflows in several families)"
+        )
+    folder = resolve(checkpoint, revision)
+    config = read_config(folder)
+    family = _family(config)
+    model = _abstract(config)
+    state = nnx.to_flat_state(nnx.state(model))
+    names = [_tensor_names(path, p.shape, family) for path, p in state]
+    with _Tensors(folder, family) as tensors:
+        tied = _HEADS if config.tie_word_embeddings else ()
+        expected = {name for group in names for name in group.all}
+        ignored = [*family.IGNORED, *map(re.escape, tied)]
+        _check_names(folder, expected, tensors.names, ignored)
+        values = [
+            (path, variable.replace(_read(tensors, group, variable, dtype)))
+            for (path, variable), group in zip(state, names, strict=True)
+        ]
+    nnx.update(model, nnx.from_flat_state(values))
+    return model
+
+
+def save(
+    model: layers.LanguageModel,
+    folder: str | os.PathLike[str],
+    *,
+    dtype: jax.typing.DTypeLike | None = None,
+) -> None:
+    """Writes config.json and model.safetensors, as transformers reads them.
+
+    Args:
+      model: Any model of `FAMILIES`.
+      folder: Is made if it is missing; files of these names are replaced.
+      dtype: Of the tensors on disk; the parameters' own if None.
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    family = _family(model.config)
+    tensors = {}
+    for path, variable in nnx.to_flat_state(nnx.state(model)):
+        group = _tensor_names(path, variable.shape, family)
+        value = np.asarray(variable[...])
+        value = value if dtype is None else value.astype(jnp.dtype(dtype))
+        rows = value if group.stacked else value[None]
+        for name, row in zip(group.all, rows, strict=True):
+            row = row.T if group.transposed else row
+            tensors[name] = np.ascontiguousarray(row)
+    config = type(model.config).from_dict(model.config.to_dict())
+    config.dtype = str(next(iter(tensors.values())).dtype)
+    architectures = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    config.architectures = [architectures[config.model_type]]
+    config.save_pretrained(folder)
+    # A reader never sees half a file.
+    partial = folder / f".{WEIGHTS}.partial"
+    safetensors.numpy.save_file(tensors, partial, metadata={"format": "pt"})
+    partial.rename(folder / WEIGHTS)
+
+
+def build(
+    config: transformers.PreTrainedConfig, *, rngs: nnx.Rngs
+) -> layers.LanguageModel:
+    """Returns a new model with random parameters, float32.
+
+    Raises:
+      ValueError: As for `load`, of the config.
+    """
+    watched = _WatchedConfig(config)
+    model = _family(config).CausalLM(watched, rngs=rngs)
+    watched.check()
+    model.config = config
+    return model
+
+
+def num_params(
+    checkpoint: str | os.PathLike[str], *, revision: str | None = None
+) -> int:
+    """Returns the number of parameters of a checkpoint, tied ones once.
+
+    Raises:
+      FileNotFoundError: The folder lacks config.json.
+      ValueError: As for `load`, of the config.
+    """
+    model = _abstract(read_config(resolve(checkpoint, revision)))
+    return sum(p.size for p in jax.tree.leaves(nnx.state(model)))
+
+
+def resolve(
+    checkpoint: str | os.PathLike[str], revision: str | None = None
+) -> pathlib.Path:
+    """Returns the local folder of a checkpoint; a hub id is fetched.
+
+    Raises:
+      FileNotFoundError: Neither a folder nor a hub id that can be reached.
+    """
+    folder = pathlib.Path(checkpoint)
+    if folder.is_dir():
+        if revision is not None:
+            raise ValueError(
+                f"{folder}: a local folder has no revision {revision!r}"
+            )
+        return folder
+    try:
+        fetched = huggingface_hub.snapshot_download(
+            str(checkpoint), revision=revision, allow_patterns=list(_FILES)
+        )
+    except Exception as error:
+        raise FileNotFoundError(
+            f"{checkpoint}: no such folder, and not fetched from the hub "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    return pathlib.Path(fetched)
+
+
+def read_config(folder: pathlib.Path) -> transformers.PreTrainedConfig:
+    """Returns the config of a checkpoint folder.
+
+    Raises:
+      FileNotFoundError: There is no config.json.
+      ValueError: Its `model_type` is not ported.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder}: no config.json")
+    model_type = json.loads(path.read_text()).get("model_type")
+    _check_model_type(model_type, str(path))
+    return transformers.AutoConfig.from_pretrained(folder)
+
+
+def weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the safetensors files of a checkpoint folder.
+
+    Raises:
+      FileNotFoundError: There are none, or one of the index is missing.
+      ValueError: The index names a file outside the folder.
+    """
+    index = folder / INDEX
+    if index.is_file():
+        names = set(json.loads(index.read_text())["weight_map"].values())
+        for name in names:
+            if pathlib.Path(name).name != name:
+                raise ValueError(f"{index}: {name!r} is outside the folder")
+        files = [folder / name for name in sorted(names)]
+    else:
+        files = [folder / WEIGHTS]
+    for file in files:
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"{file}: missing; only safetensors are read, so save the "
+                "checkpoint with save_pretrained(safe_serialization=True)"
+            )
+    return files
+
+
+class _WatchedConfig:
+    """A config that notes what is read of it: that is what a port handles."""
+
+    def __init__(self, config: transformers.PreTrainedConfig):
+        self._config = config
+        self._read: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._config, name)
+        self._read.add(self._config.attribute_map.get(name, name))
+        return value
+
+    def check(self) -> None:
+        """Refuses what nobody read, unless it stands at its default."""
+        default = type(self._config)().to_dict()
+        for name, value in self._config.to_dict().items():
+            if name in self._read or name in _IRRELEVANT:
+                continue
+            if name not in default or value != default[name]:
+                raise ValueError(
+                    f"config attribute {name}={value!r}: the port of "
+                    f"{self._config.model_type} does not implement it"
+                )
+
+
+class _TensorNames(NamedTuple):
+    """The tensors of one parameter: one, or one a layer."""
+
+    all: list[str]
+    stacked: bool
+    transposed: bool
+
+
+class _Tensors:
+    """The tensors of all files of a folder, by their full names."""
+
+    def __init__(self, folder: pathlib.Path, family: types.ModuleType):
+        self._files = [
+            safetensors.safe_open(file, framework="np")
+            for file in weight_files(folder)
+        ]
+        in_file = [(name, file) for file in self._files for name in file.keys()]  # noqa: SIM118
+        # Files of the bare model leave the prefix out.
+        prefix = family.PREFIX
+        bare = not any(name.startswith(prefix) for name, _ in in_file)
+        self._places: dict[str, tuple[str, Any]] = {}
+        for name, file in in_file:
+            full = prefix + name if bare and name not in _HEADS else name
+            if full in self._places:
+                raise ValueError(f"{folder}: tensor {name} stands there twice")
+            self._places[full] = (name, file)
+
+    def __enter__(self) -> "_Tensors":
+        return self
+
+    def __exit__(self, *_) -> None:
+        for file in self._files:
+            file.__exit__(None, None, None)
+
+    @property
+    def names(self) -> set[str]:
+        return set(self._places)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        name_in_file, file = self._places[name]
+        return file.get_tensor(name_in_file)
+
+
+def _check_model_type(model_type: str | None, where: str) -> None:
+    from mmc_jax.models import FAMILIES
+
+    if model_type not in FAMILIES:
+        raise ValueError(
+            f"{where}: model_type {model_type!r} is not ported; ported are "
+            f"{', '.join(sorted(FAMILIES))}"
+        )
+
+
+def _family(config: transformers.PreTrainedConfig) -> types.ModuleType:
+    from mmc_jax.models import FAMILIES
+
+    _check_model_type(config.model_type, type(config).__name__)
+    return FAMILIES[config.model_type]
+
+
+def _abstract(config: transformers.PreTrainedConfig) -> layers.LanguageModel:
+    return nnx.eval_shape(lambda: build(config, rngs=nnx.Rngs(0)))
+
+
+def _tensor_names(
+    path: tuple[str, ...], shape: tuple[int, ...], family: types.ModuleType
+) -> _TensorNames:
+    *modules, leaf = path
+    name = ".".join([*modules, _TENSOR_NAMES.get(leaf, leaf)])
+    stack = family.LAYERS + "."
+    if not name.startswith(stack):
+        return _TensorNames([name], False, leaf == "kernel")
+    rest = name.removeprefix(stack)
+    rows = [f"{stack}{i}.{rest}" for i in range(shape[0])]
+    return _TensorNames(rows, True, leaf == "kernel")
+
+
+def _check_names(
+    folder: pathlib.Path,
+    expected: set[str],
+    found: set[str],
+    ignored: list[str],
+) -> None:
+    missing = sorted(expected - found)
+    if missing:
+        raise ValueError(f"{folder}: tensors are missing: {_some(missing)}")
+    left_over = [
+        name
+        for name in sorted(found - expected)
+        if not any(re.search(pattern, name) for pattern in ignored)
+    ]
+    if left_over:
+        raise ValueError(
+            f"{folder}: tensors that the port does not know: {_some(left_over)}"
+        )
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
+
+
+def _read(
+    tensors: _Tensors,
+    group: _TensorNames,
+    variable: nnx.Variable,
+    dtype: jax.typing.DTypeLike,
+) -> jax.Array:
+    """Returns a parameter's value from its tensors, checked and cast."""
+
+    def rows() -> Iterator[np.ndarray]:
+        shape = variable.shape[1:] if group.stacked else variable.shape
+        for name in group.all:
+            row = tensors[name]
+            if not jnp.issubdtype(row.dtype, jnp.floating):
+                raise ValueError(
+                    f"tensor {name} is {row.dtype}: quantised checkpoints are "
+                    "not read"
+                )
+            row = row.T if group.transposed and row.ndim == 2 else row
+            if row.shape != shape:
+                raise ValueError(
+                    f"tensor {name} has shape {row.shape}, the port needs "
+                    f"{shape} (after transposing)"
+                    if group.transposed
+                    else f"tensor {name} has shape {row.shape}, the port "
+                    f"needs {shape}"
+                )
+            yield row.astype(jnp.dtype(dtype))
+
+    return jnp.asarray(
+        np.stack(list(rows())) if group.stacked else [*rows()][0]
+    )

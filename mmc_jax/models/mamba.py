@@ -1,0 +1,221 @@
+"""Mamba: Linear-Time Sequence Modeling with Selective State Spaces (2023).
+
+By Gu and Dao, arXiv 2312.00752. Special:
+  - no attention and no positions: a causal convolution, then a linear
+    recurrence whose step, input and output weights depend on the token;
+  - one mixer a layer, after an RMSNorm; the residual stream in float32
+    (`residual_in_fp32`);
+  - tied head.
+
+B batch, T position, C chunk of positions, D width, E inner width, N state
+size, R rank of the step, V vocabulary, L layers.
+"""
+
+import jax
+import jax.numpy as jnp
+import transformers
+from flax import nnx
+
+from mmc_jax.models import layers
+
+PREFIX = "backbone."
+LAYERS = "backbone.layers"
+IGNORED = ()
+
+# Positions that the scan takes at once: its memory is linear in this.
+_CHUNK = 32
+
+
+class Conv1D(nnx.Module):
+    """A causal convolution of each feature by itself, stored [E, 1, width]."""
+
+    def __init__(self, num_features: int, width: int, *, bias: bool, rngs):
+        init = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+        weight = init(rngs.params(), (width, num_features)).T
+        self.weight = nnx.Param(weight[:, None, :])
+        self.bias = nnx.Param(jnp.zeros(num_features)) if bias else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        T, width = x.shape[1], self.weight.shape[-1]
+        padded = jnp.pad(x, ((0, 0), (width - 1, 0), (0, 0)))
+        taps = self.weight[...][:, 0, :]
+        y = sum(padded[:, i : i + T] * taps[:, i] for i in range(width))
+        return y if self.bias is None else y + self.bias[...]
+
+
+class Mixer(nnx.Module):
+    """Convolution, selective scan, gate and projection."""
+
+    def __init__(self, config: transformers.MambaConfig, *, rngs: nnx.Rngs):
+        width, inner = config.hidden_size, config.intermediate_size
+        self.state_size = config.state_size
+        self.rank = int(config.time_step_rank)
+        bias = config.use_bias
+        self.in_proj = nnx.Linear(width, 2 * inner, use_bias=bias, rngs=rngs)
+        self.conv1d = Conv1D(
+            inner, config.conv_kernel, bias=config.use_conv_bias, rngs=rngs
+        )
+        num_selected = self.rank + 2 * self.state_size
+        self.x_proj = nnx.Linear(inner, num_selected, use_bias=False, rngs=rngs)
+        self.dt_proj = nnx.Linear(
+            self.rank, inner, bias_init=_step_bias(config), rngs=rngs
+        )
+        rates = jnp.arange(1, self.state_size + 1, dtype=jnp.float32)
+        rates = jnp.broadcast_to(rates, (inner, self.state_size))
+        self.A_log = nnx.Param(jnp.log(rates))
+        self.D = nnx.Param(jnp.ones(inner))
+        self.out_proj = nnx.Linear(inner, width, use_bias=bias, rngs=rngs)
+        self.act = layers.activation(config.hidden_act)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        u, gate = jnp.split(self.in_proj(x), 2, axis=-1)
+        u = self.act(self.conv1d(u))
+        selected = self.x_proj(u)
+        step, b, c = jnp.split(
+            selected, [self.rank, self.rank + self.state_size], axis=-1
+        )
+        step = jax.nn.softplus(self.dt_proj(step).astype(jnp.float32))
+        a = -jnp.exp(self.A_log[...].astype(jnp.float32))
+        u32 = u.astype(jnp.float32)
+        y = selective_scan(
+            u32, step, a, b.astype(jnp.float32), c.astype(jnp.float32)
+        )
+        y = y + u32 * self.D[...].astype(jnp.float32)
+        y = y * jax.nn.silu(gate.astype(jnp.float32))
+        return self.out_proj(y.astype(x.dtype))
+
+
+def selective_scan(
+    u: jax.Array, step: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array
+) -> jax.Array:
+    """Returns the recurrence's output, float32 [B, T, E].
+
+    h_t = exp(step_t a) h_(t-1) + step_t u_t b_t, y_t = h_t . c_t, from h = 0.
+
+    Positions go in chunks, parallel inside a chunk, so that the states of one
+    chunk only are in memory, [B, C, E, N].
+
+    Args:
+      u: Input, [B, T, E].
+      step: Step sizes, positive, [B, T, E].
+      a: Rates, negative, [E, N].
+      b: Input weights, [B, T, N].
+      c: Output weights, [B, T, N].
+
+    Source: Gu and Dao, arXiv 2312.00752, eq. 2 and algorithm 2.
+    """
+    B, T, E = u.shape
+    length = min(_CHUNK, T)
+    num_chunks = -(-T // length)
+
+    def chunks(x):  # [B, T, ...] -> [num_chunks, B, C, ...]
+        pad = [(0, 0), (0, num_chunks * length - T), (0, 0)]
+        x = jnp.pad(x, pad).reshape(B, num_chunks, length, -1)
+        return jnp.moveaxis(x, 1, 0)
+
+    def combine(first, second):
+        decay_1, state_1 = first
+        decay_2, state_2 = second
+        return decay_1 * decay_2, decay_2 * state_1 + state_2
+
+    @jax.checkpoint
+    def scan_chunk(state, chunk):
+        u, step, b, c = chunk
+        decay = jnp.exp(step[..., None] * a)
+        inflow = (step * u)[..., None] * b[:, :, None, :]
+        decay, states = jax.lax.associative_scan(
+            combine, (decay, inflow), axis=1
+        )
+        states = states + decay * state[:, None]
+        return states[:, -1], jnp.einsum("BCEN,BCN->BCE", states, c)
+
+    state = jnp.zeros((B, E, a.shape[1]), jnp.float32)
+    _, y = jax.lax.scan(
+        scan_chunk, state, (chunks(u), chunks(step), chunks(b), chunks(c))
+    )
+    return jnp.moveaxis(y, 0, 1).reshape(B, -1, E)[:, :T]
+
+
+class Block(nnx.Module):
+    """The mixer after an RMSNorm, added to its input."""
+
+    def __init__(self, config: transformers.MambaConfig, *, rngs: nnx.Rngs):
+        self.norm = _rms_norm(config, rngs)
+        self.mixer = Mixer(config, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        dtype = self.norm.scale[...].dtype
+        return x + self.mixer(self.norm(x.astype(dtype))).astype(x.dtype)
+
+
+class Backbone(nnx.Module):
+    """Embedding, layers and the last RMSNorm."""
+
+    def __init__(self, config: transformers.MambaConfig, *, rngs: nnx.Rngs):
+        self.embeddings = nnx.Embed(
+            config.vocab_size, config.hidden_size, rngs=rngs
+        )
+        self.layers = layers.stack(
+            lambda rngs: Block(config, rngs=rngs),
+            config.num_hidden_layers,
+            rngs,
+        )
+        self.norm_f = _rms_norm(config, rngs)
+        self.residual_in_fp32 = config.residual_in_fp32
+
+    def __call__(self, tokens: jax.Array) -> jax.Array:
+        embedded = self.embeddings(tokens)
+        dtype = jnp.float32 if self.residual_in_fp32 else embedded.dtype
+        x, _ = jax.lax.scan(
+            lambda x, layer: (layer(x), None),
+            embedded.astype(dtype),
+            self.layers,
+        )
+        return self.norm_f(x).astype(embedded.dtype)
+
+
+class CausalLM(layers.LanguageModel):
+    """Mamba with its head, from Hugging Face's `MambaConfig`.
+
+    Raises:
+      ValueError: An activation is not ported.
+    """
+
+    def __init__(self, config: transformers.MambaConfig, *, rngs: nnx.Rngs):
+        self.config = config
+        self.backbone = Backbone(config, rngs=rngs)
+        if not config.tie_word_embeddings:
+            self.lm_head = nnx.Linear(
+                config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
+            )
+
+    def hidden_states(self, tokens: jax.Array) -> jax.Array:
+        """Returns what the head sees: [B, T] -> [B, T, D]."""
+        return self.backbone(tokens)
+
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        """Returns the head's output: [..., D] -> [..., V]."""
+        if self.config.tie_word_embeddings:
+            return self.backbone.embeddings.attend(hidden)
+        return self.lm_head(hidden)
+
+
+def _step_bias(config: transformers.MambaConfig):
+    """Returns an initializer: softplus of the bias is log-uniform."""
+    low, high = config.time_step_min, config.time_step_max
+    floor = config.time_step_floor
+
+    def init(key, shape, dtype=jnp.float32, out_sharding=None):
+        draw = jax.random.uniform(
+            key, shape, dtype, jnp.log(low), jnp.log(high)
+        )
+        step = jnp.maximum(jnp.exp(draw), floor)
+        return step + jnp.log(-jnp.expm1(-step))
+
+    return init
+
+
+def _rms_norm(config: transformers.MambaConfig, rngs: nnx.Rngs) -> nnx.RMSNorm:
+    return nnx.RMSNorm(
+        config.hidden_size, epsilon=config.layer_norm_epsilon, rngs=rngs
+    )

@@ -1,0 +1,142 @@
+"""Qwen3 Technical Report (2025).
+
+By Yang et al., arXiv 2505.09388. Special:
+  - as LLaMA: RMSNorm before each sublayer, rotary positions, grouped key
+    heads, a gated MLP;
+  - an RMSNorm over the features of each query and key head, before they turn;
+  - a head size of its own, not width / heads.
+
+B batch, T position, N query heads, K key heads, H head features, D width, F
+MLP width, V vocabulary, L layers.
+"""
+
+import jax
+import transformers
+from flax import nnx
+
+from mmc_jax.models import layers
+
+PREFIX = "model."
+LAYERS = "model.layers"
+IGNORED = ()
+
+
+class Attention(nnx.Module):
+    """Grouped-query attention with normalised, rotated queries and keys."""
+
+    def __init__(self, config: transformers.Qwen3Config, *, rngs: nnx.Rngs):
+        self.head_dim = config.head_dim
+        bias, width = config.attention_bias, config.hidden_size
+        num_query = config.num_attention_heads * self.head_dim
+        num_key = config.num_key_value_heads * self.head_dim
+        self.q_proj = nnx.Linear(width, num_query, use_bias=bias, rngs=rngs)
+        self.k_proj = nnx.Linear(width, num_key, use_bias=bias, rngs=rngs)
+        self.v_proj = nnx.Linear(width, num_key, use_bias=bias, rngs=rngs)
+        self.o_proj = nnx.Linear(num_query, width, use_bias=bias, rngs=rngs)
+        self.q_norm = _rms_norm(config, self.head_dim, rngs)
+        self.k_norm = _rms_norm(config, self.head_dim, rngs)
+
+    def __call__(self, x: jax.Array, frequencies: jax.Array) -> jax.Array:
+        B, T, _ = x.shape
+        q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.head_dim))
+        k = self.k_norm(self.k_proj(x).reshape(B, T, -1, self.head_dim))
+        v = self.v_proj(x).reshape(B, T, -1, self.head_dim)
+        q, k = layers.rotate(q, frequencies), layers.rotate(k, frequencies)
+        x = layers.causal_attention(q, k, v, scale=self.head_dim**-0.5)
+        return self.o_proj(x.reshape(B, T, -1))
+
+
+class MLP(nnx.Module):
+    """A gated linear unit and a projection back."""
+
+    def __init__(self, config: transformers.Qwen3Config, *, rngs: nnx.Rngs):
+        width, inner = config.hidden_size, config.intermediate_size
+        self.gate_proj = nnx.Linear(width, inner, use_bias=False, rngs=rngs)
+        self.up_proj = nnx.Linear(width, inner, use_bias=False, rngs=rngs)
+        self.down_proj = nnx.Linear(inner, width, use_bias=False, rngs=rngs)
+        self.act = layers.activation(config.hidden_act)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.down_proj(self.act(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Block(nnx.Module):
+    """Attention, then MLP, each after an RMSNorm and added to its input."""
+
+    def __init__(self, config: transformers.Qwen3Config, *, rngs: nnx.Rngs):
+        width = config.hidden_size
+        self.input_layernorm = _rms_norm(config, width, rngs)
+        self.self_attn = Attention(config, rngs=rngs)
+        self.post_attention_layernorm = _rms_norm(config, width, rngs)
+        self.mlp = MLP(config, rngs=rngs)
+
+    def __call__(self, x: jax.Array, frequencies: jax.Array) -> jax.Array:
+        x = x + self.self_attn(self.input_layernorm(x), frequencies)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Transformer(nnx.Module):
+    """Embedding, layers and the last RMSNorm."""
+
+    def __init__(self, config: transformers.Qwen3Config, *, rngs: nnx.Rngs):
+        self.rope_parameters = config.rope_parameters
+        self.head_dim = config.head_dim
+        layers.inverse_frequencies(self.rope_parameters, self.head_dim)
+        self.embed_tokens = nnx.Embed(
+            config.vocab_size, config.hidden_size, rngs=rngs
+        )
+        self.layers = layers.stack(
+            lambda rngs: Block(config, rngs=rngs),
+            config.num_hidden_layers,
+            rngs,
+        )
+        self.norm = _rms_norm(config, config.hidden_size, rngs)
+
+    def __call__(self, tokens: jax.Array) -> jax.Array:
+        frequencies = layers.inverse_frequencies(
+            self.rope_parameters, self.head_dim
+        )
+        x, _ = jax.lax.scan(
+            lambda x, layer: (layer(x, frequencies), None),
+            self.embed_tokens(tokens),
+            self.layers,
+        )
+        return self.norm(x)
+
+
+class CausalLM(layers.LanguageModel):
+    """Qwen3 with its head, from Hugging Face's `Qwen3Config`.
+
+    Raises:
+      ValueError: A sliding window (no released base model has one), an
+        activation or a kind of rotary scaling is not ported.
+    """
+
+    def __init__(self, config: transformers.Qwen3Config, *, rngs: nnx.Rngs):
+        if config.use_sliding_window:
+            raise ValueError("use_sliding_window=True is not ported")
+        others = set(config.layer_types) - {"full_attention"}
+        if others:
+            raise ValueError(f"layer_types {sorted(others)} are not ported")
+        self.config = config
+        self.model = Transformer(config, rngs=rngs)
+        if not config.tie_word_embeddings:
+            self.lm_head = nnx.Linear(
+                config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
+            )
+
+    def hidden_states(self, tokens: jax.Array) -> jax.Array:
+        """Returns what the head sees: [B, T] -> [B, T, D]."""
+        return self.model(tokens)
+
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        """Returns the head's output: [..., D] -> [..., V]."""
+        if self.config.tie_word_embeddings:
+            return self.model.embed_tokens.attend(hidden)
+        return self.lm_head(hidden)
+
+
+def _rms_norm(
+    config: transformers.Qwen3Config, num_features: int, rngs: nnx.Rngs
+) -> nnx.RMSNorm:
+    return nnx.RMSNorm(num_features, epsilon=config.rms_norm_eps, rngs=rngs)
