@@ -1,0 +1,278 @@
+"""Pool files in YAML: the models under study and what each costs.
+
+    name: stdlib20                # optional; the file's name otherwise
+    description: What it is for.  # optional
+    models:
+      - name: gpt2-small          # unique; letters, digits, . _ -
+        checkpoint: gpt2-small    # a folder, relative to this file,
+        family: gpt2
+      - name: pythia-70m          # or a Hugging Face hub id with revision
+        checkpoint: EleutherAI/pythia-70m
+        revision: a39f36b100fe8a5377810d56c3f4789b9c53ac42
+        family: pythia
+        kind: base                # base (the default) or instruct
+        costs: {price: 0.02}      # additive over a subset, any names
+
+Parameters are counted from the checkpoint, `mmc_jax.models.num_params`; a
+`num_params` under `costs` is only used where no weights are there.
+"""
+
+import dataclasses
+import difflib
+import importlib.resources
+import math
+import os
+import pathlib
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+
+_POOL_FIELDS = ("name", "description", "models")
+_REQUIRED = ("name", "checkpoint", "family")
+_KINDS = ("base", "instruct")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", re.ASCII)
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A model of the pool.
+
+    Attributes:
+      name: Unique in the pool, safe as a file name.
+      checkpoint: The absolute path of a local folder, or a hub id.
+      revision: Branch, tag or commit of a hub id; None for a local folder.
+      family: Models that one team trained as one line share it.
+      kind: "base" or "instruct".
+      costs: What the model adds to the cost of a subset, each finite and not
+        negative. `num_params` here is only used where no weights are there.
+    """
+
+    name: str
+    checkpoint: str
+    revision: str | None
+    family: str
+    kind: str = "base"
+    costs: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pool:
+    """The models under study.
+
+    Attributes:
+      name: What the pool is called.
+      models: In the order of the file, at least one.
+    """
+
+    name: str
+    models: tuple[Model, ...]
+
+    def select(self, names: Iterable[str]) -> "Pool":
+        """Returns the pool of the models with these names, in their order.
+
+        Raises:
+          ValueError: A name that is not in the pool or given twice, or none.
+        """
+        by_name = {model.name: model for model in self.models}
+        names = list(names)
+        if not names:
+            raise ValueError(f"pool {self.name}: no model is selected")
+        for i, name in enumerate(names):
+            if name not in by_name:
+                raise ValueError(
+                    f"pool {self.name}: no model {name!r}; it has "
+                    f"{', '.join(by_name)}"
+                )
+            if name in names[:i]:
+                raise ValueError(
+                    f"pool {self.name}: {name!r} is selected twice"
+                )
+        return Pool(self.name, tuple(by_name[name] for name in names))
+
+
+def read(path: str | os.PathLike[str]) -> Pool:
+    """Returns the pool of a YAML file.
+
+    Args:
+      path: The file, or the bare name of a pool that ships with the package,
+        such as "stdlib20".
+
+    Raises:
+      FileNotFoundError: Nothing is at `path`.
+      ValueError: No pool of that name ships, the YAML cannot be read, or it
+        is no pool: a key that is unknown, missing, given twice or of a wrong
+        type, a duplicate name, a cost that is negative or not finite, a
+        folder that is not there, no models. The message names the file, the
+        model and the field, and what to do.
+    """
+    if isinstance(path, str) and re.fullmatch(r"[\w-]+", path):
+        file = _shipped(path)
+    else:
+        file = pathlib.Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: no such pool file")
+    content = _content(file)
+    if not isinstance(content, dict):
+        raise ValueError(f"{file}: a mapping with `models:` is needed on top")
+    _check_keys(content, _POOL_FIELDS, ("models",), str(file))
+    for field in ("name", "description"):
+        if field in content:
+            _check_string(content[field], f"{file}: {field}")
+    entries = content["models"]
+    if not isinstance(entries, list) or not entries:
+        raise ValueError(
+            f"{file}: models: a list of at least one model is needed"
+        )
+    models, first = [], {}
+    for i, entry in enumerate(entries):
+        model = _model(entry, file, i)
+        # Upper and lower case are one file name on some systems.
+        if first.setdefault(model.name.lower(), i) != i:
+            raise ValueError(
+                f"{file}: models[{i}] ({model.name}): name: taken by "
+                f"models[{first[model.name.lower()]}]; each model needs its own"
+            )
+        models.append(model)
+    return Pool(content.get("name", file.stem), tuple(models))
+
+
+def _shipped(name: str) -> pathlib.Path:
+    """Returns the file of a pool that ships with the package."""
+    folder = importlib.resources.files("mmc_jax").joinpath("pools")
+    pools = sorted(pathlib.Path(str(folder)).glob("*.yaml"))
+    for file in pools:
+        if file.stem == name:
+            return file
+    raise ValueError(
+        f"no pool {name!r} ships with the package; it has "
+        f"{', '.join(file.stem for file in pools) or 'none'}. For a file of "
+        "your own give its path with .yaml"
+    )
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's loader, refusing a key that is given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False):
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {key.value!r} is given twice",
+                    problem_mark=key.start_mark,
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _content(file: pathlib.Path) -> Any:
+    try:
+        return yaml.load(file.read_bytes(), _Loader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        raise ValueError(
+            f"{file}, line {line}: not readable as YAML: {error.problem}"
+        ) from error
+    except yaml.YAMLError as error:  # Bytes that are no text.
+        raise ValueError(f"{file}: not readable as YAML: {error}") from error
+
+
+def _check_keys(
+    mapping: dict[Any, Any],
+    known: tuple[str, ...],
+    required: tuple[str, ...],
+    where: str,
+) -> None:
+    for key in mapping:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            raise ValueError(
+                f"{where}: unknown key {key!r}; "
+                + (f"did you mean {near[0]!r}? " if near else "")
+                + f"The keys are {', '.join(known)}"
+            )
+    for key in required:
+        if key not in mapping:
+            raise ValueError(f"{where}: {key} is missing; add it")
+
+
+def _check_string(value: Any, where: str) -> None:
+    if not isinstance(value, str) or not value:
+        raise ValueError(
+            f"{where}: {value!r} is not a string, or empty; write it in quotes"
+        )
+
+
+def _model(entry: Any, file: pathlib.Path, i: int) -> Model:
+    """Returns the checked model of one entry of the list."""
+    where = f"{file}: models[{i}]"
+    if not isinstance(entry, dict):
+        raise ValueError(f"{where}: {entry!r} is not a mapping with name, ...")
+    if isinstance(entry.get("name"), str):
+        where += f" ({entry['name']})"
+    fields = tuple(field.name for field in dataclasses.fields(Model))
+    _check_keys(entry, fields, _REQUIRED, where)
+    for field in fields:
+        if field in entry and field != "costs":
+            _check_string(entry[field], f"{where}: {field}")
+    if not _NAME.fullmatch(entry["name"]):
+        raise ValueError(
+            f"{where}: name: scores are kept under it, so only letters, "
+            "digits, . _ - may stand in it, and no . or - first"
+        )
+    kind = entry.get("kind", "base")
+    if kind not in _KINDS:
+        raise ValueError(
+            f"{where}: kind: {kind!r} is not one of {', '.join(_KINDS)}"
+        )
+    return Model(
+        name=entry["name"],
+        checkpoint=_checkpoint(entry, file, where),
+        revision=entry.get("revision"),
+        family=entry["family"],
+        kind=kind,
+        costs=_costs(entry.get("costs", {}), f"{where}: costs"),
+    )
+
+
+def _checkpoint(entry: dict[str, Any], file: pathlib.Path, where: str) -> str:
+    """Returns a hub id where a revision is given, else the folder's path."""
+    checkpoint = entry["checkpoint"]
+    if "revision" in entry:
+        if not _HUB_ID.fullmatch(checkpoint):
+            raise ValueError(
+                f"{where}: checkpoint: {checkpoint!r} is no Hugging Face hub "
+                "id; give one, or remove `revision` for a local folder"
+            )
+        return checkpoint
+    folder = file.parent.joinpath(checkpoint).absolute()
+    if not folder.is_dir():
+        raise ValueError(
+            f"{where}: checkpoint: no folder {folder}; correct it, or add "
+            "`revision` for a Hugging Face hub id"
+        )
+    return os.path.normpath(folder)
+
+
+def _costs(costs: Any, where: str) -> dict[str, float]:
+    if not isinstance(costs, dict):
+        raise ValueError(f"{where}: {costs!r} is not a mapping of numbers")
+    for name, value in costs.items():
+        _check_string(name, f"{where}: the name of a cost")
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            # YAML 1.1 takes 1e9 for a string.
+            raise ValueError(
+                f"{where}.{name}: {value!r} is not a number; write it like "
+                "1000000000, 0.25 or 1.0e+9"
+            )
+        if not math.isfinite(value) or value < 0:
+            raise ValueError(
+                f"{where}.{name}: {value!r} is negative or not finite; costs "
+                "add up over a subset"
+            )
+    return costs

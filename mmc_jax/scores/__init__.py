@@ -1,0 +1,34 @@
+"""The score table: the score of every text under every model.
+
+A table lies in a folder of Parquet files (`open`, `write`, and `ModelWriter`
+for scores that come piece by piece) and is a `ScoreTable` in memory, whose
+`losses` apply one of the normalisations.
+"""
+
+from mmc_jax.scores.files import open, write, write_corpus
+from mmc_jax.scores.normalisations import (
+    bits_per_byte,
+    chars_per_token,
+    nats_per_char,
+    nats_per_token,
+    raw,
+    text_length,
+)
+from mmc_jax.scores.table import NORMALISATIONS, ScoredModel, ScoreTable
+from mmc_jax.scores.writer import ModelWriter
+
+__all__ = [
+    "NORMALISATIONS",
+    "ModelWriter",
+    "ScoreTable",
+    "ScoredModel",
+    "bits_per_byte",
+    "chars_per_token",
+    "nats_per_char",
+    "nats_per_token",
+    "open",
+    "raw",
+    "text_length",
+    "write",
+    "write_corpus",
+]

@@ -1,0 +1,371 @@
+"""The score table on disk: a folder that pandas or DuckDB read as well.
+
+    corpus.parquet         text_id, domain, num_bytes, num_chars, sha256
+    models/<name>.parquet  text_id, nll_nats, num_tokens, num_scored,
+                           round_trips, in the order of the corpus
+    models/<name>.parts/   what is finished of a model being scored
+
+What is not known is null. Each file of a model holds JSON in its metadata,
+under "provenance": name, family, kind, costs, the hash of the corpus, and the
+provenance of the scores. A model's name is written as in a URL where it has
+characters that do not suit a file name. Files are written under a temporary
+name (.tmp), synced and renamed, so that a file that is there is complete.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import urllib.parse
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+from mmc_jax import corpus
+from mmc_jax.scores.table import ScoredModel, ScoreTable
+
+CORPUS_SCHEMA = pa.schema(
+    [
+        ("text_id", pa.string()),
+        ("domain", pa.string()),
+        ("num_bytes", pa.int64()),
+        ("num_chars", pa.int64()),
+        ("sha256", pa.string()),
+    ]
+)
+MODEL_SCHEMA = pa.schema(
+    [
+        ("text_id", pa.string()),
+        ("nll_nats", pa.float64()),
+        ("num_tokens", pa.int32()),
+        ("num_scored", pa.int32()),
+        ("round_trips", pa.bool_()),
+    ]
+)
+_METADATA = b"provenance"
+_CORPUS_METADATA = b"chars_per_token"
+
+
+def open(
+    path: str | os.PathLike[str], *, leave_out_unfinished: bool = False
+) -> ScoreTable:
+    """Returns the score table of a folder, its models sorted by name.
+
+    Where some model has no token counts (or no `round_trips`), the table has
+    none.
+
+    Args:
+      path: The folder.
+      leave_out_unfinished: Open the complete models and leave out those that
+        are still being scored, instead of refusing.
+
+    Raises:
+      FileNotFoundError: No score table lies at `path`.
+      ValueError: Models that are unfinished, models that were scored on other
+        texts than the folder's corpus (all are listed), a file that cannot be
+        read, or no complete model.
+    """
+    path = pathlib.Path(path)
+    texts = read_corpus(path)
+    text_ids = pa.array(texts.ids, pa.string())
+    expected = corpus_sha256(texts)
+    folder = path / "models"
+    unfinished = [
+        urllib.parse.unquote(parts.stem)
+        for parts in sorted(folder.glob("*.parts"))
+        if not parts.with_suffix(".parquet").exists()
+    ]
+    if unfinished and not leave_out_unfinished:
+        raise ValueError(
+            f"{path}: unfinished models: {', '.join(unfinished)}; score again "
+            "to finish them, or open with leave_out_unfinished=True"
+        )
+    models, columns, other = [], [], []
+    for file in sorted(folder.glob("*.parquet")):
+        table, facts = read_scores(file)
+        if facts["corpus_sha256"] != expected or not table.column(
+            "text_id"
+        ).combine_chunks().equals(text_ids):
+            other.append(facts["name"])
+            continue
+        models.append(model_of(facts))
+        columns.append(table)
+    if other:
+        raise ValueError(
+            f"{path}: models scored on other texts than corpus.parquet: "
+            f"{', '.join(other)}; delete their files in models/ and score again"
+        )
+    if not models:
+        raise ValueError(f"{path}: no model is finished")
+    order = sorted(range(len(models)), key=lambda m: models[m].name)
+    columns = [columns[m] for m in order]
+    return ScoreTable(
+        models=tuple(models[m] for m in order),
+        texts=texts,
+        nll_nats=_stacked(columns, "nll_nats", np.float64),
+        num_tokens=_stacked(columns, "num_tokens", np.int64),
+        num_scored=_stacked(columns, "num_scored", np.int64),
+        round_trips=_stacked(columns, "round_trips", np.bool_),
+        chars_per_token=_stored_chars_per_token(path),
+    )
+
+
+def write(table: ScoreTable, path: str | os.PathLike[str]) -> None:
+    """Writes a whole table into a folder, or adds its models to a table there.
+
+    Where the table is a selection, a new folder keeps its k; a folder with a
+    table has a k already.
+
+    Args:
+      table: The table.
+      path: The folder; it is made.
+
+    Raises:
+      ValueError: The folder has another corpus, or a model of the same name
+        with other scores.
+    """
+    path = pathlib.Path(path)
+    # k stands in the file only where it is not what the folder would give.
+    whole = ScoreTable(
+        table.models,
+        table.texts,
+        table.nll_nats,
+        table.num_tokens,
+        table.num_scored,
+    )
+    inherited = table.chars_per_token != whole.chars_per_token
+    write_corpus(
+        path,
+        table.texts,
+        chars_per_token=table.chars_per_token if inherited else None,
+    )
+    sha256 = corpus_sha256(table.texts)
+    for m, model in enumerate(table.models):
+        scores = scores_table(
+            table.texts.ids,
+            *(
+                None if values is None else values[m]
+                for values in (
+                    table.nll_nats,
+                    table.num_tokens,
+                    table.num_scored,
+                    table.round_trips,
+                )
+            ),
+        )
+        file = model_file(path, model.name)
+        if file.exists() and not read_scores(file)[0].equals(scores):
+            raise ValueError(
+                f"{file}: model {model.name!r} is there already, with other "
+                "scores; choose another folder or delete the file"
+            )
+        write_atomically(with_facts(scores, facts_of(model, sha256)), file)
+
+
+def write_corpus(
+    path: str | os.PathLike[str],
+    texts: corpus.Corpus,
+    *,
+    chars_per_token: float | None = None,
+) -> None:
+    """Writes the texts of a table, or makes sure that they are those there.
+
+    Args:
+      path: The table's folder; it is made.
+      texts: The corpus; of it ids, domains, counts and hashes are kept.
+      chars_per_token: k of `text_length`, where the folder is to keep that of
+        another table; by default it follows from the folder's own models.
+
+    Raises:
+      ValueError: The folder has another corpus; the message names the first
+        text that differs.
+    """
+    file = pathlib.Path(path) / "corpus.parquet"
+    if file.exists():
+        for left in file.parent.glob("corpus.parquet.*.tmp"):
+            left.unlink(missing_ok=True)
+        _check_same_texts(read_corpus(file.parent), texts, file)
+        return
+    counts = [
+        pa.array(values, pa.int64(), mask=np.asarray(values) == 0)
+        for values in (texts.num_bytes, texts.num_chars)
+    ]
+    sha256 = [value or None for value in texts.sha256]
+    table = pa.table(
+        [texts.ids, texts.domains, *counts, sha256], schema=CORPUS_SCHEMA
+    )
+    if chars_per_token is not None:
+        table = table.replace_schema_metadata(
+            {_CORPUS_METADATA: json.dumps(chars_per_token)}
+        )
+    write_atomically(table, file)
+
+
+def read_corpus(path: pathlib.Path) -> corpus.Corpus:
+    """Returns the corpus of a table's folder, without the texts themselves."""
+    file = path / "corpus.parquet"
+    if not file.exists():
+        raise FileNotFoundError(f"{path}: no score table (no corpus.parquet)")
+    table = read_parquet(file, CORPUS_SCHEMA)
+    counts = {
+        name: table.column(name).fill_null(0).to_numpy()
+        for name in ("num_bytes", "num_chars")
+    }
+    return corpus.Corpus(
+        ids=tuple(table.column("text_id").to_pylist()),
+        domains=tuple(table.column("domain").to_pylist()),
+        sha256=tuple(table.column("sha256").fill_null("").to_pylist()),
+        texts=None,
+        **counts,
+    )
+
+
+def corpus_sha256(texts: corpus.Corpus) -> str:
+    """Returns a hash over the texts' ids and hashes, in order."""
+    return hashlib.sha256(
+        json.dumps([texts.ids, texts.sha256]).encode()
+    ).hexdigest()
+
+
+def model_file(path: pathlib.Path, name: str) -> pathlib.Path:
+    """Returns the file of a finished model."""
+    return path / "models" / f"{urllib.parse.quote(name, safe='')}.parquet"
+
+
+def scores_table(text_ids, nll_nats, num_tokens, num_scored, round_trips):
+    """Returns the scores of one model as Arrow columns; None becomes null."""
+    num_texts = len(text_ids)
+    return pa.table(
+        [
+            pa.array(text_ids, pa.string()),
+            *(
+                pa.nulls(num_texts, field.type)
+                if values is None
+                else pa.array(np.asarray(values)).cast(field.type)
+                for field, values in zip(
+                    list(MODEL_SCHEMA)[1:],
+                    (nll_nats, num_tokens, num_scored, round_trips),
+                    strict=True,
+                )
+            ),
+        ],
+        schema=MODEL_SCHEMA,
+    )
+
+
+def facts_of(model: ScoredModel, sha256: str) -> dict[str, Any]:
+    """Returns what stands in the metadata of a finished model's file."""
+    return {
+        "name": model.name,
+        "family": model.family,
+        "kind": model.kind,
+        "costs": model.costs,
+        "corpus_sha256": sha256,
+        "provenance": model.provenance,
+    }
+
+
+def model_of(facts: Mapping[str, Any]) -> ScoredModel:
+    """Returns the model that the metadata of its file describe."""
+    fields = ("name", "family", "kind", "costs", "provenance")
+    return ScoredModel(**{field: facts[field] for field in fields})
+
+
+def with_facts(table: pa.Table, facts: Mapping[str, Any]) -> pa.Table:
+    """Returns the table with the facts as JSON in its metadata."""
+    text = json.dumps(
+        facts, sort_keys=True, allow_nan=False, default=lambda v: v.item()
+    )
+    return table.replace_schema_metadata({_METADATA: text})
+
+
+def read_scores(file: pathlib.Path) -> tuple[pa.Table, dict[str, Any]]:
+    """Returns scores and facts of a model's file or of a part of one."""
+    table = read_parquet(file, MODEL_SCHEMA)
+    metadata = table.schema.metadata or {}
+    if _METADATA not in metadata:
+        raise ValueError(f"{file}: no provenance in its metadata")
+    return table.replace_schema_metadata(None), json.loads(metadata[_METADATA])
+
+
+def read_parquet(file: pathlib.Path, schema: pa.Schema) -> pa.Table:
+    """Returns a Parquet file, refusing one that is damaged or another's."""
+    # Not read_table: it makes columns of folders that are named a=b.
+    try:
+        with pyarrow.parquet.ParquetFile(file) as opened:
+            table = opened.read()
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(
+            f"{file}: damaged, not readable as Parquet ({error}); delete it "
+            "and score again: only what it held is missing then"
+        ) from error
+    if not table.schema.equals(schema):
+        raise ValueError(
+            f"{file}: its columns are {', '.join(table.schema.names)}; those "
+            f"of a score table are {', '.join(schema.names)}"
+        )
+    return table
+
+
+def write_atomically(table: pa.Table, file: pathlib.Path) -> None:
+    """Writes a file that is complete as soon as it has its name."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # The process id keeps two processes that begin a table apart.
+    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as opened:
+        pyarrow.parquet.write_table(table, opened)
+        opened.flush()
+        os.fsync(opened.fileno())
+    os.replace(temporary, file)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # Else a power cut may undo the renaming.
+    finally:
+        os.close(folder)
+
+
+def _stacked(
+    columns: list[pa.Table], name: str, dtype: type
+) -> np.ndarray | None:
+    """Returns one column of all models, [M, X], None where one has nulls."""
+    if any(table.column(name).null_count for table in columns):
+        return None
+    values = np.empty((len(columns), columns[0].num_rows), dtype)
+    for m, table in enumerate(columns):
+        values[m] = table.column(name).to_numpy()
+    return values
+
+
+def _stored_chars_per_token(path: pathlib.Path) -> float | None:
+    schema = pyarrow.parquet.read_schema(path / "corpus.parquet")
+    metadata = schema.metadata or {}
+    return json.loads(metadata.get(_CORPUS_METADATA, b"null"))
+
+
+def _check_same_texts(
+    there: corpus.Corpus, texts: corpus.Corpus, file: pathlib.Path
+) -> None:
+    what_to_do = (
+        "choose another output folder for this corpus, or delete this one to "
+        "score everything again"
+    )
+    for i in range(min(len(there), len(texts))):
+        for field in ("ids", "sha256", "domains", "num_bytes", "num_chars"):
+            old, new = getattr(there, field)[i], getattr(texts, field)[i]
+            if old != new:
+                raise ValueError(
+                    f"{file}: the corpus has changed: text {i} "
+                    f"({texts.ids[i]!r}) has {field} {new!r}, and {old!r} "
+                    f"there; {what_to_do}"
+                )
+    if len(there) != len(texts):
+        longer = max(there, texts, key=len)
+        i = min(len(there), len(texts))
+        raise ValueError(
+            f"{file}: the corpus has changed: it has {len(texts)} texts, and "
+            f"{len(there)} there; text {i} ({longer.ids[i]!r}) is the first "
+            f"that one has alone; {what_to_do}"
+        )

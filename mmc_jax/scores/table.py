@@ -1,0 +1,270 @@
+"""The score table in memory. M models, X texts."""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mmc_jax import corpus
+from mmc_jax.scores import normalisations
+
+NORMALISATIONS = (
+    "text_length",
+    "bits_per_byte",
+    "nats_per_char",
+    "nats_per_token",
+    "raw",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoredModel:
+    """What a score table knows of one model.
+
+    Attributes:
+      name: Unique in the table.
+      family: Models that one team trained as one line; "" where not known.
+      kind: "base" or "instruct".
+      costs: What the model adds to the cost of a subset: num_params,
+        num_active_params, any other number.
+      provenance: Where the scores come from, values as in JSON. Those of the
+        scoring engine hold "key", what the scores depend on, and "seconds".
+    """
+
+    name: str
+    family: str = ""
+    kind: str = "base"
+    costs: dict[str, float] = dataclasses.field(default_factory=dict)
+    provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ScoreTable:
+    """Scores of X texts under M models.
+
+    Attributes:
+      models: The models, [M].
+      texts: The texts' ids, domains and counts, [X], without the texts
+        themselves. `num_bytes` and `num_chars` are all 0, and `sha256` is "",
+        where an imported table does not know them.
+      nll_nats: Negative log-likelihood of each text, in nats, float64 [M, X],
+        or for imported tables any finite number of which lower is better.
+      num_tokens: Tokens of each text, int64 [M, X], None where not known.
+      num_scored: Tokens that have a score, int64 [M, X]: num_tokens, less 1
+        where a model has no prefix token, so that its first token stays
+        unscored. None where `num_tokens` is.
+      round_trips: Whether the text came back from its tokens unchanged, bool
+        [M, X], None where not known.
+      chars_per_token: k of `text_length`, ONE constant for the whole study.
+        Worked out over all models and texts when a table is made; a selection
+        keeps its table's. None where characters or tokens are not known.
+
+    Raises:
+      ValueError: No models or texts, two models of one name, an array of
+        another shape, a score that is not finite (model and text are named),
+        counts that are negative or known for some texts only.
+    """
+
+    models: tuple[ScoredModel, ...]
+    texts: corpus.Corpus
+    nll_nats: np.ndarray
+    num_tokens: np.ndarray | None = None
+    num_scored: np.ndarray | None = None
+    round_trips: np.ndarray | None = None
+    chars_per_token: float | None = None
+
+    def __post_init__(self):
+        names = [model.name for model in self.models]
+        if not names or not len(self.texts):
+            raise ValueError(
+                f"a score table needs models and texts; there are {len(names)} "
+                f"models and {len(self.texts)} texts"
+            )
+        for i, name in enumerate(names):
+            if not name or name in names[:i]:
+                raise ValueError(f"model name {name!r} is empty or there twice")
+        for field in ("nll_nats", "num_tokens", "num_scored", "round_trips"):
+            values = getattr(self, field)
+            if values is not None and values.shape != self._shape:
+                raise ValueError(
+                    f"{field} has the shape {values.shape}; with {len(names)} "
+                    f"models and {len(self.texts)} texts it is {self._shape}"
+                )
+        self._check(np.isfinite(self.nll_nats), "is {}, not finite")
+        if (self.num_tokens is None) != (self.num_scored is None):
+            raise ValueError("num_tokens and num_scored come together")
+        if self.num_tokens is not None:
+            self._check(
+                (self.num_scored >= 0) & (self.num_scored <= self.num_tokens),
+                "has more tokens scored than it has, or fewer than none",
+            )
+            for name, num in zip(
+                names, self.num_tokens.sum(axis=1), strict=True
+            ):
+                if num == 0:
+                    raise ValueError(f"model {name!r} has no tokens at all")
+        for field in ("num_bytes", "num_chars"):
+            known = getattr(self.texts, field) > 0
+            if known.any() and not known.all():
+                text = self.texts.ids[int(np.argmin(known))]
+                raise ValueError(
+                    f"{field} of text {text!r} is not positive; give it for "
+                    "all texts or for none"
+                )
+        if self.chars_per_token is None and self._knows_lengths():
+            k = normalisations.chars_per_token(
+                self.texts.num_chars, self.num_tokens
+            )
+            object.__setattr__(self, "chars_per_token", k)
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        return len(self.models), len(self.texts)
+
+    def _knows_lengths(self) -> bool:
+        return self.num_tokens is not None and bool(
+            np.all(self.texts.num_chars > 0)
+        )
+
+    def _check(self, good: np.ndarray, complaint: str) -> None:
+        """Raises a ValueError at the first score that is not good, [M, X]."""
+        if not good.all():
+            m, x = np.unravel_index(np.argmin(good), good.shape)
+            raise ValueError(
+                f"model {self.models[m].name!r}: the score of text "
+                f"{self.texts.ids[x]!r} "
+                + complaint.format(self.nll_nats[m, x])
+            )
+
+    def losses(self, normalisation: str = "text_length") -> np.ndarray:
+        """Returns the loss of each text under each model, float64 [M, X].
+
+        Args:
+          normalisation: One of "text_length" (the paper's), "bits_per_byte",
+            "nats_per_char", "nats_per_token" (not fair) and "raw", the
+            functions of `mmc_jax.scores`.
+
+        Raises:
+          ValueError: Another normalisation, one that needs counts which this
+            table does not have, or a text of which a model scored no token
+            (its loss would be 0 and win every minimum).
+        """
+        if normalisation not in NORMALISATIONS:
+            raise ValueError(
+                f"no normalisation {normalisation!r}; there are "
+                f"{', '.join(NORMALISATIONS)}"
+            )
+        if self.num_scored is not None:
+            self._check(
+                self.num_scored > 0,
+                "stands for no scored token and would win every minimum; leave "
+                "such texts out: "
+                "table.select(texts=(table.num_scored > 0).all(axis=0))",
+            )
+        nll, texts = self.nll_nats, self.texts
+        if normalisation == "raw":
+            return normalisations.raw(nll)
+        if normalisation == "nats_per_token":
+            self._need(self.num_tokens is not None, normalisation, "num_tokens")
+            return normalisations.nats_per_token(nll, self.num_scored)
+        if normalisation == "bits_per_byte":
+            known = bool(np.all(texts.num_bytes > 0))
+            self._need(known, normalisation, "num_bytes")
+            return normalisations.bits_per_byte(nll, texts.num_bytes)
+        known = bool(np.all(texts.num_chars > 0))
+        self._need(known, normalisation, "num_chars")
+        if normalisation == "nats_per_char":
+            return normalisations.nats_per_char(nll, texts.num_chars)
+        k = self.chars_per_token
+        self._need(k is not None, normalisation, "num_tokens")
+        return normalisations.text_length(nll, texts.num_chars, k)
+
+    @staticmethod
+    def _need(known: bool, normalisation: str, field: str) -> None:
+        if not known:
+            raise ValueError(
+                f"{normalisation} needs {field}, which this table does not "
+                'have; losses("raw") takes the scores as they are'
+            )
+
+    def costs(self, name: str = "num_params") -> np.ndarray:
+        """Returns one cost of each model, float64 [M].
+
+        Raises:
+          ValueError: A model does not have this cost; the message names it.
+        """
+        for model in self.models:
+            if name not in model.costs:
+                raise ValueError(
+                    f"model {model.name!r} has no cost {name!r}; it has "
+                    f"{', '.join(model.costs) or 'none'}"
+                )
+        return np.array([model.costs[name] for model in self.models], float)
+
+    def domain_mask(self, domain: str) -> np.ndarray:
+        """Returns which texts are of a domain, bool [X].
+
+        Raises:
+          ValueError: No text is; the message lists the domains.
+        """
+        mask = np.array([d == domain for d in self.texts.domains])
+        if not mask.any():
+            domains = sorted(set(self.texts.domains))
+            raise ValueError(
+                f"no text of domain {domain!r}; the domains are "
+                f"{', '.join(map(repr, domains))}"
+            )
+        return mask
+
+    def select(
+        self,
+        *,
+        models: Iterable[str] | None = None,
+        texts: ArrayLike | None = None,
+    ) -> "ScoreTable":
+        """Returns the table of some models and texts, with the same k.
+
+        Args:
+          models: Names, in the order that is wanted; None for all.
+          texts: A mask, bool [X], or indices; None for all.
+
+        Raises:
+          ValueError: A model that is not there, a mask of another length, or
+            no model or no text is left.
+        """
+        rows = np.arange(len(self.models))
+        if models is not None:
+            index = {model.name: i for i, model in enumerate(self.models)}
+            models = list(models)
+            for name in models:
+                if name not in index:
+                    raise ValueError(
+                        f"no model {name!r} in the table; it has "
+                        f"{', '.join(index)}"
+                    )
+            rows = np.array([index[name] for name in models], np.int64)
+        columns = np.arange(len(self.texts))
+        if texts is not None:
+            texts = np.asarray(texts)
+            if texts.dtype == bool and texts.shape != columns.shape:
+                raise ValueError(
+                    f"the mask of texts has the shape {texts.shape}; the table "
+                    f"has {len(columns)} texts"
+                )
+            columns = columns[texts] if texts.size else columns[:0]
+        part = np.ix_(rows, columns)
+        return ScoreTable(
+            models=tuple(self.models[row] for row in rows),
+            texts=self.texts.select(columns),
+            nll_nats=self.nll_nats[part],
+            num_tokens=_part(self.num_tokens, part),
+            num_scored=_part(self.num_scored, part),
+            round_trips=_part(self.round_trips, part),
+            chars_per_token=self.chars_per_token,
+        )
+
+
+def _part(values: np.ndarray | None, part: Any) -> np.ndarray | None:
+    return None if values is None else values[part]

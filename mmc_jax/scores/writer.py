@@ -1,0 +1,287 @@
+"""The writer of one model's scores: append-only, and safe to be killed."""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence, Set
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+from numpy.typing import ArrayLike
+
+from mmc_jax.scores import files
+from mmc_jax.scores.table import ScoredModel
+
+
+class ModelWriter:
+    """Writes the scores of one model, as they come.
+
+    What is appended is on disk when `append` returns. A writer that is opened
+    again, after a kill at any moment, knows by `finished_ids` what is there;
+    the finished file does not depend on how often that happened.
+
+        scores.write_corpus(path, texts)
+        writer = scores.ModelWriter(path, model, key)
+        missing = [i for i in texts.ids if i not in writer.finished_ids]
+        ...
+        writer.append(text_ids, nll_nats, num_tokens, num_scored, round_trips)
+        writer.finish()
+
+    Two processes may write different models of one table at the same time, but
+    not the same model.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        model: ScoredModel,
+        key: Mapping[str, Any],
+        *,
+        rescore: bool = False,
+    ):
+        """Opens what is there of the model, or begins it.
+
+        Args:
+          path: The table's folder, with its corpus written.
+          model: The model. On `finish`, its provenance goes into the file, with
+            `key` and `seconds` added.
+          key: All that the scores depend on but the texts, as JSON: hash of
+            the checkpoint, revision, dtype, window plan, prefix policy, ...
+          rescore: Delete what is there with another key, instead of refusing.
+
+        Raises:
+          FileNotFoundError: The folder has no corpus.
+          ValueError: Scores are there with another key (the message names the
+            fields that differ) or of other texts, or a file is damaged.
+        """
+        path = pathlib.Path(path)
+        texts = files.read_corpus(path)
+        self._model = model
+        self._key = json.loads(json.dumps(key, sort_keys=True))
+        self._corpus_sha256 = files.corpus_sha256(texts)
+        self._text_ids = pa.array(texts.ids, pa.string())
+        self._known_ids = frozenset(texts.ids)
+        self._file = files.model_file(path, model.name)
+        self._parts = self._file.with_suffix(".parts")
+        self._clean()
+        if rescore:
+            self._delete_other_keys()
+        self._seconds = 0.0
+        self._ids: set[str] = set()
+        self._num_parts = 0
+        if self._file.exists():  # Parts beside it are left from a kill.
+            _, facts = files.read_scores(self._file)
+            found = facts["provenance"].get("key")
+            self._check_facts(self._file, facts, found)
+            self._ids = set(texts.ids)
+            return
+        self._parts.mkdir(parents=True, exist_ok=True)
+        for part in self._part_files():
+            table, facts = files.read_scores(part)
+            self._check_facts(part, facts, facts["key"])
+            text_ids = table.column("text_id").to_pylist()
+            self._check_ids(text_ids, part)
+            self._ids.update(text_ids)
+            self._seconds += facts["seconds"]
+            self._num_parts = int(part.stem.removeprefix("part-")) + 1
+
+    @property
+    def finished_ids(self) -> Set[str]:
+        """The ids of the texts that have a score; all once finished."""
+        return self._ids
+
+    def append(
+        self,
+        text_ids: Sequence[str],
+        nll_nats: ArrayLike,
+        num_tokens: ArrayLike,
+        num_scored: ArrayLike,
+        round_trips: ArrayLike,
+        *,
+        seconds: float = 0.0,
+    ) -> None:
+        """Writes the scores of some texts; all arguments are [X'].
+
+        Args:
+          text_ids: Ids of texts that have no score yet.
+          nll_nats: Negative log-likelihoods, in nats.
+          num_tokens: Tokens of each text.
+          num_scored: Tokens that have a score.
+          round_trips: Whether each text came back from its tokens unchanged.
+          seconds: Time that the scores took; summed up in the provenance.
+
+        Raises:
+          ValueError: A text that has a score already or is not in the corpus,
+            a score that is not finite (model and text are named), counts that
+            cannot be, or arguments of different lengths. Nothing is written.
+        """
+        where = f"model {self._model.name!r}"
+        text_ids = list(text_ids)
+        nll_nats = np.asarray(nll_nats, np.float64)
+        num_tokens, num_scored = np.asarray(num_tokens), np.asarray(num_scored)
+        round_trips = np.asarray(round_trips, np.bool_)
+        for name, values in {
+            "nll_nats": nll_nats,
+            "num_tokens": num_tokens,
+            "num_scored": num_scored,
+            "round_trips": round_trips,
+        }.items():
+            if values.shape != (len(text_ids),):
+                raise ValueError(
+                    f"{where}: {name} has the shape {values.shape} for "
+                    f"{len(text_ids)} texts"
+                )
+        for i in np.flatnonzero(~np.isfinite(nll_nats))[:1]:
+            raise ValueError(
+                f"{where}: the nll of text {text_ids[i]!r} is {nll_nats[i]}, "
+                "not finite; score with a wider dtype (float16 overflows)"
+            )
+        bad = (num_scored < 0) | (num_scored > num_tokens)
+        for i in np.flatnonzero(bad)[:1]:
+            raise ValueError(
+                f"{where}: text {text_ids[i]!r} has {num_scored[i]} tokens "
+                f"scored of {num_tokens[i]}"
+            )
+        if not text_ids:
+            return
+        self._check_ids(text_ids, where)
+        table = files.scores_table(
+            text_ids, nll_nats, num_tokens, num_scored, round_trips
+        )
+        facts = {
+            "name": self._model.name,
+            "corpus_sha256": self._corpus_sha256,
+            "key": self._key,
+            "seconds": float(seconds),
+        }
+        part = self._parts / f"part-{self._num_parts:06d}.parquet"
+        files.write_atomically(files.with_facts(table, facts), part)
+        self._ids.update(text_ids)
+        self._num_parts += 1
+        self._seconds += float(seconds)
+
+    def finish(self, provenance: Mapping[str, Any] | None = None) -> None:
+        """Puts the parts together; safe to call again after a kill.
+
+        A model that was finished before keeps its scores and provenance; its
+        family, kind and costs become those of this writer's model.
+
+        Args:
+          provenance: Facts to add that are known only now.
+
+        Raises:
+          ValueError: Texts of the corpus have no score.
+        """
+        if self._file.exists():
+            scores, facts = files.read_scores(self._file)
+            there = files.model_of(facts)
+            model = dataclasses.replace(
+                self._model, provenance=there.provenance
+            )
+            if model != there:
+                self._write(scores, model)
+        else:
+            self._write(
+                self._merged(),
+                dataclasses.replace(
+                    self._model,
+                    provenance={
+                        **self._model.provenance,
+                        **(provenance or {}),
+                        "key": self._key,
+                        "seconds": self._seconds,
+                    },
+                ),
+            )
+        self._delete_parts()
+
+    def _write(self, scores: pa.Table, model: ScoredModel) -> None:
+        facts = files.facts_of(model, self._corpus_sha256)
+        files.write_atomically(files.with_facts(scores, facts), self._file)
+
+    def _merged(self) -> pa.Table:
+        """Returns the scores of all parts, in the order of the corpus."""
+        missing = [i for i in self._text_ids.to_pylist() if i not in self._ids]
+        if missing:
+            raise ValueError(
+                f"model {self._model.name!r}: {len(missing)} texts of "
+                f"{len(self._text_ids)} have no score yet, such as "
+                f"{missing[0]!r}; append them, then finish"
+            )
+        table = pa.concat_tables(
+            files.read_scores(part)[0] for part in self._part_files()
+        ).combine_chunks()
+        order = pyarrow.compute.index_in(
+            self._text_ids, table.column("text_id").combine_chunks()
+        )
+        return table.take(order).combine_chunks()
+
+    def _part_files(self) -> list[pathlib.Path]:
+        return sorted(self._parts.glob("part-*.parquet"))
+
+    def _check_ids(self, text_ids: Sequence[str], where: Any) -> None:
+        """Raises a ValueError for a text that is unknown or has a score."""
+        seen = set()
+        for text_id in text_ids:
+            if text_id not in self._known_ids:
+                raise ValueError(
+                    f"{where}: text {text_id!r} is not in the corpus"
+                )
+            if text_id in self._ids or text_id in seen:
+                raise ValueError(
+                    f"{where}: text {text_id!r} has a score already"
+                )
+            seen.add(text_id)
+
+    def _check_facts(
+        self,
+        file: pathlib.Path,
+        facts: Mapping[str, Any],
+        key: Mapping[str, Any] | None,
+    ) -> None:
+        """Raises a ValueError where a file is of other texts or another key."""
+        if facts["corpus_sha256"] != self._corpus_sha256:
+            raise ValueError(
+                f"{file}: scored on other texts than corpus.parquet; choose "
+                "another output folder or delete this file"
+            )
+        key = key or {}
+        differing = [
+            f"{field} ({key.get(field)!r} there, {self._key.get(field)!r} now)"
+            for field in sorted({*key, *self._key})
+            if key.get(field) != self._key.get(field)
+        ]
+        if differing:
+            raise ValueError(
+                f"{file}: model {self._model.name!r} was scored differently: "
+                f"{', '.join(differing)}; choose another output folder, or "
+                "pass rescore to replace these scores"
+            )
+
+    def _delete_other_keys(self) -> None:
+        """Deletes the finished file and the parts if their key is another."""
+        if self._file.exists():
+            _, facts = files.read_scores(self._file)
+            if facts["provenance"].get("key") != self._key:
+                self._file.unlink()
+        parts = self._part_files()
+        if any(files.read_scores(p)[1]["key"] != self._key for p in parts):
+            self._delete_parts()
+
+    def _clean(self) -> None:
+        """Deletes the temporary files of a writer that was killed."""
+        left = [
+            *self._file.parent.glob(f"{self._file.name}.*.tmp"),
+            *self._parts.glob("*.tmp"),
+        ]
+        for file in left:
+            file.unlink()
+
+    def _delete_parts(self) -> None:
+        if self._parts.exists():
+            for part in self._part_files():
+                part.unlink()
+            self._parts.rmdir()

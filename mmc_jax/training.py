@@ -1,0 +1,250 @@
+"""Trains small language models from nothing: tokenizer, stream, AdamW.
+
+The shipped pool and the controlled studies are made with it; what it writes are
+ordinary Hugging Face folders. V vocabulary, B batch, T position.
+"""
+
+import json
+import pathlib
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+import tokenizers
+import tqdm
+import transformers
+from flax import nnx
+
+from mmc_jax import models
+from mmc_jax.corpus import Corpus
+
+
+class Recipe(NamedTuple):
+    """How a model is trained; the same for every size of a family.
+
+    Attributes:
+      mixture: The share of each domain in the batches.
+      seq_len: Tokens a sequence.
+      tokens_per_step: Tokens a batch.
+      num_steps: Updates.
+      learning_rate: Peak, after a linear warm-up and before a cosine decay to a
+        tenth.
+      warmup_fraction: Share of the steps that warm up.
+      weight_decay: Of AdamW, on matrices only.
+      max_grad_norm: The gradient's global norm is clipped to this.
+      seed: Of the weights and the batches.
+    """
+
+    mixture: Mapping[str, float]
+    seq_len: int
+    num_steps: int
+    tokens_per_step: int = 4096
+    learning_rate: float = 3e-3
+    warmup_fraction: float = 0.05
+    weight_decay: float = 0.1
+    max_grad_norm: float = 1.0
+    seed: int = 0
+
+
+def byte_tokenizer(separator: str) -> tokenizers.Tokenizer:
+    """Returns a tokenizer with one token a byte, and the separator."""
+    return _byte_level_bpe(separator, ())
+
+
+def bpe_tokenizer(
+    texts: tuple[str, ...], vocab_size: int, separator: str
+) -> tokenizers.Tokenizer:
+    """Returns a byte-level BPE tokenizer trained on the texts.
+
+    Source: Sennrich et al., arXiv 1508.07909; byte level as in GPT-2.
+    """
+    return _byte_level_bpe(separator, texts, vocab_size)
+
+
+def _byte_level_bpe(
+    separator: str, texts: tuple[str, ...], vocab_size: int = 0
+) -> tokenizers.Tokenizer:
+    byte_level = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = byte_level
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[separator],
+        initial_alphabet=sorted(byte_level.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def token_streams(
+    corpus: Corpus, tokenizer: tokenizers.Tokenizer, separator: str
+) -> dict[str, np.ndarray]:
+    """Returns the tokens of each domain, uint16, a separator before each text.
+
+    Raises:
+      ValueError: The vocabulary does not fit 16 bits.
+    """
+    if tokenizer.get_vocab_size() > 2**16:
+        raise ValueError(f"vocabulary {tokenizer.get_vocab_size()} > 65,536")
+    start = tokenizer.token_to_id(separator)
+    by_domain: dict[str, list[int]] = {}
+    encodings = tokenizer.encode_batch_fast(
+        list(corpus.texts), add_special_tokens=False
+    )
+    for domain, encoding in zip(corpus.domains, encodings, strict=True):
+        by_domain.setdefault(domain, []).extend([start, *encoding.ids])
+    return {d: np.array(ids, np.uint16) for d, ids in by_domain.items()}
+
+
+def batch(
+    streams: Mapping[str, np.ndarray], recipe: Recipe, step: int
+) -> np.ndarray:
+    """Returns the batch of a step, int32 [B, T + 1]: seed and step fix it."""
+    rng = np.random.default_rng([recipe.seed, step])
+    domains = list(recipe.mixture)
+    shares = np.array([recipe.mixture[domain] for domain in domains])
+    num_rows = recipe.tokens_per_step // recipe.seq_len
+    length = recipe.seq_len + 1
+    rows = []
+    for index in rng.choice(len(domains), num_rows, p=shares / shares.sum()):
+        stream = streams[domains[index]]
+        start = rng.integers(len(stream) - length + 1)
+        rows.append(stream[start : start + length])
+    return np.stack(rows).astype(np.int32)
+
+
+def train(
+    config: transformers.PreTrainedConfig,
+    streams: Mapping[str, np.ndarray],
+    recipe: Recipe,
+    checkpoint_dir: pathlib.Path,
+    *,
+    name: str,
+) -> tuple[models.layers.LanguageModel, dict[str, float]]:
+    """Returns a trained model and its last losses; resumes after a kill.
+
+    Args:
+      config: Hugging Face's config of a ported family.
+      streams: Tokens of each domain, as `token_streams` returns them.
+      recipe: How to train.
+      checkpoint_dir: Where Orbax keeps the newest state of the training.
+      name: Stands before the progress bar.
+
+    Returns:
+      The model, and `train_loss_nats` (mean over the last tenth of the steps,
+      per token) with `seconds` (of training, restarts included).
+    """
+    model = models.build(config, rngs=nnx.Rngs(recipe.seed))
+    graph, params = nnx.split(model)
+    optimizer = _optimizer(recipe)
+
+    def loss(params: nnx.State, tokens: jax.Array) -> jax.Array:
+        logits = nnx.merge(graph, params)(tokens[:, :-1])
+        losses = optax.softmax_cross_entropy_with_integer_labels(
+            logits.astype(jnp.float32), tokens[:, 1:]
+        )
+        return losses.mean()
+
+    @jax.jit
+    def update(params, moments, tokens):
+        value, gradient = jax.value_and_grad(loss)(params, tokens)
+        updates, moments = optimizer.update(gradient, moments, params)
+        return optax.apply_updates(params, updates), moments, value
+
+    state = {
+        "params": nnx.to_pure_dict(params),
+        "moments": optimizer.init(params),
+        "losses": np.zeros(recipe.num_steps),
+        "seconds": np.zeros(()),
+    }
+    moments, losses, seconds = state["moments"], state["losses"], 0.0
+    options = ocp.CheckpointManagerOptions(max_to_keep=1)
+    with ocp.CheckpointManager(checkpoint_dir.absolute(), options=options) as m:
+        first = 0
+        if m.latest_step() is not None:
+            first = m.latest_step()
+            state = m.restore(first, args=ocp.args.StandardRestore(state))
+            nnx.replace_by_pure_dict(params, state["params"])
+            moments = state["moments"]
+            losses, seconds = np.array(state["losses"]), float(state["seconds"])
+        started = time.monotonic() - seconds
+        every = max(1, recipe.num_steps // 5)
+        bar = tqdm.trange(
+            first, recipe.num_steps, desc=name, initial=first, mininterval=5.0
+        )
+        for step in bar:
+            tokens = jnp.asarray(batch(streams, recipe, step))
+            params, moments, value = update(params, moments, tokens)
+            losses[step] = value
+            if (step + 1) % every == 0 or step + 1 == recipe.num_steps:
+                bar.set_postfix(loss_nats=f"{losses[step]:.3f}")
+                seconds = time.monotonic() - started
+                state = {
+                    "params": nnx.to_pure_dict(params),
+                    "moments": moments,
+                    "losses": losses,
+                    "seconds": np.array(seconds),
+                }
+                m.save(step + 1, args=ocp.args.StandardSave(state))
+    last = losses[-max(1, recipe.num_steps // 10) :]
+    nnx.update(model, params)
+    return model, {"train_loss_nats": float(last.mean()), "seconds": seconds}
+
+
+def _optimizer(recipe: Recipe) -> optax.GradientTransformation:
+    schedule = optax.warmup_cosine_decay_schedule(
+        init_value=0.0,
+        peak_value=recipe.learning_rate,
+        warmup_steps=round(recipe.warmup_fraction * recipe.num_steps),
+        decay_steps=recipe.num_steps,
+        end_value=0.1 * recipe.learning_rate,
+    )
+    return optax.chain(
+        optax.clip_by_global_norm(recipe.max_grad_norm),
+        optax.adamw(
+            schedule,
+            b2=0.95,
+            weight_decay=recipe.weight_decay,
+            # Stacked layers give vectors two axes: go by the name.
+            mask=lambda params: jax.tree_util.tree_map_with_path(
+                lambda path, _: _is_matrix(jax.tree_util.keystr(path)), params
+            ),
+        ),
+    )
+
+
+def _is_matrix(path: str) -> bool:
+    return any(name in path for name in ("kernel", "embedding", "weight"))
+
+
+def save_folder(
+    model: models.layers.LanguageModel,
+    tokenizer: tokenizers.Tokenizer,
+    separator: str,
+    facts: Mapping[str, object],
+    folder: pathlib.Path,
+) -> None:
+    """Writes a Hugging Face folder: weights in float16, tokenizer, facts.
+
+    Args:
+      model: The trained model.
+      tokenizer: Its tokenizer.
+      separator: The special token that precedes every text.
+      facts: What `training.json` says of the training.
+      folder: Where to write; `model.safetensors` comes last, so that a folder
+        that holds it is complete.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    wrapped = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token=separator, eos_token=separator
+    )
+    wrapped.save_pretrained(folder)
+    (folder / "training.json").write_text(json.dumps(facts, indent=1) + "\n")
+    models.save(model, folder, dtype=jnp.float16)

@@ -1,0 +1,252 @@
+import gzip
+import pathlib
+import tempfile
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+from absl.testing import absltest, parameterized
+
+from mmc_jax import importers, scores
+from tests import tolerances
+
+_WIDE = """\
+item,set,sentence,small,org/large
+a/0,news,x,1.5,1
+a/1,news,x,2.25,"0.5"
+b/0,"web, old",y, 3e0 ,0
+"""
+_MODELS = """\
+model,family,num_params,note,price
+small,f,129135360,first,
+org/large,g,1372178432,,0.5
+"""
+
+
+class CsvTest(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(
+            self.enterContext(tempfile.TemporaryDirectory())
+        )
+
+    def _csv(self, wide=_WIDE, models=_MODELS, text_id="item", **options):
+        for name, text in (("wide.csv", wide), ("models.csv", models)):
+            (self.folder / name).write_text(text, "utf-8")
+        return importers.csv(
+            self.folder / "wide.csv",
+            self.folder / "models.csv",
+            text_id=text_id,
+            **options,
+        )
+
+    def test_reads(self):
+        with self.assertLogs("absl", "WARNING") as logs:
+            table = self._csv(domain="set")
+        self.assertEqual(table.texts.ids, ("a/0", "a/1", "b/0"))
+        self.assertEqual(table.texts.domains, ("news", "news", "web, old"))
+        small, large = table.models
+        self.assertEqual(
+            (small.name, small.family, small.kind, small.costs),
+            ("small", "f", "base", {"num_params": 129135360.0}),
+        )
+        self.assertEqual(large.name, "org/large")
+        self.assertEqual(
+            large.costs, {"num_params": 1372178432.0, "price": 0.5}
+        )
+        losses = table.losses("raw")
+        np.testing.assert_array_equal(losses, [[1.5, 2.25, 3], [1, 0.5, 0]])
+        self.assertEqual(losses.dtype, np.float64)
+        with self.subTest("ignored columns"):
+            self.assertEqual(small.provenance["ignored_columns"], ["sentence"])
+            self.assertIn("wide.csv: columns ignored: sentence", str(logs))
+            self.assertIn("models.csv: columns ignored: note", str(logs))
+        with (
+            self.subTest("no sizes"),
+            self.assertRaisesRegex(ValueError, "bits_per_byte needs num_bytes"),
+        ):
+            table.losses("bits_per_byte")
+        with (
+            self.subTest("a cost of one model only"),
+            self.assertRaisesRegex(ValueError, "'small' has no cost 'price'"),
+        ):
+            table.costs("price")
+
+    def test_same_from_gzip_and_parquet(self):
+        expected = self._csv()
+        packed = self.folder / "wide.csv.gz"
+        packed.write_bytes(gzip.compress(_WIDE.encode()))
+        columnar = self.folder / "wide.parquet"
+        pyarrow.parquet.write_table(
+            pa.table(
+                {
+                    "item": pa.array(["a/0", "a/1", "b/0"], pa.large_string()),
+                    "small": pa.array([1.5, 2.25, 3.0], pa.float32()),
+                    "org/large": ["1", "0.5", "0"],
+                }
+            ),
+            columnar,
+        )
+        for file in (packed, columnar):
+            with self.subTest(file.suffix):
+                table = importers.csv(
+                    str(file), str(self.folder / "models.csv"), text_id="item"
+                )
+                np.testing.assert_array_equal(table.nll_nats, expected.nll_nats)
+                self.assertEqual(table.texts.ids, expected.texts.ids)
+
+    def test_sums_in_nats_with_counts(self):
+        table = self._csv(
+            "text_id,num_bytes,num_chars,num_tokens,small\n"
+            "0,8,4,2,6\n"
+            "1,2,2,1,3\n",
+            "model\nsmall\n",
+            text_id="text_id",
+        )
+        self.assertEqual(table.texts.ids, ("0", "1"))
+        self.assertEqual(table.models[0].costs, {})
+        self.assertEqual(table.chars_per_token, 2.0)
+        for name, expected in {
+            "raw": [6, 3],
+            "bits_per_byte": [0.75 / np.log(2), 1.5 / np.log(2)],
+            "nats_per_char": [1.5, 1.5],
+            "nats_per_token": [3, 3],
+            "text_length": [3, 3],
+        }.items():
+            with self.subTest(name):
+                np.testing.assert_allclose(
+                    table.losses(name),
+                    [expected],
+                    rtol=tolerances.NORMALISATION,
+                )
+
+    def test_tokens_of_a_text_hold_for_all_models(self):
+        table = self._csv(
+            "text_id,num_tokens,a,b\n0,2,6,4\n1,1,3,1\n",
+            "model,kind\na,instruct\nb,\n",
+            text_id="text_id",
+        )
+        np.testing.assert_array_equal(table.num_tokens, [[2, 1], [2, 1]])
+        np.testing.assert_array_equal(table.num_scored, [[2, 1], [2, 1]])
+        self.assertEqual([m.kind for m in table.models], ["instruct", "base"])
+
+    def test_model_twice(self):
+        wide = "text_id,a,b,a\n0,1,2,1\n1,3,4,3\n"
+        models = "model,family,num_params\na,f,1\nb,g,2\na,h,1\n"
+        with self.assertLogs("absl", "WARNING") as logs:
+            table = self._csv(wide, models, text_id="text_id")
+        self.assertIn("row 3: a is there twice; read once", str(logs))
+        self.assertEqual(
+            [(m.name, m.family) for m in table.models], [("a", "f"), ("b", "g")]
+        )
+        with (
+            self.subTest("other scores"),
+            self.assertRaisesRegex(
+                ValueError, "wide.csv, row 2: the columns of the name .a. d"
+            ),
+        ):
+            self._csv(wide.replace("4,3", "4,5"), models, text_id="text_id")
+        with (
+            self.subTest("other costs"),
+            self.assertRaisesRegex(
+                ValueError, "models.csv, row 3, column 'model': 'a' is there al"
+            ),
+        ):
+            self._csv(wide, models.replace("h,1", "h,3"), text_id="text_id")
+
+    def test_goes_to_disk_and_back(self):
+        table = self._csv(domain="set")
+        scores.write(table, self.folder / "scores")
+        opened = scores.open(self.folder / "scores").select(
+            models=["small", "org/large"]
+        )
+        self.assertEqual(opened.models, table.models)
+        self.assertEqual(opened.texts.domains, table.texts.domains)
+        np.testing.assert_array_equal(opened.nll_nats, table.nll_nats)
+
+    @parameterized.named_parameters(
+        ("empty_cell", "2.25", "", "wide.csv, row 2, column 'small': empty"),
+        ("not_a_number", "2.25", "n/a", "row 2, column 'small': 'n/a' is not"),
+        ("nan", "2.25", "NaN", "row 2, column 'small': nan is not finite"),
+        ("infinite", "2.25", "inf", "row 2, column 'small': inf is not finite"),
+        (
+            "text_id_twice",
+            "a/1",
+            "a/0",
+            "row 2, column 'item': text id 'a/0' stands in row 1 already",
+        ),
+        ("no_text_id", "a/1", "", "wide.csv, row 2, column 'item': empty"),
+        ("no_model", "small", "tiny", "wide.csv: no column 'small'; .*'tiny'"),
+        ("no_id_column", "item", "id", "wide.csv: no column 'item'; it has"),
+        (
+            "count_is_text",
+            "set",
+            "num_bytes",
+            "row 1, column 'num_bytes': 'news'",
+        ),
+        ("short_row", "2.25,", "", "wide.csv: not readable: .*5 columns"),
+    )
+    def test_refuses(self, old, new, message):
+        with self.assertRaisesRegex(ValueError, message):
+            self._csv(_WIDE.replace(old, new))
+
+    @parameterized.parameters("0", "-1", "1.5")
+    def test_refuses_a_count_of(self, count):
+        with self.assertRaisesRegex(
+            ValueError, f"row 1, column 'num_bytes': {count} is not a count"
+        ):
+            self._csv(
+                f"item,num_bytes,small,org/large\na,{count},1,2\nb,3,1,2\n"
+            )
+
+    @parameterized.named_parameters(
+        ("header", "model,", "name,", ": no column 'model'; it has"),
+        ("empty_name", "small,", ",", "row 1, column 'model': empty"),
+        ("params", "129135360", "129M", "column 'num_params': '129M' is not a"),
+        ("negative", "0.5", "-0.5", "row 2, column 'price': -0.5 is negative"),
+        ("nan", "0.5", "nan", "row 2, column 'price': nan is not finite"),
+        ("kind", "note", "kind", "row 1, column 'kind': 'first' is neither ba"),
+        ("twice", "note", "price", ": there are two columns 'price'"),
+    )
+    def test_refuses_models(self, old, new, message):
+        with self.assertRaisesRegex(ValueError, f"models.csv.*{message}"):
+            self._csv(models=_MODELS.replace(old, new))
+
+    def test_refuses_files(self):
+        self._csv()
+        wide, models = self.folder / "wide.csv", self.folder / "models.csv"
+        for content, name, message in (
+            (b"", "wide.csv", "wide.csv: not readable: Empty CSV file"),
+            (b"item,small\n", "wide.csv", "wide.csv: no rows"),
+            (b"item,small\n\xff,1\n", "wide.csv", "wide.csv: not readable"),
+            (b"no gzip", "wide.csv.gz", "wide.csv.gz: not readable"),
+            (
+                gzip.compress(_WIDE.encode())[:-30],
+                "wide.csv.gz",
+                "wide.csv.gz: not readable",
+            ),
+            (b"no parquet", "wide.parquet", "wide.parquet: not readable"),
+            (b"", "wide.txt", "wide.txt: give a .csv, .csv.gz or .parquet"),
+        ):
+            (self.folder / name).write_bytes(content)
+            with (
+                self.subTest(message=message, content=content),
+                self.assertRaisesRegex(ValueError, message),
+            ):
+                importers.csv(self.folder / name, models, text_id="item")
+        for one, other in ((wide, "x.csv"), ("x.csv", models)):
+            with (
+                self.subTest(one=one),
+                self.assertRaisesRegex(FileNotFoundError, "x.csv: no such"),
+            ):
+                importers.csv(
+                    self.folder / one, self.folder / other, text_id="item"
+                )
+
+    def test_domain_that_is_not_there(self):
+        with self.assertRaisesRegex(ValueError, "wide.csv: no column 'topic'"):
+            self._csv(domain="topic")
+
+
+if __name__ == "__main__":
+    absltest.main()
