@@ -2,209 +2,123 @@
 
   python -m experiments.train_pool --out=mmc_jax/pools/stdlib20
 
-Each family has a tokenizer and a mixture of domains of its own, as real ones
-have, and one recipe for all of its sizes. A killed run goes on where it was; a
-finished model is skipped.
+A killed run goes on where it was; a finished model is skipped. At the end the
+pool's YAML file is written beside its folder, and into it a README with the
+recipe, the time and the losses on held-out texts. On 2 cores it takes one to
+two hours.
 """
 
-import dataclasses
+import json
 import os
 import pathlib
 import platform
 
 import jax
-import transformers
+import numpy as np
 import yaml
-from absl import app, flags, logging
+from absl import flags
 
-from mmc_jax import corpus, models, training
+from experiments import pool_recipe, program
+from mmc_jax import corpus, models, pool, report, scoring, training
 
-_OUT = flags.DEFINE_string(
-    "out",
-    None,
-    "Folder of the pool; its YAML file stands beside.",
-    required=True,
-)
+_OUT = flags.DEFINE_string("out", None, "The pool's folder.", required=True)
 _WORK_DIR = flags.DEFINE_string(
     "work_dir", "results/train_pool", "Where the states of training are kept."
 )
-_NUM_STEPS = flags.DEFINE_integer("num_steps", 600, "Updates of each model.")
+_NUM_STEPS = flags.DEFINE_integer("num_steps", 450, "Updates of each model.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of weights and batches.")
-
-_SEQ_LEN = 256
-_SEPARATOR = "<|endoftext|>"
-_TOKENIZER_TEXTS = 4000
-
-
-@dataclasses.dataclass(frozen=True)
-class Family:
-    """A line of models: what all of its sizes share.
-
-    Attributes:
-      vocab_size: Of its BPE tokenizer; None for bytes.
-      mixture: Shares of the domains.
-      configs: Hugging Face's config of each size, without the vocabulary.
-    """
-
-    vocab_size: int | None
-    mixture: dict[str, float]
-    configs: dict[str, transformers.PreTrainedConfig]
+_NUM_TEXTS = flags.DEFINE_integer(
+    "num_texts_per_domain", 100, "Held-out texts that the README tells of."
+)
 
 
-def _gpt2(width, num_layers):
-    return transformers.GPT2Config(
-        n_positions=_SEQ_LEN, n_embd=width, n_layer=num_layers, n_head=2
+def _train(name, family, config, tokenizer, streams):
+    """Trains one model and writes its folder."""
+    separator = tokenizer.token_to_id(pool_recipe.SEPARATOR)
+    config.vocab_size = tokenizer.get_vocab_size()
+    config.bos_token_id = config.eos_token_id = separator
+    config.pad_token_id = None
+    recipe = training.Recipe(
+        mixture=family.mixture,
+        seq_len=pool_recipe.SEQ_LEN,
+        num_steps=_NUM_STEPS.value,
+        seed=_SEED.value,
     )
-
-
-def _gpt_neox(width, num_layers):
-    return transformers.GPTNeoXConfig(
-        hidden_size=width,
-        num_hidden_layers=num_layers,
-        num_attention_heads=2,
-        intermediate_size=4 * width,
-        max_position_embeddings=_SEQ_LEN,
+    work_dir = pathlib.Path(_WORK_DIR.value, name)
+    model, measured = training.train(
+        config, streams, recipe, work_dir, name=name
     )
+    facts = {
+        **recipe._asdict(),
+        **measured,
+        "corpus": "mmc_jax.corpus.embedded('train')",
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "device": jax.devices()[0].device_kind,
+        "num_cores": os.cpu_count(),
+    }
+    folder = pathlib.Path(_OUT.value, name)
+    training.save_folder(model, tokenizer, pool_recipe.SEPARATOR, facts, folder)
 
 
-def _gated(config_class, width, num_layers, **more):
-    return config_class(
-        hidden_size=width,
-        num_hidden_layers=num_layers,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        intermediate_size=8 * width // 3,
-        max_position_embeddings=_SEQ_LEN,
-        tie_word_embeddings=True,
-        **more,
+def _write_card(out, tokenizers, streams):
+    """Scores held-out texts and writes the pool's README."""
+    texts = corpus.embedded("held_out").sample(_NUM_TEXTS.value)
+    table = scoring.score(
+        pool.read(out.with_suffix(".yaml")),
+        texts,
+        pathlib.Path(_WORK_DIR.value, "scores"),
     )
+    unigrams = {}
+    for family, tokenizer in tokenizers.items():
+        counts = np.zeros(tokenizer.get_vocab_size())
+        for stream in streams[family].values():
+            counts += np.bincount(stream, minlength=len(counts))
+        tokens = [tokenizer.encode(text).ids for text in texts.texts]
+        unigrams[family] = report.unigram_bits_per_byte(
+            counts, tokens, texts.num_bytes
+        )
+    facts = {
+        model.name: json.loads((out / model.name / "training.json").read_text())
+        for model in table.models
+    }
+    vocab_sizes = {n: t.get_vocab_size() for n, t in tokenizers.items()}
+    command = f"python -m experiments.train_pool --out={_OUT.value}"
+    card = report.pool_card(table, facts, vocab_sizes, unigrams, command)
+    (out / "README.md").write_text(card)
 
 
-def _llama(width, num_layers):
-    return _gated(transformers.LlamaConfig, width, num_layers)
-
-
-def _qwen3(width, num_layers):
-    head_dim = max(16, width // 2)
-    return _gated(
-        transformers.Qwen3Config, width, num_layers, head_dim=head_dim
-    )
-
-
-def _mamba(width, num_layers):
-    return transformers.MambaConfig(
-        hidden_size=width, num_hidden_layers=num_layers, state_size=4
-    )
-
-
-def _sizes(config, small, medium, large, largest):
-    sizes = {"30k": small, "100k": medium, "300k": large, "1m": largest}
-    return {name: config(*size) for name, size in sizes.items()}
-
-
-def _mixture(prose, docstring, python, c):
-    return {"prose": prose, "docstring": docstring, "python": python, "c": c}
-
-
-FAMILIES = {
-    "gpt2": Family(
-        1025,
-        _mixture(0.25, 0.25, 0.25, 0.25),
-        _sizes(_gpt2, (16, 2), (32, 3), (64, 4), (128, 5)),
-    ),
-    "gpt_neox": Family(
-        None,
-        _mixture(0.1, 0.1, 0.5, 0.3),
-        _sizes(_gpt_neox, (32, 2), (48, 3), (64, 5), (128, 5)),
-    ),
-    "llama": Family(
-        512,
-        _mixture(0.4, 0.4, 0.1, 0.1),
-        _sizes(_llama, (32, 2), (48, 3), (72, 4), (128, 5)),
-    ),
-    "qwen3": Family(
-        1536,
-        _mixture(0.05, 0.3, 0.6, 0.05),
-        _sizes(_qwen3, (16, 2), (32, 3), (64, 4), (128, 5)),
-    ),
-    "mamba": Family(
-        None,
-        _mixture(0.15, 0.15, 0.2, 0.5),
-        _sizes(_mamba, (32, 3), (56, 4), (96, 4), (200, 4)),
-    ),
-}
-
-
-def _tokenizer(family, texts):
-    """Returns the family's tokenizer, trained on its own mixture."""
-    if family.vocab_size is None:
-        return training.byte_tokenizer(_SEPARATOR)
-    chosen = []
-    for domain, share in family.mixture.items():
-        of_domain = [
-            text
-            for text, name in zip(texts.texts, texts.domains, strict=True)
-            if name == domain
-        ]
-        chosen += of_domain[: round(share * _TOKENIZER_TEXTS)]
-    return training.bpe_tokenizer(tuple(chosen), family.vocab_size, _SEPARATOR)
-
-
-def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"stray arguments: {argv[1:]}")
-    logging.set_verbosity(logging.WARNING)  # Orbax tells of every file.
-    out, work_dir = pathlib.Path(_OUT.value), pathlib.Path(_WORK_DIR.value)
+def main():
+    out = pathlib.Path(_OUT.value)
     texts = corpus.embedded("train")
-    tokenizers = {n: _tokenizer(f, texts) for n, f in FAMILIES.items()}
+    tokenizers, streams = {}, {}
+    for name, family in pool_recipe.FAMILIES.items():
+        tokenizers[name] = pool_recipe.tokenizer(family, texts)
+        streams[name] = training.token_streams(
+            texts, tokenizers[name], pool_recipe.SEPARATOR
+        )
     entries = []
-    for size in ("30k", "100k", "300k", "1m"):
-        for family_name, family in FAMILIES.items():
+    for size in pool_recipe.SIZES:
+        for family_name, family in pool_recipe.FAMILIES.items():
             name = f"{family_name}-{size}"
+            checkpoint = f"{out.name}/{name}"
             entries.append(
-                {
-                    "name": name,
-                    "checkpoint": f"{out.name}/{name}",
-                    "family": family_name,
-                }
+                {"name": name, "checkpoint": checkpoint, "family": family_name}
             )
-            if (out / name / models.loading.WEIGHTS).exists():
-                continue
-            tokenizer = tokenizers[family_name]
-            config = family.configs[size]
-            config.vocab_size = tokenizer.get_vocab_size()
-            separator = tokenizer.token_to_id(_SEPARATOR)
-            config.bos_token_id = config.eos_token_id = separator
-            config.pad_token_id = None
-            recipe = training.Recipe(
-                mixture=family.mixture,
-                seq_len=_SEQ_LEN,
-                num_steps=_NUM_STEPS.value,
-                seed=_SEED.value,
-            )
-            model, measured = training.train(
-                config,
-                training.token_streams(texts, tokenizer, _SEPARATOR),
-                recipe,
-                work_dir / name,
-                name=name,
-            )
-            facts = {
-                **recipe._asdict(),
-                **measured,
-                "corpus": "mmc_jax.corpus.embedded('train')",
-                "python": platform.python_version(),
-                "jax": jax.__version__,
-                "device": jax.devices()[0].device_kind,
-                "num_cores": os.cpu_count(),
-            }
-            training.save_folder(
-                model, tokenizer, _SEPARATOR, facts, out / name
-            )
-    pool = {"name": out.name, "models": entries}
-    with open(out.parent / f"{out.name}.yaml", "w") as file:
-        yaml.safe_dump(pool, file, sort_keys=False)
+            if not (out / name / models.loading.WEIGHTS).exists():
+                _train(
+                    name,
+                    family,
+                    family.configs[size],
+                    tokenizers[family_name],
+                    streams[family_name],
+                )
+    content = {"name": out.name, "models": entries}
+    out.with_suffix(".yaml").write_text(
+        yaml.safe_dump(content, sort_keys=False)
+    )
+    _write_card(out, tokenizers, streams)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    program.run(main)

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import pyarrow
 import pyarrow.parquet
 
 # The embedded corpus: texts of 256 to 1,024 bytes, one file in five held out.
@@ -307,7 +308,11 @@ def _jsonl_records(path: pathlib.Path, *columns: str) -> Iterator[_Record]:
 
 
 def _parquet_records(path: pathlib.Path, *columns: str) -> Iterator[_Record]:
-    with pyarrow.parquet.ParquetFile(path) as file:
+    try:
+        opened = pyarrow.parquet.ParquetFile(path)
+    except pyarrow.ArrowInvalid as error:
+        raise ValueError(f"{path}: not Parquet ({error})") from error
+    with opened as file:
         names = file.schema_arrow.names
         if columns[0] not in names:
             raise ValueError(
@@ -392,8 +397,10 @@ def _cut(content: str, file: str) -> Iterator[tuple[int, str]]:
         if end < len(raw):
             line_end = raw.rfind(b"\n", start + _MIN_BYTES, end) + 1
             end = line_end or end
-            while raw[end] & 0xC0 == 0x80:  # Inside a character.
-                end -= 1
+            # Inside a character: back, or on where that is below the minimum.
+            step = -1 if end - start > _MIN_BYTES + 2 else 1
+            while end < len(raw) and raw[end] & 0xC0 == 0x80:
+                end += step
         end = min(end, len(raw))
         text = raw[start:end].decode()
         if text.strip():

@@ -1,8 +1,20 @@
-"""JAX for all tests: 8 virtual CPU devices, exact matmuls, strict dtypes."""
+"""JAX for all tests: 8 virtual CPU devices, exact matmuls, strict dtypes.
+
+Warnings are errors; each exception has its reason.
+"""
 
 import jax
+import pytest
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_default_matmul_precision", "highest")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+# Filters of the warnings that are none of ours.
+_EXCEPTIONS = ()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for warning in ("error", *_EXCEPTIONS):
+        config.addinivalue_line("filterwarnings", warning)

@@ -56,14 +56,15 @@ class NormalisationsTest(parameterized.TestCase):
 
     @parameterized.named_parameters(
         # nll [[6, 12], [3, 24]] nats, bytes [8, 6], characters [6, 6],
-        # tokens [[3, 3], [2, 4]]: k = ((12/6) + (12/6)) / 2 = 2.
+        # tokens [[3, 3], [2, 4]]: k = ((12/6) + (12/6)) / 2 = 2; scored
+        # [[2, 2], [1, 3]].
         (
             "bits_per_byte",
             [[0.75 / _LN2, 2 / _LN2], [0.375 / _LN2, 4 / _LN2]],
         ),
         ("nats_per_char", [[1.0, 2.0], [0.5, 4.0]]),
         ("text_length", [[2.0, 4.0], [1.0, 8.0]]),
-        ("nats_per_token", [[2.0, 4.0], [1.5, 6.0]]),
+        ("nats_per_token", [[3.0, 6.0], [3.0, 8.0]]),
         ("raw", [[6.0, 12.0], [3.0, 24.0]]),
     )
     def test_by_hand(self, expected):

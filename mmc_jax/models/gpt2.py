@@ -91,8 +91,10 @@ class Transformer(nnx.Module):
 
     def __init__(self, config: transformers.GPT2Config, *, rngs: nnx.Rngs):
         width = config.hidden_size
-        self.wte = nnx.Embed(config.vocab_size, width, rngs=rngs)
-        self.wpe = nnx.Embed(config.max_position_embeddings, width, rngs=rngs)
+        self.wte = layers.Embed(config.vocab_size, width, rngs=rngs)
+        self.wpe = layers.Embed(
+            config.max_position_embeddings, width, rngs=rngs
+        )
         self.h = layers.stack(
             lambda rngs: Block(config, rngs=rngs),
             config.num_hidden_layers,

@@ -90,7 +90,7 @@ class Transformer(nnx.Module):
         self.rope_parameters = config.rope_parameters
         self.head_dim = config.hidden_size // config.num_attention_heads
         layers.inverse_frequencies(self.rope_parameters, self.head_dim)
-        self.embed_in = nnx.Embed(
+        self.embed_in = layers.Embed(
             config.vocab_size, config.hidden_size, rngs=rngs
         )
         self.layers = layers.stack(

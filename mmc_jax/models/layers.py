@@ -42,6 +42,18 @@ class LanguageModel(nnx.Module):
         return self.logits(self.hidden_states(tokens))
 
 
+class Embed(nnx.Embed):
+    """A table of vectors, in the dtype of its parameter.
+
+    Flax keeps the dtype in which the table was made; all that follows a table
+    loaded in bfloat16 would then be float32.
+    """
+
+    def __init__(self, num_embeddings: int, features: int, *, rngs: nnx.Rngs):
+        super().__init__(num_embeddings, features, rngs=rngs)
+        self.dtype = None
+
+
 def activation(name: str) -> Callable[[jax.Array], jax.Array]:
     """Returns the activation of that name in Hugging Face's `ACT2FN`.
 
@@ -82,6 +94,7 @@ def inverse_frequencies(
       ValueError: A kind of scaling, or a parameter of it, is not ported.
     """
     known = {"rope_type", "rope_theta", "partial_rotary_factor", "factor"}
+    known.add("type")  # The old name of rope_type, which transformers copies.
     llama3 = {
         "low_freq_factor",
         "high_freq_factor",

@@ -89,8 +89,14 @@ class Transformer(nnx.Module):
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
         self.rope_parameters = config.rope_parameters
         self.head_dim = _head_dim(config)
+        rotated = self.rope_parameters.get("partial_rotary_factor", 1.0)
+        if rotated != 1.0:  # transformers turns whole heads whatever it says.
+            raise ValueError(
+                f"rope_parameters: partial_rotary_factor={rotated} is not "
+                "ported"
+            )
         layers.inverse_frequencies(self.rope_parameters, self.head_dim)
-        self.embed_tokens = nnx.Embed(
+        self.embed_tokens = layers.Embed(
             config.vocab_size, config.hidden_size, rngs=rngs
         )
         self.layers = layers.stack(

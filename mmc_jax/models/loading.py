@@ -15,7 +15,6 @@ import os
 import pathlib
 import re
 import types
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import huggingface_hub
@@ -45,12 +44,19 @@ _IRRELEVANT = frozenset(
     _name_or_path architectures attention_dropout attn_pdrop bos_token_id
     chunk_size_feed_forward classifier_dropout dtype embd_pdrop eos_token_id
     gradient_checkpointing hidden_dropout id2label initializer_range label2id
-    model_type n_ctx output_attentions output_hidden_states pad_token_id
-    pretraining_tp problem_type rescale_prenorm_residual resid_pdrop
-    return_dict summary_activation summary_first_dropout
-    summary_proj_to_labels summary_type summary_use_proj task_specific_params
-    time_step_init_scheme time_step_scale tokenizer_class torch_dtype
-    transformers_version use_associative_scan use_cache use_mambapy
+    max_position_embeddings model_type n_ctx output_attentions
+    output_hidden_states pad_token_id pretraining_tp problem_type
+    rescale_prenorm_residual resid_pdrop return_dict summary_activation
+    summary_first_dropout summary_proj_to_labels summary_type summary_use_proj
+    task_specific_params time_step_init_scheme time_step_scale tokenizer_class
+    torch_dtype transformers_version use_associative_scan use_cache use_mambapy
+    """.split()
+) | frozenset(
+    # What published files hold besides, and transformers never reads.
+    """
+    attention_probs_dropout_prob d_inner d_model fused_add_norm
+    hidden_dropout_prob is_llama_config max_sequence_length n_layer
+    pad_vocab_size_multiple rms_norm rope_interleaved ssm_cfg
     """.split()
 )
 
@@ -91,6 +97,12 @@ def load(
         expected = {name for group in names for name in group.all}
         ignored = [*family.IGNORED, *map(re.escape, tied)]
         _check_names(folder, expected, tensors.names, ignored)
+        tables = [
+            group.all[0]
+            for (path, _), group in zip(state, names, strict=True)
+            if path[-1] == "embedding"
+        ]
+        _check_tied_heads(folder, tensors, tied, tables)
         values = [
             (path, variable.replace(_read(tensors, group, variable, dtype)))
             for (path, variable), group in zip(state, names, strict=True)
@@ -195,14 +207,17 @@ def read_config(folder: pathlib.Path) -> transformers.PreTrainedConfig:
 
     Raises:
       FileNotFoundError: There is no config.json.
-      ValueError: Its `model_type` is not ported.
+      ValueError: Its `model_type` is not ported, or transformers refuses it.
     """
     path = folder / "config.json"
     if not path.is_file():
         raise FileNotFoundError(f"{folder}: no config.json")
     model_type = json.loads(path.read_text()).get("model_type")
     _check_model_type(model_type, str(path))
-    return transformers.AutoConfig.from_pretrained(folder)
+    try:
+        return transformers.AutoConfig.from_pretrained(folder)
+    except Exception as error:  # Of many types, few of them ValueErrors.
+        raise ValueError(f"{path}: {error}") from error
 
 
 def weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -213,7 +228,8 @@ def weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
       ValueError: The index names a file outside the folder.
     """
     index = folder / INDEX
-    if index.is_file():
+    # As in transformers, one file goes before an index beside it.
+    if index.is_file() and not (folder / WEIGHTS).is_file():
         names = set(json.loads(index.read_text())["weight_map"].values())
         for name in names:
             if pathlib.Path(name).name != name:
@@ -224,8 +240,8 @@ def weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
     for file in files:
         if not file.is_file():
             raise FileNotFoundError(
-                f"{file}: missing; only safetensors are read, so save the "
-                "checkpoint with save_pretrained(safe_serialization=True)"
+                f"{file}: missing; only safetensors are read, which "
+                "transformers' save_pretrained writes"
             )
     return files
 
@@ -235,16 +251,20 @@ class _WatchedConfig:
 
     def __init__(self, config: transformers.PreTrainedConfig):
         self._config = config
+        self._default = type(config)()
         self._read: set[str] = set()
 
     def __getattr__(self, name: str) -> Any:
+        # A file may add any attribute; transformers reads its class's only.
+        if not hasattr(self._default, name):
+            raise AttributeError(f"{type(self._config).__name__} has no {name}")
         value = getattr(self._config, name)
         self._read.add(self._config.attribute_map.get(name, name))
         return value
 
     def check(self) -> None:
         """Refuses what nobody read, unless it stands at its default."""
-        default = type(self._config)().to_dict()
+        default = self._default.to_dict()
         for name, value in self._config.to_dict().items():
             if name in self._read or name in _IRRELEVANT:
                 continue
@@ -352,6 +372,23 @@ def _check_names(
         )
 
 
+def _check_tied_heads(
+    folder: pathlib.Path,
+    tensors: _Tensors,
+    heads: tuple[str, ...],
+    tables: list[str],
+) -> None:
+    """Refuses a head that stands in the file but is no embedding table."""
+    for head in tensors.names.intersection(heads):
+        if not any(
+            np.array_equal(tensors[head], tensors[table]) for table in tables
+        ):
+            raise ValueError(
+                f"{folder}: tie_word_embeddings is true, but {head} differs "
+                "from the embedding"
+            )
+
+
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return ", ".join(names[:5]) + more
@@ -364,27 +401,20 @@ def _read(
     dtype: jax.typing.DTypeLike,
 ) -> jax.Array:
     """Returns a parameter's value from its tensors, checked and cast."""
-
-    def rows() -> Iterator[np.ndarray]:
-        shape = variable.shape[1:] if group.stacked else variable.shape
-        for name in group.all:
-            row = tensors[name]
-            if not jnp.issubdtype(row.dtype, jnp.floating):
-                raise ValueError(
-                    f"tensor {name} is {row.dtype}: quantised checkpoints are "
-                    "not read"
-                )
-            row = row.T if group.transposed and row.ndim == 2 else row
-            if row.shape != shape:
-                raise ValueError(
-                    f"tensor {name} has shape {row.shape}, the port needs "
-                    f"{shape} (after transposing)"
-                    if group.transposed
-                    else f"tensor {name} has shape {row.shape}, the port "
-                    f"needs {shape}"
-                )
-            yield row.astype(jnp.dtype(dtype))
-
-    return jnp.asarray(
-        np.stack(list(rows())) if group.stacked else [*rows()][0]
-    )
+    value = np.empty(variable.shape, jnp.dtype(dtype))
+    rows = value if group.stacked else value[None]
+    for name, row in zip(group.all, rows, strict=True):
+        row = row.T if group.transposed else row
+        tensor = tensors[name]
+        if not jnp.issubdtype(tensor.dtype, jnp.floating):
+            raise ValueError(
+                f"tensor {name} is {tensor.dtype}: quantised checkpoints are "
+                "not read"
+            )
+        if tensor.shape != row.shape:
+            raise ValueError(
+                f"tensor {name} has shape {tensor.shape}, the port needs "
+                f"{row.shape}"
+            )
+        row[...] = tensor
+    return jnp.asarray(value)

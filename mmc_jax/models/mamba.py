@@ -23,7 +23,7 @@ LAYERS = "backbone.layers"
 IGNORED = ()
 
 # Positions that the scan takes at once: its memory is linear in this.
-_CHUNK = 32
+_CHUNK = 16
 
 
 class Conv1D(nnx.Module):
@@ -152,7 +152,7 @@ class Backbone(nnx.Module):
     """Embedding, layers and the last RMSNorm."""
 
     def __init__(self, config: transformers.MambaConfig, *, rngs: nnx.Rngs):
-        self.embeddings = nnx.Embed(
+        self.embeddings = layers.Embed(
             config.vocab_size, config.hidden_size, rngs=rngs
         )
         self.layers = layers.stack(
@@ -182,6 +182,7 @@ class CausalLM(layers.LanguageModel):
     """
 
     def __init__(self, config: transformers.MambaConfig, *, rngs: nnx.Rngs):
+        _ = config.expand  # intermediate_size holds it times the width.
         self.config = config
         self.backbone = Backbone(config, rngs=rngs)
         if not config.tie_word_embeddings:

@@ -81,8 +81,14 @@ class Transformer(nnx.Module):
     def __init__(self, config: transformers.Qwen3Config, *, rngs: nnx.Rngs):
         self.rope_parameters = config.rope_parameters
         self.head_dim = config.head_dim
+        rotated = self.rope_parameters.get("partial_rotary_factor", 1.0)
+        if rotated != 1.0:  # transformers turns whole heads whatever it says.
+            raise ValueError(
+                f"rope_parameters: partial_rotary_factor={rotated} is not "
+                "ported"
+            )
         layers.inverse_frequencies(self.rope_parameters, self.head_dim)
-        self.embed_tokens = nnx.Embed(
+        self.embed_tokens = layers.Embed(
             config.vocab_size, config.hidden_size, rngs=rngs
         )
         self.layers = layers.stack(
@@ -115,6 +121,7 @@ class CausalLM(layers.LanguageModel):
     def __init__(self, config: transformers.Qwen3Config, *, rngs: nnx.Rngs):
         if config.use_sliding_window:
             raise ValueError("use_sliding_window=True is not ported")
+        _ = config.max_window_layers  # Where a window would begin.
         others = set(config.layer_types) - {"full_attention"}
         if others:
             raise ValueError(f"layer_types {sorted(others)} are not ported")

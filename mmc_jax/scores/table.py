@@ -10,13 +10,14 @@ from numpy.typing import ArrayLike
 from mmc_jax import corpus
 from mmc_jax.scores import normalisations
 
-NORMALISATIONS = (
-    "text_length",
-    "bits_per_byte",
-    "nats_per_char",
-    "nats_per_token",
-    "raw",
-)
+# Each normalisation with the unit of its losses.
+NORMALISATIONS = {
+    "text_length": "nats per token of average length",
+    "bits_per_byte": "bits per byte",
+    "nats_per_char": "nats per character",
+    "nats_per_token": "nats per token, not fair between tokenizers",
+    "raw": "scores as given",
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -86,7 +86,7 @@ def score(
             bar.set_description(model.name)
             try:
                 _score_model(model, corpus, out, settings, rescore, bar)
-            except (ValueError, FileNotFoundError) as error:
+            except Exception as error:
                 error.add_note(f"while scoring the model {model.name}")
                 raise
     return scores.open(out, leave_out_unfinished=True).select(
@@ -106,7 +106,7 @@ def _score_model(
     folder = loading.resolve(model.checkpoint, model.revision)
     config = loading.read_config(folder)
     tokenizer = tokenization.load(folder)
-    prefix = tokenization.prefix(tokenizer)
+    prefix = tokenizer.prefix
     context, stride = _window_plan(config, settings)
     key = {
         "files": file_hashes(folder),
@@ -117,11 +117,17 @@ def _score_model(
         "prefix_token": prefix.token,
         "engine_version": _ENGINE_VERSION,
     }
+    num_params = models.num_params(folder)
     scored = scores.ScoredModel(
         name=model.name,
         family=model.family,
         kind=model.kind,
-        costs={**model.costs, "num_params": models.num_params(folder)},
+        # All parameters of a dense model are active.
+        costs={
+            **model.costs,
+            "num_params": num_params,
+            "num_active_params": num_params,
+        },
         provenance={
             "checkpoint": model.checkpoint,
             "revision": model.revision,
@@ -145,23 +151,25 @@ def _score_model(
             tokenizer, texts.texts, texts.ids, config.vocab_size
         )
         network = loading.load(folder, dtype=jnp.dtype(settings.dtype))
-        num_unscored = int(prefix.token is None)
+        num_tokens = np.array([len(tokens) for tokens in encoded.tokens])
         last = time.monotonic()
-        for done, nll in _finished_texts(
+        for done, nll, num_scored in _finished_texts(
             network, encoded, prefix, context, stride, settings
         ):
             now = time.monotonic()
-            num_tokens = np.array([len(encoded.tokens[i]) for i in done])
-            writer.append(
-                [texts.ids[i] for i in done],
-                nll,
-                num_tokens,
-                num_tokens - num_unscored,
-                encoded.round_trips[done],
-                seconds=now - last,
-            )
+            # The finite ones first: those that are refused then cost no others.
+            finite = np.isfinite(nll)
+            for kept in (finite, ~finite):
+                writer.append(
+                    [texts.ids[i] for i in done[kept]],
+                    nll[kept],
+                    num_tokens[done[kept]],
+                    num_scored[kept],
+                    encoded.round_trips[done[kept]],
+                    seconds=now - last,
+                )
+                last = now
             bar.update(len(done))
-            last = now
     writer.finish()
 
 
@@ -172,9 +180,13 @@ def _finished_texts(
     context: int,
     stride: int,
     settings: Settings,
-) -> Iterator[tuple[list[int], np.ndarray]]:
-    """Yields (texts, their nll in nats), each text once, every few seconds."""
-    rows, num_windows = [], np.zeros(len(encoded.tokens), int)
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yields (texts, their nll in nats, tokens scored) every few seconds.
+
+    Each text comes once, as soon as all of its windows are done.
+    """
+    num_texts = len(encoded.tokens)
+    rows, num_windows = [], np.zeros(num_texts, int)
     for text, tokens in enumerate(encoded.tokens):
         has_prefix = prefix.token is not None
         for window in windows.plan(
@@ -183,7 +195,7 @@ def _finished_texts(
             inputs = windows.model_input(tokens, window, prefix.token)
             rows.append(batches.Row(text, *inputs))
             num_windows[text] += 1
-    nll = np.zeros(len(encoded.tokens))
+    nll, num_scored = np.zeros(num_texts), np.zeros(num_texts, int)
     # A text of one token, with no prefix before it, has no window at all.
     done = list(np.flatnonzero(num_windows == 0))
     last = time.monotonic()
@@ -191,14 +203,15 @@ def _finished_texts(
         for row, values in zip(batch.rows, token_nll, strict=False):
             scored = values[row.first : len(row.targets)]
             nll[row.text] += scored.sum(dtype=np.float64)
+            num_scored[row.text] += scored.size
             num_windows[row.text] -= 1
             if num_windows[row.text] == 0:
                 done.append(row.text)
         if done and time.monotonic() - last > settings.part_seconds:
-            yield done, nll[done]
+            yield np.array(done), nll[done], num_scored[done]
             done, last = [], time.monotonic()
     if done:
-        yield done, nll[done]
+        yield np.array(done), nll[done], num_scored[done]
 
 
 def _scored_batches(
@@ -231,23 +244,25 @@ def _window_plan(
     context = getattr(config, "max_position_embeddings", _CONTEXT)
     if settings.max_context is not None:
         context = min(context, settings.max_context)
-    stride = settings.stride or max(1, context // 2)
-    if not 1 <= stride <= context:
+    stride = settings.stride
+    if stride is None:
+        stride = max(1, context // 2)
+    if context < 1 or not 1 <= stride <= context:
         raise ValueError(
-            f"stride {stride}: it must be at least 1 and at most the window's "
-            f"{context} positions"
+            f"stride {stride} and window of {context} positions: a stride is "
+            "at least 1 and at most the window"
         )
     return context, stride
 
 
 def file_hashes(folder: pathlib.Path) -> dict[str, str]:
     """Returns the SHA-256 of each file that a score depends on."""
-    names = ["config.json", "tokenizer.json", "tokenizer_config.json"]
-    files = [folder / name for name in names] + loading.weight_files(folder)
+    files = [folder / "config.json", *loading.weight_files(folder)]
+    for pattern in tokenization.FILES:
+        files += filter(pathlib.Path.is_file, sorted(folder.glob(pattern)))
     hashes = {}
     for file in files:
-        if file.is_file():
-            with file.open("rb") as opened:
-                digest = hashlib.file_digest(opened, "sha256")
-            hashes[file.name] = digest.hexdigest()
+        with file.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256")
+        hashes[file.name] = digest.hexdigest()
     return hashes

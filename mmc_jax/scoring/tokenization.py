@@ -5,7 +5,17 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import tokenizers
 import transformers
+
+# What tokens and prefix may depend on, in a checkpoint folder.
+FILES = (
+    "added_tokens.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "tokenizer*",
+    "vocab*",
+)
 
 
 class Prefix(NamedTuple):
@@ -21,6 +31,18 @@ class Prefix(NamedTuple):
     token: int | None
 
 
+class Tokenizer(NamedTuple):
+    """A checkpoint's tokenizer.
+
+    Attributes:
+      backend: Text to tokens and back.
+      prefix: What stands before a text.
+    """
+
+    backend: tokenizers.Tokenizer
+    prefix: Prefix
+
+
 class Encoded(NamedTuple):
     """The texts of a corpus as tokens.
 
@@ -33,18 +55,27 @@ class Encoded(NamedTuple):
     round_trips: np.ndarray
 
 
-def load(folder: pathlib.Path) -> transformers.PreTrainedTokenizerBase:
+def load(folder: pathlib.Path) -> Tokenizer:
     """Returns the tokenizer of a checkpoint folder.
 
-    A special token that is spelled out in a text is read as text, not as the
-    special token.
+    Its tokens are those of tokenizer.json to the letter. A special token that
+    is spelled out in a text is read as text, not as the special token.
 
     Raises:
       ValueError: The folder has none that can be read.
     """
+    file = folder / "tokenizer.json"
     try:
-        return transformers.AutoTokenizer.from_pretrained(
-            folder, split_special_tokens=True
+        # Knows BOS and EOS also where only the tokenizer's class names them.
+        wrapper = transformers.AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False
+        )
+        # Not the wrapper's own: transformers 5 puts another pre-tokenizer and
+        # normaliser into some classes (its issues 45488 and 45920).
+        backend = (
+            tokenizers.Tokenizer.from_file(str(file))
+            if file.is_file()
+            else wrapper.backend_tokenizer
         )
     except Exception as error:
         raise ValueError(
@@ -52,19 +83,27 @@ def load(folder: pathlib.Path) -> transformers.PreTrainedTokenizerBase:
             f"({type(error).__name__}: {error}); tokenizer.json and "
             "tokenizer_config.json must lie beside the weights"
         ) from error
+    backend.encode_special_tokens = True
+    # A file may say both, from the days of its training.
+    backend.no_truncation()
+    backend.no_padding()
+    return Tokenizer(backend, _prefix(backend, wrapper))
 
 
-def prefix(tokenizer: transformers.PreTrainedTokenizerBase) -> Prefix:
+def _prefix(
+    backend: tokenizers.Tokenizer, wrapper: transformers.PreTrainedTokenizerBase
+) -> Prefix:
     """Returns what stands before a text: BOS, else EOS, else nothing."""
-    if tokenizer.bos_token_id is not None:
-        return Prefix("bos", tokenizer.bos_token_id)
-    if tokenizer.eos_token_id is not None:
-        return Prefix("eos", tokenizer.eos_token_id)
+    for policy in ("bos", "eos"):
+        name = getattr(wrapper, f"{policy}_token")
+        token = None if name is None else backend.token_to_id(name)
+        if token is not None:
+            return Prefix(policy, token)
     return Prefix("none", None)
 
 
 def encode(
-    tokenizer: transformers.PreTrainedTokenizerBase,
+    tokenizer: Tokenizer,
     texts: Sequence[str],
     text_ids: Sequence[str],
     vocab_size: int,
@@ -78,15 +117,19 @@ def encode(
       vocab_size: Of the model.
 
     Raises:
-      ValueError: A text has no tokens, or one that the model does not know.
+      ValueError: A text has no tokens, or one that the model does not know, or
+        the model does not know the prefix.
     """
-    ids = tokenizer(
-        list(texts), add_special_tokens=False, verbose=False
-    ).input_ids
-    decoded = tokenizer.batch_decode(
-        ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
+    policy, token = tokenizer.prefix
+    if token is not None and token >= vocab_size:
+        raise ValueError(
+            f"the {policy} token is {token}, the model's vocabulary ends at "
+            f"{vocab_size - 1}; the tokenizer is not this model's"
+        )
+    encodings = tokenizer.backend.encode_batch_fast(
+        list(texts), add_special_tokens=False
     )
-    tokens = [np.array(row, np.int32) for row in ids]
+    tokens = [np.array(encoding.ids, np.int32) for encoding in encodings]
     for row, text_id in zip(tokens, text_ids, strict=True):
         if not row.size:
             raise ValueError(
@@ -98,5 +141,8 @@ def encode(
                 f"vocabulary ends at {vocab_size - 1}; the tokenizer is not "
                 "this model's"
             )
+    decoded = tokenizer.backend.decode_batch(
+        [encoding.ids for encoding in encodings], skip_special_tokens=False
+    )
     same = [a == b for a, b in zip(decoded, texts, strict=True)]
     return Encoded(tokens, np.array(same, bool))

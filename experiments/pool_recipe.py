@@ -1,0 +1,132 @@
+"""The recipe of the shipped pool: 5 families x 4 sizes; train_pool follows it.
+
+Each family has a tokenizer and a mixture of domains of its own, as real ones
+have, and the same recipe at every size.
+"""
+
+import dataclasses
+
+import transformers
+
+from mmc_jax import training
+
+SEQ_LEN = 256
+SEPARATOR = "<|endoftext|>"
+SIZES = ("30k", "100k", "300k", "1m")
+
+# Texts of the training split that a tokenizer is trained on.
+_TOKENIZER_TEXTS = 4000
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """A line of models: what all of its sizes share.
+
+    Attributes:
+      vocab_size: Of its BPE tokenizer; None for bytes.
+      mixture: Shares of the domains.
+      configs: Hugging Face's config of each size, without the vocabulary.
+    """
+
+    vocab_size: int | None
+    mixture: dict[str, float]
+    configs: dict[str, transformers.PreTrainedConfig]
+
+
+def _gpt2(width, num_layers):
+    return transformers.GPT2Config(
+        n_positions=SEQ_LEN, n_embd=width, n_layer=num_layers, n_head=2
+    )
+
+
+def _gpt_neox(width, num_layers):
+    return transformers.GPTNeoXConfig(
+        hidden_size=width,
+        num_hidden_layers=num_layers,
+        num_attention_heads=2,
+        intermediate_size=4 * width,
+        max_position_embeddings=SEQ_LEN,
+    )
+
+
+def _gated(config_class, width, num_layers, **more):
+    return config_class(
+        hidden_size=width,
+        num_hidden_layers=num_layers,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        intermediate_size=8 * width // 3,
+        max_position_embeddings=SEQ_LEN,
+        tie_word_embeddings=True,
+        **more,
+    )
+
+
+def _llama(width, num_layers):
+    return _gated(transformers.LlamaConfig, width, num_layers)
+
+
+def _qwen3(width, num_layers):
+    head_dim = max(16, width // 2)
+    return _gated(
+        transformers.Qwen3Config, width, num_layers, head_dim=head_dim
+    )
+
+
+def _mamba(width, num_layers):
+    return transformers.MambaConfig(
+        hidden_size=width, num_hidden_layers=num_layers, state_size=4
+    )
+
+
+def _sizes(config, small, medium, large, largest):
+    sizes = {"30k": small, "100k": medium, "300k": large, "1m": largest}
+    return {name: config(*size) for name, size in sizes.items()}
+
+
+def _mixture(prose, docstring, python, c):
+    return {"prose": prose, "docstring": docstring, "python": python, "c": c}
+
+
+FAMILIES = {
+    "gpt2": Family(
+        1025,
+        _mixture(0.25, 0.25, 0.25, 0.25),
+        _sizes(_gpt2, (16, 2), (32, 3), (64, 4), (128, 5)),
+    ),
+    "gpt_neox": Family(
+        None,
+        _mixture(0.1, 0.1, 0.5, 0.3),
+        _sizes(_gpt_neox, (32, 2), (48, 3), (64, 5), (128, 5)),
+    ),
+    "llama": Family(
+        512,
+        _mixture(0.4, 0.4, 0.1, 0.1),
+        _sizes(_llama, (32, 2), (48, 3), (72, 4), (128, 5)),
+    ),
+    "qwen3": Family(
+        1536,
+        _mixture(0.05, 0.3, 0.6, 0.05),
+        _sizes(_qwen3, (16, 2), (32, 3), (64, 4), (128, 5)),
+    ),
+    "mamba": Family(
+        None,
+        _mixture(0.15, 0.15, 0.2, 0.5),
+        _sizes(_mamba, (32, 3), (56, 4), (96, 4), (200, 4)),
+    ),
+}
+
+
+def tokenizer(family, texts):
+    """Returns the family's tokenizer, trained on its own mixture."""
+    if family.vocab_size is None:
+        return training.byte_tokenizer(SEPARATOR)
+    chosen = []
+    for domain, share in family.mixture.items():
+        of_domain = [
+            text
+            for text, name in zip(texts.texts, texts.domains, strict=True)
+            if name == domain
+        ]
+        chosen += of_domain[: round(share * _TOKENIZER_TEXTS)]
+    return training.bpe_tokenizer(tuple(chosen), family.vocab_size, SEPARATOR)

@@ -1,0 +1,73 @@
+"""The arguments that all searches share, checked once."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jax.typing import ArrayLike
+
+
+class Inputs(NamedTuple):
+    """What a search works on, in float64.
+
+    Attributes:
+      losses: [M, X], finite.
+      costs: [M], finite and not negative.
+      weights: [X], not negative with a positive sum, or None for all 1.
+    """
+
+    losses: np.ndarray
+    costs: np.ndarray
+    weights: np.ndarray | None
+
+
+def checked_inputs(
+    losses: ArrayLike, costs: ArrayLike, weights: ArrayLike | None
+) -> Inputs:
+    """Returns the arguments in float64.
+
+    Raises:
+      ValueError: no models or texts; a wrong shape; a loss or a cost that is
+        not finite; a cost or a weight that is negative; weights that are not
+        finite or all 0. The message says where.
+    """
+    losses = np.asarray(losses, np.float64)
+    costs = np.asarray(costs, np.float64)
+    if losses.ndim != 2 or 0 in losses.shape:
+        raise ValueError(
+            f"losses has shape {losses.shape}; [M, X] with at least one model "
+            "and one text is needed."
+        )
+    num_models, num_texts = losses.shape
+    bad = ~np.isfinite(losses)
+    if bad.any():
+        i, x = np.argwhere(bad)[0]
+        raise ValueError(
+            f"losses[{i}, {x}] (model {i}, text {x}) is {losses[i, x]}; finite "
+            "losses are needed."
+        )
+    if costs.shape != (num_models,):
+        raise ValueError(
+            f"costs has shape {costs.shape}; [{num_models}], one for each "
+            "model (row of losses), is needed."
+        )
+    _check_not_negative("costs", costs)
+    if weights is not None:
+        weights = np.asarray(weights, np.float64)
+        if weights.shape != (num_texts,):
+            raise ValueError(
+                f"weights has shape {weights.shape}; [{num_texts}], one for "
+                "each text (column of losses), is needed."
+            )
+        _check_not_negative("weights", weights)
+        if not weights.any():
+            raise ValueError("weights are all 0: their mean is undefined.")
+    return Inputs(losses, costs, weights)
+
+
+def _check_not_negative(name: str, numbers: np.ndarray) -> None:
+    bad = ~((numbers >= 0) & (numbers < np.inf))
+    if bad.any():
+        i = int(bad.argmax())
+        raise ValueError(
+            f"{name}[{i}] is {numbers[i]}; finite and not negative is needed."
+        )

@@ -1,0 +1,171 @@
+"""The frontier and its filter: which (cost, loss) points nothing dominates.
+
+M models, X texts, S subsets, F frontier points.
+"""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.typing import ArrayLike
+
+from mmc_jax import oracle
+from mmc_jax.frontier.inputs import Inputs, checked_inputs
+
+
+class Frontier(NamedTuple):
+    """Non-dominated subsets, least cost first, the loss strictly falling.
+
+    Attributes:
+      costs: [F] float64, the sum of the costs of the subset's models.
+      losses: [F] float64, the oracle loss of the subset.
+      masks: [F, M] bool, the models of the subset.
+    """
+
+    costs: np.ndarray
+    losses: np.ndarray
+    masks: np.ndarray
+
+
+def non_dominated(
+    costs: ArrayLike, losses: ArrayLike, masks: ArrayLike
+) -> Frontier:
+    """Returns the points that no other point dominates.
+
+    A point dominates another if it costs no more and loses no more, and one of
+    the two is strictly less: of equal losses the cheapest stays, of equal costs
+    the one with the least loss. Of points equal in both, the subset with the
+    fewest models stays, and of those the one with the earliest models (its
+    sorted indices come first). So the answer does not depend on the order of
+    the points. A point of infinite loss is never on the frontier.
+
+    Args:
+      costs: [S].
+      losses: [S].
+      masks: [S, M] of booleans.
+
+    Raises:
+      ValueError: shapes that do not fit; a cost or loss that is NaN, by index.
+
+    >>> masks = [[True, False], [False, True], [True, True]]
+    >>> non_dominated([1, 2, 3], [0.5, 0.7, 0.4], masks).costs
+    array([1., 3.])
+    """
+    costs = np.asarray(costs, np.float64)
+    losses = np.asarray(losses, np.float64)
+    masks = np.asarray(masks)
+    if not (
+        costs.ndim == 1
+        and losses.shape == costs.shape
+        and masks.ndim == 2
+        and masks.shape[0] == costs.shape[0]
+    ):
+        raise ValueError(
+            f"costs {costs.shape}, losses {losses.shape} and masks "
+            f"{masks.shape} must be [S], [S] and [S, M]."
+        )
+    for name, numbers in (("costs", costs), ("losses", losses)):
+        if np.isnan(numbers).any():
+            raise ValueError(f"{name}[{np.isnan(numbers).argmax()}] is NaN.")
+
+    # By cost, then by loss: a point leads if it loses less than all before it,
+    # and its ties in both follow it.
+    order = np.lexsort((losses, costs))
+    costs, losses = costs[order], losses[order]
+    least = np.minimum.accumulate(np.concatenate([[np.inf], losses]))
+    leads = losses < least[:-1]
+    leader = np.cumsum(leads) - 1
+    first = np.flatnonzero(leads)
+    stays = leader >= 0
+    stays[stays] = (costs[stays] == costs[first[leader[stays]]]) & (
+        losses[stays] == losses[first[leader[stays]]]
+    )
+    costs, losses, masks = costs[stays], losses[stays], masks[order[stays]]
+
+    # Ties: the last key counts first, and False comes before True.
+    order = np.lexsort((*~masks.T[::-1], masks.sum(axis=1), costs))
+    costs, losses, masks = costs[order], losses[order], masks[order]
+    one_a_cost = np.diff(costs, prepend=-np.inf) > 0
+    return Frontier(costs[one_a_cost], losses[one_a_cost], masks[one_a_cost])
+
+
+def of_subsets(
+    losses: ArrayLike,
+    costs: ArrayLike,
+    masks: ArrayLike,
+    weights: ArrayLike | None = None,
+) -> Frontier:
+    """Returns the frontier over the given subsets alone.
+
+    The subsets of a frontier on texts that did not choose them are one use.
+
+    Args:
+      losses: [M, X], finite.
+      costs: [M], finite and not negative; whole numbers add exactly up to 2^53.
+      masks: [S, M] of booleans, a row for each subset.
+      weights: [X], not negative; 1 for each text if left out.
+
+    Raises:
+      ValueError: arguments that do not fit, with the place.
+
+    >>> losses = [[1.0, 4.0], [3.0, 2.0]]
+    >>> of_subsets(losses, [1, 2], [[True, False], [True, True]]).losses
+    array([2.5, 1.5])
+    """
+    inputs = checked_inputs(losses, costs, weights)
+    return frontier_of(inputs, np.asarray(masks))
+
+
+def single_models(
+    losses: ArrayLike, costs: ArrayLike, weights: ArrayLike | None = None
+) -> Frontier:
+    """Returns the frontier over the single models: what one model can buy.
+
+    Arguments and errors are those of `of_subsets`.
+
+    >>> losses = [[1.0, 4.0], [3.0, 2.0], [2.0, 2.0]]
+    >>> single_models(losses, [1, 2, 3]).losses
+    array([2.5, 2. ])
+    """
+    inputs = checked_inputs(losses, costs, weights)
+    return frontier_of(inputs, np.eye(len(inputs.losses), dtype=bool))
+
+
+def frontier_of(inputs: Inputs, masks: np.ndarray) -> Frontier:
+    """Returns the frontier over the subsets: every search ends here.
+
+    One kernel and one order of addition for all, so that a subset has the same
+    floats whichever search found it.
+    """
+    with jax.enable_x64(True):
+        losses = oracle.oracle_losses(
+            inputs.losses, padded_rows(masks), inputs.weights
+        )
+    return non_dominated(
+        subset_costs(masks, inputs.costs),
+        np.asarray(losses)[: len(masks)],
+        masks,
+    )
+
+
+def subset_costs(masks: np.ndarray, costs: np.ndarray) -> np.ndarray:
+    """Returns the sum of the costs of each subset: [S].
+
+    Summed from the least cost to the greatest, so that subsets of the same
+    costs have the same sum to the last bit.
+    """
+    total = np.zeros(len(masks))
+    for i in np.argsort(costs):
+        total += np.where(masks[:, i], costs[i], 0.0)
+    return total
+
+
+def padded_rows(masks: np.ndarray) -> np.ndarray:
+    """Returns the masks with empty subsets added, up to 16, 64, 256 ... rows.
+
+    XLA compiles for every shape: so there are few.
+    """
+    num_rows = 16
+    while num_rows < len(masks):
+        num_rows *= 4
+    return np.pad(masks, ((0, num_rows - len(masks)), (0, 0)))

@@ -1,0 +1,269 @@
+"""The figures of a study, each readable without the text beside it."""
+
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+from mmc_jax import law
+from mmc_jax.frontier import Frontier
+
+COLORS = matplotlib.colormaps["tab10"].colors
+_MARKERS = "osD^vP*X<>"
+_POOL_COLOR = "black"
+_SINGLE_COLOR = "0.5"
+
+# A floor below this share of the least loss is not drawn: the axis would have
+# to reach down to it, and the data do not say where it lies.
+_FLOOR_SHARE = 0.1
+
+
+def laws(
+    single_costs: np.ndarray,
+    single_losses: np.ndarray,
+    families: Sequence[str],
+    pool: Frontier,
+    single_law: law.Fit | None,
+    pool_law: law.Fit | None,
+    *,
+    cost_label: str,
+    loss_label: str,
+) -> Figure:
+    """Returns the single models, the oracle frontier, and both laws.
+
+    Args:
+      single_costs: Cost of each model, [M].
+      single_losses: Mean loss of each model, [M].
+      families: Of each model, [M]; one colour and marker each.
+      pool: The oracle frontier.
+      single_law: Of the best single models; None where it was not fitted.
+      pool_law: Of the frontier; None where it was not fitted.
+      cost_label: What the costs are.
+      loss_label: What the losses are, with their unit.
+    """
+    figure = Figure(figsize=(8.5, 5.5), layout="constrained")
+    axes = figure.add_subplot()
+    _scatter_families(axes, single_costs, single_losses, families)
+    axes.step(
+        pool.costs,
+        pool.losses,
+        where="post",
+        color=_POOL_COLOR,
+        linewidth=1,
+        marker=".",
+        markersize=4,
+        label=f"oracle frontier ({len(pool.costs)} subsets)",
+    )
+    costs = np.concatenate([single_costs, pool.costs])
+    for name, fit, color in (
+        ("single models", single_law, _SINGLE_COLOR),
+        ("pool", pool_law, _POOL_COLOR),
+    ):
+        if fit is not None:
+            draw_law(axes, fit, name, costs, pool.losses[-1], color)
+    label_laws(axes, cost_label, loss_label)
+    axes.set_title(
+        "Best loss at each budget: one model, and an ideal choice from a pool"
+    )
+    return figure
+
+
+def draw_law(
+    axes: Axes,
+    fit: law.Fit,
+    name: str,
+    costs: np.ndarray,
+    least_loss: float,
+    color: str | tuple[float, ...],
+) -> None:
+    """Draws a law up to ten times the largest cost, and its floor.
+
+    Args:
+      axes: Where to draw.
+      fit: The law.
+      name: Of what it is the law.
+      costs: Of the points, for the range.
+      least_loss: Of the points; a floor far below it is not drawn.
+      color: Matplotlib's.
+    """
+    budgets = np.geomspace(costs.min(), 10 * costs.max(), 300)
+    fitted = law.power_law(
+        budgets / fit.scale, fit.A_at_scale, fit.alpha, fit.L_inf
+    )
+    has_floor = fit.L_inf > _FLOOR_SHARE * least_loss
+    floor = f"floor {fit.L_inf:.2f}" if has_floor else "no floor in sight"
+    axes.plot(
+        budgets,
+        fitted,
+        color=color,
+        linestyle="--",
+        linewidth=1.5,
+        label=f"law of the {name}: alpha {fit.alpha:.3g}, {floor}",
+    )
+    if not has_floor:
+        return
+    axes.axhline(fit.L_inf, color=color, linestyle=":", linewidth=1)
+    axes.annotate(
+        f"floor of the {name}: {fit.L_inf:.2f}",
+        (budgets[-1], fit.L_inf),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="right",
+        va="bottom",
+        fontsize=8,
+        color=color,
+    )
+
+
+def label_laws(axes: Axes, cost_label: str, loss_label: str) -> None:
+    """Gives log axes their labels, grid and legend."""
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:.2f}")
+    axes.yaxis.set_minor_formatter("{x:.2f}")
+    axes.tick_params(axis="y", which="both", labelsize=8)
+    axes.set_xlabel(cost_label)
+    axes.set_ylabel(loss_label)
+    axes.legend(fontsize=8, frameon=False)
+    axes.grid(alpha=0.25)
+
+
+def domains(
+    costs: np.ndarray,
+    losses: np.ndarray,
+    text_domains: Sequence[str],
+    families: Sequence[str],
+    *,
+    cost_label: str,
+    loss_label: str,
+) -> Figure:
+    """Returns one panel a domain: each model's mean loss, and the oracle's.
+
+    Args:
+      costs: Of each model, [M].
+      losses: Of each text under each model, [M, X].
+      text_domains: The domain of each text, [X].
+      families: Of each model, [M].
+      cost_label: What the costs are.
+      loss_label: What the losses are, with their unit.
+    """
+    names = sorted(set(text_domains))
+    num_columns = min(4, len(names))
+    num_rows = -(-len(names) // num_columns)
+    figure = Figure(
+        figsize=(0.8 + 3.0 * num_columns, 3.4 * num_rows), layout="constrained"
+    )
+    grid = figure.subplots(
+        num_rows, num_columns, sharex=True, sharey=True, squeeze=False
+    )
+    panels = list(grid.flat)
+    of_domain = np.array(text_domains)
+    for name, axes in zip(names, panels, strict=False):
+        inside = losses[:, of_domain == name]
+        _scatter_families(axes, costs, inside.mean(axis=1), families)
+        oracle_loss = inside.min(axis=0).mean()
+        axes.axhline(oracle_loss, color=_POOL_COLOR, linewidth=1)
+        axes.annotate(
+            f"oracle of all: {oracle_loss:.2f}",
+            (0, oracle_loss),
+            xycoords=("axes fraction", "data"),
+            xytext=(3, 2),
+            textcoords="offset points",
+            ha="left",
+            va="bottom",
+            fontsize=8,
+        )
+        axes.set_title(f"{name or 'no domain'} ({inside.shape[1]} texts)")
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.tick_params(axis="x", labelbottom=True, labelsize=8)
+        axes.grid(alpha=0.25)
+    for axes in panels[len(names) :]:
+        axes.remove()
+    figure.supxlabel(cost_label)
+    figure.supylabel(loss_label, fontsize=9)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="outside upper center",
+        ncols=min(len(labels), 6),
+        frameon=False,
+    )
+    return figure
+
+
+def membership(
+    frontier: Frontier,
+    models: Sequence[str],
+    families: Sequence[str],
+    costs: np.ndarray,
+    *,
+    cost_label: str,
+) -> Figure:
+    """Returns which models each subset of the frontier uses.
+
+    Args:
+      frontier: The frontier, F points.
+      models: Names, [M].
+      families: Of each model, [M].
+      costs: Of each model, [M]: its order inside the family.
+      cost_label: What the costs are.
+    """
+    index = _family_index(families)
+    order = sorted(
+        range(len(models)), key=lambda m: (index[families[m]], costs[m])
+    )
+    cells = np.zeros((len(models), len(frontier.costs)), int)
+    for row, m in enumerate(order):
+        cells[row] = np.where(
+            frontier.masks[:, m], 1 + index[families[m]] % len(COLORS), 0
+        )
+    figure = Figure(figsize=(9, 1.4 + 0.22 * len(models)), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(
+        cells,
+        cmap=ListedColormap([(1, 1, 1), *COLORS]),
+        vmin=0,
+        vmax=len(COLORS),
+        aspect="auto",
+        interpolation="nearest",
+    )
+    axes.set_yticks(range(len(models)), [models[m] for m in order], fontsize=8)
+    points = np.unique(
+        np.linspace(0, len(frontier.costs) - 1, 8).round().astype(int)
+    )
+    short = EngFormatter(places=1, sep="")
+    axes.set_xticks(points, [short(frontier.costs[i]) for i in points])
+    axes.set_xlabel(f"{cost_label} of the subset, least first")
+    axes.set_title("Models in each subset of the oracle frontier, by family")
+    for row in range(1, len(models)):
+        axes.axhline(row - 0.5, color="0.9", linewidth=0.5)
+    return figure
+
+
+def _family_index(families: Sequence[str]) -> dict[str, int]:
+    return {name: i for i, name in enumerate(dict.fromkeys(families))}
+
+
+def _scatter_families(
+    axes: Axes, costs: np.ndarray, losses: np.ndarray, families: Sequence[str]
+) -> None:
+    of_model = np.array(families)
+    for name, i in _family_index(families).items():
+        chosen = of_model == name
+        axes.scatter(
+            costs[chosen],
+            losses[chosen],
+            s=22,
+            color=COLORS[i % len(COLORS)],
+            marker=_MARKERS[i % len(_MARKERS)],
+            label=name or "no family",
+            zorder=3,
+        )

@@ -1,0 +1,108 @@
+"""The card of a pool that was trained here: recipe, time, losses."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mmc_jax.scores import ScoreTable
+
+
+def pool_card(
+    table: ScoreTable,
+    training: Mapping[str, Mapping[str, Any]],
+    vocab_sizes: Mapping[str, int],
+    unigram_bits_per_byte: Mapping[str, float],
+    command: str,
+) -> str:
+    """Returns the card in Markdown.
+
+    Args:
+      table: The models' scores on held-out texts.
+      training: By model, the facts that `mmc_jax.training.save_folder` wrote.
+      vocab_sizes: By family; 257 is one token a byte and a separator.
+      unigram_bits_per_byte: By family, the loss of its tokens' frequencies.
+      command: What trains the pool.
+    """
+    losses = table.losses("bits_per_byte")
+    domains = sorted(set(table.texts.domains))
+    inside = {domain: table.domain_mask(domain) for domain in domains}
+    header = ["model", "parameters", *domains, "all", "train loss", "minutes"]
+    rows = [header, ["---"] + ["---:"] * (len(header) - 1)]
+    for m, model in enumerate(table.models):
+        facts = training[model.name]
+        rows.append(
+            [
+                model.name,
+                f"{model.costs['num_params']:,}",
+                *(f"{losses[m, inside[d]].mean():.3f}" for d in domains),
+                f"{losses[m].mean():.3f}",
+                f"{facts['train_loss_nats']:.3f}",
+                f"{facts['seconds'] / 60:.1f}",
+            ]
+        )
+    models = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    families = dict.fromkeys(model.family for model in table.models)
+    recipes = []
+    for family in families:
+        name = next(m.name for m in table.models if m.family == family)
+        facts = training[name]
+        mixture = ", ".join(f"{d} {s:.0%}" for d, s in facts["mixture"].items())
+        recipes.append(
+            f"| {family} | {vocab_sizes[family]:,} | {mixture} | "
+            f"{unigram_bits_per_byte[family]:.3f} |"
+        )
+    facts = training[table.models[0].name]
+    minutes = sum(facts["seconds"] for facts in training.values()) / 60
+    oracle_loss = losses.min(axis=0).mean()
+    return f"""# A pool of {len(table.models)} small language models
+
+Trained from nothing on text that comes with Python, so that everything in
+mmc_jax can be tried on real models without a download. Ordinary Hugging Face
+folders; weights in float16. They are for trying things on, not for use.
+
+    {command}
+
+**Recipe**, the same at every size: {facts["num_steps"]:,} AdamW updates of
+{facts["tokens_per_step"]:,} tokens in sequences of {facts["seq_len"]}, peak
+learning rate {facts["learning_rate"]:g} after {facts["warmup_fraction"]:.0%}
+warm-up, cosine decay to a tenth, weight decay {facts["weight_decay"]:g},
+gradient norm clipped to {facts["max_grad_norm"]:g}, seed {facts["seed"]}. Data:
+`{facts["corpus"]}` of Python {facts["python"]}; a family samples the domains
+in its own mixture.
+
+**Hardware**: {facts["device"]}, {facts["num_cores"]} cores, JAX {facts["jax"]};
+{minutes:.0f} minutes in all (other programs ran beside it).
+
+| family | vocabulary | mixture | unigram, bits per byte |
+| --- | ---: | --- | ---: |
+{chr(10).join(recipes)}
+
+**Losses** in bits per byte on {len(table.texts)} held-out texts (mean over
+texts), the mean training loss of the last tenth of the steps in nats per token,
+and the minutes of training. The unigram column above is what the frequencies of
+a family's tokens alone reach on the same texts. An ideal choice among all
+models for each text reaches {oracle_loss:.3f}.
+
+{models}
+"""
+
+
+def unigram_bits_per_byte(
+    counts: np.ndarray, tokens: list[np.ndarray], num_bytes: np.ndarray
+) -> float:
+    """Returns the loss of token frequencies, bits per byte, mean over texts.
+
+    loss = mean over x of -sum_t log2 p(t) / bytes_x, p(t) = (n_t + 1) / sum
+
+    Args:
+      counts: How often each token occurs in the training data, n, [V].
+      tokens: The tokens of each text, [num_tokens] each.
+      num_bytes: Bytes of each text, [X].
+
+    >>> unigram_bits_per_byte(np.array([0, 2]), [np.array([0, 0])], [4])
+    1.0
+    """
+    log2_p = np.log2(counts + 1.0) - np.log2((counts + 1.0).sum())
+    bits = np.array([-log2_p[row].sum() for row in tokens])
+    return float(np.mean(bits / np.asarray(num_bytes)))

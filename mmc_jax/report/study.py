@@ -1,0 +1,226 @@
+"""From a score table to a report: losses, frontier, laws, figures."""
+
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mmc_jax import frontier, law
+from mmc_jax.report import figures, result
+from mmc_jax.scores import NORMALISATIONS, ScoreTable
+
+METHODS = {"pruned": frontier.pruned, "exhaustive": frontier.exhaustive}
+_COST_LABELS = {
+    "num_params": "Total parameters",
+    "num_active_params": "Active parameters",
+}
+
+
+class Study(NamedTuple):
+    """What one table says at one normalisation and one cost.
+
+    Attributes:
+      losses: Of each text under each model, float64 [M, X].
+      costs: Of each model, float64 [M].
+      single: Frontier of the single models.
+      pool: Frontier of the oracle over subsets.
+      single_law: Fit to `single`; None where it cannot be fitted.
+      pool_law: Fit to `pool`; None where it cannot be fitted.
+      reasons: Why a law was not fitted, by "single" and "pool".
+    """
+
+    losses: np.ndarray
+    costs: np.ndarray
+    single: frontier.Frontier
+    pool: frontier.Frontier
+    single_law: law.Fit | None
+    pool_law: law.Fit | None
+    reasons: dict[str, str]
+
+
+def study(
+    table: ScoreTable,
+    *,
+    normalisation: str = "text_length",
+    cost: str = "num_params",
+    method: str = "pruned",
+) -> Study:
+    """Returns the frontiers and the laws of a score table.
+
+    Args:
+      table: The scores.
+      normalisation: One of `scores.NORMALISATIONS`.
+      cost: A cost that every model has.
+      method: "pruned", or "exhaustive" for up to 20 models.
+
+    Raises:
+      ValueError: The table lacks what the normalisation or the cost needs.
+    """
+    losses, costs = table.losses(normalisation), table.costs(cost)
+    points = {
+        "single": frontier.single_models(losses, costs),
+        "pool": METHODS[method](losses, costs),
+    }
+    laws: dict[str, law.Fit | None] = {}
+    reasons = {}
+    for name, line in points.items():
+        try:
+            laws[name] = law.fit(line.costs, line.losses)
+        except ValueError as error:
+            laws[name], reasons[name] = None, str(error)
+    return Study(
+        losses,
+        costs,
+        points["single"],
+        points["pool"],
+        laws["single"],
+        laws["pool"],
+        reasons,
+    )
+
+
+def write_study(
+    table: ScoreTable,
+    out: str | os.PathLike[str],
+    *,
+    flags: Mapping[str, Any],
+    normalisation: str = "text_length",
+    cost: str = "num_params",
+    method: str = "pruned",
+) -> str:
+    """Writes a study's result folder and returns a short table of it in words.
+
+    Args:
+      table: The scores.
+      out: The result folder.
+      flags: What the program was called with.
+      normalisation: As for `study`.
+      cost: As for `study`.
+      method: As for `study`.
+
+    Raises:
+      ValueError: As for `study`.
+    """
+    found = study(table, normalisation=normalisation, cost=cost, method=method)
+    unit = NORMALISATIONS[normalisation]
+    names = [model.name for model in table.models]
+    families = [model.family for model in table.models]
+    labels = {
+        "cost_label": _COST_LABELS.get(cost, cost),
+        "loss_label": f"Loss ({unit})",
+    }
+    drawn = {
+        "laws": figures.laws(
+            found.costs,
+            found.losses.mean(axis=1),
+            families,
+            found.pool,
+            found.single_law,
+            found.pool_law,
+            **labels,
+        ),
+        "membership": figures.membership(
+            found.pool,
+            names,
+            families,
+            found.costs,
+            cost_label=labels["cost_label"],
+        ),
+    }
+    if len(set(table.texts.domains)) > 1:
+        drawn["domains"] = figures.domains(
+            found.costs, found.losses, table.texts.domains, families, **labels
+        )
+    numbers = {
+        "num_models": len(names),
+        "num_texts": len(table.texts),
+        "chars_per_token": table.chars_per_token,
+        "normalisation": normalisation,
+        "loss_unit": unit,
+        "cost": cost,
+        "models": [
+            {
+                "name": model.name,
+                "family": model.family,
+                "cost": found.costs[m],
+                "loss": found.losses[m].mean(),
+            }
+            for m, model in enumerate(table.models)
+        ],
+        "loss_of_all_models": found.losses.min(axis=0).mean(),
+        "single": _points(found.single, names),
+        "frontier": _points(found.pool, names),
+        "laws": {
+            "single": _law(found.single_law, found.reasons.get("single")),
+            "pool": _law(found.pool_law, found.reasons.get("pool")),
+        },
+    }
+    arrays = {
+        "costs": found.costs,
+        "frontier_costs": found.pool.costs,
+        "frontier_losses": found.pool.losses,
+        "frontier_masks": found.pool.masks,
+        "single_costs": found.single.costs,
+        "single_losses": found.single.losses,
+    }
+    result.write_result(out, numbers, flags=flags, arrays=arrays, figures=drawn)
+    return _summary(found, names, unit, cost, pathlib.Path(out))
+
+
+def _points(line: frontier.Frontier, names: list[str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "cost": cost,
+            "loss": loss,
+            "models": [names[m] for m in np.flatnonzero(mask)],
+        }
+        for cost, loss, mask in zip(*line, strict=True)
+    ]
+
+
+def _law(fit: law.Fit | None, reason: str | None) -> dict[str, Any]:
+    return {"not_fitted": reason} if fit is None else result.law_numbers(fit)
+
+
+def _summary(
+    found: Study, names: list[str], unit: str, cost: str, out: pathlib.Path
+) -> str:
+    """Returns the study's frontier and laws as a table for the terminal."""
+    lines = [f"{'budget (' + cost + ')':>22}  {'loss':>8}  subset"]
+    num_points = len(found.pool.costs)
+    # Ten points, the first and the last among them, say where it goes.
+    shown = np.unique(np.linspace(0, num_points - 1, 10).round().astype(int))
+    for i in shown:
+        subset = ", ".join(
+            names[m] for m in np.flatnonzero(found.pool.masks[i])
+        )
+        subset = subset if len(subset) <= 60 else subset[:57] + "..."
+        lines.append(
+            f"{found.pool.costs[i]:22,.6g}  {found.pool.losses[i]:8.4f}  "
+            f"{subset}"
+        )
+    lines.append(
+        f"{len(shown)} of the {num_points} subsets of the oracle frontier; "
+        f"loss in {unit}"
+    )
+    lines.append("")
+    for name, fit in (
+        ("single models", found.single_law),
+        ("pool", found.pool_law),
+    ):
+        key = "single" if name == "single models" else "pool"
+        lines.append(
+            f"law of the {name}: not fitted: {found.reasons[key]}"
+            if fit is None
+            else f"law of the {name}: L(P) = {fit.A:.4g} P^-{fit.alpha:.4f} + "
+            f"{fit.L_inf:.4f}, {fit.num_points} points, R^2 {fit.r_squared:.4f}"
+            + ("" if fit.converged else " (the fit did not converge)")
+        )
+    lines.append(
+        f"loss of all models together: {found.losses.min(axis=0).mean():.4f}"
+    )
+    lines.append("")
+    lines.append(f"numbers: {out / 'result.json'}; figures: {out}/*.png, *.svg")
+    return "\n".join(lines)

@@ -1,0 +1,364 @@
+"""Texts in: what is read, what is refused, and the embedded corpus."""
+
+import collections
+import dataclasses
+import gzip
+import hashlib
+import json
+import pathlib
+import sys
+import sysconfig
+import tempfile
+import types
+from unittest import mock
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+from absl.testing import absltest, parameterized
+
+from mmc_jax import corpus
+
+
+class FolderTest(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(
+            self.enterContext(tempfile.TemporaryDirectory())
+        )
+
+    def write(self, name: str, content: bytes | str) -> pathlib.Path:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        raw = content.encode() if isinstance(content, str) else content
+        path.write_bytes(raw)
+        return path
+
+    def write_jsonl(self, *rows) -> pathlib.Path:
+        return self.write("a.jsonl", "\n".join(map(json.dumps, rows)))
+
+    def write_parquet(self, **columns) -> pathlib.Path:
+        path = self.folder / "a.parquet"
+        pyarrow.parquet.write_table(pyarrow.table(columns), path)
+        return path
+
+    def assert_refused(self, path: pathlib.Path, *parts: str, **columns):
+        """Reading fails, and the message names the file and the parts."""
+        with self.assertRaises(ValueError) as raised:
+            corpus.read(path, **columns)
+        for part in (str(path), *parts):
+            self.assertIn(part, str(raised.exception))
+
+
+class JsonlTest(FolderTest):
+    def test_read(self):
+        path = self.write_jsonl(
+            dict(text="naïve 🙂", id="first", domain="prose", more=1),
+            dict(text="b", id=7, domain=None),
+            dict(text="c"),
+        )
+        texts = corpus.read(path)
+        self.assertLen(texts, 3)
+        sha256 = [
+            hashlib.sha256(text.encode()).hexdigest()
+            for text in ("naïve 🙂", "b", "c")
+        ]
+        self.assertEqual(texts.ids, ("first", "7", sha256[2][:16]))
+        self.assertEqual(texts.domains, ("prose", "", ""))
+        self.assertEqual(texts.texts, ("naïve 🙂", "b", "c"))
+        self.assertEqual(texts.sha256, tuple(sha256))
+        np.testing.assert_array_equal(texts.num_bytes, [11, 1, 1])
+        np.testing.assert_array_equal(texts.num_chars, [7, 1, 1])
+        self.assertEqual(texts.num_bytes.dtype, np.int64)
+
+    def test_gzip_equals_plain(self):
+        plain = self.write_jsonl(dict(text="a"), dict(text="b", domain="d"))
+        packed = self.write("b.jsonl.gz", gzip.compress(plain.read_bytes()))
+        self.assertEqual(corpus.read(packed).ids, corpus.read(plain).ids)
+        self.assertEqual(corpus.read(packed).texts, ("a", "b"))
+
+    def test_named_columns(self):
+        path = self.write_jsonl(dict(content="a", key="x", source="web"))
+        texts = corpus.read(
+            str(path),
+            text_column="content",
+            id_column="key",
+            domain_column="source",
+        )
+        self.assertEqual((*texts.ids, *texts.domains), ("x", "web"))
+
+    def test_one_text_under_two_ids(self):
+        path = self.write_jsonl(dict(text="a", id=1), dict(text="a", id=2))
+        self.assertEqual(corpus.read(path).ids, ("1", "2"))
+
+    @parameterized.named_parameters(
+        ("id", dict(text="a", id="x"), dict(text="b", id="x"), "id 'x'"),
+        ("text", dict(text="a"), dict(text="a"), "same text"),
+    )
+    def test_duplicate(self, first, second, message):
+        path = self.write_jsonl(first, second)
+        self.assert_refused(path, "line 2", "line 1 already", message)
+
+    @parameterized.named_parameters(
+        ("empty", b'{"text": ""}', "the text is empty"),
+        ("no_column", b'{"content": "a"}', "no column 'text'", "'content'"),
+        ("number", b'{"text": 3}', "'text' is int"),
+        ("null", b'{"text": null}', "'text' is NoneType"),
+        ("domain", b'{"text": "a", "domain": 3}', "'domain' is int"),
+        ("not_json", b"text: a", "not JSON"),
+        ("cut_off", b'{"text": "a', "not JSON"),
+        ("not_an_object", b'["a"]', "not a JSON object"),
+        ("not_utf8", b'{"text": "\xe9"}', "not UTF-8", "0xe9 at offset 10"),
+        ("lone_surrogate", rb'{"text": "\ud800"}', "not valid Unicode"),
+    )
+    def test_bad_line(self, line, *message):
+        # A blank line is skipped, and counted.
+        path = self.write("a.jsonl", b'{"text": "a"}\n\n' + line + b"\n")
+        self.assert_refused(path, "line 3", *message)
+
+    def test_no_texts(self):
+        self.assert_refused(self.write("a.jsonl", "\n"), "no texts")
+
+
+class ParquetTest(FolderTest):
+    def test_read(self):
+        path = self.write_parquet(
+            id=["x", None], text=["é", "b"], more=[1, 2], domain=["d", None]
+        )
+        texts = corpus.read(path)
+        name = hashlib.sha256(b"b").hexdigest()[:16]
+        self.assertEqual(texts.ids, ("x", name))
+        self.assertEqual(texts.domains, ("d", ""))
+        np.testing.assert_array_equal(texts.num_bytes, [2, 1])
+        np.testing.assert_array_equal(texts.num_chars, [1, 1])
+
+    @parameterized.named_parameters(
+        ("duplicate", dict(text=["a", "b"], id=[1, 1]), "row 1", "row 0"),
+        ("empty", dict(text=["a", ""]), "row 1", "the text is empty"),
+        ("null", dict(text=["a", None]), "row 1", "NoneType"),
+        ("no_column", dict(content=["a"]), "no column 'text'", "'content'"),
+        ("no_texts", dict(text=pyarrow.array([], "string")), "no texts"),
+    )
+    def test_refused(self, columns, *message):
+        self.assert_refused(self.write_parquet(**columns), *message)
+
+    def test_not_parquet(self):
+        self.assert_refused(self.write("a.parquet", "no"), "not Parquet")
+
+
+class FolderOfTextsTest(FolderTest):
+    def test_read(self):
+        self.write("b.txt", "in the folder\r\n")
+        self.write("web/news/a.md", "two below")
+        self.write("web/c.txt", "one below")
+        self.write("web/d.py", "left out")
+        texts = corpus.read(self.folder)
+        self.assertEqual(texts.ids, ("b.txt", "web/c.txt", "web/news/a.md"))
+        self.assertEqual(texts.domains, ("", "web", "web"))
+        self.assertEqual(texts.texts[0], "in the folder\r\n")
+
+    def test_not_utf8(self):
+        self.write("good.txt", "a")
+        path = self.write("sub/latin.txt", b"one\ntwo\nthr\xe9\n")
+        with self.assertRaises(ValueError) as raised:
+            corpus.read(self.folder)
+        self.assertIn(f"{path}, line 3: not UTF-8", str(raised.exception))
+
+    def test_empty_file(self):
+        path = self.write("a.txt", "")
+        with self.assertRaises(ValueError) as raised:
+            corpus.read(self.folder)
+        self.assertIn(f"{path}: the text is empty", str(raised.exception))
+
+    def test_no_texts(self):
+        self.assert_refused(self.folder, "no texts")
+
+    def test_other_kind_of_file(self):
+        path = self.write("a.csv", "text\na\n")
+        self.assert_refused(path, "not a kind of corpus", ".jsonl")
+
+    def test_nothing_there(self):
+        path = self.folder / "none.jsonl"
+        with self.assertRaisesRegex(FileNotFoundError, str(path)):
+            corpus.read(path)
+
+
+class HuggingFaceTest(absltest.TestCase):
+    def datasets(self, *rows):
+        load = mock.Mock(return_value=rows)
+        module = types.SimpleNamespace(load_dataset=load)
+        self.enterContext(mock.patch.dict(sys.modules, datasets=module))
+        return load
+
+    def test_read(self):
+        load = self.datasets(dict(body="a", topic="x"), dict(body="é"))
+        texts = corpus.hugging_face(
+            "some/data",
+            split="test",
+            subset="en",
+            text_column="body",
+            domain_column="topic",
+        )
+        load.assert_called_once_with("some/data", "en", split="test")
+        self.assertEqual(texts.texts, ("a", "é"))
+        self.assertEqual(texts.domains, ("x", ""))
+
+    def test_bad_row(self):
+        self.datasets(dict(text="a"), dict(text=""))
+        with self.assertRaisesRegex(
+            ValueError, r"some/data \(test\), row 1: the text is empty"
+        ):
+            corpus.hugging_face("some/data", split="test")
+
+    def test_package_is_missing(self):
+        self.enterContext(mock.patch.dict(sys.modules, datasets=None))
+        with self.assertRaisesRegex(ImportError, "pip install datasets"):
+            corpus.hugging_face("some/data", split="test")
+
+
+class SelectionTest(FolderTest):
+    def setUp(self):
+        super().setUp()
+        self.texts = corpus.read(
+            self.write_jsonl(
+                *(
+                    dict(text=f"text {i}", id=i, domain="ab"[i % 3 == 0])
+                    for i in range(30)
+                )
+            )
+        )
+
+    def test_select(self):
+        some = self.texts.select(np.array([4, 1]))
+        self.assertEqual(some.ids, ("4", "1"))
+        self.assertEqual(some.texts, ("text 4", "text 1"))
+        self.assertEqual(some.domains, ("a", "a"))
+        self.assertEqual(some.sha256[1], self.texts.sha256[1])
+        np.testing.assert_array_equal(some.num_bytes, [6, 6])
+        counts = dataclasses.replace(self.texts, texts=None)
+        self.assertIsNone(counts.select([0]).texts)
+
+    def test_sample(self):
+        small, large = self.texts.sample(4), self.texts.sample(12)
+        self.assertEqual(collections.Counter(small.domains), {"a": 4, "b": 4})
+        self.assertEqual(collections.Counter(large.domains), {"a": 12, "b": 10})
+        self.assertContainsSubset(small.ids, large.ids)
+        order = [int(name) for name in small.ids]
+        self.assertEqual(order, sorted(order))
+        self.assertEqual(self.texts.sample(4).ids, small.ids)
+        # Neither does it depend on the order of the texts.
+        turned = self.texts.select(range(29, -1, -1)).sample(4)
+        self.assertCountEqual(turned.ids, small.ids)
+
+
+class EmbeddedTest(parameterized.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.splits = {
+            split: corpus.embedded(split) for split in ("train", "held_out")
+        }
+
+    def test_sizes(self):
+        for texts in self.splits.values():
+            self.assertBetween(texts.num_bytes.min(), 256, 1024)
+            self.assertBetween(texts.num_bytes.max(), 256, 1024)
+            # Some texts have characters of several bytes.
+            self.assertTrue(np.any(texts.num_chars < texts.num_bytes))
+            self.assertTrue(np.all(texts.num_chars <= texts.num_bytes))
+
+    def test_domains(self):
+        expected = {"prose", "docstring", "python"}
+        headers = pathlib.Path(sysconfig.get_path("include"))
+        if any(headers.rglob("*.h")):
+            expected.add("c")
+        for texts in self.splits.values():
+            self.assertEqual(set(texts.domains), expected)
+            for name, domain in zip(texts.ids, texts.domains, strict=True):
+                self.assertStartsWith(name, f"{domain}:")
+
+    def test_splits_share_no_file_and_no_text(self):
+        train, held_out = self.splits["train"], self.splits["held_out"]
+        files = [
+            {name.split(":")[1] for name in texts.ids}
+            for texts in (train, held_out)
+        ]
+        self.assertEmpty(files[0] & files[1])
+        self.assertEmpty(set(train.sha256) & set(held_out.sha256))
+        for texts in (train, held_out):
+            self.assertLen(set(texts.sha256), len(texts))
+        # One file in five, within chance.
+        share = len(files[1]) / (len(files[0]) + len(files[1]))
+        self.assertBetween(share, 0.15, 0.27)
+
+    def test_same_on_every_call(self):
+        again = corpus.embedded("held_out")
+        self.assertEqual(again.ids, self.splits["held_out"].ids)
+        self.assertEqual(again.sha256, self.splits["held_out"].sha256)
+
+    def test_other_split(self):
+        with self.assertRaisesRegex(ValueError, "'test'.*train or held_out"):
+            corpus.embedded("test")
+
+    def test_domain_that_this_python_lacks(self):
+        files = [("prose", f"file {i}", f"{i}" * 300) for i in range(9)]
+        with (
+            mock.patch.object(corpus, "_embedded_files", lambda: files),
+            self.assertWarnsRegex(UserWarning, "c, docstring, python"),
+        ):
+            self.assertEqual(set(corpus.embedded("train").domains), {"prose"})
+
+    def test_text_in_files_of_both_splits_is_kept_once(self):
+        names = {
+            split: next(
+                texts.ids[i].split(":")[1]
+                for i, domain in enumerate(texts.domains)
+                if domain == "prose"
+            )
+            for split, texts in self.splits.items()
+        }
+        files = [("prose", name, "same " * 60) for name in names.values()]
+        files += [("c", names[s], s * 60) for s in names]
+        with (
+            mock.patch.object(corpus, "_embedded_files", lambda: files),
+            self.assertWarns(UserWarning),
+        ):
+            domains = [corpus.embedded(split).domains for split in names]
+        self.assertEqual(domains, [("prose", "c"), ("c",)])
+
+    @parameterized.product(
+        draw=(0, 1, 2, 3, 4, 766, 767, 768),
+        content=("a" * 900, "é" * 900, "€" * 900, "🙂" * 900, "a🙂€é" * 300),
+        end=("", "🙂", "x" * 255),
+    )
+    def test_cut(self, draw, content, end):
+        """Whatever is drawn, cuts lie between characters and sizes in range."""
+        content += end
+        fixed = draw.to_bytes(4, "big")
+        with mock.patch.object(corpus, "_hash", return_value=fixed):
+            cuts = list(corpus._cut(content, "file"))
+        texts = [text for _, text in cuts]
+        raw = content.encode()
+        for start, text in cuts:
+            self.assertBetween(len(text.encode()), 256, 1024)
+            self.assertEqual(raw[start:][: len(text.encode())].decode(), text)
+        rest = content.removeprefix("".join(texts))
+        self.assertLess(len(rest.encode()), 256)
+
+    def test_cut_at_line_ends(self):
+        content = "\n".join(f"line {i}" for i in range(500))
+        texts = [text for _, text in corpus._cut(content, "file")]
+        for text in texts[:-1]:
+            self.assertEndsWith(text, "\n")
+
+    def test_docstrings_and_code(self):
+        source = (
+            '"""Module."""\nx = 1\n\ndef f():\n    """F."""\n    return x\n'
+        )
+        docstrings, code = corpus._docstrings_and_code(source)
+        self.assertEqual(docstrings, "Module.\n\nF.")
+        self.assertEqual(code, "x = 1\n\ndef f():\n    return x\n")
+
+
+if __name__ == "__main__":
+    absltest.main()

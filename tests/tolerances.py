@@ -1,0 +1,36 @@
+"""Every tolerance of the tests, with its reason; none is loosened to pass."""
+
+# Port against PyTorch, float32: the absolute difference of two logits as a
+# fraction of max|logit|. Both sides sum in float32, in different orders.
+PARITY_LOGITS = 1e-5
+
+# A normalisation against numbers by hand, float64, relative: a division or
+# two, each rounded to 1.1e-16.
+NORMALISATION = 1e-15
+
+# An oracle kernel against exact sums, relative: the contract, for any number of
+# texts. Pairwise sums of 128 are off by at most 9 roundings, in float64 1e-15,
+# and the mean by one more.
+KERNEL_FLOAT32 = 1e-6
+KERNEL_FLOAT64 = 2e-15
+
+# A float32 kernel against a float64 loop, as a fraction of the largest value:
+# some hundred roundings of 6e-8, of either sign.
+FLOAT32_KERNEL = 2e-6
+
+# Fitted against planted parameters without noise, relative: L-BFGS stops at a
+# gradient of 1e-10, the worst condition (alpha against A) multiplies by 1e4.
+LAW_PLANTED = 1e-6
+
+# Fitted against planted parameters with residuals of 0.002 on 60 points, or
+# one outlier in 30, relative: a standard error of A, the least certain, is 0.01.
+LAW_NOISE = 0.02
+
+# The same optimum reached from other points (units, order, repeats), relative:
+# as LAW_PLANTED, from both sides.
+LAW_OPTIMUM = 2e-6
+
+# The optimum against SciPy's least_squares with the same Huber loss, relative;
+# its own stopping is what limits it. The objective is flat there.
+LAW_SCIPY = 1e-6
+LAW_OBJECTIVE = 1e-9
