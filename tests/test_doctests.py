@@ -21,7 +21,9 @@ def module_names(root):
 
 
 class DoctestsTest(parameterized.TestCase):
-    @parameterized.parameters(*module_names(ROOT))
+    @parameterized.named_parameters(
+        (name.replace(".", "_"), name) for name in module_names(ROOT)
+    )
     def test_examples(self, name):
         results = doctest.testmod(importlib.import_module(name))
         self.assertEqual(results.failed, 0, "see the output above")

@@ -38,8 +38,9 @@ def union_losses(
 
     Args:
       inputs: the checked arguments of the search.
-      masks: [S, M], at most `rows_in_tile` of them.
-      others: [R, M], likewise.
+      masks: [S, M], at most `rows_in_tile` of them: their minima [S, X] are
+        held at once.
+      others: [R, M], at most as many, or the single models.
     """
     losses, _, weights = inputs
     with jax.enable_x64(True):

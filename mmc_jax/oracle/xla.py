@@ -4,8 +4,7 @@ M models, X texts, S subsets.
 
 Texts are taken a block at a time. Within a block the terms are added pairwise,
 by additions written out one by one (XLA adds a `reduce` in an order of its
-own); from block to block the rounding error of each addition is carried along.
-So
+own); from block to block the rounding error is carried along. So
 
 - a sum is off by at most log2(128) + 2 roundings: 5.4e-7 in float32;
 - the order of the additions depends on X alone: a subset has the same sum, to
@@ -153,20 +152,20 @@ def _sum_of_blocks(
 ) -> jax.Array:
     """Returns the sum of block_sum(start) over the blocks of texts.
 
-    The rounding error of each addition is itself a float, found exactly by
-    Knuth's TwoSum; the errors are added up apart, and to the sum at the end.
+    The rounding error of an addition is itself a float: Knuth's TwoSum finds it
+    exactly, and it goes into the next block.
     """
 
     def step(carry, start):
         total, error = carry
-        block = block_sum(start)
+        block = block_sum(start) + error
         new = total + block
         seen = new - total
-        error = error + ((total - (new - seen)) + (block - seen))
-        return (new, error), None
+        error = (total - (new - seen)) + (block - seen)
+        # The error of an infinite sum is infinity minus infinity: NaN.
+        return (new, jnp.where(jnp.isfinite(new), error, 0.0)), None
 
     zero = jnp.zeros(shape, dtype)
     starts = jnp.arange(0, num_texts, _BLOCK)
-    (total, error), _ = jax.lax.scan(step, (zero, zero), starts)
-    # The error of an infinite sum is infinity minus infinity: NaN.
-    return jnp.where(jnp.isfinite(total), total + error, total)
+    (total, _), _ = jax.lax.scan(step, (zero, zero), starts)
+    return total

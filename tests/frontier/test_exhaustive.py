@@ -1,0 +1,94 @@
+"""Exact enumeration against plain Python over all subsets."""
+
+import importlib
+
+import jax
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from mmc_jax import frontier, oracle
+from mmc_jax.frontier import unions
+from tests import tolerances
+from tests.frontier import brute_force
+from tests.frontier.test_pareto import points_of
+
+NUM_TEXTS = 6
+
+# The function has the module's name in the package.
+MODULE = importlib.import_module("mmc_jax.frontier.exhaustive")
+
+
+class ExhaustiveTest(parameterized.TestCase):
+    @parameterized.product(
+        num_models=[1, 2, 5, 9], seed=[0, 1, 2], weighted=[False, True]
+    )
+    def test_whole_numbers_with_ties_and_duplicates(
+        self, num_models, seed, weighted
+    ):
+        losses, costs = brute_force.pool(
+            num_models, NUM_TEXTS, seed, whole_numbers=True
+        )
+        weights = [0.0, 3.0, 1.0, 2.0, 1.0, 4.0] if weighted else None
+        self.assertEqual(
+            points_of(frontier.exhaustive(losses, costs, weights)),
+            brute_force.frontier(losses, costs, weights),
+        )
+
+    @parameterized.parameters(5, 9)
+    def test_real_numbers(self, num_models):
+        losses, costs = brute_force.pool(num_models, NUM_TEXTS, seed=3)
+        found = points_of(frontier.exhaustive(losses, costs))
+        expected = brute_force.frontier(losses, costs)
+        self.assertEqual([p[2] for p in found], [p[2] for p in expected])
+        np.testing.assert_allclose(
+            [p[:2] for p in found],
+            [p[:2] for p in expected],
+            rtol=tolerances.KERNEL_FLOAT64,
+        )
+
+    def test_tiles_smaller_than_a_half(self):
+        losses, costs = brute_force.pool(9, NUM_TEXTS, seed=3)
+        expected = frontier.exhaustive(losses, costs)
+        with (
+            absltest.mock.patch.object(unions, "_MAX_ROWS", 4),
+            absltest.mock.patch.object(MODULE, "_POINTS", 8),
+        ):
+            found = frontier.exhaustive(losses, costs)
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    def test_losses_are_those_of_the_kernel(self):
+        losses, costs = brute_force.pool(9, NUM_TEXTS, seed=3)
+        found = frontier.exhaustive(losses, costs)
+        with jax.enable_x64(True):
+            kernel = np.asarray(oracle.oracle_losses(losses, found.masks))
+        np.testing.assert_array_equal(found.losses, kernel)
+
+    def test_invariants(self):
+        losses, costs = brute_force.pool(5, NUM_TEXTS, seed=0)
+        found = frontier.exhaustive(losses, costs)
+        with self.subTest("least cost first, the loss strictly falling"):
+            self.assertTrue((np.diff(found.costs) > 0).all())
+            self.assertTrue((np.diff(found.losses) < 0).all())
+        with self.subTest("begins with the cheapest model"):
+            self.assertEqual(found.costs[0], costs.min())
+        with self.subTest("ends with the loss of all models"):
+            self.assertAlmostEqual(
+                found.losses[-1], losses.min(axis=0).mean(), places=14
+            )
+        with self.subTest("the order of the models"):
+            order = [3, 1, 4, 0, 2]
+            other = frontier.exhaustive(losses[order], costs[order])
+            np.testing.assert_array_equal(other.losses, found.losses)
+            np.testing.assert_array_equal(other.costs, found.costs)
+            np.testing.assert_array_equal(other.masks, found.masks[:, order])
+        with self.subTest("64-bit mode is as before"):
+            self.assertFalse(jax.config.jax_enable_x64)
+
+    def test_more_than_20_models(self):
+        with self.assertRaisesRegex(ValueError, "21 models.*frontier.pruned"):
+            frontier.exhaustive(np.ones((21, 2)), np.ones(21))
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,98 @@
+"""Pareto pruning against exact enumeration: true points, never below it."""
+
+import itertools
+
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from mmc_jax import frontier
+from mmc_jax.frontier import unions
+from mmc_jax.frontier.pruned import _extensions
+from tests import tolerances
+from tests.frontier import brute_force
+from tests.frontier.test_pareto import points_of
+
+NUM_TEXTS = 6
+
+
+class PrunedTest(parameterized.TestCase):
+    @parameterized.product(
+        num_models=[1, 2, 5, 9], seed=[0, 1, 2], whole_numbers=[False, True]
+    )
+    def test_against_exhaustive(self, num_models, seed, whole_numbers):
+        losses, costs = brute_force.pool(
+            num_models, NUM_TEXTS, seed, whole_numbers
+        )
+        found = frontier.pruned(losses, costs)
+        exact = frontier.exhaustive(losses, costs)
+        with self.subTest("every point is true"):
+            for cost, loss, subset in points_of(found):
+                np.testing.assert_allclose(
+                    (cost, loss),
+                    brute_force.point(losses, costs, subset),
+                    rtol=tolerances.KERNEL_FLOAT64,
+                )
+        with self.subTest("never below the exact frontier"):
+            place = np.searchsorted(exact.costs, found.costs, side="right") - 1
+            self.assertTrue((found.losses >= exact.losses[place]).all())
+        with self.subTest("the same floats for the same subsets"):
+            points = {mask.tobytes(): i for i, mask in enumerate(exact.masks)}
+            shared = [
+                (i, points[mask.tobytes()])
+                for i, mask in enumerate(found.masks)
+                if mask.tobytes() in points
+            ]
+            self.assertNotEmpty(shared)
+            for i, j in shared:
+                self.assertEqual(found.losses[i], exact.losses[j])
+                self.assertEqual(found.costs[i], exact.costs[j])
+        with self.subTest("costs rise and losses fall, strictly"):
+            self.assertTrue((np.diff(found.costs) > 0).all())
+            self.assertTrue((np.diff(found.losses) < 0).all())
+        with self.subTest("no worse than the single models"):
+            singles = frontier.single_models(losses, costs)
+            place = np.searchsorted(found.costs, singles.costs, "right") - 1
+            self.assertTrue((found.losses[place] <= singles.losses).all())
+
+    @parameterized.parameters(1, 2)
+    def test_exact_up_to_pairs(self, max_size):
+        # More than 64 models: a subset takes two words where it is packed.
+        losses, costs = brute_force.pool(67, NUM_TEXTS, 4, whole_numbers=True)
+        weights = [1.0, 0.0, 2.0, 1.0, 1.0, 3.0]
+        self.assertEqual(
+            points_of(frontier.pruned(losses, costs, weights, max_size)),
+            brute_force.frontier(losses, costs, weights, max_size),
+        )
+
+    def test_tiles_smaller_than_a_level(self):
+        losses, costs = brute_force.pool(9, NUM_TEXTS, seed=3)
+        expected = frontier.pruned(losses, costs)
+        with absltest.mock.patch.object(unions, "_MAX_ROWS", 4):
+            found = frontier.pruned(losses, costs)
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    def test_a_subset_reached_in_several_ways_comes_once(self):
+        subsets = np.array(
+            [mask for mask in itertools.product([0, 1], repeat=6)], bool
+        )
+        subsets = subsets[subsets.sum(axis=1) == 2]
+        parents, models = _extensions(subsets)
+        reached = subsets[parents] | np.eye(6, dtype=bool)[models]
+        self.assertLen(reached, 20)
+        self.assertLen({mask.tobytes() for mask in reached}, 20)
+        self.assertTrue((reached.sum(axis=1) == 3).all())
+
+    def test_a_model_that_wins_every_text_ends_the_search(self):
+        losses = np.array([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]])
+        found = frontier.pruned(losses, [4, 2, 1])
+        np.testing.assert_array_equal(found.losses, [3.0, 2.0, 1.0])
+        self.assertTrue((found.masks.sum(axis=1) == 1).all())
+
+    def test_bad_max_size(self):
+        with self.assertRaisesRegex(ValueError, "max_size is 0"):
+            frontier.pruned(np.ones((2, 2)), np.ones(2), max_size=0)
+
+
+if __name__ == "__main__":
+    absltest.main()
