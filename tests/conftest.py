@@ -11,8 +11,9 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_default_matmul_precision", "highest")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
-# Filters of the warnings that are none of ours.
-_EXCEPTIONS = ()
+# Filters of warnings that are none of ours, each under its reason; such as
+# "ignore:the message's beginning:DeprecationWarning:the_module". None so far.
+_EXCEPTIONS: tuple[str, ...] = ()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -6,7 +6,9 @@ Each family is a Python module with
       `model.hidden_states(tokens)` what stands before the head, [B, T, D], and
       `model.logits(hidden)` applies the head to any part of it;
   `PREFIX`: what precedes the names of all tensors but the head's;
-  `LAYERS`: the name of the stack of layers;
+  `LAYERS`: the name of the stack of layers; where there are several, or
+      stacks of experts inside, `stacks(config)` instead: {path:
+      layers.Stack(its last name in files, the number of each row)};
   `IGNORED`: patterns of tensors that a checkpoint may hold and no port needs.
 """
 

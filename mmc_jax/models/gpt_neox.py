@@ -18,6 +18,7 @@ import transformers
 from flax import nnx
 
 from mmc_jax.models import layers
+from mmc_jax.models.rotary import Rotary, rotary, rotate
 
 PREFIX = "gpt_neox."
 LAYERS = "gpt_neox.layers"
@@ -45,11 +46,11 @@ class Attention(nnx.Module):
         )
         self.dense = nnx.Linear(width, width, use_bias=bias, rngs=rngs)
 
-    def __call__(self, x: jax.Array, frequencies: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, positions: Rotary) -> jax.Array:
         B, T, D = x.shape
         qkv = self.query_key_value(x).reshape(B, T, self.num_heads, -1)
         q, k, v = jnp.split(qkv, 3, axis=-1)
-        q, k = layers.rotate(q, frequencies), layers.rotate(k, frequencies)
+        q, k = rotate(q, positions), rotate(k, positions)
         x = layers.causal_attention(q, k, v, scale=q.shape[-1] ** -0.5)
         return self.dense(x.reshape(B, T, D))
 
@@ -77,8 +78,8 @@ class Block(nnx.Module):
         self.attention = Attention(config, rngs=rngs)
         self.mlp = MLP(config, rngs=rngs)
 
-    def __call__(self, x: jax.Array, frequencies: jax.Array) -> jax.Array:
-        attended = x + self.attention(self.input_layernorm(x), frequencies)
+    def __call__(self, x: jax.Array, positions: Rotary) -> jax.Array:
+        attended = x + self.attention(self.input_layernorm(x), positions)
         source = x if self.parallel else attended
         return attended + self.mlp(self.post_attention_layernorm(source))
 
@@ -89,7 +90,8 @@ class Transformer(nnx.Module):
     def __init__(self, config: transformers.GPTNeoXConfig, *, rngs: nnx.Rngs):
         self.rope_parameters = config.rope_parameters
         self.head_dim = config.hidden_size // config.num_attention_heads
-        layers.inverse_frequencies(self.rope_parameters, self.head_dim)
+        self.max_positions = config.max_position_embeddings
+        self.positions()  # Refuses what is not ported before any weight.
         self.embed_in = layers.Embed(
             config.vocab_size, config.hidden_size, rngs=rngs
         )
@@ -100,12 +102,18 @@ class Transformer(nnx.Module):
         )
         self.final_layer_norm = _layer_norm(config, rngs)
 
-    def __call__(self, tokens: jax.Array) -> jax.Array:
-        frequencies = layers.inverse_frequencies(
-            self.rope_parameters, self.head_dim
+    def positions(self) -> Rotary:
+        return rotary(
+            self.rope_parameters,
+            self.head_dim,
+            self.max_positions,
+            partial=True,
         )
+
+    def __call__(self, tokens: jax.Array) -> jax.Array:
+        positions = self.positions()
         x, _ = jax.lax.scan(
-            lambda x, layer: (layer(x, frequencies), None),
+            lambda x, layer: (layer(x, positions), None),
             self.embed_in(tokens),
             self.layers,
         )

@@ -1,13 +1,12 @@
-"""What the families share: stacks of layers, rotary positions, attention.
+"""What the families share: activations, stacks of layers, attention.
 
-B batch, T query position, S key position, N query heads, K key heads, H head
-features, R rotated features of a head, L layers.
+B batch, T query position, S key position, N query heads, K key heads, G query
+heads a key head, H head features, L layers.
 """
 
 import functools
-import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -68,6 +67,18 @@ def activation(name: str) -> Callable[[jax.Array], jax.Array]:
     return _ACTIVATIONS[name]
 
 
+class Stack(NamedTuple):
+    """Where the rows of a stack stand in a checkpoint.
+
+    Attributes:
+      name: The last part of the stack's name there.
+      numbers: The number of each row.
+    """
+
+    name: str
+    numbers: Sequence[int]
+
+
 def stack(
     block: Callable[[nnx.Rngs], nnx.Module], num_layers: int, rngs: nnx.Rngs
 ) -> nnx.Module:
@@ -78,76 +89,11 @@ def stack(
     return nnx.split_rngs(splits=num_layers)(nnx.vmap(block))(rngs)
 
 
-def inverse_frequencies(
-    rope_parameters: dict[str, Any], head_dim: int
-) -> jax.Array:
-    """Returns the rotary angle of one position step: float32 [R / 2].
-
-    theta_i = base^(-2i / R), R = head_dim * partial_rotary_factor; `linear`
-    divides all angles by a factor (Chen et al., arXiv 2306.15595); `llama3`
-    divides only those of wavelengths that the original context never saw whole
-    (Llama 3.1's release).
-
-    Source: RoFormer, Su et al., arXiv 2104.09864, eq. 15.
-
-    Raises:
-      ValueError: A kind of scaling, or a parameter of it, is not ported.
-    """
-    known = {"rope_type", "rope_theta", "partial_rotary_factor", "factor"}
-    known.add("type")  # The old name of rope_type, which transformers copies.
-    llama3 = {
-        "low_freq_factor",
-        "high_freq_factor",
-        "original_max_position_embeddings",
-    }
-    rope_type = rope_parameters["rope_type"]
-    if rope_type not in ("default", "linear", "llama3"):
-        raise ValueError(
-            f"rope_parameters: rope_type {rope_type!r} is not ported; ported "
-            "are default, linear, llama3"
-        )
-    unknown = set(rope_parameters) - known - llama3
-    if unknown:
-        raise ValueError(f"rope_parameters: {sorted(unknown)} are not ported")
-    rotated = int(head_dim * rope_parameters.get("partial_rotary_factor", 1.0))
-    steps = jnp.arange(0, rotated, 2, dtype=jnp.float32) / rotated
-    frequencies = 1.0 / (rope_parameters["rope_theta"] ** steps)
-    if rope_type == "default":
-        return frequencies
-    factor = rope_parameters["factor"]
-    if rope_type == "linear":
-        return frequencies / factor
-    # How far a wavelength is from the low to the high frequency corner, as a
-    # fraction: 0 is scaled in full, 1 is left alone.
-    low = rope_parameters["low_freq_factor"]
-    high = rope_parameters["high_freq_factor"]
-    context = rope_parameters["original_max_position_embeddings"]
-    turns = context * frequencies / (2 * math.pi)
-    kept = jnp.clip((turns - low) / (high - low), 0.0, 1.0)
-    return (1.0 - kept) * frequencies / factor + kept * frequencies
-
-
-def rotate(x: jax.Array, frequencies: jax.Array) -> jax.Array:
-    """Returns heads x [B, T, N, H] turned by their positions 0 to T - 1.
-
-    The first R features turn, feature i together with i + R / 2; the others
-    pass. Angles and the rotation are in float32, the result in x's dtype.
-
-    Source: RoFormer, Su et al., arXiv 2104.09864, in the half-split layout of
-    GPT-NeoX.
-    """
-    half = frequencies.shape[0]
-    positions = jnp.arange(x.shape[1], dtype=jnp.float32)
-    angles = (positions[:, None] * frequencies)[:, None, :]  # [T, 1, R / 2]
-    cos, sin = jnp.cos(angles), jnp.sin(angles)
-    first = x[..., :half].astype(jnp.float32)
-    second = x[..., half : 2 * half].astype(jnp.float32)
-    turned = jnp.concatenate(
-        [first * cos - second * sin, second * cos + first * sin], axis=-1
-    )
-    return jnp.concatenate(
-        [turned.astype(x.dtype), x[..., 2 * half :]], axis=-1
-    )
+def causal_mask(T: int, window: int | jax.Array | None = None) -> jax.Array:
+    """Returns which keys a query sees, bool [T, S]: s <= t, s > t - window."""
+    distance = jnp.arange(T)[:, None] - jnp.arange(T)
+    mask = distance >= 0
+    return mask if window is None else mask & (distance < window)
 
 
 def causal_attention(
@@ -156,7 +102,7 @@ def causal_attention(
     value: jax.Array,
     *,
     scale: float,
-    window: int | None = None,
+    window: int | jax.Array | None = None,
 ) -> jax.Array:
     """Returns causal attention of grouped heads: [B, T, N, H].
 
@@ -168,8 +114,14 @@ def causal_attention(
       key: [B, T, K, H]; K divides N.
       value: [B, T, K, H].
       scale: Factor of the scores, often H^-0.5.
-      window: Number of positions that a query sees, its own included.
+      window: Number of positions that a query sees, its own included; an array
+        where it differs from layer to layer under a scan.
     """
+    if isinstance(window, jax.Array):
+        mask = causal_mask(query.shape[1], window)[None, None]
+        return jax.nn.dot_product_attention(
+            query, key, value, mask=mask, scale=scale
+        )
     return jax.nn.dot_product_attention(
         query,
         key,
@@ -178,3 +130,37 @@ def causal_attention(
         is_causal=True,
         local_window_size=None if window is None else (window - 1, 0),
     )
+
+
+def attention_scores(query: jax.Array, key: jax.Array) -> jax.Array:
+    """Returns q . k of grouped heads, float32 [B, N, T, S], without a scale.
+
+    For families that do something to the scores before the softmax.
+
+    Args:
+      query: [B, T, N, H].
+      key: [B, S, K, H]; K divides N.
+    """
+    B, T, N, H = query.shape
+    K = key.shape[2]
+    query = query.reshape(B, T, K, N // K, H)
+    scores = jnp.einsum(
+        "BTKGH,BSKH->BKGTS", query, key, preferred_element_type=jnp.float32
+    )
+    return scores.reshape(B, N, T, -1)
+
+
+def attend(scores: jax.Array, value: jax.Array, mask: jax.Array) -> jax.Array:
+    """Returns the values weighted by a softmax of the scores: [B, T, N, H].
+
+    Args:
+      scores: float32 [B, N, T, S].
+      value: [B, S, K, H]; K divides N.
+      mask: Which keys count, bool, of a shape that broadcasts to the scores'.
+    """
+    B, N, T, S = scores.shape
+    K = value.shape[2]
+    weights = jax.nn.softmax(jnp.where(mask, scores, -jnp.inf), axis=-1)
+    weights = weights.astype(value.dtype).reshape(B, K, N // K, T, S)
+    attended = jnp.einsum("BKGTS,BSKH->BTKGH", weights, value)
+    return attended.reshape(B, T, N, -1)

@@ -91,7 +91,8 @@ def load(
     family = _family(config)
     model = _abstract(config)
     state = nnx.to_flat_state(nnx.state(model))
-    names = [_tensor_names(path, p.shape, family) for path, p in state]
+    stacks = _stacks(family, config)
+    names = [_tensor_names(path, stacks) for path, _ in state]
     with _Tensors(folder, family) as tensors:
         tied = _HEADS if config.tie_word_embeddings else ()
         expected = {name for group in names for name in group.all}
@@ -126,15 +127,13 @@ def save(
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    family = _family(model.config)
+    stacks = _stacks(_family(model.config), model.config)
     tensors = {}
     for path, variable in nnx.to_flat_state(nnx.state(model)):
-        group = _tensor_names(path, variable.shape, family)
+        group = _tensor_names(path, stacks)
         value = np.asarray(variable[...])
         value = value if dtype is None else value.astype(jnp.dtype(dtype))
-        rows = value if group.stacked else value[None]
-        for name, row in zip(group.all, rows, strict=True):
-            row = row.T if group.transposed else row
+        for name, row in zip(group.all, group.rows(value), strict=True):
             tensors[name] = np.ascontiguousarray(row)
     config = type(model.config).from_dict(model.config.to_dict())
     config.dtype = str(next(iter(tensors.values())).dtype)
@@ -276,11 +275,22 @@ class _WatchedConfig:
 
 
 class _TensorNames(NamedTuple):
-    """The tensors of one parameter: one, or one a layer."""
+    """The tensors of one parameter: one, or one a row of its stacks.
+
+    Attributes:
+      all: Their names, row after row.
+      stack_shape: Rows of each stack that the parameter is in.
+      transposed: Whether a tensor is the transpose of its row.
+    """
 
     all: list[str]
-    stacked: bool
+    stack_shape: tuple[int, ...]
     transposed: bool
+
+    def rows(self, value: np.ndarray) -> np.ndarray:
+        """Returns a view of a parameter's value with one row a tensor."""
+        rows = value.reshape(-1, *value.shape[len(self.stack_shape) :])
+        return np.swapaxes(rows, -1, -2) if self.transposed else rows
 
 
 class _Tensors:
@@ -339,17 +349,36 @@ def _abstract(config: transformers.PreTrainedConfig) -> layers.LanguageModel:
     return nnx.eval_shape(lambda: build(config, rngs=nnx.Rngs(0)))
 
 
+def _stacks(
+    family: types.ModuleType, config: transformers.PreTrainedConfig
+) -> dict[str, layers.Stack]:
+    """Returns the stacks of a model by their paths."""
+    if hasattr(family, "stacks"):
+        return family.stacks(config)
+    name = family.LAYERS.rpartition(".")[2]
+    return {family.LAYERS: layers.Stack(name, range(config.num_hidden_layers))}
+
+
 def _tensor_names(
-    path: tuple[str, ...], shape: tuple[int, ...], family: types.ModuleType
+    path: tuple[str, ...], stacks: dict[str, layers.Stack]
 ) -> _TensorNames:
+    """Returns the tensors of a parameter; a stack is one tensor a row."""
     *modules, leaf = path
-    name = ".".join([*modules, _TENSOR_NAMES.get(leaf, leaf)])
-    stack = family.LAYERS + "."
-    if not name.startswith(stack):
-        return _TensorNames([name], False, leaf == "kernel")
-    rest = name.removeprefix(stack)
-    rows = [f"{stack}{i}.{rest}" for i in range(shape[0])]
-    return _TensorNames(rows, True, leaf == "kernel")
+    names, shape = [""], []
+    for depth, module in enumerate(modules, start=1):
+        stack = stacks.get(".".join(modules[:depth]))
+        if stack is None:
+            names = [f"{name}{module}." for name in names]
+            continue
+        shape.append(len(stack.numbers))
+        names = [
+            f"{name}{stack.name}.{number}."
+            for name in names
+            for number in stack.numbers
+        ]
+    last = _TENSOR_NAMES.get(leaf, leaf)
+    names = [name + last for name in names]
+    return _TensorNames(names, tuple(shape), leaf == "kernel")
 
 
 def _check_names(
@@ -402,9 +431,7 @@ def _read(
 ) -> jax.Array:
     """Returns a parameter's value from its tensors, checked and cast."""
     value = np.empty(variable.shape, jnp.dtype(dtype))
-    rows = value if group.stacked else value[None]
-    for name, row in zip(group.all, rows, strict=True):
-        row = row.T if group.transposed else row
+    for name, row in zip(group.all, group.rows(value), strict=True):
         tensor = tensors[name]
         if not jnp.issubdtype(tensor.dtype, jnp.floating):
             raise ValueError(

@@ -15,6 +15,7 @@ import transformers
 from flax import nnx
 
 from mmc_jax.models import layers
+from mmc_jax.models.rotary import Rotary, rotary, rotate
 
 PREFIX = "model."
 LAYERS = "model.layers"
@@ -36,12 +37,12 @@ class Attention(nnx.Module):
         self.q_norm = _rms_norm(config, self.head_dim, rngs)
         self.k_norm = _rms_norm(config, self.head_dim, rngs)
 
-    def __call__(self, x: jax.Array, frequencies: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, positions: Rotary) -> jax.Array:
         B, T, _ = x.shape
         q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.head_dim))
         k = self.k_norm(self.k_proj(x).reshape(B, T, -1, self.head_dim))
         v = self.v_proj(x).reshape(B, T, -1, self.head_dim)
-        q, k = layers.rotate(q, frequencies), layers.rotate(k, frequencies)
+        q, k = rotate(q, positions), rotate(k, positions)
         x = layers.causal_attention(q, k, v, scale=self.head_dim**-0.5)
         return self.o_proj(x.reshape(B, T, -1))
 
@@ -70,8 +71,8 @@ class Block(nnx.Module):
         self.post_attention_layernorm = _rms_norm(config, width, rngs)
         self.mlp = MLP(config, rngs=rngs)
 
-    def __call__(self, x: jax.Array, frequencies: jax.Array) -> jax.Array:
-        x = x + self.self_attn(self.input_layernorm(x), frequencies)
+    def __call__(self, x: jax.Array, positions: Rotary) -> jax.Array:
+        x = x + self.self_attn(self.input_layernorm(x), positions)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -81,13 +82,8 @@ class Transformer(nnx.Module):
     def __init__(self, config: transformers.Qwen3Config, *, rngs: nnx.Rngs):
         self.rope_parameters = config.rope_parameters
         self.head_dim = config.head_dim
-        rotated = self.rope_parameters.get("partial_rotary_factor", 1.0)
-        if rotated != 1.0:  # transformers turns whole heads whatever it says.
-            raise ValueError(
-                f"rope_parameters: partial_rotary_factor={rotated} is not "
-                "ported"
-            )
-        layers.inverse_frequencies(self.rope_parameters, self.head_dim)
+        self.max_positions = config.max_position_embeddings
+        self.positions()  # Refuses what is not ported before any weight.
         self.embed_tokens = layers.Embed(
             config.vocab_size, config.hidden_size, rngs=rngs
         )
@@ -98,12 +94,13 @@ class Transformer(nnx.Module):
         )
         self.norm = _rms_norm(config, config.hidden_size, rngs)
 
+    def positions(self) -> Rotary:
+        return rotary(self.rope_parameters, self.head_dim, self.max_positions)
+
     def __call__(self, tokens: jax.Array) -> jax.Array:
-        frequencies = layers.inverse_frequencies(
-            self.rope_parameters, self.head_dim
-        )
+        positions = self.positions()
         x, _ = jax.lax.scan(
-            lambda x, layer: (layer(x, frequencies), None),
+            lambda x, layer: (layer(x, positions), None),
             self.embed_tokens(tokens),
             self.layers,
         )

@@ -1,0 +1,212 @@
+"""What parity does not cover: rotary scalings, activations, the scan alone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+import transformers
+from absl.testing import absltest, parameterized
+from transformers import activations, modeling_rope_utils
+
+from mmc_jax.models import layers, mamba, rotary
+from tests import tolerances
+
+# LLaMA 3.2's own numbers.
+_LLAMA3 = dict(
+    rope_type="llama3",
+    rope_theta=500000.0,
+    factor=32.0,
+    low_freq_factor=1.0,
+    high_freq_factor=4.0,
+    original_max_position_embeddings=8192,
+)
+
+
+_YARN = dict(
+    rope_type="yarn",
+    rope_theta=10000.0,
+    factor=8.0,
+    original_max_position_embeddings=4096,
+)
+_LONGROPE = dict(
+    rope_type="longrope",
+    rope_theta=10000.0,
+    short_factor=[1.0 + i / 32 for i in range(32)],
+    long_factor=[2.0 + i for i in range(32)],
+    original_max_position_embeddings=4096,
+)
+
+
+def _assert_close(actual, expected):
+    """Asserts a float32 kernel's result, within the one tolerance."""
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    atol = tolerances.FLOAT32_KERNEL * np.max(np.abs(expected))
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=atol)
+
+
+class RotaryTest(parameterized.TestCase):
+    @parameterized.parameters(
+        dict(rope_type="linear", rope_theta=10000.0, factor=2.5),
+        dict(rope_type="dynamic", rope_theta=10000.0, factor=2.5),
+        _LLAMA3,
+        _YARN,
+        _YARN | dict(mscale=0.7, mscale_all_dim=1.1, truncate=False),
+        _YARN | dict(beta_fast=20, beta_slow=2, attention_factor=1.3),
+        _LONGROPE,
+        _LONGROPE | dict(factor=4.0),
+    )
+    def test_scalings(self, **rope_parameters):
+        config = transformers.LlamaConfig(
+            hidden_size=256,
+            num_attention_heads=4,
+            max_position_embeddings=131072,
+            rope_parameters=dict(rope_parameters),
+        )
+        kind = rope_parameters["rope_type"]
+        expected, scale = modeling_rope_utils.ROPE_INIT_FUNCTIONS[kind](config)
+        actual = rotary.rotary(rope_parameters, 64, 131072)
+        self.assertEqual(actual.frequencies.dtype, jnp.float32)
+        # Frequencies span many powers of ten: each is compared by itself.
+        _assert_close(actual.frequencies / expected.numpy(), np.ones(32))
+        self.assertAlmostEqual(actual.scale, scale)
+
+    def test_llama3_leaves_short_waves_and_scales_long_ones(self):
+        plain = dict(rope_type="default", rope_theta=500000.0)
+        ratio = (
+            rotary.rotary(_LLAMA3, 64, 8192).frequencies
+            / rotary.rotary(plain, 64, 8192).frequencies
+        )
+        self.assertEqual(ratio[0], 1.0)
+        self.assertEqual(ratio[-1], 1 / 32)
+        self.assertTrue(np.all(np.diff(ratio) <= 0))
+
+    def test_partial_rotary_factor(self):
+        parameters = dict(
+            rope_type="default", rope_theta=100.0, partial_rotary_factor=0.25
+        )
+        some = rotary.rotary(parameters, 16, 8, partial=True)
+        _assert_close(some.frequencies, [1.0, 0.1])
+        with self.assertRaisesRegex(ValueError, "partial_rotary_factor=0.25"):
+            rotary.rotary(parameters, 16, 8)
+
+    @parameterized.parameters(
+        (dict(rope_type="dynamic", rope_theta=1e4, factor=2.0), 20),
+        (_LONGROPE | dict(original_max_position_embeddings=12), 12),
+    )
+    def test_refuses_texts_that_would_change_the_angles(self, parameters, most):
+        positions = rotary.rotary(parameters, 64, 20)
+        rotary.rotate(jnp.ones((1, most, 1, 64)), positions)
+        with self.assertRaisesRegex(ValueError, f"{most + 1} positions"):
+            rotary.rotate(jnp.ones((1, most + 1, 1, 64)), positions)
+
+    def test_layouts(self):
+        """Both layouts are one rotation, of features in another order."""
+        positions = rotary.rotary(
+            dict(rope_type="default", rope_theta=100.0), 6, 8
+        )
+        x = jax.random.normal(jax.random.key(0), (2, 5, 3, 8))
+        order = np.array([0, 2, 4, 1, 3, 5, 6, 7])
+        interleaved = rotary.rotate_interleaved(x, positions)
+        half_split = rotary.rotate(x[..., order], positions)
+        _assert_close(interleaved[..., order], half_split)
+        angles = np.arange(5)[:, None] * np.asarray(positions.frequencies)
+        heads = np.asarray(x)
+        as_complex = heads[..., 0:6:2] + 1j * heads[..., 1:6:2]
+        expected = as_complex * np.exp(1j * angles)[:, None]
+        _assert_close(interleaved[..., 0:6:2], expected.real)
+        _assert_close(interleaved[..., 1:6:2], expected.imag)
+
+    def test_unknown_type(self):
+        with self.assertRaisesRegex(ValueError, "'moon' is not ported"):
+            rotary.rotary(dict(rope_type="moon", rope_theta=1e4), 8, 8)
+
+    def test_unknown_parameter(self):
+        with self.assertRaisesRegex(ValueError, "'mscale'.*not ported"):
+            rotary.rotary(
+                dict(rope_type="default", rope_theta=1e4, mscale=1.0), 8, 8
+            )
+
+    def test_missing_parameter(self):
+        with self.assertRaisesRegex(ValueError, "'linear' needs 'factor'"):
+            rotary.rotary(dict(rope_type="linear", rope_theta=1e4), 8, 8)
+
+    def test_longrope_of_another_length(self):
+        with self.assertRaisesRegex(ValueError, "short_factor has 32 numbers"):
+            rotary.rotary(_LONGROPE, 32, 8)
+
+
+class AttentionTest(parameterized.TestCase):
+    @parameterized.parameters(None, 1, 3, 20)
+    def test_three_ways_are_one(self, window):
+        keys = jax.random.split(jax.random.key(1), 3)
+        q = jax.random.normal(keys[0], (2, 9, 6, 5))
+        k = jax.random.normal(keys[1], (2, 9, 2, 5))
+        v = jax.random.normal(keys[2], (2, 9, 2, 5))
+        expected = layers.causal_attention(q, k, v, scale=0.3, window=window)
+        scores = 0.3 * layers.attention_scores(q, k)
+        mask = layers.causal_mask(9, window)
+        _assert_close(layers.attend(scores, v, mask), expected)
+        if window is not None:
+            by_array = layers.causal_attention(
+                q, k, v, scale=0.3, window=jnp.array(window)
+            )
+            _assert_close(by_array, expected)
+
+
+class ActivationTest(parameterized.TestCase):
+    @parameterized.parameters(
+        "gelu",
+        "gelu_fast",
+        "gelu_new",
+        "gelu_pytorch_tanh",
+        "relu",
+        "silu",
+        "swish",
+    )
+    def test_equals_transformers(self, name):
+        x = np.linspace(-8, 8, 201, dtype=np.float32)
+        expected = activations.ACT2FN[name](torch.tensor(x)).numpy()
+        _assert_close(layers.activation(name)(jnp.asarray(x)), expected)
+
+    def test_unknown(self):
+        with self.assertRaisesRegex(ValueError, "'mish' is not ported.*silu"):
+            layers.activation("mish")
+
+
+class EmbedTest(absltest.TestCase):
+    def test_id_beyond_the_table_is_nan(self):
+        table = layers.Embed(3, 2, rngs=layers.nnx.Rngs(0))
+        rows = table(jnp.array([2, 3]))
+        np.testing.assert_array_equal(np.isnan(rows), [[False] * 2, [True] * 2])
+
+
+class SelectiveScanTest(parameterized.TestCase):
+    @parameterized.parameters(
+        1, mamba._CHUNK - 1, mamba._CHUNK, mamba._CHUNK + 1, 3 * mamba._CHUNK
+    )
+    def test_equals_a_loop(self, length):
+        num_texts, inner, state_size = 2, 5, 3
+        rng = np.random.default_rng(length)
+        u = rng.normal(size=(num_texts, length, inner))
+        step = rng.uniform(0.001, 1.0, size=u.shape)
+        a = -rng.uniform(0.1, 16.0, size=(inner, state_size))
+        b = rng.normal(size=(num_texts, length, state_size))
+        c = rng.normal(size=b.shape)
+
+        h = np.zeros((num_texts, inner, state_size))
+        expected = np.zeros(u.shape)
+        for t in range(length):
+            for e in range(inner):
+                decay = np.exp(step[:, t, e, None] * a[e])
+                inflow = (step[:, t, e] * u[:, t, e])[:, None] * b[:, t]
+                h[:, e] = decay * h[:, e] + inflow
+                expected[:, t, e] = np.sum(h[:, e] * c[:, t], axis=-1)
+
+        arrays = [jnp.asarray(x, jnp.float32) for x in (u, step, a, b, c)]
+        actual = jax.jit(mamba.selective_scan)(*arrays)
+        self.assertEqual(actual.dtype, jnp.float32)
+        _assert_close(actual, expected)
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,583 @@
+"""Checkpoints in and out: what is read, what is refused, and the way back."""
+
+import json
+import pathlib
+import tempfile
+from unittest import mock
+
+import huggingface_hub
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+import torch
+import transformers
+from absl.testing import absltest, parameterized
+from flax import nnx
+
+from mmc_jax import models
+from mmc_jax.models import loading
+from tests.models import test_parity
+
+_FAMILIES = tuple(test_parity.CASES)
+
+# Tensors that published files hold and no port needs.
+_BUFFERS = {
+    "gpt2": ("transformer.h.0.attn.bias", "transformer.h.0.attn.masked_bias"),
+    "gpt_neox": (
+        "gpt_neox.layers.0.attention.bias",
+        "gpt_neox.layers.0.attention.masked_bias",
+        "gpt_neox.layers.0.attention.rotary_emb.inv_freq",
+    ),
+    "llama": ("model.layers.0.self_attn.rotary_emb.inv_freq",),
+}
+
+_DYNAMIC = dict(rope_type="dynamic", factor=2.0)
+_YARN = dict(rope_type="yarn", factor=2.0, original_max_position_embeddings=135)
+_LONGROPE = dict(
+    rope_type="longrope",
+    short_factor=[1.0] * 5,
+    long_factor=[2.0] * 5,
+    original_max_position_embeddings=135,
+)
+
+# What a port refuses of its family's config, and what the error says.
+_REFUSED = (
+    ("gpt2", dict(add_cross_attention=True), "add_cross_attention=True"),
+    ("gpt2", dict(activation_function="mish"), "'mish'"),
+    ("gpt2", dict(n_embd=25), "n_embd 25"),
+    ("gpt_neox", dict(hidden_act="mish"), "'mish'"),
+    ("gpt_neox", dict(hidden_size=37), "hidden size is not divisible"),
+    ("gpt_neox", dict(rope_parameters=_DYNAMIC), "'dynamic'"),
+    ("llama", dict(hidden_act="mish"), "'mish'"),
+    ("llama", dict(rope_parameters=_YARN), "'yarn'"),
+    (
+        "llama",
+        dict(rope_parameters=dict(partial_rotary_factor=0.5)),
+        "partial_rotary_factor=0.5",
+    ),
+    ("llama", dict(sliding_window=16), "sliding_window=16"),
+    ("mamba", dict(hidden_act="mish"), "'mish'"),
+    ("mistral", dict(hidden_act="mish"), "'mish'"),
+    ("mistral", dict(attention_bias=True), "attention_bias=True"),
+    ("mistral", dict(rope_parameters=_LONGROPE), "'longrope'"),
+    ("qwen3", dict(hidden_act="mish"), "'mish'"),
+    ("qwen3", dict(use_sliding_window=True), "use_sliding_window=True"),
+    (
+        "qwen3",
+        dict(layer_types=["full_attention"] * 2 + ["sliding_attention"]),
+        "layer_types",
+    ),
+    (
+        "qwen3",
+        dict(rope_parameters=dict(partial_rotary_factor=0.5)),
+        "partial_rotary_factor=0.5",
+    ),
+    *((family, dict(moon="full"), "moon='full'") for family in _FAMILIES),
+    *(
+        (family, dict(is_encoder_decoder=True), "is_encoder_decoder=True")
+        for family in _FAMILIES
+    ),
+)
+
+# Configs as they stand on the hub, with the attributes that mattered to older
+# programs, and the published number of parameters.
+_PUBLISHED = (
+    (
+        "gpt2",
+        124_439_808,
+        dict(
+            activation_function="gelu_new",
+            architectures=["GPT2LMHeadModel"],
+            attn_pdrop=0.1,
+            bos_token_id=50256,
+            layer_norm_epsilon=1e-05,
+            model_type="gpt2",
+            n_ctx=1024,
+            n_embd=768,
+            n_head=12,
+            n_layer=12,
+            n_positions=1024,
+            summary_activation=None,
+            summary_type="cls_index",
+            task_specific_params={"text-generation": {"do_sample": True}},
+            vocab_size=50257,
+        ),
+    ),
+    (
+        "EleutherAI/gpt-neox-20b",
+        20_554_567_680,
+        dict(
+            architectures=["GPTNeoXForCausalLM"],
+            attention_probs_dropout_prob=0,
+            hidden_act="gelu_fast",
+            hidden_dropout_prob=0,
+            hidden_size=6144,
+            intermediate_size=24576,
+            layer_norm_eps=1e-05,
+            max_position_embeddings=2048,
+            model_type="gpt_neox",
+            num_attention_heads=64,
+            num_hidden_layers=44,
+            rotary_emb_base=10000,
+            rotary_pct=0.25,
+            tie_word_embeddings=False,
+            torch_dtype="float16",
+            vocab_size=50432,
+        ),
+    ),
+    (
+        "HuggingFaceTB/SmolLM2-135M",
+        134_515_008,
+        dict(
+            architectures=["LlamaForCausalLM"],
+            hidden_act="silu",
+            hidden_size=576,
+            intermediate_size=1536,
+            is_llama_config=True,
+            max_position_embeddings=8192,
+            model_type="llama",
+            num_attention_heads=9,
+            num_hidden_layers=30,
+            num_key_value_heads=3,
+            pretraining_tp=1,
+            rms_norm_eps=1e-05,
+            rope_interleaved=False,
+            rope_scaling=None,
+            rope_theta=100000,
+            tie_word_embeddings=True,
+            torch_dtype="bfloat16",
+            vocab_size=49152,
+        ),
+    ),
+    (
+        "mistralai/Mistral-7B-v0.1",
+        7_241_732_096,
+        dict(
+            architectures=["MistralForCausalLM"],
+            hidden_act="silu",
+            hidden_size=4096,
+            intermediate_size=14336,
+            max_position_embeddings=32768,
+            model_type="mistral",
+            num_attention_heads=32,
+            num_hidden_layers=32,
+            num_key_value_heads=8,
+            rms_norm_eps=1e-05,
+            rope_theta=10000.0,
+            sliding_window=4096,
+            tie_word_embeddings=False,
+            torch_dtype="bfloat16",
+            vocab_size=32000,
+        ),
+    ),
+    (
+        "Qwen/Qwen3-4B-Base",
+        4_022_468_096,
+        dict(
+            architectures=["Qwen3ForCausalLM"],
+            attention_bias=False,
+            head_dim=128,
+            hidden_act="silu",
+            hidden_size=2560,
+            intermediate_size=9728,
+            max_position_embeddings=32768,
+            max_window_layers=36,
+            model_type="qwen3",
+            num_attention_heads=32,
+            num_hidden_layers=36,
+            num_key_value_heads=8,
+            rms_norm_eps=1e-06,
+            rope_scaling=None,
+            rope_theta=1000000,
+            sliding_window=None,
+            tie_word_embeddings=True,
+            use_sliding_window=False,
+            vocab_size=151936,
+        ),
+    ),
+    (
+        "state-spaces/mamba-130m-hf",
+        129_135_360,
+        dict(
+            architectures=["MambaForCausalLM"],
+            conv_kernel=4,
+            d_inner=1536,
+            d_model=768,
+            expand=2,
+            fused_add_norm=True,
+            hidden_act="silu",
+            hidden_size=768,
+            intermediate_size=1536,
+            layer_norm_epsilon=1e-05,
+            model_type="mamba",
+            n_layer=24,
+            num_hidden_layers=24,
+            pad_vocab_size_multiple=8,
+            residual_in_fp32=True,
+            rms_norm=True,
+            ssm_cfg={},
+            state_size=16,
+            time_step_rank=48,
+            use_bias=False,
+            use_conv_bias=True,
+            vocab_size=50280,
+        ),
+    ),
+)
+
+
+class LoadingTest(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(
+            self.enterContext(tempfile.TemporaryDirectory())
+        )
+
+    def saved(self, model_type: str, name: str = "saved", **changes):
+        """Returns PyTorch's model and the folder that it was saved in."""
+        config = test_parity.make_config(model_type, **changes)
+        reference = test_parity.make_reference(config, perturbed=True)
+        reference.save_pretrained(self.folder / name)
+        return reference, self.folder / name
+
+    def tensors(self, folder: pathlib.Path) -> dict[str, np.ndarray]:
+        return safetensors.numpy.load_file(folder / loading.WEIGHTS)
+
+    def write(self, folder: pathlib.Path, tensors: dict[str, np.ndarray]):
+        safetensors.numpy.save_file(tensors, folder / loading.WEIGHTS)
+
+    def change_config(self, folder: pathlib.Path, **changes):
+        path = folder / "config.json"
+        config = json.loads(path.read_text())
+        for name, value in changes.items():
+            if isinstance(value, dict) and isinstance(config.get(name), dict):
+                value = config[name] | value
+            config[name] = value
+        path.write_text(json.dumps(config))
+
+    def assert_same(self, first, second):
+        """The parameters are the same, bit by bit."""
+        first, second = nnx.state(first), nnx.state(second)
+        jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+class FilesTest(LoadingTest):
+    @parameterized.parameters(*_FAMILIES)
+    def test_shards_equal_one_file(self, model_type):
+        reference, folder = self.saved(model_type)
+        shards = self.folder / "shards"
+        reference.save_pretrained(shards, max_shard_size="10KB")
+        self.assertGreater(len(loading.weight_files(shards)), 2)
+        self.assert_same(models.load(folder), models.load(shards))
+
+    @parameterized.product(
+        stored=("bfloat16", "float16"), loaded=("float32", "bfloat16")
+    )
+    def test_half_precision_files(self, stored, loaded):
+        reference, folder = self.saved("llama")
+        reference.to(getattr(torch, stored)).save_pretrained(folder)
+        model = models.load(folder, dtype=loaded)
+        for leaf in jax.tree.leaves(model):
+            self.assertEqual(leaf.dtype, jnp.dtype(loaded))
+        tensor = reference.model.layers[2].self_attn.q_proj.weight
+        expected = tensor.to(getattr(torch, loaded)).T.float().detach().numpy()
+        kernel = model.model.layers.self_attn.q_proj.kernel[2]
+        np.testing.assert_array_equal(kernel.astype(jnp.float32), expected)
+
+    @parameterized.parameters(*_FAMILIES)
+    def test_bfloat16_rounds_as_pytorch_does(self, model_type):
+        reference, folder = self.saved(model_type)
+        tokens = test_parity.random_tokens(model_type, 1, 77)
+        exact = test_parity.reference_logits(reference, tokens)
+        model = models.load(folder, dtype=jnp.bfloat16)
+        # Flax's norms go to float32 and back by implicit promotion.
+        with jax.numpy_dtype_promotion("standard"):
+            logits = jax.jit(lambda model, tokens: model(tokens))(model, tokens)
+        self.assertEqual(logits.dtype, jnp.bfloat16)
+        rounded = test_parity.reference_logits(
+            reference.to(torch.bfloat16), tokens
+        )
+        self.assertLess(
+            test_parity.error(logits.astype(jnp.float32), exact),
+            2 * test_parity.error(rounded, exact),
+        )
+
+    def test_float16_is_refused(self):
+        _, folder = self.saved("gpt2")
+        with self.assertRaisesRegex(ValueError, "float16"):
+            models.load(folder, dtype=jnp.float16)
+
+    @parameterized.parameters(*_FAMILIES)
+    def test_names_without_prefix_and_buffers(self, model_type):
+        _, folder = self.saved(model_type)
+        model = models.load(folder)
+        tensors = self.tensors(folder)
+        for name in _BUFFERS.get(model_type, ()):
+            tensors[name] = np.ones((1, 1, 3, 3), np.float32)
+        self.write(folder, tensors)
+        self.assert_same(model, models.load(folder))
+        prefix = models.FAMILIES[model_type].PREFIX
+        self.write(
+            folder, {k.removeprefix(prefix): v for k, v in tensors.items()}
+        )
+        self.assert_same(model, models.load(folder))
+
+    @parameterized.parameters(*_FAMILIES)
+    def test_tied_head_may_be_in_the_file(self, model_type):
+        reference, folder = self.saved(model_type, tie_word_embeddings=True)
+        model = models.load(folder)
+        tensors = self.tensors(folder)
+        for head in ("lm_head.weight", "embed_out.weight"):
+            self.assertNotIn(head, tensors)
+            embedding = reference.get_input_embeddings().weight
+            table = embedding.detach().numpy().copy()
+            self.write(folder, tensors | {head: table})
+            self.assert_same(model, models.load(folder))
+            table[-1, -1] += 1
+            self.write(folder, tensors | {head: table})
+            with self.assertRaisesRegex(ValueError, f"{head} differs"):
+                models.load(folder)
+
+    @parameterized.parameters(*_FAMILIES)
+    def test_wrong_tensors_are_named(self, model_type):
+        _, folder = self.saved(model_type)
+        original = self.tensors(folder)
+        name = sorted(original)[len(original) // 2]
+        tensor = original[name]
+        cut = np.ascontiguousarray(tensor[..., :-1])
+        for message, tensors in {
+            "missing": {k: v for k, v in original.items() if k != name},
+            "does not know": original | {f"{name}.more": tensor},
+            "has shape": original | {name: cut},
+            "is int32": original | {name: tensor.astype(np.int32)},
+        }.items():
+            with self.subTest(message):
+                self.write(folder, tensors)
+                with self.assertRaisesRegex(ValueError, message) as raised:
+                    models.load(folder)
+                self.assertIn(name, str(raised.exception))
+
+    @parameterized.parameters(*_FAMILIES)
+    def test_tensor_in_two_shards(self, model_type):
+        reference, _ = self.saved(model_type)
+        shards = self.folder / "shards"
+        reference.save_pretrained(shards, max_shard_size="10KB")
+        first, second, *_ = loading.weight_files(shards)
+        twice = safetensors.numpy.load_file(first)
+        twice |= safetensors.numpy.load_file(second)
+        name = sorted(safetensors.numpy.load_file(first))[0]
+        safetensors.numpy.save_file(twice, second)
+        with self.assertRaisesRegex(ValueError, "twice") as raised:
+            models.load(shards)
+        self.assertIn(name, str(raised.exception))
+
+    def test_many_missing_tensors_are_counted(self):
+        _, folder = self.saved("gpt2")
+        tensors = self.tensors(folder)
+        self.write(folder, {k: v for k, v in tensors.items() if ".h." not in k})
+        with self.assertRaisesRegex(ValueError, "and 19 more"):
+            models.load(folder)
+
+    def test_no_config(self):
+        _, folder = self.saved("gpt2")
+        (folder / "config.json").unlink()
+        for read in (models.load, models.num_params):
+            with self.assertRaisesRegex(FileNotFoundError, "no config.json"):
+                read(folder)
+
+    def test_only_pickled_weights(self):
+        reference, folder = self.saved("gpt2")
+        (folder / loading.WEIGHTS).unlink()
+        torch.save(reference.state_dict(), folder / "pytorch_model.bin")
+        with self.assertRaisesRegex(FileNotFoundError, "only safetensors"):
+            models.load(folder)
+
+    @parameterized.parameters(
+        ("../elsewhere.safetensors", ValueError),
+        ("/etc/elsewhere.safetensors", ValueError),
+        ("elsewhere.safetensors", FileNotFoundError),
+    )
+    def test_index_that_points_nowhere(self, file, error):
+        reference, _ = self.saved("gpt2")
+        shards = self.folder / "shards"
+        reference.save_pretrained(shards, max_shard_size="10KB")
+        path = shards / loading.INDEX
+        index = json.loads(path.read_text())
+        index["weight_map"]["transformer.wte.weight"] = file
+        path.write_text(json.dumps(index))
+        with self.assertRaisesRegex(error, file):
+            models.load(shards)
+
+
+class ConfigTest(LoadingTest):
+    @parameterized.parameters(*_REFUSED)
+    def test_refused(self, model_type, changes, message):
+        config = test_parity.make_config(model_type)
+        config.save_pretrained(self.folder)
+        self.change_config(self.folder, **changes)
+        for read in (models.num_params, models.load):
+            with self.assertRaises(ValueError) as raised:
+                read(self.folder)
+            self.assertIn(message, str(raised.exception))
+
+    def test_model_type_that_is_not_ported(self):
+        for model_type in ("bert", "no_such_model", None):
+            text = json.dumps({"model_type": model_type})
+            (self.folder / "config.json").write_text(text)
+            with self.assertRaises(ValueError) as raised:
+                models.load(self.folder)
+            self.assertIn(repr(model_type), str(raised.exception))
+            for family in models.FAMILIES:
+                self.assertIn(family, str(raised.exception))
+
+    @parameterized.parameters(*_PUBLISHED)
+    def test_published_configs(self, checkpoint, num_params, config):
+        del checkpoint
+        (self.folder / "config.json").write_text(json.dumps(config))
+        self.assertEqual(models.num_params(self.folder), num_params)
+
+    def test_old_name_of_rope_type(self):
+        transformers.LlamaConfig(num_hidden_layers=1).save_pretrained(
+            self.folder
+        )
+        self.change_config(
+            self.folder, rope_scaling=dict(type="linear", factor=2.0)
+        )
+        config = loading.read_config(self.folder)
+        self.assertEqual(config.rope_parameters["rope_type"], "linear")
+        models.num_params(self.folder)
+
+    def test_text_longer_than_the_position_table(self):
+        _, folder = self.saved("gpt2")
+        model = models.load(folder)
+        with self.assertRaisesRegex(ValueError, "n_positions.* 270"):
+            model(test_parity.random_tokens("gpt2", 1, 271))
+
+
+class HubTest(LoadingTest):
+    def test_hub_id(self):
+        _, folder = self.saved("gpt2")
+        with mock.patch.object(
+            huggingface_hub, "snapshot_download", return_value=str(folder)
+        ) as download:
+            model = models.load("some/model", revision="main")
+            num_params = models.num_params("some/model")
+        self.assert_same(model, models.load(folder))
+        self.assertEqual(num_params, models.num_params(folder))
+        (checkpoint,), options = download.call_args_list[0]
+        self.assertEqual(checkpoint, "some/model")
+        self.assertEqual(options["revision"], "main")
+        self.assertIn("*.safetensors", options["allow_patterns"])
+        self.assertNotIn("*.bin", options["allow_patterns"])
+
+    def test_hub_that_is_not_reached(self):
+        with (
+            mock.patch.object(
+                huggingface_hub,
+                "snapshot_download",
+                side_effect=ConnectionError("no network"),
+            ),
+            self.assertRaisesRegex(FileNotFoundError, "some/model.*no network"),
+        ):
+            models.load("some/model")
+
+    def test_folder_has_no_revision(self):
+        with self.assertRaisesRegex(ValueError, "no revision 'main'"):
+            models.load(self.folder, revision="main")
+
+
+class SavingTest(LoadingTest):
+    @parameterized.product(model_type=_FAMILIES, tied=(False, True))
+    def test_round_trip(self, model_type, tied):
+        reference, folder = self.saved(model_type, tie_word_embeddings=tied)
+        model = models.load(folder)
+        first, second = self.folder / "first", self.folder / "second"
+        models.save(model, first)
+        again = models.load(first)
+        self.assert_same(model, again)
+        models.save(again, second)
+        for file in ("config.json", loading.WEIGHTS):
+            self.assertEqual(
+                (first / file).read_bytes(), (second / file).read_bytes()
+            )
+        returned, notes = transformers.AutoModelForCausalLM.from_pretrained(
+            first, output_loading_info=True, attn_implementation="eager"
+        )
+        self.assertFalse(any(notes.values()), notes)
+        self.assertIs(type(returned), type(reference))
+        tokens = test_parity.random_tokens(model_type, 2, 20)
+        np.testing.assert_array_equal(
+            test_parity.reference_logits(returned, tokens),
+            test_parity.reference_logits(reference, tokens),
+        )
+
+    @parameterized.parameters("float16", "bfloat16")
+    def test_half_precision(self, dtype):
+        _, folder = self.saved("gpt_neox")
+        model = models.load(folder)
+        models.save(model, self.folder / "half", dtype=dtype)
+        config = json.loads((self.folder / "half" / "config.json").read_text())
+        self.assertEqual(config["dtype"], dtype)
+        self.assertEqual(model.config.dtype, torch.float32)
+        returned = transformers.AutoModelForCausalLM.from_pretrained(
+            self.folder / "half", dtype="auto"
+        )
+        self.assertEqual(returned.dtype, getattr(torch, dtype))
+        rounded = models.load(self.folder / "half")
+        jax.tree.map(
+            lambda half, full: np.testing.assert_array_equal(
+                half, full.astype(dtype).astype(jnp.float32)
+            ),
+            nnx.state(rounded),
+            nnx.state(model),
+        )
+
+    def test_replaces_shards(self):
+        reference, folder = self.saved("gpt2")
+        shards = self.folder / "shards"
+        reference.save_pretrained(shards, max_shard_size="10KB")
+        model = jax.tree.map(lambda x: x + 1, models.load(folder))
+        models.save(model, shards)
+        self.assert_same(models.load(shards), model)
+
+    def test_new_model(self):
+        config = test_parity.make_config("mamba")
+        model = models.build(config, rngs=nnx.Rngs(0))
+        models.save(model, self.folder)
+        self.assert_same(models.load(self.folder), model)
+        bias = model.backbone.layers.mixer.dt_proj.bias[...]
+        steps = np.asarray(jax.nn.softplus(bias))
+        self.assertGreater(steps.min(), 0.99 * config.time_step_min)
+        self.assertLess(steps.max(), 1.01 * config.time_step_max)
+
+
+class CompilationTest(LoadingTest):
+    @parameterized.parameters(*_FAMILIES)
+    def test_models_of_one_config_share_it(self, model_type):
+        _, folder = self.saved(model_type)
+        first = jax.tree.structure(models.load(folder))
+        second = jax.tree.structure(models.load(folder))
+        self.assertEqual(first, second)
+        self.assertEqual(hash(first), hash(second))
+
+    def test_once(self):
+        _, folder = self.saved("gpt2")
+        num_traces = 0
+
+        @jax.jit
+        def forward(model, tokens):
+            nonlocal num_traces
+            num_traces += 1
+            return model(tokens)
+
+        tokens = test_parity.random_tokens("gpt2", 1, 1)
+        for _ in range(2):
+            model = models.load(folder)
+            forward(model, tokens)
+            forward(model, tokens)
+        self.assertEqual(num_traces, 1)
+
+
+if __name__ == "__main__":
+    absltest.main()
