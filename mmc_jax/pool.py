@@ -12,6 +12,11 @@
         family: pythia
         kind: base                # base (the default) or instruct
         costs: {price: 0.02}      # additive over a subset, any names
+        facts:                    # optional, and so is each; nothing adds up
+          model_type: gpt_neox    # as in the checkpoint's config.json
+          context_length: 2048    # tokens
+          vocab_size: 50304       # rows of the embedding
+          licence: Apache-2.0     # of the weights; SPDX's name if it has one
 
 Parameters are counted from the checkpoint, `mmc_jax.models.num_params`; a
 `num_params` under `costs` is only used where no weights are there.
@@ -32,6 +37,8 @@ import yaml
 _POOL_FIELDS = ("name", "description", "models")
 _REQUIRED = ("name", "checkpoint", "family")
 _KINDS = ("base", "instruct")
+_COUNTED_FACTS = ("context_length", "vocab_size")
+_FACTS = ("model_type", *_COUNTED_FACTS, "licence")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", re.ASCII)
 
@@ -48,6 +55,9 @@ class Model:
       kind: "base" or "instruct".
       costs: What the model adds to the cost of a subset, each finite and not
         negative. `num_params` here is only used where no weights are there.
+      facts: What is known of the model beside its costs: `model_type` and
+        `licence`, strings; `context_length` in tokens and `vocab_size`, ints.
+        What is not known is left out.
     """
 
     name: str
@@ -56,6 +66,7 @@ class Model:
     family: str
     kind: str = "base"
     costs: dict[str, float] = dataclasses.field(default_factory=dict)
+    facts: dict[str, str | int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,9 +115,9 @@ def read(path: str | os.PathLike[str]) -> Pool:
       FileNotFoundError: Nothing is at `path`.
       ValueError: No pool of that name ships, the YAML cannot be read, or it
         is no pool: a key that is unknown, missing, given twice or of a wrong
-        type, a duplicate name, a cost that is negative or not finite, a
-        folder that is not there, no models. The message names the file, the
-        model and the field, and what to do.
+        type, a duplicate name, a cost that is negative or not finite, a fact
+        that is no count, a folder that is not there, no models. The message
+        names the file, the model and the field, and what to do.
     """
     if isinstance(path, str) and re.fullmatch(r"[\w-]+", path):
         file = _shipped(path)
@@ -139,18 +150,26 @@ def read(path: str | os.PathLike[str]) -> Pool:
     return Pool(content.get("name", file.stem), tuple(models))
 
 
+def shipped() -> tuple[str, ...]:
+    """Returns the names of the pools that ship with the package, sorted."""
+    return tuple(sorted(file.stem for file in _folder().glob("*.yaml")))
+
+
+def _folder() -> pathlib.Path:
+    return pathlib.Path(
+        str(importlib.resources.files("mmc_jax").joinpath("pools"))
+    )
+
+
 def _shipped(name: str) -> pathlib.Path:
     """Returns the file of a pool that ships with the package."""
-    folder = importlib.resources.files("mmc_jax").joinpath("pools")
-    pools = sorted(pathlib.Path(str(folder)).glob("*.yaml"))
-    for file in pools:
-        if file.stem == name:
-            return file
-    raise ValueError(
-        f"no pool {name!r} ships with the package; it has "
-        f"{', '.join(file.stem for file in pools) or 'none'}. For a file of "
-        "your own give its path with .yaml"
-    )
+    if name not in shipped():
+        raise ValueError(
+            f"no pool {name!r} ships with the package; it has "
+            f"{', '.join(shipped()) or 'none'}. For a file of your own give "
+            "its path with .yaml"
+        )
+    return _folder() / f"{name}.yaml"
 
 
 class _Loader(yaml.SafeLoader):
@@ -218,7 +237,7 @@ def _model(entry: Any, file: pathlib.Path, i: int) -> Model:
     fields = tuple(field.name for field in dataclasses.fields(Model))
     _check_keys(entry, fields, _REQUIRED, where)
     for field in fields:
-        if field in entry and field != "costs":
+        if field in entry and field not in ("costs", "facts"):
             _check_string(entry[field], f"{where}: {field}")
     if not _NAME.fullmatch(entry["name"]):
         raise ValueError(
@@ -237,6 +256,7 @@ def _model(entry: Any, file: pathlib.Path, i: int) -> Model:
         family=entry["family"],
         kind=kind,
         costs=_costs(entry.get("costs", {}), f"{where}: costs"),
+        facts=_facts(entry.get("facts", {}), f"{where}: facts"),
     )
 
 
@@ -276,3 +296,17 @@ def _costs(costs: Any, where: str) -> dict[str, float]:
                 "add up over a subset"
             )
     return costs
+
+
+def _facts(facts: Any, where: str) -> dict[str, str | int]:
+    if not isinstance(facts, dict):
+        raise ValueError(f"{where}: {facts!r} is not a mapping of facts")
+    _check_keys(facts, _FACTS, (), where)
+    for name, value in facts.items():
+        if name not in _COUNTED_FACTS:
+            _check_string(value, f"{where}.{name}")
+        elif type(value) is not int or value < 1:  # A bool is an int, too.
+            raise ValueError(
+                f"{where}.{name}: {value!r} is not a whole number of at least 1"
+            )
+    return facts

@@ -20,6 +20,11 @@ models:
     family: pythia
     kind: instruct
     costs: {num_params: 1414647808, price: 0.25}
+    facts:
+      model_type: gpt_neox
+      context_length: 2048
+      vocab_size: 50304
+      licence: Apache-2.0
 """
 
 
@@ -57,6 +62,7 @@ class PoolTest(parameterized.TestCase):
                         family="gpt2",
                         kind="base",
                         costs={},
+                        facts={},
                     ),
                     pool.Model(
                         name="Large-1.4b",
@@ -65,6 +71,12 @@ class PoolTest(parameterized.TestCase):
                         family="pythia",
                         kind="instruct",
                         costs={"num_params": 1414647808, "price": 0.25},
+                        facts={
+                            "model_type": "gpt_neox",
+                            "context_length": 2048,
+                            "vocab_size": 50304,
+                            "licence": "Apache-2.0",
+                        },
                     ),
                 ),
             ),
@@ -89,6 +101,7 @@ class PoolTest(parameterized.TestCase):
         (package / "pools" / "stdlib20.yaml").write_text("models: []")
         with mock.patch("importlib.resources.files", return_value=package):
             self.assertEqual(pool.read("tiny").name, "tiny")
+            self.assertEqual(pool.shipped(), ("stdlib20", "tiny"))
             with self.assertRaisesRegex(
                 ValueError, "no pool 'huge' ships.*stdlib20, tiny"
             ):
@@ -158,6 +171,30 @@ class PoolTest(parameterized.TestCase):
         ("nan_cost", _one("costs: {x: .nan}"), "costs.x: nan is .*not finite"),
         ("infinite_cost", _one("costs: {x: .inf}"), "costs.x: inf is .*not fi"),
         ("cost_name", _one("costs: {1: 2}"), "name of a cost: 1 is not a str"),
+        ("facts_not_mapping", _one("facts: MIT"), "facts: 'MIT' is not a map"),
+        (
+            "unknown_fact",
+            _one("facts: {license: MIT}"),
+            r"\(a\): facts: unknown key 'license'; did you mean 'licence'",
+        ),
+        (
+            "fact_is_no_string",
+            _one("facts: {licence: 2.0}"),
+            r"\(a\): facts.licence: 2.0 is not a string.*quotes",
+        ),
+        ("empty_fact", _one("facts: {model_type: ''}"), "model_type: '' is no"),
+        (
+            "fact_is_string",
+            _one("facts: {vocab_size: 50k}"),
+            r"\(a\): facts.vocab_size: '50k' is not a whole number",
+        ),
+        (
+            "fact_is_float",
+            _one("facts: {context_length: 2048.0}"),
+            "facts.context_length: 2048.0 is not a whole number",
+        ),
+        ("fact_is_bool", _one("facts: {vocab_size: yes}"), "True is not a who"),
+        ("fact_is_zero", _one("facts: {vocab_size: 0}"), "0 is not a whole"),
         ("not_yaml", "models:\n  - name: [a\n", "line 3: not readable as YAML"),
         ("not_text", b"models: \xff\xfe", "not readable as YAML"),
         (
