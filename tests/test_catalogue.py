@@ -1,0 +1,195 @@
+import json
+import pathlib
+import tempfile
+
+import transformers
+from absl.testing import absltest, parameterized
+
+from mmc_jax import catalogue, models, pool
+
+# Every model type that the project sets out to port: rows of the shipped pools
+# may name one before its port is there, and no other.
+_PLANNED = frozenset(
+    """
+    gpt2 gpt_neo gptj gpt_neox opt bloom falcon mpt llama mistral mixtral qwen2
+    qwen2_moe qwen3 qwen3_moe gemma gemma2 gemma3_text phi phi3 stablelm olmo
+    olmo2 olmo3 olmoe smollm3 starcoder2 granite nemotron xglm cohere cohere2
+    deepseek_v2 mamba mamba2 falcon_mamba rwkv recurrent_gemma
+    """.split()
+)
+_MIXTURES = ("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "deepseek_v2")
+
+
+class ShippedTest(parameterized.TestCase):
+    @parameterized.parameters("base71", "base_llms")
+    def test_rows(self, name):
+        models_of_pool = pool.read(name).models
+        for attribute in ("name", "checkpoint"):
+            values = [getattr(m, attribute).lower() for m in models_of_pool]
+            with self.subTest(unique=attribute):
+                self.assertLen(set(values), len(values))
+        for model in models_of_pool:
+            with self.subTest(model=model.name):
+                self.assertIn(
+                    model.facts["model_type"], _PLANNED.union(models.FAMILIES)
+                )
+                self.assertEqual(model.kind, "base")
+                self.assertIn("/", model.checkpoint)
+                self.assertGreaterEqual(model.facts["context_length"], 512)
+                self.assertEqual(
+                    "num_params" in model.costs,
+                    "num_active_params" in model.costs,
+                )
+                if "num_params" not in model.costs:
+                    continue
+                total = model.costs["num_params"]
+                active = model.costs["num_active_params"]
+                self.assertIsInstance(total, int)
+                self.assertIsInstance(active, int)
+                if model.facts["model_type"] in _MIXTURES:
+                    self.assertBetween(active, total // 12, total // 2)
+                else:
+                    self.assertEqual(active, total)
+
+    def test_proposal(self):
+        models_of_pool = pool.read("base71").models
+        sizes = [model.costs["num_params"] for model in models_of_pool]
+        with self.subTest("71 models"):
+            self.assertLen(models_of_pool, 71)
+        with self.subTest("at least 15 families"):
+            families = {model.family for model in models_of_pool}
+            self.assertGreaterEqual(len(families), 15)
+        with self.subTest("from 124M to about 70B"):
+            self.assertBetween(min(sizes), 124e6, 125e6)
+            self.assertBetween(max(sizes), 69e9, 71e9)
+        with self.subTest("of all sizes between"):
+            for low, high in (
+                (1e8, 1e9),
+                (1e9, 3e9),
+                (3e9, 1e10),
+                (1e10, 1e11),
+            ):
+                self.assertGreaterEqual(
+                    sum(low <= size < high for size in sizes), 8
+                )
+
+    @parameterized.parameters(
+        ("Mixtral-8x7B-v0.1", 32, 8 - 2, 4096, 14336),
+        ("Qwen1.5-MoE-A2.7B", 24, 60 - 4, 2048, 1408),
+        ("Qwen3-30B-A3B-Base", 48, 128 - 8, 2048, 768),
+        ("OLMoE-1B-7B-0924", 16, 64 - 8, 2048, 1024),
+        ("DeepSeek-V2-Lite", 26, 64 - 6, 2048, 1408),
+    )
+    def test_active(self, name, num_layers, num_idle, hidden_size, width):
+        """A token passes by the idle experts, of three matrices each."""
+        model = pool.read("base_llms").select([name]).models[0]
+        idle = num_layers * num_idle * 3 * hidden_size * width
+        self.assertEqual(
+            model.costs["num_active_params"], model.costs["num_params"] - idle
+        )
+
+    def test_both_say_the_same(self):
+        """What stands in both files is one row."""
+        catalogued = {m.checkpoint: m for m in pool.read("base_llms").models}
+        for model in pool.read("base71").models:
+            with self.subTest(model=model.name):
+                self.assertEqual(catalogued[model.checkpoint], model)
+
+
+class FamiliesTest(absltest.TestCase):
+    def test_every_model_type_stands_under_its_module(self):
+        families = catalogue.families()
+        listed = [t for types in families.values() for t in types]
+        self.assertCountEqual(listed, models.FAMILIES)
+        self.assertIn("gpt2", families["mmc_jax.models.gpt2"])
+
+
+class RowsTest(absltest.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(
+            self.enterContext(tempfile.TemporaryDirectory())
+        )
+
+    def _rows(self, *models_of_pool):
+        return catalogue.rows(pool.Pool("mine", models_of_pool))
+
+    def _local(self, **costs):
+        return pool.Model("a", str(self.folder), None, "f", costs=costs)
+
+    def test_of_a_hub_id_the_file_is_believed(self):
+        hub = pool.Model(
+            "a",
+            "some/mixture",
+            "main",
+            "f",
+            costs={"num_params": 47.0, "num_active_params": 13},
+            facts={"model_type": "gpt2"},
+        )
+        unknown = pool.Model("b", "some/other", "main", "g")
+        unported = pool.Model(
+            "c", "some/bert", "main", "g", facts={"model_type": "bert"}
+        )
+        self.assertEqual(
+            self._rows(hub, unknown, unported),
+            [
+                catalogue.Row("a", "f", "gpt2", True, 47, 13),
+                catalogue.Row("b", "g", None, False, None, None),
+                catalogue.Row("c", "g", "bert", False, None, None),
+            ],
+        )
+
+    def test_a_local_config_is_counted(self):
+        config = transformers.GPT2Config(
+            vocab_size=11, n_positions=8, n_embd=4, n_layer=1, n_head=2
+        )
+        config.save_pretrained(self.folder)
+        row = self._rows(self._local(num_params=5))[0]
+        self.assertTrue(row.covered)
+        # Tokens, positions, four matrices with biases, three norms.
+        count = 11 * 4 + 8 * 4 + (12 * 16 + 4 + 12 + 16 + 4) + 3 * 8
+        self.assertEqual(row.num_params, count)
+
+    def test_a_local_config_without_a_port(self):
+        (self.folder / "config.json").write_text('{"model_type": "bert"}')
+        row = self._rows(self._local(num_params=5))[0]
+        self.assertEqual((row.model_type, row.covered), ("bert", False))
+        self.assertEqual(row.num_params, 5)
+
+    def test_a_config_that_is_none(self):
+        for text in ("{", json.dumps([1])):
+            (self.folder / "config.json").write_text(text)
+            with (
+                self.subTest(text=text),
+                self.assertRaisesRegex(ValueError, "config.json: not readable"),
+            ):
+                self._rows(self._local())
+
+
+class WeightBytesTest(parameterized.TestCase):
+    @parameterized.parameters(
+        (0, "float32", 1, 0),
+        (1, "float32", 1, 4),
+        (1, "bfloat16", 8, 2),
+        (16, "bfloat16", 8, 4),
+        (17, "bfloat16", 8, 6),
+        (70553706496, "bfloat16", 1, 141107412992),
+    )
+    def test_by_hand(self, num_params, dtype, num_model_shards, num_bytes):
+        self.assertEqual(
+            catalogue.weight_bytes_per_device(
+                num_params, dtype, num_model_shards=num_model_shards
+            ),
+            num_bytes,
+        )
+
+    def test_refuses(self):
+        for num_params, shards in ((-1, 1), (1, 0)):
+            with self.subTest(shards=shards), self.assertRaises(ValueError):
+                catalogue.weight_bytes_per_device(
+                    num_params, "float32", num_model_shards=shards
+                )
+
+
+if __name__ == "__main__":
+    absltest.main()
