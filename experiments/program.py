@@ -23,7 +23,8 @@ def run(main: Callable[[], None]) -> None:
             if logging.get_verbosity() >= logging.DEBUG:
                 raise
             notes = "".join(f"; {n}" for n in getattr(error, "__notes__", ()))
-            sys.exit(f"error: {error}{notes}")
+            # What libraries beneath say may go over several lines.
+            sys.exit(" ".join(f"error: {error}{notes}".split()))
 
     # Libraries beneath tell of every file at INFO.
     logging.set_verbosity(logging.WARNING)

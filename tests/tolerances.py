@@ -4,6 +4,11 @@
 # fraction of max|logit|. Both sides sum in float32, in different orders.
 PARITY_LOGITS = 1e-5
 
+# The nll of a token or a text from two compiled shapes, or under PyTorch,
+# relative: float32 sums in different orders, as for logits.
+SCORE_SHAPES = 1e-6
+SCORE_TORCH = 1e-5
+
 # A normalisation against numbers by hand, float64, relative: a division or
 # two, each rounded to 1.1e-16.
 NORMALISATION = 1e-15

@@ -1,4 +1,7 @@
-"""Scores a corpus with a pool, one model after the other, and resumes."""
+"""Scores a corpus with a pool, one model after the other, and resumes.
+
+One text under one model can be looked at token by token.
+"""
 
 import hashlib
 import os
@@ -43,6 +46,27 @@ class Settings(NamedTuple):
     stride: int | None = None
     tokens_per_batch: int = 8192
     part_seconds: float = 10.0
+
+
+class Surprisal(NamedTuple):
+    """The score of one text, token by token.
+
+    Attributes:
+      tokens: As the tokenizer's vocabulary spells them, [T].
+      nll_nats: Surprisal of each, float64 [T]; NaN for a first token that is
+        not scored because the tokenizer has no prefix to stand before it.
+      num_scored: Tokens that are scored.
+      total_nats: Sum over those.
+      bits_per_byte: The total by the bytes of the raw text.
+      prefix: What stood before each window.
+    """
+
+    tokens: list[str]
+    nll_nats: np.ndarray
+    num_scored: int
+    total_nats: float
+    bits_per_byte: float
+    prefix: tokenization.Prefix
 
 
 def score(
@@ -94,6 +118,71 @@ def score(
     )
 
 
+def surprisal(
+    checkpoint: str | os.PathLike[str],
+    text: str,
+    *,
+    revision: str | None = None,
+    settings: Settings = Settings(),  # noqa: B008
+) -> Surprisal:
+    """Returns how surprised a model is by each token of a text.
+
+    Tokens, prefix, windows and likelihood are those of `score`.
+
+    Args:
+      checkpoint: A folder or a hub id, as for `mmc_jax.models.load`.
+      text: The text, not empty.
+      revision: A branch, tag or commit of the hub id.
+      settings: How to score; one window goes at a time.
+
+    Raises:
+      FileNotFoundError: The checkpoint is not there.
+      ValueError: It cannot be loaded, or the text cannot be scored.
+    """
+    num_bytes = len(text.encode())
+    folder = loading.resolve(checkpoint, revision)
+    config = loading.read_config(folder)
+    tokenizer = tokenization.load(folder)
+    prefix = tokenizer.prefix
+    context, stride = _window_plan(config, settings)
+    encoded = tokenization.encode(
+        tokenizer, [text], [_title(text)], config.vocab_size
+    )
+    tokens = encoded.tokens[0]
+    plan = windows.plan(
+        len(tokens), context, stride, has_prefix=prefix.token is not None
+    )
+    # Each window is a row, and would be a text of its own for the batches.
+    rows = [
+        batches.Row(i, *windows.model_input(tokens, window, prefix.token))
+        for i, window in enumerate(plan)
+    ]
+    network = loading.load(folder, dtype=jnp.dtype(settings.dtype))
+    nll = np.full(len(tokens), np.nan)
+    one_row = settings._replace(tokens_per_batch=1)
+    for batch, token_nll in _scored_batches(network, rows, context, one_row):
+        for row, values in zip(batch.rows, token_nll, strict=True):
+            window = plan[row.text]
+            nll[window.scored_from : window.end] = values[
+                row.first : len(row.targets)
+            ]
+    first = 0 if prefix.token is not None else 1
+    total = float(nll[first:].sum())
+    return Surprisal(
+        tokens=list(map(tokenizer.backend.id_to_token, tokens.tolist())),
+        nll_nats=nll,
+        num_scored=len(tokens) - first,
+        total_nats=total,
+        bits_per_byte=float(scores.bits_per_byte(total, num_bytes)),
+        prefix=prefix,
+    )
+
+
+def _title(text: str) -> str:
+    """Returns a short name of a text that has none, for errors."""
+    return text if len(text) <= 20 else text[:17] + "..."
+
+
 def _score_model(
     model: pool.Model,
     corpus: Corpus,
@@ -122,11 +211,12 @@ def _score_model(
         name=model.name,
         family=model.family,
         kind=model.kind,
-        # All parameters of a dense model are active.
+        # All parameters of a dense model are active; of a mixture of experts
+        # the pool tells.
         costs={
+            "num_active_params": num_params,
             **model.costs,
             "num_params": num_params,
-            "num_active_params": num_params,
         },
         provenance={
             "checkpoint": model.checkpoint,

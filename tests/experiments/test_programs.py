@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import pathlib
@@ -6,9 +7,11 @@ import sys
 import tempfile
 
 import numpy as np
+import transformers
 from absl.testing import absltest
+from flax import nnx
 
-from mmc_jax import frontier, law
+from mmc_jax import catalogue, frontier, law, models, pool, scoring, training
 
 _ROOT = pathlib.Path(__file__).parents[2]
 
@@ -22,6 +25,18 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "JAX_PLATFORMS": "cpu"},
         check=False,
     )
+
+
+def _tiny_checkpoint() -> pathlib.Path:
+    config = transformers.GPT2Config(
+        vocab_size=257, n_positions=16, n_embd=8, n_layer=1, n_head=2
+    )
+    model = models.build(config, rngs=nnx.Rngs(0))
+    folder = pathlib.Path(tempfile.mkdtemp(), "tiny")
+    separator = "<|endoftext|>"
+    tokenizer = training.byte_tokenizer(separator)
+    training.save_folder(model, tokenizer, separator, {}, folder)
+    return folder
 
 
 class TraceAndFitTest(absltest.TestCase):
@@ -83,6 +98,130 @@ class TraceAndFitTest(absltest.TestCase):
     def test_stray_arguments(self):
         failed = _run("experiments.fit_law", "points.csv")
         self.assertNotEqual(failed.returncode, 0)
+
+
+class ListModelsTest(absltest.TestCase):
+    def test_ports_and_pools(self):
+        listed = _run("experiments.list_models")
+        self.assertEqual(listed.returncode, 0, listed.stderr)
+        for module, model_types in catalogue.families().items():
+            self.assertIn(f"{module}: {', '.join(model_types)}", listed.stdout)
+        for name in pool.shipped():
+            rows = catalogue.rows(pool.read(name))
+            num_covered = sum(row.covered for row in rows)
+            self.assertIn(
+                f"{name}: {num_covered} of {len(rows)} models", listed.stdout
+            )
+
+    def test_memory_on_a_mesh(self):
+        folder = pathlib.Path(tempfile.mkdtemp())
+        (folder / "mine.yaml").write_text("""
+models:
+  - name: half-ported
+    checkpoint: some/model
+    revision: main
+    family: f
+    costs: {num_params: 8589934593, num_active_params: 4294967296}
+    facts: {model_type: gpt2}
+  - {name: unknown, checkpoint: a/b, revision: main, family: g}
+""")
+        listed = _run(
+            "experiments.list_models",
+            f"--pool={folder}/mine.yaml",
+            "--mesh=2x4",
+            "--dtype=bfloat16",
+            f"--out={folder}/out",
+        )
+        self.assertEqual(listed.returncode, 0, listed.stderr)
+        lines = [line.split() for line in listed.stdout.splitlines()]
+        self.assertEqual(
+            lines[1],
+            "half-ported f gpt2 yes 8,589.9 4,295.0 4.00".split(),
+        )
+        self.assertEqual(lines[2], "unknown g ? no ? ? ?".split())
+        self.assertIn("1 of 2 models", listed.stdout)
+        result = json.loads((folder / "out/result.json").read_text())
+        self.assertEqual(result["flags"]["mesh"], "2x4")
+        self.assertEqual(
+            [row["weight_bytes_per_device"] for row in result["models"]],
+            [2 * 2147483649, None],
+        )
+
+    def test_a_mesh_that_is_none(self):
+        for flag, message in (
+            ("--mesh=8", "error: --mesh=8: give devices along data and model"),
+            ("--mesh=2x4", "error: --mesh and --dtype ask for a --pool"),
+        ):
+            with self.subTest(flag=flag):
+                failed = _run("experiments.list_models", flag)
+                self.assertEqual(failed.returncode, 1)
+                self.assertStartsWith(failed.stderr, message)
+                self.assertLen(failed.stderr.splitlines(), 1)
+
+
+class ShowModelTest(absltest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.folder = _tiny_checkpoint()
+        cls.flags = (
+            "experiments.show_model",
+            f"--checkpoint={cls.folder}",
+            "--text=x = '\x1b'\n",
+        )
+
+    def _in_a_terminal(self, **environment: str) -> str:
+        """Returns what the program writes to a terminal."""
+        ours, its = os.openpty()
+        with subprocess.Popen(
+            [sys.executable, "-m", *self.flags],
+            stdout=its,
+            stderr=subprocess.PIPE,
+            cwd=_ROOT,
+            env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
+        ) as program:
+            os.close(its)
+            written = b""
+            # A terminal that nobody writes to any more is an error on Linux.
+            with contextlib.suppress(OSError):
+                while read := os.read(ours, 65536):
+                    written += read
+            os.close(ours)
+            _, errors = program.communicate()
+        self.assertEqual(program.returncode, 0, errors)
+        return written.decode()
+
+    def test_what_the_scorer_says(self):
+        shown = _run(*self.flags)
+        self.assertEqual(shown.returncode, 0, shown.stderr)
+        expected = scoring.surprisal(self.folder, "x = '\x1b'\n")
+        lines = shown.stdout.splitlines()
+        self.assertEqual(lines[0].split(), ["nats", "token"])
+        for line, token, nats in zip(
+            lines[1:-1], expected.tokens, expected.nll_nats, strict=True
+        ):
+            self.assertEqual(line, f"{nats:8.3f}  {token!r}")
+        self.assertIn(f"total {expected.total_nats:.4f} nats", lines[-1])
+        self.assertIn(f"{expected.bits_per_byte:.4f} bits per byte", lines[-1])
+        self.assertIn("the bos token, 0", lines[-1])
+        self.assertNotIn("\x1b", shown.stdout)
+
+    def test_colours_of_a_terminal(self):
+        with self.subTest("coloured"):
+            written = self._in_a_terminal(NO_COLOR="")
+            # Nobody has taught the model anything: near log(257) = 5.5 nats.
+            self.assertIn("\x1b[38;5;208m", written)
+            self.assertEqual(written.count("\x1b[0m"), 8)
+        with self.subTest("not where it is unwanted"):
+            self.assertNotIn("\x1b", self._in_a_terminal(NO_COLOR="1"))
+
+    def test_bad_input_is_one_line(self):
+        failed = _run(
+            "experiments.show_model", "--checkpoint=/nowhere", "--text=a"
+        )
+        self.assertEqual(failed.returncode, 1)
+        self.assertStartsWith(failed.stderr, "error: /nowhere: no such folder")
+        self.assertLen(failed.stderr.splitlines(), 1)
 
 
 if __name__ == "__main__":
