@@ -1,5 +1,6 @@
 """The card of a pool that was trained here: recipe, time, losses."""
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,6 +56,30 @@ def pool_card(
     facts = training[table.models[0].name]
     minutes = sum(facts["seconds"] for facts in training.values()) / 60
     oracle_loss = losses.min(axis=0).mean()
+    recipe = _filled(
+        f"""**Recipe**, the same at every size: {facts["num_steps"]:,} AdamW
+        updates of {facts["tokens_per_step"]:,} tokens in sequences of
+        {facts["seq_len"]}, peak learning rate {facts["learning_rate"]:g} after
+        {facts["warmup_fraction"]:.0%} warm-up, cosine decay to a tenth, weight
+        decay {facts["weight_decay"]:g}, gradient norm clipped to
+        {facts["max_grad_norm"]:g}, seed {facts["seed"]}. Data:
+        `{facts["corpus"]}` of Python {facts["python"]}; a family samples the
+        domains in its own mixture."""
+    )
+    hardware = _filled(
+        f"""**Hardware**: {facts["device"]}, {facts["num_cores"]} cores, JAX
+        {facts["jax"]}; {minutes:.0f} minutes in all (other programs ran beside
+        it)."""
+    )
+    explained = _filled(
+        f"""**Losses** in bits per byte on {len(table.texts)} held-out texts
+        (mean over texts), the mean training loss of the last tenth of the steps
+        in nats per token, and the minutes of training. The unigram column above
+        is what the frequencies of a family's tokens alone reach on the same
+        texts. An ideal choice among all models for each text reaches
+        {oracle_loss:.3f}."""
+    )
+    families_table = "\n".join(recipes)
     return f"""# A pool of {len(table.models)} small language models
 
 Trained from nothing on text that comes with Python, so that everything in
@@ -63,29 +88,23 @@ folders; weights in float16. They are for trying things on, not for use.
 
     {command}
 
-**Recipe**, the same at every size: {facts["num_steps"]:,} AdamW updates of
-{facts["tokens_per_step"]:,} tokens in sequences of {facts["seq_len"]}, peak
-learning rate {facts["learning_rate"]:g} after {facts["warmup_fraction"]:.0%}
-warm-up, cosine decay to a tenth, weight decay {facts["weight_decay"]:g},
-gradient norm clipped to {facts["max_grad_norm"]:g}, seed {facts["seed"]}. Data:
-`{facts["corpus"]}` of Python {facts["python"]}; a family samples the domains
-in its own mixture.
+{recipe}
 
-**Hardware**: {facts["device"]}, {facts["num_cores"]} cores, JAX {facts["jax"]};
-{minutes:.0f} minutes in all (other programs ran beside it).
+{hardware}
 
 | family | vocabulary | mixture | unigram, bits per byte |
 | --- | ---: | --- | ---: |
-{chr(10).join(recipes)}
+{families_table}
 
-**Losses** in bits per byte on {len(table.texts)} held-out texts (mean over
-texts), the mean training loss of the last tenth of the steps in nats per token,
-and the minutes of training. The unigram column above is what the frequencies of
-a family's tokens alone reach on the same texts. An ideal choice among all
-models for each text reaches {oracle_loss:.3f}.
+{explained}
 
 {models}
 """
+
+
+def _filled(paragraph: str) -> str:
+    """Returns a paragraph in lines of at most 80 characters."""
+    return textwrap.fill(" ".join(paragraph.split()), 80)
 
 
 def unigram_bits_per_byte(

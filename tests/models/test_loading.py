@@ -32,11 +32,11 @@ _BUFFERS = {
     "llama": ("model.layers.0.self_attn.rotary_emb.inv_freq",),
 }
 
-_DYNAMIC = dict(rope_type="dynamic", factor=2.0)
-_YARN = dict(rope_type="yarn", factor=2.0, original_max_position_embeddings=135)
+# A kind of rotary scaling that transformers has and no port.
+_PROPORTIONAL = dict(rope_type="proportional", rope_theta=900.0, factor=2.0)
 _LONGROPE = dict(
     rope_type="longrope",
-    short_factor=[1.0] * 5,
+    short_factor=[1.0] * 4,
     long_factor=[2.0] * 5,
     original_max_position_embeddings=135,
 )
@@ -48,9 +48,9 @@ _REFUSED = (
     ("gpt2", dict(n_embd=25), "n_embd 25"),
     ("gpt_neox", dict(hidden_act="mish"), "'mish'"),
     ("gpt_neox", dict(hidden_size=37), "hidden size is not divisible"),
-    ("gpt_neox", dict(rope_parameters=_DYNAMIC), "'dynamic'"),
+    ("gpt_neox", dict(rope_parameters=_PROPORTIONAL), "'proportional'"),
     ("llama", dict(hidden_act="mish"), "'mish'"),
-    ("llama", dict(rope_parameters=_YARN), "'yarn'"),
+    ("llama", dict(rope_parameters=_PROPORTIONAL), "'proportional'"),
     (
         "llama",
         dict(rope_parameters=dict(partial_rotary_factor=0.5)),
@@ -60,7 +60,7 @@ _REFUSED = (
     ("mamba", dict(hidden_act="mish"), "'mish'"),
     ("mistral", dict(hidden_act="mish"), "'mish'"),
     ("mistral", dict(attention_bias=True), "attention_bias=True"),
-    ("mistral", dict(rope_parameters=_LONGROPE), "'longrope'"),
+    ("mistral", dict(rope_parameters=_LONGROPE), "short_factor has 4"),
     ("qwen3", dict(hidden_act="mish"), "'mish'"),
     ("qwen3", dict(use_sliding_window=True), "use_sliding_window=True"),
     (
