@@ -9,7 +9,9 @@ Each family is a Python module with
   `LAYERS`: the name of the stack of layers; where there are several, or
       stacks of experts inside, `stacks(config)` instead: {path:
       layers.Stack(its last name in files, the number of each row)};
-  `IGNORED`: patterns of tensors that a checkpoint may hold and no port needs.
+  `IGNORED`: patterns of tensors that a checkpoint may hold and no port needs;
+  `IRRELEVANT`, where there are any: config attributes that published files of
+      the family hold and that do not change its logits.
 """
 
 import types
