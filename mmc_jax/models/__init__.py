@@ -16,7 +16,16 @@ Each family is a Python module with
 
 import types
 
-from mmc_jax.models import gpt2, gpt_neox, llama, mamba, qwen3
+from mmc_jax.models import (
+    gpt2,
+    gpt_neox,
+    llama,
+    mamba,
+    phi,
+    phi3,
+    qwen2,
+    qwen3,
+)
 
 # Hugging Face's model_type -> the family's module.
 FAMILIES: dict[str, types.ModuleType] = {
@@ -25,6 +34,9 @@ FAMILIES: dict[str, types.ModuleType] = {
     "llama": llama,
     "mamba": mamba,
     "mistral": llama,
+    "phi": phi,
+    "phi3": phi3,
+    "qwen2": qwen2,
     "qwen3": qwen3,
 }
 

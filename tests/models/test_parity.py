@@ -95,6 +95,22 @@ CASES: dict[str, tuple[dict, ...]] = {
                 rope_theta=900.0,
             )
         ),
+        # The text ends within the native context, where this is the default.
+        dict(
+            rope_parameters=dict(
+                rope_type="dynamic", factor=2.0, rope_theta=900.0
+            )
+        ),
+        dict(
+            rope_parameters=dict(
+                rope_type="yarn",
+                factor=4.0,
+                beta_fast=8.0,
+                beta_slow=0.5,
+                original_max_position_embeddings=64,
+                rope_theta=900.0,
+            )
+        ),
     ),
     "mamba": (
         dict(
@@ -125,6 +141,87 @@ CASES: dict[str, tuple[dict, ...]] = {
             sliding_window=31,
         ),
         dict(sliding_window=None, tie_word_embeddings=True),
+    ),
+    "phi": (
+        dict(
+            vocab_size=131,
+            hidden_size=60,
+            intermediate_size=52,
+            num_attention_heads=6,
+            num_key_value_heads=2,
+            num_hidden_layers=2,
+            max_position_embeddings=270,
+            layer_norm_eps=2e-5,
+            rope_parameters=dict(
+                rope_type="default", rope_theta=900.0, partial_rotary_factor=0.4
+            ),
+        ),
+        dict(num_key_value_heads=None, hidden_act="gelu"),
+        dict(qk_layernorm=True, tie_word_embeddings=True),
+    ),
+    "phi3": (
+        dict(
+            vocab_size=137,
+            hidden_size=60,
+            intermediate_size=28,
+            num_attention_heads=6,
+            num_key_value_heads=2,
+            num_hidden_layers=3,
+            max_position_embeddings=270,
+            original_max_position_embeddings=270,
+            rms_norm_eps=2e-5,
+            rope_parameters=dict(
+                rope_type="default", rope_theta=900.0, partial_rotary_factor=0.8
+            ),
+            sliding_window=31,
+            pad_token_id=None,
+        ),
+        dict(
+            tie_word_embeddings=True,
+            sliding_window=None,
+            max_position_embeddings=1060,
+            original_max_position_embeddings=265,
+            rope_parameters=dict(
+                rope_type="longrope",
+                short_factor=[1.0, 1.1, 1.3, 1.7, 2.5],
+                long_factor=[1.0, 2.0, 4.0, 8.0, 16.0],
+                rope_theta=900.0,
+            ),
+        ),
+        dict(
+            num_key_value_heads=None,
+            max_position_embeddings=1060,
+            original_max_position_embeddings=265,
+            rope_parameters=dict(
+                rope_type="longrope",
+                short_factor=[1.0, 1.1, 1.3, 1.7],
+                long_factor=[1.0, 2.0, 4.0, 8.0],
+                rope_theta=900.0,
+                partial_rotary_factor=0.8,
+            ),
+        ),
+    ),
+    "qwen2": (
+        dict(
+            vocab_size=139,
+            hidden_size=60,
+            intermediate_size=28,
+            num_attention_heads=6,
+            num_key_value_heads=2,
+            num_hidden_layers=3,
+            max_window_layers=2,
+            use_sliding_window=True,
+            sliding_window=31,
+            max_position_embeddings=270,
+            rms_norm_eps=2e-5,
+            rope_parameters=dict(rope_type="default", rope_theta=900.0),
+        ),
+        dict(use_sliding_window=False, tie_word_embeddings=True),
+        dict(
+            num_key_value_heads=None,
+            layer_types=["sliding_attention", "full_attention"] * 2,
+            num_hidden_layers=4,
+        ),
     ),
     "qwen3": (
         dict(
@@ -344,6 +441,13 @@ def _queries_and_keys(model):
     for module in model.modules():
         if hasattr(module, "q_proj"):
             yield module.q_proj.weight, module.k_proj.weight
+        elif hasattr(module, "qkv_proj"):
+            num_key = module.num_key_value_heads * module.head_dim
+            weight = module.qkv_proj.weight
+            query, key, _ = weight.split(
+                [len(weight) - 2 * num_key, num_key, num_key]
+            )
+            yield query, key
         elif hasattr(module, "c_attn"):
             query, key, _ = module.c_attn.weight.T.chunk(3)
             yield query, key
