@@ -19,25 +19,37 @@ import types
 from mmc_jax.models import (
     gpt2,
     gpt_neox,
+    granite,
     llama,
     mamba,
+    nemotron,
+    olmo,
     phi,
     phi3,
     qwen2,
     qwen3,
+    smollm3,
+    stablelm,
+    starcoder2,
 )
 
 # Hugging Face's model_type -> the family's module.
 FAMILIES: dict[str, types.ModuleType] = {
     "gpt2": gpt2,
     "gpt_neox": gpt_neox,
+    "granite": granite,
     "llama": llama,
     "mamba": mamba,
     "mistral": llama,
+    "nemotron": nemotron,
+    "olmo": olmo,
     "phi": phi,
     "phi3": phi3,
     "qwen2": qwen2,
     "qwen3": qwen3,
+    "smollm3": smollm3,
+    "stablelm": stablelm,
+    "starcoder2": starcoder2,
 }
 
 # Loading looks the family up in the table above.
