@@ -30,6 +30,7 @@ IRRELEVANT = (
     "interpolate_factor",
     "lm_head_bias",
     "mlp_bias",
+    "partial_rotary_factor",  # transformers copies it into rope_parameters.
 )
 
 

@@ -89,6 +89,11 @@ class Transformer(nnx.Module):
         # transformers spells no_rope_layers out from it where it is missing.
         _ = config.no_rope_layer_interval
         rotates = config.no_rope_layers[: config.num_hidden_layers]
+        if len(rotates) < config.num_hidden_layers:
+            raise ValueError(
+                f"no_rope_layers {rotates}: num_hidden_layers is "
+                f"{config.num_hidden_layers}"
+            )
         self.rotates = tuple(map(bool, rotates))  # 0 is a layer without.
         self.embed_tokens = layers.Embed(
             config.vocab_size, config.hidden_size, rngs=rngs
@@ -128,7 +133,7 @@ class CausalLM(layers.LanguageModel):
 
     Raises:
       ValueError: A sliding window (no released model has one), an activation or
-        a kind of rotary scaling is not ported.
+        a kind of rotary scaling is not ported; no_rope_layers is too short.
     """
 
     def __init__(self, config: transformers.SmolLM3Config, *, rngs: nnx.Rngs):

@@ -338,13 +338,10 @@ CASES: dict[str, tuple[dict, ...]] = {
             rope_parameters=dict(
                 rope_type="default", rope_theta=900.0, partial_rotary_factor=0.4
             ),
-        ),
-        dict(use_qkv_bias=True, num_key_value_heads=6),
-        dict(
-            use_parallel_residual=True,
             qk_layernorm=True,
-            tie_word_embeddings=True,
         ),
+        dict(qk_layernorm=False, use_qkv_bias=True, num_key_value_heads=6),
+        dict(use_parallel_residual=True, tie_word_embeddings=True),
     ),
     "starcoder2": (
         dict(
