@@ -9,21 +9,47 @@ Each family is a Python module with
   `LAYERS`: the name of the stack of layers; where there are several, or
       stacks of experts inside, `stacks(config)` instead: {path:
       layers.Stack(its last name in files, the number of each row)};
-  `IGNORED`: patterns of tensors that a checkpoint may hold and no port needs.
+  `IGNORED`: patterns of tensors that a checkpoint may hold and no port needs;
+  `IRRELEVANT`, where there are any: config attributes that published files of
+      the family hold and that do not change its logits.
 """
 
 import types
 
-from mmc_jax.models import gpt2, gpt_neox, llama, mamba, qwen3
+from mmc_jax.models import (
+    gpt2,
+    gpt_neox,
+    granite,
+    llama,
+    mamba,
+    nemotron,
+    olmo,
+    phi,
+    phi3,
+    qwen2,
+    qwen3,
+    smollm3,
+    stablelm,
+    starcoder2,
+)
 
 # Hugging Face's model_type -> the family's module.
 FAMILIES: dict[str, types.ModuleType] = {
     "gpt2": gpt2,
     "gpt_neox": gpt_neox,
+    "granite": granite,
     "llama": llama,
     "mamba": mamba,
     "mistral": llama,
+    "nemotron": nemotron,
+    "olmo": olmo,
+    "phi": phi,
+    "phi3": phi3,
+    "qwen2": qwen2,
     "qwen3": qwen3,
+    "smollm3": smollm3,
+    "stablelm": stablelm,
+    "starcoder2": starcoder2,
 }
 
 # Loading looks the family up in the table above.

@@ -12,6 +12,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+
+def _relu2(x: jax.Array) -> jax.Array:
+    return jnp.square(jax.nn.relu(x))
+
+
 # Hugging Face's names of activations. Its "gelu" is exact; jax.nn.gelu is not
 # unless told.
 _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -20,6 +25,7 @@ _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu_new": functools.partial(jax.nn.gelu, approximate=True),
     "gelu_pytorch_tanh": functools.partial(jax.nn.gelu, approximate=True),
     "relu": jax.nn.relu,
+    "relu2": _relu2,
     "silu": jax.nn.silu,
     "swish": jax.nn.silu,
 }

@@ -37,6 +37,8 @@ _FILES = ("*.json", "*.safetensors", "tokenizer*", "*.model", "*.txt")
 
 _TENSOR_NAMES = {"kernel": "weight", "embedding": "weight", "scale": "weight"}
 _HEADS = ("lm_head.weight", "embed_out.weight")
+# What else a head has, a bias say, stands beside its weight.
+_HEAD_PREFIXES = ("lm_head.", "embed_out.")
 
 # Attributes of a config that do not change the logits of a causal model.
 _IRRELEVANT = frozenset(
@@ -54,7 +56,7 @@ _IRRELEVANT = frozenset(
 ) | frozenset(
     # What published files hold besides, and transformers never reads.
     """
-    attention_probs_dropout_prob d_inner d_model fused_add_norm
+    attention_probs_dropout_prob auto_map d_inner d_model fused_add_norm
     hidden_dropout_prob is_llama_config max_sequence_length n_layer
     pad_vocab_size_multiple rms_norm rope_interleaved ssm_cfg
     """.split()
@@ -155,8 +157,9 @@ def build(
       ValueError: As for `load`, of the config.
     """
     watched = _WatchedConfig(config)
-    model = _family(config).CausalLM(watched, rngs=rngs)
-    watched.check()
+    family = _family(config)
+    model = family.CausalLM(watched, rngs=rngs)
+    watched.check(_IRRELEVANT.union(getattr(family, "IRRELEVANT", ())))
     model.config = config
     return model
 
@@ -261,11 +264,11 @@ class _WatchedConfig:
         self._read.add(self._config.attribute_map.get(name, name))
         return value
 
-    def check(self) -> None:
+    def check(self, irrelevant: frozenset[str]) -> None:
         """Refuses what nobody read, unless it stands at its default."""
         default = self._default.to_dict()
         for name, value in self._config.to_dict().items():
-            if name in self._read or name in _IRRELEVANT:
+            if name in self._read or name in irrelevant:
                 continue
             if name not in default or value != default[name]:
                 raise ValueError(
@@ -307,7 +310,8 @@ class _Tensors:
         bare = not any(name.startswith(prefix) for name, _ in in_file)
         self._places: dict[str, tuple[str, Any]] = {}
         for name, file in in_file:
-            full = prefix + name if bare and name not in _HEADS else name
+            in_head = name.startswith(_HEAD_PREFIXES)
+            full = prefix + name if bare and not in_head else name
             if full in self._places:
                 raise ValueError(f"{folder}: tensor {name} stands there twice")
             self._places[full] = (name, file)

@@ -64,6 +64,25 @@ CASES: dict[str, tuple[dict, ...]] = {
             ),
         ),
     ),
+    "granite": (
+        dict(
+            vocab_size=149,
+            hidden_size=60,
+            intermediate_size=28,
+            num_attention_heads=6,
+            num_key_value_heads=2,
+            num_hidden_layers=2,
+            max_position_embeddings=270,
+            rms_norm_eps=2e-5,
+            rope_parameters=dict(rope_type="default", rope_theta=900.0),
+            attention_multiplier=0.17,
+            embedding_multiplier=3.0,
+            residual_multiplier=0.6,
+            logits_scaling=5.0,
+        ),
+        dict(attention_bias=True, mlp_bias=True, tie_word_embeddings=True),
+        dict(num_key_value_heads=None),
+    ),
     "llama": (
         dict(
             vocab_size=107,
@@ -91,6 +110,22 @@ CASES: dict[str, tuple[dict, ...]] = {
                 factor=8.0,
                 low_freq_factor=1.0,
                 high_freq_factor=4.0,
+                original_max_position_embeddings=64,
+                rope_theta=900.0,
+            )
+        ),
+        # The text ends within the native context, where this is the default.
+        dict(
+            rope_parameters=dict(
+                rope_type="dynamic", factor=2.0, rope_theta=900.0
+            )
+        ),
+        dict(
+            rope_parameters=dict(
+                rope_type="yarn",
+                factor=4.0,
+                beta_fast=8.0,
+                beta_slow=0.5,
                 original_max_position_embeddings=64,
                 rope_theta=900.0,
             )
@@ -126,6 +161,126 @@ CASES: dict[str, tuple[dict, ...]] = {
         ),
         dict(sliding_window=None, tie_word_embeddings=True),
     ),
+    "nemotron": (
+        dict(
+            vocab_size=151,
+            hidden_size=44,
+            intermediate_size=52,
+            num_attention_heads=6,
+            num_key_value_heads=2,
+            head_dim=10,
+            num_hidden_layers=2,
+            max_position_embeddings=270,
+            norm_eps=2e-5,
+            rope_parameters=dict(
+                rope_type="default", rope_theta=900.0, partial_rotary_factor=0.8
+            ),
+        ),
+        dict(
+            hidden_size=48,
+            head_dim=None,
+            attention_bias=True,
+            mlp_bias=True,
+            tie_word_embeddings=True,
+        ),
+    ),
+    # The norm has no epsilon in the config, so no mutation of it; the default
+    # weights show it all the same.
+    "olmo": (
+        dict(
+            vocab_size=157,
+            hidden_size=60,
+            intermediate_size=28,
+            num_attention_heads=6,
+            num_key_value_heads=2,
+            num_hidden_layers=2,
+            max_position_embeddings=270,
+            rope_parameters=dict(rope_type="default", rope_theta=900.0),
+        ),
+        dict(clip_qkv=0.3, tie_word_embeddings=True),
+        dict(num_key_value_heads=None, attention_bias=True),
+    ),
+    "phi": (
+        dict(
+            vocab_size=131,
+            hidden_size=60,
+            intermediate_size=52,
+            num_attention_heads=6,
+            num_key_value_heads=2,
+            num_hidden_layers=2,
+            max_position_embeddings=270,
+            layer_norm_eps=2e-5,
+            rope_parameters=dict(
+                rope_type="default", rope_theta=900.0, partial_rotary_factor=0.4
+            ),
+        ),
+        dict(num_key_value_heads=None, hidden_act="gelu"),
+        dict(qk_layernorm=True, tie_word_embeddings=True),
+    ),
+    "phi3": (
+        dict(
+            vocab_size=137,
+            hidden_size=60,
+            intermediate_size=28,
+            num_attention_heads=6,
+            num_key_value_heads=2,
+            num_hidden_layers=3,
+            max_position_embeddings=270,
+            original_max_position_embeddings=270,
+            rms_norm_eps=2e-5,
+            rope_parameters=dict(
+                rope_type="default", rope_theta=900.0, partial_rotary_factor=0.8
+            ),
+            sliding_window=31,
+            pad_token_id=None,
+        ),
+        dict(
+            tie_word_embeddings=True,
+            sliding_window=None,
+            max_position_embeddings=1060,
+            original_max_position_embeddings=265,
+            rope_parameters=dict(
+                rope_type="longrope",
+                short_factor=[1.0, 1.1, 1.3, 1.7, 2.5],
+                long_factor=[1.0, 2.0, 4.0, 8.0, 16.0],
+                rope_theta=900.0,
+            ),
+        ),
+        dict(
+            num_key_value_heads=None,
+            max_position_embeddings=1060,
+            original_max_position_embeddings=265,
+            rope_parameters=dict(
+                rope_type="longrope",
+                short_factor=[1.0, 1.1, 1.3, 1.7],
+                long_factor=[1.0, 2.0, 4.0, 8.0],
+                rope_theta=900.0,
+                partial_rotary_factor=0.8,
+            ),
+        ),
+    ),
+    "qwen2": (
+        dict(
+            vocab_size=139,
+            hidden_size=60,
+            intermediate_size=28,
+            num_attention_heads=6,
+            num_key_value_heads=2,
+            num_hidden_layers=3,
+            max_window_layers=2,
+            use_sliding_window=True,
+            sliding_window=31,
+            max_position_embeddings=270,
+            rms_norm_eps=2e-5,
+            rope_parameters=dict(rope_type="default", rope_theta=900.0),
+        ),
+        dict(use_sliding_window=False, tie_word_embeddings=True),
+        dict(
+            num_key_value_heads=None,
+            layer_types=["sliding_attention", "full_attention"] * 2,
+            num_hidden_layers=4,
+        ),
+    ),
     "qwen3": (
         dict(
             vocab_size=127,
@@ -141,6 +296,67 @@ CASES: dict[str, tuple[dict, ...]] = {
             rope_parameters=dict(rope_type="default", rope_theta=900.0),
         ),
         dict(tie_word_embeddings=True, attention_bias=True),
+    ),
+    "smollm3": (
+        dict(
+            vocab_size=163,
+            hidden_size=60,
+            intermediate_size=28,
+            num_attention_heads=6,
+            num_key_value_heads=2,
+            num_hidden_layers=5,
+            max_position_embeddings=270,
+            rms_norm_eps=2e-5,
+            rope_parameters=dict(rope_type="default", rope_theta=900.0),
+            tie_word_embeddings=False,
+            pad_token_id=None,
+        ),
+        dict(
+            num_hidden_layers=2,
+            no_rope_layers=[0, 1],
+            attention_bias=True,
+            mlp_bias=True,
+            tie_word_embeddings=True,
+            rope_parameters=dict(
+                rope_type="yarn",
+                factor=4.0,
+                original_max_position_embeddings=64,
+                rope_theta=900.0,
+            ),
+        ),
+    ),
+    "stablelm": (
+        dict(
+            vocab_size=167,
+            hidden_size=60,
+            intermediate_size=28,
+            num_attention_heads=6,
+            num_key_value_heads=2,
+            num_hidden_layers=2,
+            max_position_embeddings=270,
+            layer_norm_eps=2e-5,
+            rope_parameters=dict(
+                rope_type="default", rope_theta=900.0, partial_rotary_factor=0.4
+            ),
+            qk_layernorm=True,
+        ),
+        dict(qk_layernorm=False, use_qkv_bias=True, num_key_value_heads=6),
+        dict(use_parallel_residual=True, tie_word_embeddings=True),
+    ),
+    "starcoder2": (
+        dict(
+            vocab_size=173,
+            hidden_size=60,
+            intermediate_size=52,
+            num_attention_heads=6,
+            num_key_value_heads=2,
+            num_hidden_layers=2,
+            max_position_embeddings=270,
+            norm_epsilon=2e-5,
+            rope_parameters=dict(rope_type="default", rope_theta=900.0),
+            sliding_window=31,
+        ),
+        dict(sliding_window=None, use_bias=False, tie_word_embeddings=False),
     ),
 }
 
@@ -305,9 +521,12 @@ class ParityTest(parameterized.TestCase):
                 )
 
 
+_EPSILONS = ("eps", "epsilon")
+
+
 def _change_epsilon(config):
     for name, value in config.to_dict().items():
-        if name.endswith(("eps", "epsilon")):
+        if name.endswith(_EPSILONS):
             setattr(config, name, 10 * value)
 
 
@@ -324,7 +543,13 @@ def _change_window(config):
 
 
 def _change_activation(config):
-    others = {"gelu": "gelu_new", "gelu_new": "gelu", "silu": "gelu"}
+    others = {
+        "gelu": "gelu_new",
+        "gelu_new": "gelu",
+        "gelu_pytorch_tanh": "gelu",
+        "relu2": "relu",
+        "silu": "gelu",
+    }
     for name in ("activation_function", "hidden_act"):
         if hasattr(config, name):
             setattr(config, name, others[getattr(config, name)])
@@ -344,6 +569,13 @@ def _queries_and_keys(model):
     for module in model.modules():
         if hasattr(module, "q_proj"):
             yield module.q_proj.weight, module.k_proj.weight
+        elif hasattr(module, "qkv_proj"):
+            num_key = module.num_key_value_heads * module.head_dim
+            weight = module.qkv_proj.weight
+            query, key, _ = weight.split(
+                [len(weight) - 2 * num_key, num_key, num_key]
+            )
+            yield query, key
         elif hasattr(module, "c_attn"):
             query, key, _ = module.c_attn.weight.T.chunk(3)
             yield query, key
@@ -369,7 +601,9 @@ def _swap_layers(model):
 def _mutations():
     """Yields each family with each change that its config knows."""
     for model_type, (config, *_) in CASES.items():
-        changes = [_change_epsilon, _change_activation]
+        changes = [_change_activation]
+        if any(name.endswith(_EPSILONS) for name in config):
+            changes.append(_change_epsilon)
         weights = [_swap_query_and_key, _swap_layers]
         rotary = config.get("rope_parameters", {})
         changes += [_change_rotary_base] if rotary else []
