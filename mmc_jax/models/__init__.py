@@ -10,54 +10,18 @@ Each family is a Python module with
       stacks of experts inside, `stacks(config)` instead: {path:
       layers.Stack(its last name in files, the number of each row)};
   `IGNORED`: patterns of tensors that a checkpoint may hold and no port needs;
-  `IRRELEVANT`, where there are any: config attributes that published files of
-      the family hold and that do not change its logits.
+and, where it has any,
+  `RENAMED`: other checkpoints' names: {the beginning of a name in the file: the
+      port's};
+  `IRRELEVANT`: config attributes that published files of the family hold and
+      that do not change its logits;
+  `RESTATED`: what published configs say though the port does it anyway and
+      transformers never reads it: {attribute: the only value};
+  `UNDECLARED`: attributes that config files hold and that count, though Hugging
+      Face's config class lacks them.
 """
 
-import types
-
-from mmc_jax.models import (
-    gpt2,
-    gpt_neox,
-    granite,
-    llama,
-    mamba,
-    nemotron,
-    olmo,
-    phi,
-    phi3,
-    qwen2,
-    qwen3,
-    smollm3,
-    stablelm,
-    starcoder2,
-)
-
-# Hugging Face's model_type -> the family's module.
-FAMILIES: dict[str, types.ModuleType] = {
-    "gpt2": gpt2,
-    "gpt_neox": gpt_neox,
-    "granite": granite,
-    "llama": llama,
-    "mamba": mamba,
-    "mistral": llama,
-    "nemotron": nemotron,
-    "olmo": olmo,
-    "phi": phi,
-    "phi3": phi3,
-    "qwen2": qwen2,
-    "qwen3": qwen3,
-    "smollm3": smollm3,
-    "stablelm": stablelm,
-    "starcoder2": starcoder2,
-}
-
-# Loading looks the family up in the table above.
-from mmc_jax.models.loading import (  # noqa: E402
-    build,
-    load,
-    num_params,
-    save,
-)
+from mmc_jax.models.families import FAMILIES
+from mmc_jax.models.loading import build, load, num_params, save
 
 __all__ = ["FAMILIES", "build", "load", "num_params", "save"]

@@ -102,6 +102,29 @@ def causal_mask(T: int, window: int | jax.Array | None = None) -> jax.Array:
     return mask if window is None else mask & (distance < window)
 
 
+def windows(
+    layer_types: Sequence[str], sliding_window: int | None
+) -> tuple[int, ...]:
+    """Returns each layer's window, that of a full layer beyond any text.
+
+    Args:
+      layer_types: Of Hugging Face's config: `sliding_attention` or
+        `full_attention`, one a layer.
+      sliding_window: Number of positions that a query of a sliding layer sees.
+
+    Raises:
+      ValueError: A layer is of another type, or slides without a window.
+    """
+    of_type = {"full_attention": 2**31 - 1, "sliding_attention": sliding_window}
+    for layer_type in layer_types:
+        if of_type.get(layer_type) is None:
+            raise ValueError(
+                f"layer_types: {layer_type!r} with sliding_window="
+                f"{sliding_window} is not ported"
+            )
+    return tuple(of_type[layer_type] for layer_type in layer_types)
+
+
 def causal_attention(
     query: jax.Array,
     key: jax.Array,

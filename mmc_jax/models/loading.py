@@ -28,6 +28,7 @@ from flax import nnx
 from transformers.models.auto import modeling_auto
 
 from mmc_jax.models import layers
+from mmc_jax.models.families import FAMILIES
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -36,29 +37,54 @@ INDEX = "model.safetensors.index.json"
 _FILES = ("*.json", "*.safetensors", "tokenizer*", "*.model", "*.txt")
 
 _TENSOR_NAMES = {"kernel": "weight", "embedding": "weight", "scale": "weight"}
-_HEADS = ("lm_head.weight", "embed_out.weight")
 # What else a head has, a bias say, stands beside its weight.
-_HEAD_PREFIXES = ("lm_head.", "embed_out.")
+_HEAD_MODULES = ("lm_head.", "embed_out.", "head.")
+_HEADS = tuple(f"{module}weight" for module in _HEAD_MODULES)
+
+# Equals no value of a config.
+_ABSENT = object()
 
 # Attributes of a config that do not change the logits of a causal model.
 _IRRELEVANT = frozenset(
     """
-    _name_or_path architectures attention_dropout attn_pdrop bos_token_id
-    chunk_size_feed_forward classifier_dropout dtype embd_pdrop eos_token_id
-    gradient_checkpointing hidden_dropout id2label initializer_range label2id
-    max_position_embeddings model_type n_ctx output_attentions
-    output_hidden_states pad_token_id pretraining_tp problem_type
-    rescale_prenorm_residual resid_pdrop return_dict summary_activation
-    summary_first_dropout summary_proj_to_labels summary_type summary_use_proj
-    task_specific_params time_step_init_scheme time_step_scale tokenizer_class
-    torch_dtype transformers_version use_associative_scan use_cache use_mambapy
+    _name_or_path activation_dropout architectures attention_dropout
+    attn_pdrop bos_token_id chunk_size_feed_forward classifier_dropout
+    decoder_start_token_id dropout dtype emb_pdrop embd_pdrop embed_dropout
+    embedding_fraction eos_token_id final_w_init_variance_scale
+    gradient_checkpointing hidden_dropout id2label init_device init_std
+    initializer_range label2id layerdrop learned_pos_emb
+    max_position_embeddings max_seq_len max_window_layers model_type n_ctx
+    output_attentions output_hidden_states output_router_logits pad_token_id
+    pretraining_tp problem_type rescale_prenorm_residual resid_dropout
+    resid_pdrop return_dict router_aux_loss_coef router_jitter_noise
+    summary_activation summary_first_dropout summary_proj_to_labels
+    summary_type summary_use_proj task_specific_params time_step_init_scheme
+    time_step_scale tokenizer_class torch_dtype transformers_version
+    use_associative_scan use_cache use_mambapy w_init_variance_scale
     """.split()
 ) | frozenset(
-    # What published files hold besides, and transformers never reads.
+    # Of models that see besides: how their towers meet.
     """
-    attention_probs_dropout_prob auto_map d_inner d_model fused_add_norm
-    hidden_dropout_prob is_llama_config max_sequence_length n_layer
-    pad_vocab_size_multiple rms_norm rope_interleaved ssm_cfg
+    boi_token_index eoi_token_index image_token_index mm_tokens_per_image
+    text_config vision_config
+    """.split()
+)
+# What published files hold besides, and transformers never reads; where a class
+# knows the name, a port must read it.
+_NEVER_READ = frozenset(
+    """
+    _block_types apply_residual_connection_post_layernorm
+    attention_probs_dropout_prob attention_softmax_in_fp32 auto_map
+    aux_loss_alpha bias_dropout_fusion cache_implementation d_inner d_model
+    embeddings_scale_by_sqrt_dim ep_size ff_factor fused_add_norm hidden_act
+    hidden_activation hidden_dropout_prob init_config intermediate_size
+    is_llama_config layer_switch learned_embeddings masked_softmax_fusion
+    max_sequence_length model_max_length n_inner n_layer norm_before_gate
+    offset_alibi pad_vocab_size_multiple prefix rms_norm rope_interleaved
+    rotary scale_attn_weights scale_embeddings seq_aux seq_length
+    skip_bias_add skip_bias_add_qkv sliding_window_pattern
+    sliding_window_size ssm_cfg tokenizer_name unk_token_id
+    use_embedding_sharing use_parallel_embedding verbose
     """.split()
 )
 
@@ -156,10 +182,14 @@ def build(
     Raises:
       ValueError: As for `load`, of the config.
     """
+    config = _text_config(config)
     watched = _WatchedConfig(config)
     family = _family(config)
     model = family.CausalLM(watched, rngs=rngs)
-    watched.check(_IRRELEVANT.union(getattr(family, "IRRELEVANT", ())))
+    watched.check(
+        irrelevant=getattr(family, "IRRELEVANT", ()),
+        restated=getattr(family, "RESTATED", {}),
+    )
     model.config = config
     return model
 
@@ -205,11 +235,12 @@ def resolve(
 
 
 def read_config(folder: pathlib.Path) -> transformers.PreTrainedConfig:
-    """Returns the config of a checkpoint folder.
+    """Returns the config of a checkpoint folder, of a larger model its text's.
 
     Raises:
       FileNotFoundError: There is no config.json.
-      ValueError: Its `model_type` is not ported, or transformers refuses it.
+      ValueError: Its `model_type` is not ported, or transformers refuses it, or
+        a larger model has an attribute that nobody knows.
     """
     path = folder / "config.json"
     if not path.is_file():
@@ -217,9 +248,10 @@ def read_config(folder: pathlib.Path) -> transformers.PreTrainedConfig:
     model_type = json.loads(path.read_text()).get("model_type")
     _check_model_type(model_type, str(path))
     try:
-        return transformers.AutoConfig.from_pretrained(folder)
+        config = transformers.AutoConfig.from_pretrained(folder)
     except Exception as error:  # Of many types, few of them ValueErrors.
         raise ValueError(f"{path}: {error}") from error
+    return _text_config(config)
 
 
 def weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -254,27 +286,56 @@ class _WatchedConfig:
     def __init__(self, config: transformers.PreTrainedConfig):
         self._config = config
         self._default = type(config)()
+        self._undeclared = getattr(_family(config), "UNDECLARED", ())
         self._read: set[str] = set()
 
     def __getattr__(self, name: str) -> Any:
-        # A file may add any attribute; transformers reads its class's only.
-        if not hasattr(self._default, name):
+        # A file may add any attribute; transformers reads its class's only,
+        # and those that a family says.
+        if not hasattr(self._default, name) and name not in self._undeclared:
             raise AttributeError(f"{type(self._config).__name__} has no {name}")
         value = getattr(self._config, name)
         self._read.add(self._config.attribute_map.get(name, name))
         return value
 
-    def check(self, irrelevant: frozenset[str]) -> None:
-        """Refuses what nobody read, unless it stands at its default."""
+    def check(
+        self, *, irrelevant: Sequence[str], restated: Mapping[str, Any]
+    ) -> None:
+        """Refuses what nobody read, unless it stands at its default.
+
+        Args:
+          irrelevant: What does not change the family's logits.
+          restated: What a file may say besides, and its only value.
+        """
         default = self._default.to_dict()
         for name, value in self._config.to_dict().items():
-            if name in self._read or name in irrelevant:
+            if name in self._read or name in _IRRELEVANT:
                 continue
-            if name not in default or value != default[name]:
+            if name in irrelevant:
+                continue
+            if name not in default and name in _NEVER_READ:
+                continue
+            if value != {**restated, **default}.get(name, _ABSENT):
                 raise ValueError(
                     f"config attribute {name}={value!r}: the port of "
                     f"{self._config.model_type} does not implement it"
                 )
+
+
+def _text_config(
+    config: transformers.PreTrainedConfig,
+) -> transformers.PreTrainedConfig:
+    """Returns the config of the text tower; of most models it is their own."""
+    text_config = config.get_text_config()
+    if text_config is not config:
+        watched = _WatchedConfig(config)
+        if watched.tie_word_embeddings != text_config.tie_word_embeddings:
+            raise ValueError(
+                f"tie_word_embeddings={config.tie_word_embeddings}, but the "
+                "text_config has the opposite"
+            )
+        watched.check(irrelevant=(), restated={})
+    return text_config
 
 
 class _TensorNames(NamedTuple):
@@ -304,14 +365,19 @@ class _Tensors:
             safetensors.safe_open(file, framework="np")
             for file in weight_files(folder)
         ]
-        in_file = [(name, file) for file in self._files for name in file.keys()]  # noqa: SIM118
+        renamed = getattr(family, "RENAMED", {})
+        in_file = [
+            (_renamed(name, renamed), name, file)
+            for file in self._files
+            for name in file.keys()  # noqa: SIM118
+        ]
         # Files of the bare model leave the prefix out.
         prefix = family.PREFIX
-        bare = not any(name.startswith(prefix) for name, _ in in_file)
+        bare = not any(full.startswith(prefix) for full, _, _ in in_file)
         self._places: dict[str, tuple[str, Any]] = {}
-        for name, file in in_file:
-            in_head = name.startswith(_HEAD_PREFIXES)
-            full = prefix + name if bare and not in_head else name
+        for full, name, file in in_file:
+            in_head = full.startswith(_HEAD_MODULES)
+            full = prefix + full if bare and not in_head else full
             if full in self._places:
                 raise ValueError(f"{folder}: tensor {name} stands there twice")
             self._places[full] = (name, file)
@@ -332,9 +398,15 @@ class _Tensors:
         return file.get_tensor(name_in_file)
 
 
-def _check_model_type(model_type: str | None, where: str) -> None:
-    from mmc_jax.models import FAMILIES
+def _renamed(name: str, renamed: dict[str, str]) -> str:
+    """Returns a tensor's name with another beginning, if the family has one."""
+    for beginning, other in renamed.items():
+        if name.startswith(beginning):
+            return other + name.removeprefix(beginning)
+    return name
 
+
+def _check_model_type(model_type: str | None, where: str) -> None:
     if model_type not in FAMILIES:
         raise ValueError(
             f"{where}: model_type {model_type!r} is not ported; ported are "
@@ -343,8 +415,6 @@ def _check_model_type(model_type: str | None, where: str) -> None:
 
 
 def _family(config: transformers.PreTrainedConfig) -> types.ModuleType:
-    from mmc_jax.models import FAMILIES
-
     _check_model_type(config.model_type, type(config).__name__)
     return FAMILIES[config.model_type]
 

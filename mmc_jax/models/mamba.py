@@ -1,11 +1,16 @@
 """Mamba: Linear-Time Sequence Modeling with Selective State Spaces (2023).
 
-By Gu and Dao, arXiv 2312.00752. Special:
+By Gu and Dao, arXiv 2312.00752; also Falcon Mamba (Zuo et al., arXiv
+2410.05355). Special:
   - no attention and no positions: a causal convolution, then a linear
     recurrence whose step, input and output weights depend on the token;
   - one mixer a layer, after an RMSNorm; the residual stream in float32
     (`residual_in_fp32`);
-  - tied head.
+  - Falcon Mamba: step, input and output weights are normalised, by their root
+    mean square alone.
+
+Longer than most families for its scan, and for the initial step sizes that
+training needs.
 
 B batch, T position, C chunk of positions, D width, E inner width, N state
 size, R rank of the step, V vocabulary, L layers.
@@ -16,7 +21,7 @@ import jax.numpy as jnp
 import transformers
 from flax import nnx
 
-from mmc_jax.models import layers
+from mmc_jax.models import layers, scans
 
 PREFIX = "backbone."
 LAYERS = "backbone.layers"
@@ -24,6 +29,8 @@ IGNORED = ()
 
 # Positions that the scan takes at once: its memory is linear in this.
 _CHUNK = 16
+
+Config = transformers.MambaConfig | transformers.FalconMambaConfig
 
 
 class Conv1D(nnx.Module):
@@ -46,7 +53,7 @@ class Conv1D(nnx.Module):
 class Mixer(nnx.Module):
     """Convolution, selective scan, gate and projection."""
 
-    def __init__(self, config: transformers.MambaConfig, *, rngs: nnx.Rngs):
+    def __init__(self, config: Config, *, rngs: nnx.Rngs):
         width, inner = config.hidden_size, config.intermediate_size
         self.state_size = config.state_size
         self.rank = int(config.time_step_rank)
@@ -58,7 +65,7 @@ class Mixer(nnx.Module):
         num_selected = self.rank + 2 * self.state_size
         self.x_proj = nnx.Linear(inner, num_selected, use_bias=False, rngs=rngs)
         self.dt_proj = nnx.Linear(
-            self.rank, inner, bias_init=_step_bias(config), rngs=rngs
+            self.rank, inner, bias_init=step_bias(config), rngs=rngs
         )
         rates = jnp.arange(1, self.state_size + 1, dtype=jnp.float32)
         rates = jnp.broadcast_to(rates, (inner, self.state_size))
@@ -66,6 +73,8 @@ class Mixer(nnx.Module):
         self.D = nnx.Param(jnp.ones(inner))
         self.out_proj = nnx.Linear(inner, width, use_bias=bias, rngs=rngs)
         self.act = layers.activation(config.hidden_act)
+        # Mamba has none.
+        self.selected_epsilon = getattr(config, "mixer_rms_eps", None)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         u, gate = jnp.split(self.in_proj(x), 2, axis=-1)
@@ -74,6 +83,10 @@ class Mixer(nnx.Module):
         step, b, c = jnp.split(
             selected, [self.rank, self.rank + self.state_size], axis=-1
         )
+        if self.selected_epsilon is not None:
+            step, b, c = (
+                _normalise(x, self.selected_epsilon) for x in (step, b, c)
+            )
         step = jax.nn.softplus(self.dt_proj(step).astype(jnp.float32))
         a = -jnp.exp(self.A_log[...].astype(jnp.float32))
         u32 = u.astype(jnp.float32)
@@ -104,44 +117,26 @@ def selective_scan(
 
     Source: Gu and Dao, arXiv 2312.00752, eq. 2 and algorithm 2.
     """
-    B, T, E = u.shape
-    length = min(_CHUNK, T)
-    num_chunks = -(-T // length)
 
-    def chunks(x):  # [B, T, ...] -> [num_chunks, B, C, ...]
-        pad = [(0, 0), (0, num_chunks * length - T), (0, 0)]
-        x = jnp.pad(x, pad).reshape(B, num_chunks, length, -1)
-        return jnp.moveaxis(x, 1, 0)
-
-    def combine(first, second):
-        decay_1, state_1 = first
-        decay_2, state_2 = second
-        return decay_1 * decay_2, decay_2 * state_1 + state_2
-
-    @jax.checkpoint
     def scan_chunk(state, chunk):
         u, step, b, c = chunk
         decay = jnp.exp(step[..., None] * a)
         inflow = (step * u)[..., None] * b[:, :, None, :]
-        decay, states = jax.lax.associative_scan(
-            combine, (decay, inflow), axis=1
-        )
-        states = states + decay * state[:, None]
+        states = scans.linear_states(decay, inflow, state)
         return states[:, -1], jnp.einsum("BCEN,BCN->BCE", states, c)
 
-    state = jnp.zeros((B, E, a.shape[1]), jnp.float32)
-    _, y = jax.lax.scan(
-        scan_chunk, state, (chunks(u), chunks(step), chunks(b), chunks(c))
-    )
-    return jnp.moveaxis(y, 0, 1).reshape(B, -1, E)[:, :T]
+    state = jnp.zeros((u.shape[0], *a.shape), jnp.float32)
+    return scans.scan_chunks(scan_chunk, state, (u, step, b, c), _CHUNK)
 
 
 class Block(nnx.Module):
-    """The mixer after an RMSNorm, added to its input."""
+    """A mixer after an RMSNorm, added to its input."""
 
-    def __init__(self, config: transformers.MambaConfig, *, rngs: nnx.Rngs):
+    def __init__(
+        self, config: Config, mixer: type[nnx.Module], *, rngs: nnx.Rngs
+    ):
         self.norm = _rms_norm(config, rngs)
-        self.mixer = Mixer(config, rngs=rngs)
+        self.mixer = mixer(config, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         dtype = self.norm.scale[...].dtype
@@ -149,14 +144,16 @@ class Block(nnx.Module):
 
 
 class Backbone(nnx.Module):
-    """Embedding, layers and the last RMSNorm."""
+    """Embedding, layers of a mixer each, and the last RMSNorm."""
 
-    def __init__(self, config: transformers.MambaConfig, *, rngs: nnx.Rngs):
+    def __init__(
+        self, config: Config, mixer: type[nnx.Module], *, rngs: nnx.Rngs
+    ):
         self.embeddings = layers.Embed(
             config.vocab_size, config.hidden_size, rngs=rngs
         )
         self.layers = layers.stack(
-            lambda rngs: Block(config, rngs=rngs),
+            lambda rngs: Block(config, mixer, rngs=rngs),
             config.num_hidden_layers,
             rngs,
         )
@@ -175,16 +172,19 @@ class Backbone(nnx.Module):
 
 
 class CausalLM(layers.LanguageModel):
-    """Mamba with its head, from Hugging Face's `MambaConfig`.
+    """Mamba or Falcon Mamba with its head, from Hugging Face's config.
 
     Raises:
       ValueError: An activation is not ported.
     """
 
-    def __init__(self, config: transformers.MambaConfig, *, rngs: nnx.Rngs):
-        _ = config.expand  # intermediate_size holds it times the width.
+    mixer: type[nnx.Module] = Mixer
+
+    def __init__(self, config: Config, *, rngs: nnx.Rngs):
+        # intermediate_size is what counts; Falcon Mamba's files hold 16 here.
+        _ = config.expand
         self.config = config
-        self.backbone = Backbone(config, rngs=rngs)
+        self.backbone = Backbone(config, self.mixer, rngs=rngs)
         if not config.tie_word_embeddings:
             self.lm_head = nnx.Linear(
                 config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
@@ -201,7 +201,7 @@ class CausalLM(layers.LanguageModel):
         return self.lm_head(hidden)
 
 
-def _step_bias(config: transformers.MambaConfig):
+def step_bias(config: Config):
     """Returns an initializer: softplus of the bias is log-uniform."""
     low, high = config.time_step_min, config.time_step_max
     floor = config.time_step_floor
@@ -216,7 +216,14 @@ def _step_bias(config: transformers.MambaConfig):
     return init
 
 
-def _rms_norm(config: transformers.MambaConfig, rngs: nnx.Rngs) -> nnx.RMSNorm:
+def _normalise(x: jax.Array, epsilon: float) -> jax.Array:
+    """Returns x divided by its root mean square, in x's dtype."""
+    x32 = x.astype(jnp.float32)
+    square = jnp.mean(x32 * x32, axis=-1, keepdims=True)
+    return (x32 * jax.lax.rsqrt(square + epsilon)).astype(x.dtype)
+
+
+def _rms_norm(config: Config, rngs: nnx.Rngs) -> nnx.RMSNorm:
     return nnx.RMSNorm(
         config.hidden_size, epsilon=config.layer_norm_epsilon, rngs=rngs
     )

@@ -1,9 +1,11 @@
 """Rotary positions: angles of every published kind, and both layouts.
 
-B batch, T position, N heads, H head features, R rotated features of a head.
+B batch, T position, N heads, H head features, R rotated features of a head, L
+layers.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -56,7 +58,7 @@ class Rotary(NamedTuple):
     """
 
     frequencies: jax.Array
-    scale: float = 1.0
+    scale: float | jax.Array = 1.0
     max_positions: int | None = None
 
 
@@ -128,6 +130,49 @@ def rotary(
     if kind == "longrope":
         return _longrope(frequencies, max_positions, **_given(rope_parameters))
     return Rotary(frequencies)
+
+
+def rotary_by_layer(
+    rope_parameters: dict[str, dict[str, Any]],
+    layer_types: Sequence[str],
+    head_dim: int,
+    max_positions: int,
+) -> Rotary:
+    """Returns the rotary positions of all layers, each field with an axis [L].
+
+    To be scanned along with the layers, where the types of layers differ.
+
+    Args:
+      rope_parameters: Of Hugging Face's config: those of each type of layer.
+      layer_types: The type of each layer.
+      head_dim: Features of a head.
+      max_positions: The config's `max_position_embeddings`.
+
+    Raises:
+      ValueError: As `rotary`; or a kind that knows a longest text; or the
+        parameters are not by type of layer.
+    """
+    others = set(rope_parameters) - {"full_attention", "sliding_attention"}
+    if others:
+        raise ValueError(
+            f"rope_parameters: {', '.join(sorted(others))} is no type of layer"
+        )
+    of_type = {
+        layer_type: rotary(rope_parameters[layer_type], head_dim, max_positions)
+        for layer_type in sorted(set(layer_types))
+    }
+    for layer_type, one in of_type.items():
+        if one.max_positions is not None:
+            raise ValueError(
+                "rope_parameters: rope_type "
+                f"{rope_parameters[layer_type]['rope_type']!r} of {layer_type} "
+                "is not ported"
+            )
+    each = [of_type[layer_type] for layer_type in layer_types]
+    return Rotary(
+        jnp.stack([one.frequencies for one in each]),
+        jnp.array([one.scale for one in each], jnp.float32),
+    )
 
 
 def rotate(x: jax.Array, rotary: Rotary) -> jax.Array:

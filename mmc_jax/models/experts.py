@@ -1,0 +1,101 @@
+"""Mixture of experts without capacity: every token gets all of its experts.
+
+Measured on 2 CPU cores in float32 (2,048 tokens, 64 experts of 512 x 256, 8 a
+token): blocks as here 0.28 s; every expert on every token 0.67 s; and
+`jax.lax.ragged_dot`, which off TPUs copies all rows once an expert, 8.2 s and
+2.3 GB.
+
+D width, F MLP width, M tokens, E experts, k experts a token, P = Mk pairs of a
+token and an expert, R rows of a block, C blocks.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from mmc_jax.models import layers
+
+
+class GatedMLP(nnx.Module):
+    """A gated linear unit and a projection back: the expert of most families.
+
+    Args:
+      width: D.
+      inner: F.
+      hidden_act: Hugging Face's name of the activation.
+      use_bias: Of all three projections.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        inner: int,
+        hidden_act: str,
+        *,
+        use_bias: bool = False,
+        rngs: nnx.Rngs,
+    ):
+        self.gate_proj = nnx.Linear(width, inner, use_bias=use_bias, rngs=rngs)
+        self.up_proj = nnx.Linear(width, inner, use_bias=use_bias, rngs=rngs)
+        self.down_proj = nnx.Linear(inner, width, use_bias=use_bias, rngs=rngs)
+        self.act = layers.activation(hidden_act)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.down_proj(self.act(self.gate_proj(x)) * self.up_proj(x))
+
+
+def mixture(
+    x: jax.Array, experts: nnx.Module, chosen: jax.Array, weights: jax.Array
+) -> jax.Array:
+    """Returns the weighted sum of each token's experts: [..., D].
+
+    y_m = sum_j w_mj expert_{e_mj}(x_m). The pairs, sorted by expert, are cut
+    into blocks of R rows, each of one expert. An expert's last block may be
+    partly empty, so that C = P / R + E blocks always suffice, whatever the
+    router says: none is dropped, and what a token gets depends on no other.
+
+    Args:
+      x: [..., D].
+      experts: E of them in one, from `layers.stack`; one maps [R, D] to [R, D].
+      chosen: The numbers of each token's experts, [..., k].
+      weights: Of each of them, float32 [..., k].
+    """
+    D, k = x.shape[-1], chosen.shape[-1]
+    E = jax.tree.leaves(experts)[0].shape[0]
+    tokens, chosen = x.reshape(-1, D), chosen.reshape(-1)
+    M, P = tokens.shape[0], chosen.size
+    if not M:
+        return x
+    # Half an expert's mean share, a multiple of 8: then the blocks hold at most
+    # half as many rows again as there are pairs, in at most 3 E steps.
+    R = max(8, 8 * -(-P // (16 * E)))
+    C = min(P, P // R + E)
+
+    order = jnp.argsort(chosen, stable=True)
+    num_rows = jnp.bincount(chosen, length=E)
+    num_blocks = -(-num_rows // R)
+    block = jnp.arange(C)
+    # Of each block: its expert, and its rows among those of that expert. Blocks
+    # beyond the last come out as the last expert's, without a row in use.
+    expert = jnp.searchsorted(jnp.cumsum(num_blocks), block, side="right")
+    expert = jnp.minimum(expert, E - 1)
+    first_block = (jnp.cumsum(num_blocks) - num_blocks)[expert]
+    row = ((block - first_block) * R)[:, None] + jnp.arange(R)
+    used = row < num_rows[expert][:, None]
+    first_row = (jnp.cumsum(num_rows) - num_rows)[expert]
+    pair = order.at[first_row[:, None] + row].get(mode="clip")
+    # Token M is none: a read of it is never used, a write to it is dropped.
+    token = jnp.where(used, pair // k, M)
+    weight = weights.reshape(-1)[pair]
+
+    def add_block(
+        total: jax.Array, block: tuple[jax.Array, jax.Array, jax.Array]
+    ) -> tuple[jax.Array, None]:
+        number, token, weight = block
+        expert = jax.tree.map(lambda leaf: leaf[number], experts)
+        y = expert(tokens.at[token].get(mode="clip")).astype(jnp.float32)
+        return total.at[token].add(weight[:, None] * y, mode="drop"), None
+
+    total = jnp.zeros((M, D), jnp.float32)
+    total, _ = jax.lax.scan(add_block, total, (expert, token, weight))
+    return total.astype(x.dtype).reshape(x.shape)

@@ -1,0 +1,152 @@
+"""2 OLMo 2 Furious (2024).
+
+By OLMo et al., arXiv 2501.00656. Special:
+  - RMSNorm on the output of each sublayer, before it is added, and none on its
+    input; one at the end;
+  - an RMSNorm over all features of the queries together, and of the keys,
+    before they turn;
+  - rotary positions, grouped key heads, a gated MLP.
+
+B batch, T position, N query heads, K key heads, H head features, D width, F
+MLP width, V vocabulary, L layers.
+"""
+
+import jax
+import transformers
+from flax import nnx
+
+from mmc_jax.models import layers
+from mmc_jax.models.rotary import Rotary, rotary, rotate
+
+PREFIX = "model."
+LAYERS = "model.layers"
+IGNORED = (r"\.rotary_emb\.inv_freq$",)
+
+# OLMo 3 has the same layers, some of them with a window.
+Config = transformers.Olmo2Config | transformers.Olmo3Config
+
+
+class Attention(nnx.Module):
+    """Grouped-query attention with normalised, rotated queries and keys."""
+
+    def __init__(self, config: Config, *, rngs: nnx.Rngs):
+        bias, width = config.attention_bias, config.hidden_size
+        self.head_dim = width // config.num_attention_heads
+        num_query = config.num_attention_heads * self.head_dim
+        num_key = config.num_key_value_heads * self.head_dim
+        self.q_proj = nnx.Linear(width, num_query, use_bias=bias, rngs=rngs)
+        self.k_proj = nnx.Linear(width, num_key, use_bias=bias, rngs=rngs)
+        self.v_proj = nnx.Linear(width, num_key, use_bias=bias, rngs=rngs)
+        self.o_proj = nnx.Linear(num_query, width, use_bias=bias, rngs=rngs)
+        self.q_norm = rms_norm(config, num_query, rngs)
+        self.k_norm = rms_norm(config, num_key, rngs)
+
+    def __call__(
+        self, x: jax.Array, positions: Rotary, window: jax.Array | None = None
+    ) -> jax.Array:
+        B, T, _ = x.shape
+        q = self.q_norm(self.q_proj(x)).reshape(B, T, -1, self.head_dim)
+        k = self.k_norm(self.k_proj(x)).reshape(B, T, -1, self.head_dim)
+        v = self.v_proj(x).reshape(B, T, -1, self.head_dim)
+        x = layers.causal_attention(
+            rotate(q, positions),
+            rotate(k, positions),
+            v,
+            scale=self.head_dim**-0.5,
+            window=window,
+        )
+        return self.o_proj(x.reshape(B, T, -1))
+
+
+class MLP(nnx.Module):
+    """A gated linear unit and a projection back."""
+
+    def __init__(self, config: Config, *, rngs: nnx.Rngs):
+        width, inner = config.hidden_size, config.intermediate_size
+        self.gate_proj = nnx.Linear(width, inner, use_bias=False, rngs=rngs)
+        self.up_proj = nnx.Linear(width, inner, use_bias=False, rngs=rngs)
+        self.down_proj = nnx.Linear(inner, width, use_bias=False, rngs=rngs)
+        self.act = layers.activation(config.hidden_act)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.down_proj(self.act(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Block(nnx.Module):
+    """Attention, then MLP, their outputs normalised and added."""
+
+    def __init__(self, config: Config, *, rngs: nnx.Rngs):
+        width = config.hidden_size
+        self.self_attn = Attention(config, rngs=rngs)
+        self.post_attention_layernorm = rms_norm(config, width, rngs)
+        self.mlp = MLP(config, rngs=rngs)
+        self.post_feedforward_layernorm = rms_norm(config, width, rngs)
+
+    def __call__(
+        self, x: jax.Array, positions: Rotary, window: jax.Array | None = None
+    ) -> jax.Array:
+        y = self.self_attn(x, positions, window)
+        x = x + self.post_attention_layernorm(y)
+        return x + self.post_feedforward_layernorm(self.mlp(x))
+
+
+class Transformer(nnx.Module):
+    """Embedding, layers and the last RMSNorm."""
+
+    def __init__(self, config: transformers.Olmo2Config, *, rngs: nnx.Rngs):
+        self.rope_parameters = config.rope_parameters
+        self.head_dim = config.hidden_size // config.num_attention_heads
+        self.max_positions = config.max_position_embeddings
+        self.positions()  # Refuses what is not ported before any weight.
+        self.embed_tokens = layers.Embed(
+            config.vocab_size, config.hidden_size, rngs=rngs
+        )
+        self.layers = layers.stack(
+            lambda rngs: Block(config, rngs=rngs),
+            config.num_hidden_layers,
+            rngs,
+        )
+        self.norm = rms_norm(config, config.hidden_size, rngs)
+
+    def positions(self) -> Rotary:
+        return rotary(self.rope_parameters, self.head_dim, self.max_positions)
+
+    def __call__(self, tokens: jax.Array) -> jax.Array:
+        positions = self.positions()
+        x, _ = jax.lax.scan(
+            lambda x, layer: (layer(x, positions), None),
+            self.embed_tokens(tokens),
+            self.layers,
+        )
+        return self.norm(x)
+
+
+class CausalLM(layers.LanguageModel):
+    """OLMo 2 with its head, from Hugging Face's `Olmo2Config`.
+
+    Raises:
+      ValueError: An activation or a kind of rotary scaling is not ported.
+    """
+
+    def __init__(self, config: transformers.Olmo2Config, *, rngs: nnx.Rngs):
+        self.config = config
+        self.model = Transformer(config, rngs=rngs)
+        if not config.tie_word_embeddings:
+            self.lm_head = nnx.Linear(
+                config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
+            )
+
+    def hidden_states(self, tokens: jax.Array) -> jax.Array:
+        """Returns what the head sees: [B, T] -> [B, T, D]."""
+        return self.model(tokens)
+
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        """Returns the head's output: [..., D] -> [..., V]."""
+        if self.config.tie_word_embeddings:
+            return self.model.embed_tokens.attend(hidden)
+        return self.lm_head(hidden)
+
+
+def rms_norm(config: Config, num_features: int, rngs: nnx.Rngs) -> nnx.RMSNorm:
+    """Returns an RMSNorm with the config's epsilon."""
+    return nnx.RMSNorm(num_features, epsilon=config.rms_norm_eps, rngs=rngs)
