@@ -8,8 +8,11 @@ import numpy as np
 import tokenizers
 import transformers
 
+# One of these makes a tokenizer; with none, transformers makes an empty one.
+_VOCABULARIES = ("tokenizer.json", "vocab*", "*.model")
 # What tokens and prefix may depend on, in a checkpoint folder.
 FILES = (
+    "*.model",
     "added_tokens.json",
     "merges.txt",
     "special_tokens_map.json",
@@ -64,6 +67,11 @@ def load(folder: pathlib.Path) -> Tokenizer:
     Raises:
       ValueError: The folder has none that can be read.
     """
+    if not any(file for name in _VOCABULARIES for file in folder.glob(name)):
+        raise ValueError(
+            f"{folder}: no tokenizer; tokenizer.json and tokenizer_config.json "
+            "must lie beside the weights"
+        )
     file = folder / "tokenizer.json"
     try:
         # Knows BOS and EOS also where only the tokenizer's class names them.
@@ -80,8 +88,7 @@ def load(folder: pathlib.Path) -> Tokenizer:
     except Exception as error:
         raise ValueError(
             f"{folder}: its tokenizer cannot be loaded "
-            f"({type(error).__name__}: {error}); tokenizer.json and "
-            "tokenizer_config.json must lie beside the weights"
+            f"({type(error).__name__}: {error})"
         ) from error
     backend.encode_special_tokens = True
     # A file may say both, from the days of its training.

@@ -1,0 +1,631 @@
+"""Scoring as a whole. SCORING.md's points, each with what covers it.
+
+Without a file's name, a test is in this one.
+
+ 1. Prefix policy: test_tokenization PrefixTest; test_equals_pytorch.
+ 2. No doubled prefix: test_tokenization test_nothing_is_added.
+ 3. A prefix in every window: test_windows test_what_the_model_sees;
+    test_equals_pytorch.
+ 4. Neither BOS nor EOS: test_tokenization PrefixTest; WithoutPrefixTest.
+ 5. No truncation: test_windows test_each_token_is_scored_once;
+    test_tokenization test_long_texts_are_not_truncated_nor_short_ones_padded.
+ 6. Sum and length of one and the same text: test_counts.
+ 7. Batch size and softmax in float32: InvarianceTest; test_likelihood
+    test_bfloat16_parameters.
+ 8. Memory of the logits: test_likelihood MemoryTest.
+ 9. Padding side: test_batches test_invariants;
+    test_padding_changes_nothing.
+10. Padding and recurrent state: the same tests, with Mamba.
+11. Sliding window: tests/models/test_parity test_text_at_the_window.
+12. float16: test_float16_is_refused, NotFiniteTest.
+13. Bytes of the raw text: test_counts, with a lossy tokenizer.
+14. Resume: ResumeTest, test_another_run_scores_nothing.
+15. Vocabulary padding: test_equals_pytorch, where the models have 264 rows and
+    the tokenizers fewer; test_tokenization
+    test_token_beyond_the_vocabulary.
+16. Rotary scaling by the longest text of a batch: windows whose angles would
+    change are refused, tests/models/test_layers
+    test_refuses_texts_that_would_change_the_angles.
+17. Rotary angles in float32: tests/models/test_loading
+    test_bfloat16_rounds_as_pytorch_does.
+18. Tied heads and biases: tests/models/test_parity and test_loading.
+19. A shift by one: test_likelihood test_targets_are_not_shifted;
+    test_equals_pytorch.
+20. Order of requests: InvarianceTest; the forward pass keeps no state.
+21. Out of memory: every batch keeps the budget of tokens, test_batches
+    test_invariants; halving it after a failure does not exist yet.
+22. Several devices: cannot differ, as one device scores all.
+23. The window in use: it is in the provenance, and another is refused,
+    test_provenance and test_other_settings_are_refused.
+24. Capacity of experts: cannot happen, no mixture of experts is ported.
+25. ALiBi in bfloat16: cannot happen, no family with it is ported.
+26. Texts that a tokenizer changes: test_tokenization RoundTripsTest;
+    test_counts.
+27. Ports that differ: test_equals_pytorch, tests/models/test_parity.
+28. Tokenizer options: the files' own, test_tokenization
+    test_are_those_of_the_file; their hashes, test_provenance.
+"""
+
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from unittest import mock
+
+import jax
+import numpy as np
+import safetensors.numpy
+import tokenizers
+import torch
+import transformers
+import yaml
+from absl.testing import absltest, parameterized
+
+from mmc_jax import corpus, pool, scores, scoring, training
+from mmc_jax.models import loading
+from mmc_jax.scoring import tokenization
+from tests import tolerances
+from tests.scoring import checkpoints
+
+_ROOT = pathlib.Path(__file__).parents[2]
+_SETTINGS = scoring.Settings(
+    max_context=checkpoints.CONTEXT, tokens_per_batch=512
+)
+_WORDS = "The naïve 漢字 parser\n\treturns (x_1, 42) + 🙂; don't ask  why. "
+# Texts of one window and of several, in both buckets and at their ends.
+_NUM_CHARS = (1, 2, 11, 40, 50, 55, 62, 90, 99, 108, 150, 205, 400)
+_TEXTS = tuple(
+    (20 * _WORDS)[i : i + length] for i, length in enumerate(_NUM_CHARS)
+)
+_FAMILIES = [
+    dict(testcase_name=model_type, model_type=model_type)
+    for model_type in checkpoints.FAMILIES
+]
+
+_folder = tempfile.TemporaryDirectory()
+_checkpoints: dict[str, pathlib.Path] = {}
+
+
+def setUpModule():
+    bpe = training.bpe_tokenizer(_TEXTS, 262, checkpoints.SEPARATOR)
+    for model_type in checkpoints.FAMILIES:
+        _checkpoints[model_type] = checkpoints.make(
+            pathlib.Path(_folder.name) / model_type,
+            model_type,
+            tokenizer=bpe if model_type == "llama" else None,
+        )
+
+
+def tearDownModule():
+    _folder.cleanup()
+
+
+def _nll(model_type, texts, **settings):
+    """Returns the nll of the texts, [X], from a fresh table."""
+    with tempfile.TemporaryDirectory() as out:
+        table = scoring.score(
+            checkpoints.pool_of(model=_checkpoints[model_type]),
+            checkpoints.corpus_of(texts),
+            out,
+            settings=_SETTINGS._replace(**settings),
+        )
+    return table.nll_nats[0]
+
+
+@functools.cache
+def _nll_of_all(model_type):
+    return _nll(model_type, _TEXTS)
+
+
+@functools.cache
+def _reference_model(model_type):
+    return transformers.AutoModelForCausalLM.from_pretrained(
+        _checkpoints[model_type], dtype=torch.float32
+    ).eval()
+
+
+def _reference_nll(model_type, text, stride):
+    """Returns the nll of a text by PyTorch, window by window."""
+    tokenizer = tokenizers.Tokenizer.from_file(
+        str(_checkpoints[model_type] / "tokenizer.json")
+    )
+    tokens = tokenizer.encode(text, add_special_tokens=False).ids
+    prefix = tokenizer.token_to_id(checkpoints.SEPARATOR)
+    context, nll, num_scored = checkpoints.CONTEXT, 0.0, 0
+    while num_scored < len(tokens):
+        end = min(len(tokens), num_scored + stride if num_scored else context)
+        start = max(0, end - context)
+        seen = torch.tensor([[prefix, *tokens[start : end - 1]]])
+        with torch.no_grad():
+            logits = _reference_model(model_type)(seen).logits[0].double()
+        log_probs = torch.log_softmax(logits, dim=-1)
+        for i in range(num_scored, end):
+            nll -= float(log_probs[i - start, tokens[i]])
+        num_scored = end
+    return nll
+
+
+class ReferenceTest(parameterized.TestCase):
+    @parameterized.named_parameters(*_FAMILIES)
+    def test_equals_pytorch(self, model_type):
+        half = checkpoints.CONTEXT // 2
+        np.testing.assert_allclose(
+            _nll_of_all(model_type),
+            [_reference_nll(model_type, text, half) for text in _TEXTS],
+            rtol=tolerances.TEXT_NLL,
+        )
+
+    @parameterized.named_parameters(*_FAMILIES)
+    def test_equals_pytorch_with_a_stride(self, model_type):
+        for stride in (50, checkpoints.CONTEXT):
+            np.testing.assert_allclose(
+                _nll(model_type, _TEXTS[-1:], stride=stride),
+                [_reference_nll(model_type, _TEXTS[-1], stride)],
+                rtol=tolerances.TEXT_NLL,
+            )
+
+
+class InvarianceTest(parameterized.TestCase):
+    @parameterized.named_parameters(*_FAMILIES)
+    def test_neighbours_change_nothing(self, model_type):
+        with self.subTest("alone"):
+            for i in (0, 3, len(_TEXTS) - 1):
+                np.testing.assert_array_equal(
+                    _nll(model_type, [_TEXTS[i]]), _nll_of_all(model_type)[[i]]
+                )
+        with self.subTest("other neighbours"):
+            others = {f"o{i}": text[::-1] for i, text in enumerate(_TEXTS)}
+            mixed = others | {f"t{i}": text for i, text in enumerate(_TEXTS)}
+            np.testing.assert_array_equal(
+                _nll(model_type, mixed)[len(others) :], _nll_of_all(model_type)
+            )
+
+    @parameterized.named_parameters(*_FAMILIES)
+    def test_order_changes_nothing(self, model_type):
+        np.testing.assert_array_equal(
+            _nll(model_type, _TEXTS[::-1])[::-1], _nll_of_all(model_type)
+        )
+
+    @parameterized.named_parameters(*_FAMILIES)
+    def test_batch_size_changes_nothing(self, model_type):
+        short = 5  # Of one bucket, so that there is one program to compile.
+        np.testing.assert_allclose(
+            _nll(model_type, _TEXTS[:short], tokens_per_batch=1),
+            _nll_of_all(model_type)[:short],
+            rtol=tolerances.TEXT_NLL,
+        )
+
+    @parameterized.named_parameters(*_FAMILIES)
+    def test_padding_changes_nothing(self, model_type):
+        # A context as long as the text: a bucket of that very length.
+        text = "An unpadded text of 49 bytes, so one bucket of it"
+        np.testing.assert_allclose(
+            _nll(model_type, [text], max_context=49, tokens_per_batch=1),
+            _nll(model_type, [text]),
+            rtol=tolerances.TEXT_NLL,
+        )
+
+
+class ScoreTest(parameterized.TestCase):
+    """Tests that look at the output folder."""
+
+    def setUp(self):
+        super().setUp()
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.out = self.folder / "scores"
+
+    def _make(self, name, model_type="gpt_neox", **more):
+        return checkpoints.make(self.folder / name, model_type, **more)
+
+    def _copy(self, name, model_type):
+        return shutil.copytree(_checkpoints[model_type], self.folder / name)
+
+    def _score(self, texts=("one", "two", "three"), **folders):
+        return scoring.score(
+            checkpoints.pool_of(**folders),
+            checkpoints.corpus_of(texts),
+            self.out,
+            settings=_SETTINGS,
+        )
+
+    def _rescored(self):
+        """Returns a patch that notes the ids of the texts that are scored."""
+        return mock.patch.object(
+            tokenization, "encode", wraps=tokenization.encode
+        )
+
+
+class WithoutPrefixTest(ScoreTest):
+    def test_first_token_is_not_scored(self):
+        bare = self._make("bare", special_tokens={})
+        long = _TEXTS[-1]
+        table = self._score(("x", "xy", long), bare=bare)
+        num_tokens = [1, 2, len(long.encode())]
+        np.testing.assert_array_equal(table.num_tokens, [num_tokens])
+        np.testing.assert_array_equal(
+            table.num_scored, np.array([num_tokens]) - 1
+        )
+        with self.subTest("one token"):
+            self.assertEqual(table.nll_nats[0, 0], 0.0)
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            bare, dtype=torch.float32
+        )
+        tokenizer = training.byte_tokenizer(checkpoints.SEPARATOR)
+        x, y = (tokenizer.token_to_id(letter) for letter in "xy")
+        with self.subTest("two tokens"), torch.no_grad():
+            logits = model(torch.tensor([[x]])).logits[0, 0]
+            np.testing.assert_allclose(
+                table.nll_nats[0, 1],
+                -torch.log_softmax(logits.double(), dim=-1)[y],
+                rtol=tolerances.TEXT_NLL,
+            )
+        with self.subTest("provenance"):
+            key = table.models[0].provenance["key"]
+            self.assertEqual(key["prefix_policy"], "none")
+            self.assertIsNone(key["prefix_token"])
+
+    def test_only_texts_of_one_token(self):
+        table = self._score(("x", "y"), bare=self._make("b", special_tokens={}))
+        np.testing.assert_array_equal(table.nll_nats, [[0.0, 0.0]])
+        np.testing.assert_array_equal(table.num_scored, [[0, 0]])
+
+
+class TableTest(ScoreTest):
+    def test_counts(self):
+        lossy = training.byte_tokenizer(checkpoints.SEPARATOR)
+        lossy.normalizer = tokenizers.normalizers.Sequence(
+            [tokenizers.normalizers.NFD(), tokenizers.normalizers.Lowercase()]
+        )
+        texts = ("Ångström", "small")
+        table = self._score(
+            texts,
+            plain=_checkpoints["gpt_neox"],
+            lossy=self._make("lossy", tokenizer=lossy),
+        )
+        self.assertEqual(table.texts.num_bytes.tolist(), [10, 5])
+        self.assertEqual(table.texts.num_chars.tolist(), [8, 5])
+        self.assertEqual(table.num_tokens.tolist(), [[10, 5], [12, 5]])
+        self.assertEqual(table.num_scored.tolist(), [[10, 5], [12, 5]])
+        self.assertEqual(
+            table.round_trips.tolist(), [[True, True], [False, True]]
+        )
+
+    def test_models_in_the_order_of_the_pool(self):
+        folders = {"z": _checkpoints["gpt2"], "a": _checkpoints["llama"]}
+        table = self._score(**folders)
+        self.assertEqual([model.name for model in table.models], ["z", "a"])
+        self.assertEqual(table.nll_nats.dtype, np.float64)
+        opened = scores.open(self.out).select(models=["z", "a"])
+        np.testing.assert_array_equal(table.nll_nats, opened.nll_nats)
+
+    def test_provenance(self):
+        folder = _checkpoints["qwen3"]
+        entry = pool.Model(
+            "q", str(folder), None, "qwen", "instruct", {"price": 0.5}
+        )
+        table = scoring.score(
+            pool.Pool("p", (entry,)),
+            checkpoints.corpus_of(["one"]),
+            self.out,
+            settings=_SETTINGS._replace(max_context=10**6, stride=7),
+        )
+        (model,) = table.models
+        num_params = sum(
+            value.size
+            for value in safetensors.numpy.load_file(
+                folder / loading.WEIGHTS
+            ).values()
+        )
+        self.assertEqual(model.name, "q")
+        self.assertEqual(model.family, "qwen")
+        self.assertEqual(model.kind, "instruct")
+        self.assertEqual(
+            model.costs,
+            {
+                "price": 0.5,
+                "num_params": num_params,
+                "num_active_params": num_params,
+            },
+        )
+        facts = dict(model.provenance)
+        self.assertGreater(facts.pop("seconds"), 0.0)
+        key = facts.pop("key")
+        self.assertEqual(
+            facts,
+            {
+                "checkpoint": str(folder),
+                "revision": None,
+                "model_type": "qwen3",
+                "device": jax.devices()[0].device_kind,
+                "versions": {
+                    "jax": jax.__version__,
+                    "tokenizers": tokenizers.__version__,
+                    "transformers": transformers.__version__,
+                },
+            },
+        )
+        hashes = key.pop("files")
+        self.assertEqual(
+            set(hashes),
+            {
+                "config.json",
+                "model.safetensors",
+                "tokenizer.json",
+                "tokenizer_config.json",
+            },
+        )
+        for digest in hashes.values():
+            self.assertRegex(digest, "^[0-9a-f]{64}$")
+        self.assertGreater(key.pop("engine_version"), 0)
+        self.assertEqual(
+            key,
+            {
+                "dtype": "float32",
+                "context": checkpoints.CONTEXT,
+                "stride": 7,
+                "prefix_policy": "bos",
+                "prefix_token": 0,
+            },
+        )
+
+    def test_model_without_a_limit(self):
+        scoring.score(
+            checkpoints.pool_of(mamba=_checkpoints["mamba"]),
+            checkpoints.corpus_of(["one"]),
+            self.out,
+            settings=_SETTINGS._replace(max_context=None),
+        )
+        key = scores.open(self.out).models[0].provenance["key"]
+        self.assertEqual((key["context"], key["stride"]), (4096, 2048))
+
+
+class RefusalsTest(ScoreTest):
+    def test_corpus_without_texts(self):
+        counts = dataclasses.replace(checkpoints.corpus_of(["a"]), texts=None)
+        with self.assertRaisesRegex(ValueError, "scoring needs its texts"):
+            scoring.score(
+                checkpoints.pool_of(m=_checkpoints["gpt2"]), counts, self.out
+            )
+        self.assertFalse(self.out.exists())
+
+    @parameterized.parameters(
+        dict(stride=0), dict(stride=129), dict(max_context=0)
+    )
+    def test_window_plan(self, **settings):
+        with self.assertRaisesRegex(ValueError, "a stride is at least 1"):
+            _nll("gpt2", ["one"], **settings)
+
+    def test_float16_is_refused(self):
+        with self.assertRaisesRegex(ValueError, "float16"):
+            _nll("gpt2", ["one"], dtype="float16")
+
+    def test_corpus_that_changed(self):
+        self._score(m=_checkpoints["gpt2"])
+        for texts in (("one", "2", "three"), ("one", "two")):
+            with self.assertRaisesRegex(ValueError, "corpus has changed"):
+                self._score(texts, m=_checkpoints["gpt2"])
+
+    def test_token_beyond_the_vocabulary(self):
+        small = self._make("small", vocab_size=30)
+        with self.assertRaisesRegex(
+            ValueError, "text 't0' has the token .* vocabulary ends at 29"
+        ) as raised:
+            self._score(small=small)
+        self.assertIn("the model small", raised.exception.__notes__[0])
+
+    def _score_again(self, folder, rescore, **settings):
+        with jax.numpy_dtype_promotion("standard"):  # Flax's norms mix dtypes.
+            return scoring.score(
+                checkpoints.pool_of(m=folder),
+                checkpoints.corpus_of(("one", "two", "three")),
+                self.out,
+                settings=_SETTINGS._replace(**settings),
+                rescore=rescore,
+            )
+
+    @parameterized.named_parameters(
+        ("dtype", dict(dtype="bfloat16"), "dtype", "bfloat16"),
+        ("stride", dict(stride=7), "stride", 7),
+        ("context", dict(max_context=32), "context", 32),
+    )
+    def test_other_settings_are_refused(self, settings, field, value):
+        folder = _checkpoints["gpt2"]
+        first = self._score(m=folder)
+        with self.assertRaisesRegex(
+            ValueError, rf"scored differently: .*\b{field} \("
+        ):
+            self._score_again(folder, rescore=False, **settings)
+        np.testing.assert_array_equal(
+            scores.open(self.out).nll_nats, first.nll_nats
+        )
+        again = self._score_again(folder, rescore=True, **settings)
+        self.assertEqual(again.models[0].provenance["key"][field], value)
+
+    def test_other_weights_are_refused(self):
+        folder = self._copy("m", "gpt2")
+        first = self._score(m=folder)
+        self._make("m", "gpt2", seed=1)
+        with self.assertRaisesRegex(ValueError, r"differently: files \("):
+            self._score_again(folder, rescore=False)
+        again = self._score_again(folder, rescore=True)
+        self.assertFalse(np.any(again.nll_nats == first.nll_nats))
+
+    def test_bfloat16_is_near_float32(self):
+        with jax.numpy_dtype_promotion("standard"):  # Flax's norms mix dtypes.
+            rounded = _nll("gpt2", _TEXTS, dtype="bfloat16")
+        exact = _nll_of_all("gpt2")
+        self.assertFalse(np.array_equal(rounded, exact))
+        np.testing.assert_allclose(
+            rounded, exact, rtol=tolerances.TEXT_NLL_BFLOAT16
+        )
+
+
+class FailuresTest(ScoreTest):
+    def _fails(self, error, message, **folders):
+        """Scores a pool that fails at its last model, keeping the others."""
+        *_, last = folders
+        with self.assertRaisesRegex(error, message) as raised:
+            self._score(**folders)
+        self.assertEqual(
+            raised.exception.__notes__, [f"while scoring the model {last}"]
+        )
+        table = scores.open(self.out, leave_out_unfinished=True)
+        self.assertEqual([model.name for model in table.models], ["good"])
+
+    def test_missing_tensor(self):
+        bad = self._copy("bad", "gpt2")
+        tensors = safetensors.numpy.load_file(bad / loading.WEIGHTS)
+        tensors.pop("transformer.h.0.ln_1.bias")
+        safetensors.numpy.save_file(tensors, bad / loading.WEIGHTS)
+        self._fails(
+            ValueError,
+            "missing: transformer.h.0.ln_1.bias",
+            good=_checkpoints["gpt2"],
+            bad=bad,
+        )
+
+    def test_no_weights(self):
+        bad = self._copy("bad", "gpt2")
+        (bad / loading.WEIGHTS).unlink()
+        self._fails(
+            FileNotFoundError,
+            "model.safetensors: missing",
+            good=_checkpoints["gpt2"],
+            bad=bad,
+        )
+
+    def test_damaged_weights(self):
+        bad = self._copy("bad", "gpt2")
+        (bad / loading.WEIGHTS).write_bytes(b"not weights")
+        self._fails(Exception, "header", good=_checkpoints["gpt2"], bad=bad)
+
+    def test_no_folder(self):
+        with mock.patch.object(
+            loading.huggingface_hub,
+            "snapshot_download",
+            side_effect=OSError("no network"),
+        ):
+            self._fails(
+                FileNotFoundError,
+                "nowhere/bad: no such folder.*no network",
+                good=_checkpoints["gpt2"],
+                bad="nowhere/bad",
+            )
+
+
+class NotFiniteTest(ScoreTest):
+    def test_names_model_and_text_and_keeps_the_others(self):
+        bad = self._copy("bad", "gpt_neox")  # Its head is not tied.
+        tensors = safetensors.numpy.load_file(bad / loading.WEIGHTS)
+        z = training.byte_tokenizer(checkpoints.SEPARATOR).token_to_id("z")
+        embedding = tensors["gpt_neox.embed_in.weight"].copy()
+        embedding[z] = np.nan
+        tensors["gpt_neox.embed_in.weight"] = embedding
+        safetensors.numpy.save_file(tensors, bad / loading.WEIGHTS)
+        texts = ("apple", "ozone", "cherry", "date")
+        good = _checkpoints["gpt_neox"]
+        for expected in (list("0123"), list("1")):
+            with (
+                self._rescored() as encode,
+                self.assertRaisesRegex(
+                    ValueError, "model 'bad': the nll of text 't1' is nan"
+                ),
+            ):
+                self._score(texts, good=good, bad=bad)
+            self.assertEqual(
+                list(encode.call_args.args[2]), [f"t{i}" for i in expected]
+            )
+        table = scores.open(self.out, leave_out_unfinished=True)
+        self.assertEqual([model.name for model in table.models], ["good"])
+
+
+class ResumeTest(ScoreTest):
+    def test_another_run_scores_nothing(self):
+        folders = dict(a=_checkpoints["gpt2"], b=_checkpoints["llama"])
+        first = self._score(**folders)
+        with (
+            self._rescored() as encode,
+            mock.patch.object(loading, "load") as load,
+        ):
+            second = self._score(**folders)
+        load.assert_not_called()
+        encode.assert_not_called()
+        np.testing.assert_array_equal(first.nll_nats, second.nll_nats)
+        self.assertEqual(first.models, second.models)
+
+    def test_a_new_model_alone_is_scored(self):
+        self._score(a=_checkpoints["gpt2"])
+        with mock.patch.object(loading, "load", wraps=loading.load) as load:
+            self._score(a=_checkpoints["gpt2"], b=_checkpoints["llama"])
+        load.assert_called_once()
+        self.assertEqual(load.call_args.args[0], _checkpoints["llama"])
+
+    def test_killed(self):
+        settings = _SETTINGS._replace(tokens_per_batch=1, part_seconds=0.0)
+        texts = [f"{i} {_WORDS[: i % 40]}" for i in range(300)]
+        lines = [json.dumps({"text": text}) for text in texts]
+        corpus_file = self.folder / "texts.jsonl"
+        corpus_file.write_text("\n".join(lines))
+        pool_file = self.folder / "pool.yaml"
+        entries = [
+            dict(name=name, checkpoint=str(_checkpoints["gpt2"]), family="gpt2")
+            for name in ("first", "second")
+        ]
+        pool_file.write_text(yaml.safe_dump({"models": entries}))
+        program = (
+            "import json, sys\n"
+            "import tests.conftest\n"
+            "from mmc_jax import corpus, pool, scoring\n"
+            "pool_file, corpus_file, out, settings = sys.argv[1:]\n"
+            "scoring.score(pool.read(pool_file), corpus.read(corpus_file), out,"
+            " settings=scoring.Settings(**json.loads(settings)))"
+        )
+        arguments = [pool_file, corpus_file, self.out]
+        arguments.append(json.dumps(settings._asdict()))
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, *map(str, arguments)],
+            cwd=_ROOT,
+            env=os.environ | {"PYTHONPATH": str(_ROOT)},
+            stderr=subprocess.DEVNULL,
+        )
+        parts = self.out / "models" / "second.parts"
+        finished = "part-*.parquet"
+        while process.poll() is None and not list(parts.glob(finished)):
+            time.sleep(0.001)
+        process.kill()
+        self.assertEqual(process.wait(), -signal.SIGKILL)
+        killed = scores.open(self.out, leave_out_unfinished=True)
+        self.assertEqual([model.name for model in killed.models], ["first"])
+        num_parts = len(list(parts.glob(finished)))  # One text each.
+
+        again = pool.read(pool_file), corpus.read(corpus_file)
+        with self._rescored() as encode:
+            resumed = scoring.score(*again, self.out, settings=settings)
+        encode.assert_called_once()
+        missing = encode.call_args.args[2]
+        self.assertBetween(len(missing), 1, len(texts) - 1)
+        self.assertLen(missing, len(texts) - num_parts)
+        whole = scoring.score(*again, self.folder / "whole", settings=settings)
+        for field in ("nll_nats", "num_tokens", "num_scored", "round_trips"):
+            np.testing.assert_array_equal(
+                getattr(resumed, field), getattr(whole, field)
+            )
+        self.assertEqual(resumed.texts.ids, whole.texts.ids)
+        for a, b in zip(resumed.models, whole.models, strict=True):
+            self.assertEqual(
+                a.provenance | {"seconds": 0}, b.provenance | {"seconds": 0}
+            )
+        self.assertFalse(parts.exists())
+
+
+if __name__ == "__main__":
+    absltest.main()
