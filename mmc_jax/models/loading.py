@@ -15,6 +15,7 @@ import os
 import pathlib
 import re
 import types
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import huggingface_hub
