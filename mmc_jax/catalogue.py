@@ -3,8 +3,10 @@
 Nothing is fetched: of a hub id only what the pool file states is known.
 """
 
+import inspect
 import json
 import pathlib
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -115,3 +117,37 @@ def weight_bytes_per_device(
             "a negative number of parameters nor less than one shard will do"
         )
     return -(-num_params // num_model_shards) * jnp.dtype(dtype).itemsize
+
+
+def family_table(
+    parity_errors: Mapping[str, float], pools: Iterable[Pool]
+) -> str:
+    """Returns the ports as a table in Markdown, one row a module.
+
+    Args:
+      parity_errors: By model type, the largest difference of a logit from
+        PyTorch's, as a fraction of max|logit|, as the parity tests write it.
+      pools: Where example checkpoints are looked up.
+    """
+    examples: dict[str, list[str]] = {}
+    for pool in pools:
+        for model in pool.models:
+            of_type = examples.setdefault(model.facts.get("model_type"), [])
+            if model.revision is not None and model.checkpoint not in of_type:
+                of_type.append(model.checkpoint)
+    rows = [
+        "| port | `model_type` | example checkpoints | lines | parity error |",
+        "| --- | --- | --- | ---: | ---: |",
+    ]
+    for name, model_types in families().items():
+        module = models.FAMILIES[model_types[0]]
+        num_lines = len(inspect.getsource(module).splitlines())
+        checkpoints = [c for t in model_types for c in examples.get(t, ())[:2]]
+        errors = [parity_errors[t] for t in model_types if t in parity_errors]
+        rows.append(
+            f"| {name.rpartition('.')[2]} "
+            f"| {', '.join(f'`{t}`' for t in model_types)} "
+            f"| {', '.join(checkpoints[:3])} | {num_lines} "
+            f"| {max(errors):.1e} |"
+        )
+    return "\n".join(rows)
