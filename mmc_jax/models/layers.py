@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 
@@ -43,7 +44,20 @@ class LanguageModel(nnx.Module):
         raise NotImplementedError
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
-        """Returns the logits of the next token: [B, T] -> [B, T, V]."""
+        """Returns the logits of the next token: [B, T] -> [B, T, V].
+
+        Raises:
+          ValueError: A token is outside the vocabulary. It is checked where the
+            tokens are known; under `jit` a token beyond the vocabulary gives
+            NaN.
+        """
+        if not isinstance(tokens, jax.core.Tracer):
+            host, vocab_size = np.asarray(tokens), self.config.vocab_size
+            for token in host[(host < 0) | (host >= vocab_size)][:1]:
+                raise ValueError(
+                    f"token {token} is outside the vocabulary, 0 to "
+                    f"{vocab_size - 1}"
+                )
         return self.logits(self.hidden_states(tokens))
 
 

@@ -141,7 +141,7 @@ def surprisal(
     """
     num_bytes = len(text.encode())
     folder = loading.resolve(checkpoint, revision)
-    config = loading.read_config(folder)
+    config = loading.read_config(folder).get_text_config()
     tokenizer = tokenization.load(folder)
     prefix = tokenizer.prefix
     context, stride = _window_plan(config, settings)
@@ -193,7 +193,7 @@ def _score_model(
 ) -> None:
     """Scores what is missing of one model and writes it."""
     folder = loading.resolve(model.checkpoint, model.revision)
-    config = loading.read_config(folder)
+    config = loading.read_config(folder).get_text_config()
     tokenizer = tokenization.load(folder)
     prefix = tokenizer.prefix
     context, stride = _window_plan(config, settings)
@@ -331,7 +331,7 @@ def _window_plan(
     config: transformers.PreTrainedConfig, settings: Settings
 ) -> tuple[int, int]:
     """Returns the positions of a window and its stride."""
-    context = getattr(config, "max_position_embeddings", _CONTEXT)
+    context = windows.native_context(config) or _CONTEXT
     if settings.max_context is not None:
         context = min(context, settings.max_context)
     stride = settings.stride

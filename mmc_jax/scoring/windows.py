@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+import transformers
 
 
 class Window(NamedTuple):
@@ -17,6 +18,21 @@ class Window(NamedTuple):
     start: int
     end: int
     scored_from: int
+
+
+def native_context(config: transformers.PreTrainedConfig) -> int | None:
+    """Returns how many positions a model was made for, None where unbounded.
+
+    Where the rotary angles would change beyond the original context (LongRoPE),
+    that is the answer, so that a score does not depend on the text's length.
+    """
+    rotary = getattr(config, "rope_parameters", None) or {}
+    if rotary.get("rope_type") == "longrope":
+        return rotary["original_max_position_embeddings"]
+    for name in ("max_position_embeddings", "max_seq_len", "seq_length"):
+        if getattr(config, name, None) is not None:
+            return getattr(config, name)
+    return None
 
 
 def plan(

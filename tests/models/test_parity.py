@@ -182,6 +182,23 @@ class ParityTest(parameterized.TestCase):
             tolerances.PARITY_LOGITS,
         )
 
+    @parameterized.named_parameters(*_FAMILIES)
+    def test_tokens_outside_the_vocabulary(self, model_type):
+        model = _port(model_type, 0, True)
+        vocab_size = CASES[model_type][0]["vocab_size"]
+        for token in (-1, vocab_size):
+            with self.assertRaisesRegex(
+                ValueError, f"token {token} is outside"
+            ):
+                model(np.array([[0, token]]))
+
+    @parameterized.parameters("gpt2", "gpt_neo", "opt")
+    def test_positions_beyond_a_learned_table(self, model_type):
+        model = _port(model_type, 0, True)
+        most = model.config.max_position_embeddings
+        with self.assertRaisesRegex(ValueError, f"{most + 1} positions"):
+            model(random_tokens(model_type, 1, most + 1))
+
     @parameterized.named_parameters(
         *(f for f in _FAMILIES if _window_name(f["model_type"]))
     )

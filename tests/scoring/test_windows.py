@@ -1,6 +1,7 @@
 import doctest
 
 import numpy as np
+import transformers
 from absl.testing import absltest, parameterized
 
 from mmc_jax.scoring import windows
@@ -17,6 +18,33 @@ _CASES = [
     for stride in sorted({1, max(1, context // 2), context})
     for prefix in (_PREFIX, None)
 ]
+
+
+class NativeContextTest(parameterized.TestCase):
+    @parameterized.parameters(
+        (transformers.GPT2Config(n_positions=1000), 1000),
+        (transformers.MptConfig(max_seq_len=1001), 1001),
+        (transformers.RwkvConfig(context_length=1002), 1002),
+        (transformers.BloomConfig(seq_length=1003), 1003),
+        (transformers.MambaConfig(), None),
+        (
+            transformers.Phi3Config(
+                max_position_embeddings=131072,
+                original_max_position_embeddings=4096,
+                pad_token_id=None,
+                rope_parameters=dict(
+                    rope_type="longrope",
+                    rope_theta=10000.0,
+                    short_factor=[1.0] * 48,
+                    long_factor=[2.0] * 48,
+                    original_max_position_embeddings=4096,
+                ),
+            ),
+            4096,
+        ),
+    )
+    def test_by_family(self, config, expected):
+        self.assertEqual(windows.native_context(config), expected)
 
 
 class WindowsTest(parameterized.TestCase):
