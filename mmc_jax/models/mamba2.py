@@ -7,6 +7,8 @@ By Dao and Gu, arXiv 2405.21060 (Mamba-2). Special:
   - input and output weights (B, C) are shared by a group of heads;
   - an RMSNorm over each group after the gate; the residual stream in float32.
 
+Longer than most families for the recurrence as products of chunks.
+
 B batch, T and S position in a chunk, G groups, M heads of a group, P head
 features, N state size, E inner width, D width, V vocabulary, L layers.
 """

@@ -6,6 +6,8 @@ By Jiang et al., arXiv 2401.04088. Special:
   - in place of the MLP, the best 2 of 8 gated MLPs for each token, weighted by
     the router's softmax over the chosen ones.
 
+Longer than most families for its experts and their names in files.
+
 B batch, T position, N query heads, K key heads, H head features, D width, F
 MLP width, V vocabulary, L layers, E experts.
 """

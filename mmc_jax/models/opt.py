@@ -9,6 +9,8 @@ parameters in its norms. Special:
   - tied head; in the 350M the embedding is narrower than the layers, with a
     projection on either side (`word_embed_proj_dim`).
 
+Longer than most families for what the 350M and Galactica do differently.
+
 B batch, T position, N heads, H head features, D width, F MLP width, V
 vocabulary, L layers.
 """

@@ -7,6 +7,8 @@ Special:
   - biases of query, key and value, and no others;
   - layers of `layer_types` sliding_attention see a window.
 
+Longer than most families for the windows that differ by layer.
+
 B batch, T position, N query heads, K key heads, H head features, D width, F
 MLP width, V vocabulary, L layers.
 """

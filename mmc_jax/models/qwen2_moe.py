@@ -7,6 +7,8 @@ By the Qwen team; Yang et al., arXiv 2407.10671. Special:
     token, weighted by the router's softmax (over all, unless `norm_topk_prob`);
   - beside them a large one that every token gets, times a sigmoid gate.
 
+Longer than most families for its two kinds of experts.
+
 B batch, T position, N query heads, K key heads, H head features, D width, F
 MLP width, V vocabulary, L layers, E experts.
 """

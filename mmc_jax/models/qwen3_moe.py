@@ -6,6 +6,8 @@ By Yang et al., arXiv 2505.09388. Special:
   - in place of the MLP, the best 8 of 128 gated MLPs for each token, weighted
     by the router's softmax (over the chosen ones if `norm_topk_prob`).
 
+Longer than most families for its experts and their names in files.
+
 B batch, T position, N query heads, K key heads, H head features, D width, F
 MLP width, V vocabulary, L layers, E experts.
 """
