@@ -8,6 +8,8 @@ Special:
     weights of its own for each head, before they turn;
   - logits times `logit_scale`; tied head.
 
+Longer than most families for its norms of queries and keys, by head.
+
 B batch, T position, N query heads, K key heads, H head features, D width, F
 MLP width, V vocabulary, L layers.
 """

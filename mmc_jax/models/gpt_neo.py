@@ -7,6 +7,8 @@ mesh-tensorflow's). Special:
   - every second layer sees a window of 256 positions only;
   - scores are not scaled by the head size; no biases on query, key and value.
 
+Longer than most families for its windows by turns and unscaled scores.
+
 B batch, T position, N heads, H head features, D width, F MLP width, V
 vocabulary, L layers.
 """

@@ -8,6 +8,8 @@ By Muennighoff et al., arXiv 2409.02060. Special:
   - in place of the MLP, the best 8 of 64 gated MLPs for each token, weighted by
     the router's softmax (over all, unless `norm_topk_prob`).
 
+Longer than most families for its experts and their names in files.
+
 B batch, T position, N query heads, K key heads, H head features, D width, F
 MLP width, V vocabulary, L layers, E experts.
 """

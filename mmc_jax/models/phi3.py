@@ -9,6 +9,8 @@ Phi-4-mini (arXiv 2503.01743). Special:
   - rotary positions on a share of each head; LongRoPE in the long-context
     models, ported up to the original context.
 
+Longer than most families for its fused layers and their two rotary kinds.
+
 B batch, T position, N query heads, K key heads, H head features, D width, F
 MLP width, V vocabulary, L layers.
 """

@@ -7,6 +7,8 @@ By Bakouch et al., Hugging Face. Special:
     2501.18795);
   - tied head.
 
+Longer than most families for its layers without rotary positions.
+
 B batch, T position, N query heads, K key heads, H head features, D width, F
 MLP width, V vocabulary, L layers.
 """

@@ -6,6 +6,8 @@ By Lozhkov et al., arXiv 2402.19173. Special:
   - a window, in which a query sees its own and the keys before it;
   - tied head.
 
+Longer than most families for the biases that its layers may have.
+
 B batch, T position, N query heads, K key heads, H head features, D width, F
 MLP width, V vocabulary, L layers.
 """
