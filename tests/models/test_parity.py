@@ -173,7 +173,8 @@ class ParityTest(parameterized.TestCase):
             error(first, _forward(model, text)), tolerances.PARITY_LOGITS
         )
 
-    @parameterized.named_parameters(*_FAMILIES)
+    # One of each kind: scanned layers, a recurrence, experts.
+    @parameterized.parameters("gpt2", "gemma3_text", "mamba", "mixtral")
     def test_jit_equals_eager(self, model_type):
         model = _port(model_type, 0, True)
         text = random_tokens(model_type, 1, 77)
