@@ -1,9 +1,9 @@
 """Mixture of experts without capacity: every token gets all of its experts.
 
-Measured on 2 CPU cores in float32 (2,048 tokens, 64 experts of 512 x 256, 8 a
-token): blocks as here 0.28 s; every expert on every token 0.67 s; and
-`jax.lax.ragged_dot`, which off TPUs copies all rows once an expert, 8.2 s and
-2.3 GB.
+In one run on 2 CPU cores (float32, 2,048 tokens, 64 experts of 512 x 256, 8 a
+token) the blocks below are 2.5 times as fast as every expert on every token,
+and 30 times as fast as `jax.lax.ragged_dot`, which off TPUs copies all rows
+once an expert (2.3 GB where the blocks take 2 MB).
 
 D width, F MLP width, M tokens, E experts, k experts a token, P = Mk pairs of a
 token and an expert, R rows of a block, C blocks.
