@@ -280,13 +280,15 @@ def _record(
     return _Record(where, text, id_, domain or "")
 
 
-def _decode(raw: bytes, where: str) -> str:
+def _decode(raw: bytes, path: pathlib.Path, first_line: int) -> str:
+    """Returns the text of some lines of a file, the first being so numbered."""
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
+        line = first_line + raw.count(b"\n", 0, error.start)
         raise ValueError(
-            f"{where}: not UTF-8 (byte 0x{raw[error.start]:02x} at offset "
-            f"{error.start}); convert the file to UTF-8"
+            f"{path}, line {line}: not UTF-8 (byte 0x{raw[error.start]:02x} at "
+            f"offset {error.start}); convert the file to UTF-8"
         ) from error
 
 
@@ -295,7 +297,7 @@ def _jsonl_records(path: pathlib.Path, *columns: str) -> Iterator[_Record]:
     with open_binary(path, "rb") as file:
         for number, raw in enumerate(file, start=1):
             where = f"{path}, line {number}"
-            line = _decode(raw, where)
+            line = _decode(raw, path, number)
             if not line.strip():
                 continue
             try:
@@ -333,13 +335,7 @@ def _text_file_records(folder: pathlib.Path) -> Iterator[_Record]:
         if path.suffix not in (".txt", ".md") or not path.is_file():
             continue
         below = path.relative_to(folder)
-        raw = path.read_bytes()
-        # The line of a bad byte is the number of line ends before it.
-        try:
-            text = raw.decode()
-        except UnicodeDecodeError as error:
-            line = raw.count(b"\n", 0, error.start) + 1
-            _decode(raw, f"{path}, line {line}")
+        text = _decode(path.read_bytes(), path, 1)
         domain = below.parts[0] if len(below.parts) > 1 else ""
         yield _Record(str(path), text, below.as_posix(), domain)
 

@@ -158,22 +158,26 @@ def train(
         updates, moments = optimizer.update(gradient, moments, params)
         return optax.apply_updates(params, updates), moments, value
 
-    state = {
-        "params": nnx.to_pure_dict(params),
-        "moments": optimizer.init(params),
-        "losses": np.zeros(recipe.num_steps),
-        "seconds": np.zeros(()),
-    }
-    moments, losses, seconds = state["moments"], state["losses"], 0.0
+    moments = optimizer.init(params)
+    losses, seconds = np.zeros(recipe.num_steps), 0.0
+
+    def state():
+        return {
+            "params": nnx.to_pure_dict(params),
+            "moments": moments,
+            "losses": losses,
+            "seconds": np.array(seconds),
+        }
+
     options = ocp.CheckpointManagerOptions(max_to_keep=1)
     with ocp.CheckpointManager(checkpoint_dir.absolute(), options=options) as m:
         first = 0
         if m.latest_step() is not None:
             first = m.latest_step()
-            state = m.restore(first, args=ocp.args.StandardRestore(state))
-            nnx.replace_by_pure_dict(params, state["params"])
-            moments = state["moments"]
-            losses, seconds = np.array(state["losses"]), float(state["seconds"])
+            saved = m.restore(first, args=ocp.args.StandardRestore(state()))
+            nnx.replace_by_pure_dict(params, saved["params"])
+            moments = saved["moments"]
+            losses, seconds = np.array(saved["losses"]), float(saved["seconds"])
         started = time.monotonic() - seconds
         every = max(1, recipe.num_steps // 5)
         bar = tqdm.trange(
@@ -186,13 +190,7 @@ def train(
             if (step + 1) % every == 0 or step + 1 == recipe.num_steps:
                 bar.set_postfix(loss_nats=f"{losses[step]:.3f}")
                 seconds = time.monotonic() - started
-                state = {
-                    "params": nnx.to_pure_dict(params),
-                    "moments": moments,
-                    "losses": losses,
-                    "seconds": np.array(seconds),
-                }
-                m.save(step + 1, args=ocp.args.StandardSave(state))
+                m.save(step + 1, args=ocp.args.StandardSave(state()))
     last = losses[-max(1, recipe.num_steps // 10) :]
     nnx.update(model, params)
     return model, {"train_loss_nats": float(last.mean()), "seconds": seconds}

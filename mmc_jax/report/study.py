@@ -206,11 +206,10 @@ def _summary(
         f"loss in {unit}"
     )
     lines.append("")
-    for name, fit in (
-        ("single models", found.single_law),
-        ("pool", found.pool_law),
+    for key, name, fit in (
+        ("single", "single models", found.single_law),
+        ("pool", "pool", found.pool_law),
     ):
-        key = "single" if name == "single models" else "pool"
         lines.append(
             f"law of the {name}: not fitted: {found.reasons[key]}"
             if fit is None
