@@ -1,0 +1,337 @@
+"""Optimisers of the one objective of all fits, float64 inside.
+
+N starts, X points, R sets of points, k parameters.
+
+objective(u) = sum_x w_x Huber_delta(log L(P_x; exp u) - log L_x)
+
+A sum, not a mean: what an optimiser calls small is then taken against the
+number of points, see `_unit`. Call all of them under `jax.enable_x64(True)`
+and `jax.numpy_dtype_promotion("standard")`: optax.lbfgs adds int32 to int64.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+# A start has converged when no derivative of the objective by the logarithm of
+# a parameter exceeds this, in the unit of `_unit`: there the derivatives of a
+# bad fit are of order 1.
+GRADIENT_TOLERANCE = 1e-10
+
+# Steps of L-BFGS after which a start is given up; most need 20 to 100.
+MAX_STEPS = 1000
+
+# Steps of Newton's method after which a start is given up; most need 10 to 50.
+_MAX_NEWTON_STEPS = 200
+
+# Newton's method follows all starts for so many steps on the wider Huber loss
+# of so many times delta, which has no local kinks; the best few go on.
+_NUM_COARSE_STEPS = 12
+_COARSE_DELTA = 64.0
+_NUM_KEPT = 4
+
+# The longest step of the logarithm of a parameter in Newton's method.
+_MAX_STEP = 2.0
+
+_ADAM_STEPS = 3000
+_ADAM_LEARNING_RATE = 0.03
+
+# Numbers in one array of Newton's method; more sets of points are looped over.
+_NUMBERS_AT_ONCE = 2**16
+
+# A law's prediction is not taken to be below this: a straight line can be.
+_LEAST_LOSS = 1e-300
+
+Function = Callable[..., jax.Array]
+
+
+class Points(NamedTuple):
+    """Points to fit.
+
+    Attributes:
+      variables: The budgets, [X] each, in units that make them of order 1.
+      log_L: [X], the logarithms of the losses.
+      weights: [X]; 0 leaves a point out.
+    """
+
+    variables: tuple[jax.Array, ...]
+    log_L: jax.Array
+    weights: jax.Array
+
+
+class Optima(NamedTuple):
+    """Where an optimiser ended.
+
+    Attributes:
+      logs: [..., k], logarithms of the parameters.
+      objectives: [...].
+      gradients: [...], the largest derivative, in the unit of
+        GRADIENT_TOLERANCE.
+    """
+
+    logs: jax.Array
+    objectives: jax.Array
+    gradients: jax.Array
+
+
+def objective(
+    function: Function, logs: jax.Array, points: Points, delta: jax.Array
+) -> jax.Array:
+    """Returns the sum of Huber losses.
+
+    Args:
+      function: A form's.
+      logs: [k], logarithms of its parameters.
+      points: What it shall fit.
+      delta: The residual from which on the Huber loss is linear.
+    """
+    predicted = function(*points.variables, *jnp.exp(logs))
+    residuals = jnp.log(jnp.maximum(predicted, _LEAST_LOSS)) - points.log_L
+    size = jnp.abs(residuals)
+    quadratic = jnp.minimum(size, delta)
+    return jnp.sum(points.weights * quadratic * (size - quadratic / 2))
+
+
+@functools.partial(jax.jit, static_argnames="function")
+def lbfgs(
+    function: Function, starts: jax.Array, points: Points, delta: jax.Array
+) -> Optima:
+    """Returns where L-BFGS with a line search ends from each start: [N].
+
+    Args:
+      function: A form's.
+      starts: [N, k].
+      points: One set.
+      delta: As for `objective`.
+    """
+    unit = _unit(points, delta)
+
+    def scaled(logs):
+        return objective(function, logs, points, delta) / unit
+
+    optimizer = optax.lbfgs()
+    value_and_grad = optax.value_and_grad_from_state(scaled)
+
+    def unfinished(carry):
+        _, _, gradient, num_steps = carry
+        return (num_steps < MAX_STEPS) & (gradient > GRADIENT_TOLERANCE)
+
+    def step(carry):
+        logs, state, _, num_steps = carry
+        value, grad = value_and_grad(logs, state=state)
+        updates, state = optimizer.update(
+            grad, state, logs, value=value, grad=grad, value_fn=scaled
+        )
+        logs = optax.apply_updates(logs, updates)
+        gradient = jnp.abs(optax.tree.get(state, "grad")).max()
+        return logs, state, gradient, num_steps + 1
+
+    def optimum(start):
+        carry = start, optimizer.init(start), jnp.inf, 0
+        logs, _, _, _ = jax.lax.while_loop(unfinished, step, carry)
+        value, grad = jax.value_and_grad(scaled)(logs)
+        return Optima(logs, unit * value, jnp.abs(grad).max())
+
+    return jax.vmap(optimum)(starts)
+
+
+@functools.partial(jax.jit, static_argnames="function")
+def adam(
+    function: Function, starts: jax.Array, points: Points, delta: jax.Array
+) -> Optima:
+    """Returns where Adam ends from each start: [N].
+
+    For what has no curvature that L-BFGS could use: it gets near an optimum
+    from almost anywhere, and seldom within the tolerance. The learning rate
+    falls to 0 along a cosine. Arguments are those of `lbfgs`.
+    """
+    unit = _unit(points, delta)
+
+    def scaled(logs):
+        return objective(function, logs, points, delta) / unit
+
+    optimizer = optax.adam(
+        optax.cosine_decay_schedule(_ADAM_LEARNING_RATE, _ADAM_STEPS)
+    )
+
+    def step(carry, _):
+        logs, state = carry
+        updates, state = optimizer.update(jax.grad(scaled)(logs), state)
+        return (optax.apply_updates(logs, updates), state), None
+
+    def optimum(start):
+        carry = start, optimizer.init(start)
+        (logs, _), _ = jax.lax.scan(step, carry, length=_ADAM_STEPS)
+        value, grad = jax.value_and_grad(scaled)(logs)
+        return Optima(logs, unit * value, jnp.abs(grad).max())
+
+    return jax.vmap(optimum)(starts)
+
+
+@functools.partial(jax.jit, static_argnames="function")
+def newton(
+    function: Function,
+    starts: jax.Array,
+    points: Points,
+    delta: jax.Array,
+    free: jax.Array,
+) -> Optima:
+    """Returns the best optimum of each of R sets of points: [R].
+
+    Newton's method with exact second derivatives, damped until the objective
+    falls. The way to fit thousands of sets at once: L-BFGS under `vmap` runs as
+    long as its slowest start, and a line search for each. Here all starts take
+    a few steps on a wider Huber loss, and only the best of them, by the
+    objective itself, go on to the end.
+
+    Args:
+      function: A form's.
+      starts: [R, N, k].
+      points: R sets, [R, X] each.
+      delta: As for `objective`.
+      free: [k] of booleans; a parameter that is not free stays at its starts.
+    """
+    num_starts, num_points = starts.shape[1], points.log_L.shape[1]
+    batch_size = max(1, _NUMBERS_AT_ONCE // (num_starts * num_points))
+
+    def optimum(arguments):
+        starts, points = arguments
+        coarse = jax.vmap(
+            lambda start: _newton(
+                function,
+                start,
+                points,
+                _COARSE_DELTA * delta,
+                free,
+                max_steps=_NUM_COARSE_STEPS,
+            )
+        )(starts)
+        values = jax.vmap(
+            lambda logs: objective(function, logs, points, delta)
+        )(coarse.logs)
+        values = jnp.where(jnp.isnan(values), jnp.inf, values)
+        best = jnp.argsort(values)[:_NUM_KEPT]
+        ends = jax.vmap(
+            lambda start: _newton(
+                function,
+                start,
+                points,
+                delta,
+                free,
+                max_steps=_MAX_NEWTON_STEPS,
+            )
+        )(coarse.logs[best])
+        values = jnp.where(
+            jnp.isnan(ends.objectives), jnp.inf, ends.objectives
+        )
+        # Of equal optima one that converged.
+        equal = values <= (1 + 1e-12) * values.min()
+        return jax.tree.map(
+            lambda end: end[jnp.where(equal, ends.gradients, jnp.inf).argmin()],
+            ends,
+        )
+
+    return jax.lax.map(optimum, (starts, points), batch_size=batch_size)
+
+
+def _newton(function, start, points, delta, free, *, max_steps):
+    """Returns where damped Newton steps end from one start."""
+    unit = _unit(points, delta)
+
+    def scaled(logs):
+        return objective(function, logs, points, delta) / unit
+
+    fixed = jnp.diag(jnp.where(free, 0.0, 1.0))
+
+    def expansion(logs):
+        value, grad = jax.value_and_grad(scaled)(logs)
+        hessian = jax.hessian(scaled)(logs)
+        both = free[:, None] & free[None, :]
+        return (
+            value,
+            jnp.where(free, grad, 0.0),
+            jnp.where(both, hessian, 0.0) + fixed,
+        )
+
+    def unfinished(carry):
+        _, (_, grad, _), damping, num_steps = carry
+        return (
+            (num_steps < max_steps)
+            & (jnp.abs(grad).max() > GRADIENT_TOLERANCE)
+            & (damping < 1e12)
+        )
+
+    def step(carry):
+        logs, here, damping, num_steps = carry
+        value, grad, hessian = here
+        move = -_damped_solution(hessian, grad, damping)
+        move *= jnp.minimum(1.0, _MAX_STEP / jnp.abs(move).max())
+        there = expansion(logs + move)
+        # Near the optimum the objective is flat to the last bit: there the
+        # gradient decides.
+        better = (there[0] < value) | (
+            (there[0] <= value * (1 + 1e-14))
+            & (jnp.abs(there[1]).max() < jnp.abs(grad).max())
+        )
+        as_predicted = there[0] - value < 0.25 * (grad @ move)
+        damping = jnp.where(
+            better, jnp.where(as_predicted, damping / 8, damping), 4 * damping
+        )
+        logs, here = jax.tree.map(
+            lambda new, old: jnp.where(better, new, old),
+            (logs + move, there),
+            (logs, here),
+        )
+        return logs, here, jnp.maximum(damping, 1e-14), num_steps + 1
+
+    carry = start, expansion(start), 1e-2, 0
+    logs, (value, grad, _), _, _ = jax.lax.while_loop(unfinished, step, carry)
+    return Optima(logs, unit * value, jnp.abs(grad).max())
+
+
+def _damped_solution(
+    hessian: jax.Array, grad: jax.Array, damping: jax.Array
+) -> jax.Array:
+    """Returns the solution of H move = grad, H made positive and damped: [k].
+
+    H = L D L^T with each |D_j| + damping in place of D_j: downhill whatever the
+    curvature. Unrolled over the few parameters, because under `vmap` a call of
+    LAPACK for each start costs more than all the rest.
+    """
+    k = len(grad)
+    lower = [[0.0] * k for _ in range(k)]
+    diagonal = []
+    for j in range(k):
+        pivot = hessian[j, j]
+        for m in range(j):
+            pivot -= lower[j][m] ** 2 * diagonal[m]
+        diagonal.append(jnp.abs(pivot) + damping)
+        for i in range(j + 1, k):
+            entry = hessian[i, j]
+            for m in range(j):
+                entry -= lower[i][m] * lower[j][m] * diagonal[m]
+            lower[i][j] = entry / diagonal[j]
+    move = []
+    for i in range(k):
+        move.append(grad[i] - sum(lower[i][m] * move[m] for m in range(i)))
+    move = [entry / pivot for entry, pivot in zip(move, diagonal, strict=True)]
+    for i in reversed(range(k)):
+        move[i] -= sum(lower[m][i] * move[m] for m in range(i + 1, k))
+    return jnp.stack(move)
+
+
+def _unit(points: Points, delta: jax.Array) -> jax.Array:
+    """Returns the scale of the objective's derivatives.
+
+    The sum of the weights times the largest derivative of the Huber loss, or
+    the spread of log L where that is less. So a fit ends in the same place
+    whether its objective is called a sum or a mean.
+    """
+    total = points.weights.sum()
+    mean = points.weights @ points.log_L / total
+    variance = points.weights @ (points.log_L - mean) ** 2 / total
+    return total * jnp.minimum(delta, jnp.sqrt(variance) + 1e-12)

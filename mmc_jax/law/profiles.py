@@ -1,0 +1,205 @@
+"""Profile likelihoods: what the points say of the floor, or of the exponent.
+
+X points, G values of the parameter, k parameters.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.stats
+from jax.typing import ArrayLike
+
+from mmc_jax.law import fitting
+from mmc_jax.law.forms import FORMS
+
+# Values of the parameter in one compiled call, and how often a crossing is
+# looked for between two of them: 20^-3 of the first spacing.
+_NUM_VALUES = 20
+_NUM_ROUNDS = 4
+
+# Starts of the other two parameters at each value; the rest is nearly linear.
+_NUM_STARTS = 8
+
+# A floor below this share of the least loss cannot be told from none.
+_NO_FLOOR = 1e-4
+
+# Times the logarithm of the range of budgets, an exponent beyond which the law
+# is a step: its powers stay inside float64.
+_STEP = 300.0
+
+# Residuals of log L below this are rounding and the optimiser's tolerance.
+_LEAST_RESIDUAL = 1e-9
+
+
+class Profile(NamedTuple):
+    """What the points say of one parameter of the power law.
+
+    Attributes:
+      parameter: "L_inf" or "alpha".
+      estimate: That of least squares on log L.
+      low: The lower end of the interval. 0 where nothing below is excluded.
+      high: The upper end. Infinity where nothing above is excluded.
+      level: Of the interval, such as 0.95.
+      identified: Whether both ends are there.
+      values: [G], of the parameter, rising; the profile is drawn from them.
+      deviances: [G], (X - k) (S(value) - S) / S, with S the least sum of
+        squares with the parameter at the value, and over all values.
+      threshold: The deviance at the ends.
+    """
+
+    parameter: str
+    estimate: float
+    low: float
+    high: float
+    level: float
+    identified: bool
+    values: np.ndarray
+    deviances: np.ndarray
+    threshold: float
+
+
+def profile(
+    costs: ArrayLike,
+    losses: ArrayLike,
+    weights: ArrayLike | None = None,
+    *,
+    parameter: str = "L_inf",
+    level: float = 0.95,
+) -> Profile:
+    """Returns the profile likelihood of the floor or of the exponent.
+
+    S(v) = min over the other parameters of sum_x w_x residual_x^2, at value v
+    interval = {v: (X - k) (S(v) - S) / S <= F_{1, X - k}(level)}
+
+    of residuals of log L: for Gaussian ones the F of a likelihood ratio. The
+    others are projected out: with the floor or the exponent fixed they are
+    nearly linear. Least squares, because the intervals of a Huber loss far
+    inside the noise (the default of `fit`) hang on the few residuals near its
+    kink; the points are taken as independent, which those of a frontier are
+    not: see `text_bootstrap`.
+
+    Args:
+      costs: [X].
+      losses: [X].
+      weights: [X]; 1 for each point if left out.
+      parameter: "L_inf" or "alpha".
+      level: Of the interval.
+
+    Raises:
+      ValueError: As `fit`; another parameter; a level not between 0 and 1.
+
+    Source: Bates and Watts 1988, Nonlinear Regression Analysis, section 6.1;
+    Golub and Pereyra 1973 (variable projection).
+
+    >>> P = np.geomspace(1e8, 1e10, 12)
+    >>> L = (400 * P**-0.35 + 1.5) * np.exp(0.001 * np.tile([1, -1], 6))
+    >>> found = profile(P, L)
+    >>> print(f"{found.low:.2f} {found.high:.2f} {found.identified}")
+    1.46 1.53 True
+    """
+    if parameter not in ("L_inf", "alpha"):
+        raise ValueError(f"no profile of {parameter!r}; L_inf or alpha.")
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}; between 0 and 1 is needed.")
+    form = FORMS["power_law"]
+    (P,), L, w = fitting.checked_points(form, costs, losses, weights)
+    w = w * len(w) / w.sum()
+
+    def ends(fixed):
+        num_sets = 1 if fixed is None else len(fixed)
+        found, _ = fitting.newton_ends(
+            "power_law",
+            (np.tile(P, (num_sets, 1)),),
+            np.tile(L, (num_sets, 1)),
+            np.tile(w, (num_sets, 1)),
+            delta=fitting.LEAST_SQUARES,
+            num_starts=64 if fixed is None else _NUM_STARTS,
+            fixed=None if fixed is None else {parameter: fixed},
+        )
+        return found
+
+    best = ends(None)
+    index = list(form.parameters).index(parameter)
+    center = float(best.logs[0, index])
+    num_free = len(L) - len(form.parameters)
+    least = float(best.objectives[0])
+    unit = max(2 * least, len(L) * _LEAST_RESIDUAL**2) / num_free
+    threshold = float(scipy.stats.f.ppf(level, 1, num_free))
+    if parameter == "L_inf":
+        bottom = np.log(_NO_FLOOR * L.min())
+        top = np.log(2 * L.max())
+    else:
+        log_range = np.log(P.max() / P.min())
+        bottom, top = np.log(1e-4 / log_range), np.log(_STEP / log_range)
+    center = min(max(center, bottom), top)
+
+    drawn_logs, drawn = [np.array([center])], [np.zeros(1)]
+
+    def crossing(limit: float) -> float:
+        """Returns where the deviance passes the threshold, or the limit."""
+        near, far = center, limit
+        # Finer near the centre at first: the scale of the noise is not known.
+        shares = np.geomspace(1e-6, 1, _NUM_VALUES)
+        for _ in range(_NUM_ROUNDS):
+            logs = near + (far - near) * shares
+            found = ends(logs).objectives
+            deviances = (2 * found - 2 * least) / unit
+            drawn_logs.append(logs)
+            drawn.append(deviances)
+            beyond = ~(deviances <= threshold)  # Not finite: beyond.
+            if not beyond.any():
+                return limit
+            first = int(beyond.argmax())
+            inside = (0.0, deviances[first - 1]) if first else (0.0, 0.0)
+            near = logs[first - 1] if first else near
+            far = logs[first]
+            low_deviance, high_deviance = inside[1], deviances[first]
+            shares = np.linspace(0, 1, _NUM_VALUES + 1)[1:]
+        share = (threshold - low_deviance) / (high_deviance - low_deviance)
+        return near + (far - near) * (share if np.isfinite(share) else 1.0)
+
+    low, high = crossing(bottom), crossing(top)
+    has_low, has_high = low > bottom, high < top
+    logs, deviances = np.concatenate(drawn_logs), np.concatenate(drawn)
+    order = np.argsort(logs)
+    return Profile(
+        parameter=parameter,
+        estimate=float(np.exp(best.logs[0, index])),
+        low=float(np.exp(low)) if has_low else 0.0,
+        high=float(np.exp(high)) if has_high else np.inf,
+        level=level,
+        identified=bool(has_low and has_high),
+        values=np.exp(logs[order]),
+        deviances=deviances[order],
+        threshold=threshold,
+    )
+
+
+def statement(found: Profile, least_loss: float) -> str:
+    """Returns in a plain sentence what a profile says.
+
+    Args:
+      found: The profile.
+      least_loss: Of the points, in whose light a floor is seen.
+    """
+    name = {"L_inf": "floor", "alpha": "exponent"}[found.parameter]
+    percent = f"{100 * found.level:g} percent"
+    if found.identified:
+        return (
+            f"The {name} {found.parameter} lies between {found.low:.4g} and "
+            f"{found.high:.4g} ({percent})."
+        )
+    if found.parameter == "L_inf":
+        return (
+            f"The floor L_inf is not identified: these points exclude no value "
+            f"from 0 to {min(found.high, least_loss):.4g} ({percent})."
+        )
+    if found.low > 0:
+        return (
+            f"The exponent alpha is above {found.low:.4g} ({percent}); these "
+            "points exclude no larger value: the law may be a step."
+        )
+    return (
+        f"The exponent alpha is below {found.high:.4g} ({percent}); these "
+        "points exclude no smaller value: the law may be a logarithm."
+    )
