@@ -240,12 +240,11 @@ def fit_form(
                 optimizer, ends = "adam", again
                 best = _best(ends)
 
-    constant = constant_objective(log_L, w, delta)
-    if not ends.objectives[best] < (1 - _SAME_OPTIMUM) * constant:
+    if not falls(ends.objectives[best], log_L, w, delta):
         raise ValueError(
             f"losses do not fall with costs: no {form.replace('_', ' ')} "
             "describes them better than a constant does (objective "
-            f"{constant:.6g})."
+            f"{_constant_objective(log_L, w, delta):.6g})."
         )
     at_scale = dict(
         zip(FORMS[form].parameters, np.exp(ends.logs[best]), strict=True)
@@ -255,7 +254,7 @@ def fit_form(
     spread = log_L - np.average(log_L, weights=w)
     return FormFit(
         form=form,
-        parameters=_in_unit_of_data(FORMS[form], at_scale, scales),
+        parameters=in_unit_of_data(FORMS[form], at_scale, scales),
         at_scale={name: float(value) for name, value in at_scale.items()},
         scales=dict(zip(FORMS[form].variables, scales, strict=True)),
         objective=float(ends.objectives[best]),
@@ -308,27 +307,25 @@ def fit_batch(
     w = np.broadcast_to(w, losses.shape)
     for row in range(len(losses)):
         try:
-            checked_points(
-                FORMS["power_law"], costs[row], losses[row], w[row]
-            )
+            checked_points(FORMS["power_law"], costs[row], losses[row], w[row])
         except ValueError as error:
             raise ValueError(f"set {row}: {error}") from error
     ends, (scale,) = newton_ends(
         "power_law", (costs,), losses, w, delta=delta, num_starts=num_starts
-    )
-    log_L = np.log(np.where(w > 0, losses, 1.0))
-    constants = np.array(
-        [
-            constant_objective(log_L[row][w[row] > 0], w[row][w[row] > 0], delta)
-            for row in range(len(losses))
-        ]
     )
     return Fits(
         *np.exp(ends.logs).T,
         scale=scale,
         objective=ends.objectives,
         converged=converged(ends),
-        falls=ends.objectives < (1 - _SAME_OPTIMUM) * constants,
+        falls=np.array(
+            [
+                falls(
+                    ends.objectives[row], np.log(L[used]), w[row][used], delta
+                )
+                for row, (L, used) in enumerate(zip(losses, w > 0, strict=True))
+            ]
+        ),
     )
 
 
@@ -398,7 +395,9 @@ def checked_points(
     """
     one = len(form.variables) == 1
     names = ["costs"] if one else list(form.variables)
-    variables = [np.asarray(v, np.float64) for v in ([budgets] if one else budgets)]
+    variables = [
+        np.asarray(v, np.float64) for v in ([budgets] if one else budgets)
+    ]
     L = np.asarray(losses, np.float64)
     w = np.ones(L.shape) if weights is None else np.asarray(weights, np.float64)
     if len(variables) != len(names):
@@ -408,7 +407,8 @@ def checked_points(
     shapes = {v.shape for v in (*variables, L, w)}
     if L.ndim != 1 or len(shapes) > 1:
         shown = ", ".join(
-            f"{name} {v.shape}" for name, v in zip(names, variables, strict=True)
+            f"{name} {v.shape}"
+            for name, v in zip(names, variables, strict=True)
         )
         raise ValueError(
             f"{shown}, losses {L.shape} and weights {w.shape} must be "
@@ -454,9 +454,9 @@ def loss(fitted: Fit | Fits, budgets: ArrayLike) -> np.ndarray:
       fitted: One law, or R.
       budgets: Any shape for one law, one number for R.
 
-    >>> law = fit([1, 10, 100, 1000], [5.5, 2.0, 1.0, 0.7])
-    >>> print(f"{loss(law, 50.0):.2f}")
-    1.17
+    >>> law = fit([1, 4, 16, 25], [6.0, 3.5, 2.25, 2.0])
+    >>> print(f"{loss(law, 100.0):.4f}")
+    1.5000
     """
     P = np.asarray(budgets, np.float64) / fitted.scale
     return power_law(P, fitted.A_at_scale, fitted.alpha, fitted.L_inf)
@@ -490,7 +490,18 @@ def converged(ends: optimizers.Optima) -> np.ndarray:
     )
 
 
-def constant_objective(
+def falls(
+    objective: float,
+    log_L: np.ndarray,
+    w: np.ndarray,
+    delta: float = LEAST_SQUARES,
+) -> bool:
+    """Returns whether a fit describes the points better than a constant."""
+    constant = _constant_objective(log_L, w, delta)
+    return bool(objective < (1 - _SAME_OPTIMUM) * constant)
+
+
+def _constant_objective(
     log_L: np.ndarray, w: np.ndarray, delta: float
 ) -> float:
     """Returns the objective of the best constant."""
@@ -511,7 +522,7 @@ def _predicted(form, variables, at_scale):
         return form.function(*variables, *at_scale.values())
 
 
-def _in_unit_of_data(
+def in_unit_of_data(
     form: Form, at_scale: dict[str, float], scales: list[float]
 ) -> dict[str, float]:
     """Returns the parameters for budgets in the unit of the data."""
@@ -541,7 +552,7 @@ def _padded(points: optimizers.Points) -> optimizers.Points:
 
 
 def _host(ends: optimizers.Optima) -> optimizers.Optima:
-    """Returns the ends as NumPy arrays; a start lost to overflow is infinite."""
+    """Returns the ends as NumPy arrays; infinite where lost to overflow."""
     logs, objectives, gradients = map(np.asarray, ends)
     objectives = np.where(np.isfinite(objectives), objectives, np.inf)
     return optimizers.Optima(logs, objectives, gradients)

@@ -152,9 +152,7 @@ class Form(NamedTuple):
     parameters: dict[str, Parameter]
 
 
-def _form(
-    function: Callable[..., jax.Array], **parameters: Parameter
-) -> Form:
+def _form(function: Callable[..., jax.Array], **parameters: Parameter) -> Form:
     names = list(inspect.signature(function).parameters)
     variables = names[: len(names) - len(parameters)]
     return Form(
@@ -177,10 +175,15 @@ def _exponent(variable: str) -> Parameter:
 
 FORMS = {
     "power_law": _form(
-        power_law, A=_amplitude("P", "alpha"), alpha=_exponent("P"), L_inf=_FLOOR
+        power_law,
+        A=_amplitude("P", "alpha"),
+        alpha=_exponent("P"),
+        L_inf=_FLOOR,
     ),
     "power_law_without_floor": _form(
-        power_law_without_floor, A=_amplitude("P", "alpha"), alpha=_exponent("P")
+        power_law_without_floor,
+        A=_amplitude("P", "alpha"),
+        alpha=_exponent("P"),
     ),
     "exponential": _form(
         exponential,

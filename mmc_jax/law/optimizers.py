@@ -195,8 +195,14 @@ def newton(
       delta: As for `objective`.
       free: [k] of booleans; a parameter that is not free stays at its starts.
     """
-    num_starts, num_points = starts.shape[1], points.log_L.shape[1]
-    batch_size = max(1, _NUMBERS_AT_ONCE // (num_starts * num_points))
+    num_sets, num_starts, _ = starts.shape
+    limit = max(1, _NUMBERS_AT_ONCE // (num_starts * points.log_L.shape[1]))
+    # A divisor: what is left over would be compiled a second time.
+    batch_size = next(
+        size
+        for size in range(min(limit, num_sets), 0, -1)
+        if num_sets % size == 0
+    )
 
     def optimum(arguments):
         starts, points = arguments
@@ -225,9 +231,7 @@ def newton(
                 max_steps=_MAX_NEWTON_STEPS,
             )
         )(coarse.logs[best])
-        values = jnp.where(
-            jnp.isnan(ends.objectives), jnp.inf, ends.objectives
-        )
+        values = jnp.where(jnp.isnan(ends.objectives), jnp.inf, ends.objectives)
         # Of equal optima one that converged.
         equal = values <= (1 + 1e-12) * values.min()
         return jax.tree.map(
@@ -246,11 +250,14 @@ def _newton(function, start, points, delta, free, *, max_steps):
         return objective(function, logs, points, delta) / unit
 
     fixed = jnp.diag(jnp.where(free, 0.0, 1.0))
+    both = free[:, None] & free[None, :]
+
+    def gradient(logs):
+        value, grad = jax.value_and_grad(scaled)(logs)
+        return grad, (value, grad)
 
     def expansion(logs):
-        value, grad = jax.value_and_grad(scaled)(logs)
-        hessian = jax.hessian(scaled)(logs)
-        both = free[:, None] & free[None, :]
+        hessian, (value, grad) = jax.jacfwd(gradient, has_aux=True)(logs)
         return (
             value,
             jnp.where(free, grad, 0.0),

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.stats
 from jax.typing import ArrayLike
 
-from mmc_jax.law import fitting
+from mmc_jax.law import fitting, optimizers
 from mmc_jax.law.forms import FORMS
 
 # Values of the parameter in one compiled call, and how often a crossing is
@@ -29,6 +29,9 @@ _STEP = 300.0
 
 # Residuals of log L below this are rounding and the optimiser's tolerance.
 _LEAST_RESIDUAL = 1e-9
+
+
+_NUM_PARAMETERS = len(FORMS["power_law"].parameters)
 
 
 class Profile(NamedTuple):
@@ -91,11 +94,12 @@ def profile(
     Source: Bates and Watts 1988, Nonlinear Regression Analysis, section 6.1;
     Golub and Pereyra 1973 (variable projection).
 
+    >>> import numpy as np
     >>> P = np.geomspace(1e8, 1e10, 12)
     >>> L = (400 * P**-0.35 + 1.5) * np.exp(0.001 * np.tile([1, -1], 6))
     >>> found = profile(P, L)
     >>> print(f"{found.low:.2f} {found.high:.2f} {found.identified}")
-    1.46 1.53 True
+    1.49 1.51 True
     """
     if parameter not in ("L_inf", "alpha"):
         raise ValueError(f"no profile of {parameter!r}; L_inf or alpha.")
@@ -105,26 +109,29 @@ def profile(
     (P,), L, w = fitting.checked_points(form, costs, losses, weights)
     w = w * len(w) / w.sum()
 
-    def ends(fixed):
-        num_sets = 1 if fixed is None else len(fixed)
+    def ends(fixed: dict[str, np.ndarray]) -> optimizers.Optima:
         found, _ = fitting.newton_ends(
             "power_law",
-            (np.tile(P, (num_sets, 1)),),
-            np.tile(L, (num_sets, 1)),
-            np.tile(w, (num_sets, 1)),
+            (np.tile(P, (_NUM_VALUES, 1)),),
+            np.tile(L, (_NUM_VALUES, 1)),
+            np.tile(w, (_NUM_VALUES, 1)),
             delta=fitting.LEAST_SQUARES,
-            num_starts=64 if fixed is None else _NUM_STARTS,
-            fixed=None if fixed is None else {parameter: fixed},
+            num_starts=_NUM_STARTS,
+            fixed=fixed,
         )
         return found
 
-    best = ends(None)
+    # The same fit in every row: one shape, so XLA compiles once.
+    best = ends({})
     index = list(form.parameters).index(parameter)
     center = float(best.logs[0, index])
-    num_free = len(L) - len(form.parameters)
-    least = float(best.objectives[0])
-    unit = max(2 * least, len(L) * _LEAST_RESIDUAL**2) / num_free
-    threshold = float(scipy.stats.f.ppf(level, 1, num_free))
+    if not fitting.falls(best.objectives[0], np.log(L), w):
+        raise ValueError(
+            "losses do not fall with costs: there is no law to profile."
+        )
+    least = 2 * float(best.objectives[0])
+    unit = _mean_square(least, len(L))
+    end = threshold(len(L), level)
     if parameter == "L_inf":
         bottom = np.log(_NO_FLOOR * L.min())
         top = np.log(2 * L.max())
@@ -138,29 +145,31 @@ def profile(
     def crossing(limit: float) -> float:
         """Returns where the deviance passes the threshold, or the limit."""
         near, far = center, limit
+        near_height = 0.0
         # Finer near the centre at first: the scale of the noise is not known.
         shares = np.geomspace(1e-6, 1, _NUM_VALUES)
         for _ in range(_NUM_ROUNDS):
             logs = near + (far - near) * shares
-            found = ends(logs).objectives
-            deviances = (2 * found - 2 * least) / unit
+            found = ends({parameter: logs}).objectives
+            heights = (2 * found - least) / unit
             drawn_logs.append(logs)
-            drawn.append(deviances)
-            beyond = ~(deviances <= threshold)  # Not finite: beyond.
+            drawn.append(heights)
+            beyond = ~(heights <= end)  # Not finite: beyond.
             if not beyond.any():
                 return limit
             first = int(beyond.argmax())
-            inside = (0.0, deviances[first - 1]) if first else (0.0, 0.0)
-            near = logs[first - 1] if first else near
-            far = logs[first]
-            low_deviance, high_deviance = inside[1], deviances[first]
+            if first:
+                near, near_height = logs[first - 1], heights[first - 1]
+            far, far_height = logs[first], heights[first]
             shares = np.linspace(0, 1, _NUM_VALUES + 1)[1:]
-        share = (threshold - low_deviance) / (high_deviance - low_deviance)
-        return near + (far - near) * (share if np.isfinite(share) else 1.0)
+        if not np.isfinite(far_height):
+            return far
+        share = (end - near_height) / (far_height - near_height)
+        return near + (far - near) * share
 
     low, high = crossing(bottom), crossing(top)
     has_low, has_high = low > bottom, high < top
-    logs, deviances = np.concatenate(drawn_logs), np.concatenate(drawn)
+    logs, heights = np.concatenate(drawn_logs), np.concatenate(drawn)
     order = np.argsort(logs)
     return Profile(
         parameter=parameter,
@@ -170,9 +179,62 @@ def profile(
         level=level,
         identified=bool(has_low and has_high),
         values=np.exp(logs[order]),
-        deviances=deviances[order],
-        threshold=threshold,
+        deviances=heights[order],
+        threshold=end,
     )
+
+
+def deviances(
+    costs: ArrayLike,
+    losses: ArrayLike,
+    *,
+    parameter: str,
+    value: float,
+) -> np.ndarray:
+    """Returns the deviance of one value in each of R sets of points: [R].
+
+    The interval of `profile` holds the value where this is not above
+    `threshold`: whether it does in many simulated sets takes one compiled call.
+
+    Args:
+      costs: [X].
+      losses: [R, X].
+      parameter: "L_inf" or "alpha".
+      value: Above 0.
+
+    >>> P = np.geomspace(1e8, 1e10, 12)
+    >>> L = (400 * P**-0.35 + 1.5) * np.exp(0.001 * np.tile([1, -1], 6))
+    >>> found = deviances(P, [L, L], parameter="L_inf", value=1.6)
+    >>> found > threshold(12)
+    array([ True,  True])
+    """
+    losses = np.asarray(losses, np.float64)
+    costs = np.broadcast_to(np.asarray(costs, np.float64), losses.shape)
+    least, limited = (
+        2
+        * fitting.newton_ends(
+            "power_law",
+            (costs,),
+            losses,
+            np.ones(losses.shape),
+            delta=fitting.LEAST_SQUARES,
+            num_starts=_NUM_STARTS,
+            fixed=fixed,
+        )[0].objectives
+        for fixed in ({}, {parameter: np.full(len(losses), np.log(value))})
+    )
+    return (limited - least) / _mean_square(least, losses.shape[1])
+
+
+def threshold(num_points: int, level: float = 0.95) -> float:
+    """Returns the deviance at the ends of an interval."""
+    return float(scipy.stats.f.ppf(level, 1, num_points - _NUM_PARAMETERS))
+
+
+def _mean_square(squares, num_points: int):
+    """Returns the variance of log L that a sum of squares stands for."""
+    rounding = num_points * _LEAST_RESIDUAL**2
+    return np.maximum(squares, rounding) / (num_points - _NUM_PARAMETERS)
 
 
 def statement(found: Profile, least_loss: float) -> str:

@@ -76,9 +76,7 @@ def starts(
     return np.stack(found, axis=1)
 
 
-def _between(
-    bounds: tuple[float, float], shares: np.ndarray
-) -> np.ndarray:
+def _between(bounds: tuple[float, float], shares: np.ndarray) -> np.ndarray:
     """Returns the numbers at these shares of the way, on a log scale."""
     low, high = bounds
     return low * (high / low) ** shares

@@ -1,7 +1,14 @@
 """What a study says: numbers, tables and figures in one folder."""
 
 from mmc_jax.report.figures import domains, laws, membership
-from mmc_jax.report.fits import read_points, write_fits
+from mmc_jax.report.fits import (
+    laws_of_points,
+    laws_of_table,
+    read_columns,
+    read_points,
+)
+from mmc_jax.report.law_results import write_laws
+from mmc_jax.report.law_trials import write_law_benchmark
 from mmc_jax.report.pool_card import pool_card, unigram_bits_per_byte
 from mmc_jax.report.result import law_numbers, write_result
 from mmc_jax.report.study import METHODS, Study, study, write_study
@@ -12,12 +19,16 @@ __all__ = [
     "domains",
     "law_numbers",
     "laws",
+    "laws_of_points",
+    "laws_of_table",
     "membership",
     "pool_card",
+    "read_columns",
     "read_points",
     "study",
     "unigram_bits_per_byte",
-    "write_fits",
+    "write_law_benchmark",
+    "write_laws",
     "write_result",
     "write_study",
 ]

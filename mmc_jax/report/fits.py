@@ -1,19 +1,69 @@
-"""Points of cost and loss in; their laws out, as numbers and a figure."""
+"""Points of cost and loss in; what they say of their laws out.
+
+M models, X texts, F frontier points.
+"""
 
 import os
 import pathlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
-from matplotlib.figure import Figure
 
-from mmc_jax import law
-from mmc_jax.report import figures, result
+from mmc_jax import frontier, law
+from mmc_jax.scores import ScoreTable
 
 Points = tuple[np.ndarray, np.ndarray]
+
+
+class GroupLaw(NamedTuple):
+    """The law of one group of points, and what it leaves open.
+
+    Attributes:
+      costs: [F].
+      losses: [F].
+      fit: The law.
+      profiles: Of "alpha" and "L_inf".
+      draws: Laws of resampled texts, or points where the texts are not known.
+      drawn: What was resampled, "texts" or "points".
+      all_models: The loss of all models together, None where not known.
+      variants: Laws of the same points looked at in other ways, by name.
+      forms: Other forms, by name.
+      reasons: Why a variant or a form is missing, by name.
+      num_rises: Points that lose more than the next cheaper one.
+    """
+
+    costs: np.ndarray
+    losses: np.ndarray
+    fit: law.Fit
+    profiles: dict[str, law.Profile]
+    draws: law.Fits
+    drawn: str
+    all_models: float | None
+    variants: dict[str, law.Fit]
+    forms: dict[str, law.FormScore]
+    reasons: dict[str, str]
+    num_rises: int
+
+
+class Chain(NamedTuple):
+    """What other texts and other models would have made of the pool's law.
+
+    Attributes:
+      full: Laws of resampled texts with the frontier traced anew.
+      models: Laws without one model.
+      families: Laws without one family; None where there is only one.
+      held_out: The law on texts that did not choose the subsets.
+      reasons: Why one of these is missing, by name.
+    """
+
+    full: law.Bootstrap | None
+    models: law.Jackknife | None
+    families: law.Jackknife | None
+    held_out: law.HeldOut | None
+    reasons: dict[str, str]
 
 
 def read_points(path: str | os.PathLike[str]) -> dict[str, Points]:
@@ -42,26 +92,8 @@ def read_points(path: str | os.PathLike[str]) -> dict[str, Points]:
                 ),
                 "pool": (arrays["frontier_costs"], arrays["frontier_losses"]),
             }
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file or folder")
-    try:
-        table = pyarrow.csv.read_csv(path)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{path}: not readable as CSV ({error})") from error
-    columns = {}
-    for name in ("cost", "loss"):
-        if name not in table.column_names:
-            raise ValueError(
-                f"{path}: no column {name!r}; it has "
-                f"{', '.join(map(repr, table.column_names))}"
-            )
-        try:
-            columns[name] = table[name].cast(pa.float64()).to_numpy()
-        except pa.ArrowInvalid as error:
-            raise ValueError(f"{path}, column {name!r}: {error}") from error
-    groups = np.full(table.num_rows, "points")
-    if "group" in table.column_names:
-        groups = np.array(table["group"].cast(pa.string()).to_pylist())
+    columns = read_columns(path, ("cost", "loss"), ("group",))
+    groups = columns.get("group", np.full(len(columns["cost"]), "points"))
     return {
         str(name): (
             columns["cost"][groups == name],
@@ -71,46 +103,204 @@ def read_points(path: str | os.PathLike[str]) -> dict[str, Points]:
     }
 
 
-def write_fits(
+def read_columns(
+    path: str | os.PathLike[str],
+    numbers: Sequence[str],
+    names: Sequence[str] = (),
+) -> dict[str, np.ndarray]:
+    """Returns columns of a CSV file: float64 [X], or strings [X].
+
+    Args:
+      path: The file.
+      numbers: Columns of numbers, all needed.
+      names: Columns of strings, left out where the file has none.
+
+    Raises:
+      FileNotFoundError: There is no such file.
+      ValueError: A column is missing or a cell is no number.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    try:
+        table = pyarrow.csv.read_csv(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path}: not readable as CSV ({error})") from error
+    columns = {}
+    for name in numbers:
+        if name not in table.column_names:
+            raise ValueError(
+                f"{path}: no column {name!r}; it has "
+                f"{', '.join(map(repr, table.column_names))}"
+            )
+        try:
+            columns[name] = table[name].cast(pa.float64()).to_numpy()
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"{path}, column {name!r}: {error}") from error
+    for name in names:
+        if name in table.column_names:
+            columns[name] = np.array(table[name].cast(pa.string()).to_pylist())
+    return columns
+
+
+def laws_of_points(
     groups: Mapping[str, Points],
-    fits: Mapping[str, law.Fit],
-    out: str | os.PathLike[str],
     *,
-    flags: Mapping[str, Any],
-) -> str:
-    """Writes the fits as a result folder and returns them as a table in words.
+    delta: float = law.HUBER_DELTA,
+    num_starts: int = 64,
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> tuple[dict[str, GroupLaw], dict[str, str]]:
+    """Returns the law of each group of points, and why one has none.
 
     Args:
       groups: As `read_points` returns them.
-      fits: The law of each group.
-      out: The result folder.
-      flags: What the program was called with.
+      delta: As for `law.fit`.
+      num_starts: Of each fit.
+      num_resamples: Of the residuals of each law.
+      seed: Of the resamples.
     """
-    path = result.write_result(
-        out,
-        {"laws": {name: result.law_numbers(fit) for name, fit in fits.items()}},
-        flags=flags,
-        figures={"laws": _figure(groups, fits)},
-    )
-    rows = [f"{'group':<16}{'A':>12}{'alpha':>9}{'L_inf':>9}{'R^2':>9}{'n':>6}"]
-    for name, fit in fits.items():
-        rows.append(
-            f"{name:<16}{fit.A:12.5g}{fit.alpha:9.4f}{fit.L_inf:9.4f}"
-            f"{fit.r_squared:9.4f}{fit.num_points:6d}"
-            + ("" if fit.converged else "  did not converge")
+    laws, reasons = {}, {}
+    for name, (costs, losses) in groups.items():
+        try:
+            fit = law.fit(costs, losses, delta=delta, num_starts=num_starts)
+        except ValueError as error:
+            reasons[name] = str(error)
+            continue
+        draws = law.residual_bootstrap(
+            costs,
+            losses,
+            num_resamples=num_resamples,
+            seed=seed,
+            delta=delta,
+            num_starts=num_starts,
         )
-    return "\n".join([*rows, "", f"numbers: {path}"])
+        laws[name] = _group_law(costs, losses, fit, draws, "points", None)
+    return laws, reasons
 
 
-def _figure(
-    groups: Mapping[str, Points], fits: Mapping[str, law.Fit]
-) -> Figure:
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.add_subplot()
-    for i, (name, (costs, losses)) in enumerate(groups.items()):
-        color = figures.COLORS[i % len(figures.COLORS)]
-        axes.scatter(costs, losses, s=12, color=color)
-        figures.draw_law(axes, fits[name], name, costs, losses.min(), color)
-    figures.label_laws(axes, "Cost", "Loss")
-    axes.set_title("Points and their laws, L(P) = A P^-alpha + L_inf")
-    return figure
+def laws_of_table(
+    table: ScoreTable,
+    *,
+    normalisation: str = "text_length",
+    cost: str = "num_params",
+    search: law.Search = frontier.pruned,
+    by_domain: bool = False,
+    delta: float = law.HUBER_DELTA,
+    num_starts: int = 64,
+    num_resamples: int = 1000,
+    num_searches: int = 20,
+    seed: int = 0,
+) -> tuple[dict[str, GroupLaw], dict[str, str], Chain]:
+    """Returns the laws of a score table, why one is missing, and the chain's.
+
+    Args:
+      table: The scores.
+      normalisation: One of `scores.NORMALISATIONS`.
+      cost: A cost that every model has.
+      search: Finds the frontier.
+      by_domain: Whether texts of one domain are drawn together.
+      delta: As for `law.fit`.
+      num_starts: Of each fit.
+      num_resamples: Of the texts, with the frontier's subsets fixed.
+      num_searches: Of the texts, with the frontier traced anew.
+      seed: Of the resamples.
+
+    Raises:
+      ValueError: The table lacks what the normalisation or the cost needs.
+    """
+    losses, costs = table.losses(normalisation), table.costs(cost)
+    clusters = table.texts.domains if by_domain else None
+    options = {"delta": delta, "num_starts": num_starts}
+    lines = {
+        "single models": frontier.single_models(losses, costs),
+        "pool": search(losses, costs),
+    }
+    laws, reasons = {}, {}
+    for name, line in lines.items():
+        try:
+            fit = law.fit(line.costs, line.losses, **options)
+            draws = law.text_bootstrap(
+                losses,
+                line.costs,
+                line.masks,
+                clusters=clusters,
+                num_resamples=num_resamples,
+                seed=seed,
+                **options,
+            ).laws
+        except ValueError as error:
+            reasons[name] = str(error)
+            continue
+        laws[name] = _group_law(
+            line.costs,
+            line.losses,
+            fit,
+            draws,
+            "texts",
+            float(losses.min(axis=0).mean())
+            if name == "pool"
+            else float(line.losses[-1]),
+        )
+    ways = {
+        "full": lambda: law.full_bootstrap(
+            losses,
+            costs,
+            search=search,
+            clusters=clusters,
+            num_resamples=num_searches,
+            seed=seed,
+            **options,
+        ),
+        "models": lambda: law.jackknife(
+            losses,
+            costs,
+            [model.name for model in table.models],
+            search=search,
+            **options,
+        ),
+        "families": lambda: law.jackknife(
+            losses,
+            costs,
+            [model.family for model in table.models],
+            search=search,
+            **options,
+        ),
+        "held_out": lambda: law.held_out(
+            losses,
+            costs,
+            search=search,
+            clusters=clusters,
+            seed=seed,
+            delta=delta,
+        ),
+    }
+    found, missing = dict.fromkeys(ways), {}
+    for name, way in ways.items():
+        try:
+            found[name] = way()
+        except ValueError as error:
+            missing[name] = str(error)
+    return laws, reasons, Chain(**found, reasons=missing)
+
+
+def _group_law(costs, losses, fit, draws, drawn, all_models) -> GroupLaw:
+    variants, reasons = law.variants(costs, losses, delta=fit.delta)
+    forms, of_forms = law.compare_forms(costs, losses)
+    rises = np.diff(np.asarray(losses)[np.argsort(costs, kind="stable")]) > 0
+    return GroupLaw(
+        costs=np.asarray(costs),
+        losses=np.asarray(losses),
+        fit=fit,
+        profiles={
+            name: law.profile(costs, losses, parameter=name)
+            for name in ("alpha", "L_inf")
+        },
+        draws=draws,
+        drawn=drawn,
+        all_models=all_models,
+        variants=variants,
+        forms=forms,
+        reasons={**reasons, **of_forms},
+        num_rises=int(rises.sum()),
+    )

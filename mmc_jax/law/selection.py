@@ -1,0 +1,191 @@
+"""Which form? What each costs in parameters, and what it predicts.
+
+X points, k parameters, T truncations.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.typing import ArrayLike
+
+from mmc_jax.law import fitting
+from mmc_jax.law.forms import FORMS
+
+# The forms of one budget.
+ONE_BUDGET = tuple(
+    name for name, form in FORMS.items() if len(form.variables) == 1
+)
+
+# Shares of the largest budget below which is fitted and above which predicted.
+SHARES = (1 / 2, 1 / 4, 1 / 8)
+
+# Residuals of log L below this are rounding: no form is better than another.
+_LEAST_RESIDUAL = 1e-9
+
+
+class Extrapolation(NamedTuple):
+    """What a form fitted below a budget predicts above it.
+
+    Attributes:
+      share: Of the largest budget, up to which was fitted.
+      num_fitted: Points up to there.
+      num_predicted: Points above.
+      mean_error: The mean of |predicted / measured - 1| over these.
+      last_error: predicted / measured - 1 at the largest budget.
+    """
+
+    share: float
+    num_fitted: int
+    num_predicted: int
+    mean_error: float
+    last_error: float
+
+
+class FormScore(NamedTuple):
+    """How well one form does.
+
+    Attributes:
+      form: Its name.
+      parameters: Of least squares on log L, in the unit of the data.
+      aicc: X log(S / X) + 2 K + 2 K (K + 1) / (X - K - 1), with S the sum of
+        squares of the residuals of log L and K = k + 1, for their variance;
+        None where X is not above K + 1. Lower is better.
+      bic: X log(S / X) + K log X. Lower is better.
+      r_squared: As in FormFit.
+      converged: As in FormFit.
+      extrapolations: For each share at which enough points are left.
+    """
+
+    form: str
+    parameters: dict[str, float]
+    aicc: float | None
+    bic: float
+    r_squared: float
+    converged: bool
+    extrapolations: tuple[Extrapolation, ...]
+
+
+def compare_forms(
+    costs: ArrayLike,
+    losses: ArrayLike,
+    *,
+    forms: Sequence[str] = ONE_BUDGET,
+    shares: Sequence[float] = SHARES,
+    num_starts: int = 64,
+) -> tuple[dict[str, FormScore], dict[str, str]]:
+    """Returns how well each form describes and predicts the points.
+
+    AICc and BIC ask how well a form describes the points for its parameters;
+    the test that matters is to fit below a budget and to predict above it.
+    Least squares on log L for all, so that they have one likelihood.
+
+    Args:
+      costs: [X].
+      losses: [X].
+      forms: Names in FORMS, of one budget.
+      shares: Of the largest budget.
+      num_starts: Of each fit.
+
+    Returns:
+      The forms by name, and by name why one cannot be fitted.
+
+    Raises:
+      ValueError: No form can be fitted; the reason of the first is given.
+
+    Source: Burnham and Anderson 2002, Model Selection and Multimodel Inference,
+    section 2.4; Alabdulmohsin et al. 2022 (arXiv 2209.06640) judge laws by
+    extrapolation.
+
+    >>> P = np.geomspace(1e6, 1e9, 12)
+    >>> L = (40 * P**-0.25 + 1.5) * np.exp(0.001 * np.tile([1, -1], 6))
+    >>> found, _ = compare_forms(P, L, forms=["power_law", "logarithmic"])
+    >>> found["power_law"].aicc < found["logarithmic"].aicc
+    True
+    """
+    scores, reasons = {}, {}
+    for name in forms:
+        try:
+            scores[name] = _score(name, costs, losses, shares, num_starts)
+        except ValueError as error:
+            reasons[name] = str(error)
+    if not scores:
+        raise ValueError(
+            f"no form can be fitted: {next(iter(reasons.values()))}"
+        )
+    return scores, reasons
+
+
+def _score(name, costs, losses, shares, num_starts) -> FormScore:
+    form = FORMS[name]
+    (P,), L, _ = fitting.checked_points(form, costs, losses, None)
+    # All points, then those up to each share: weights of 1 and 0.
+    used = np.array([P <= share * P.max() for share in (1, *shares)])
+    left = [
+        row
+        for row, inside in enumerate(used)
+        if inside.sum() > len(form.parameters)
+        and len(np.unique(P[inside])) >= len(form.parameters)
+    ]
+    weights = used.astype(float)
+    # A truncation without enough points is fitted as if it were whole, and
+    # left out below: one shape for all forms.
+    weights[[row for row in range(len(used)) if row not in left]] = 1
+    ends, (scale,) = fitting.newton_ends(
+        name,
+        (np.tile(P, (len(used), 1)),),
+        np.tile(L, (len(used), 1)),
+        weights,
+        delta=fitting.LEAST_SQUARES,
+        num_starts=num_starts,
+    )
+    with jax.enable_x64(True):
+        predicted = np.stack(
+            [
+                np.asarray(form.function(P / scale, *np.exp(logs)))
+                for logs in ends.logs
+            ]
+        )
+    log_L = np.log(L)
+    objective = float(ends.objectives[0])
+    if not fitting.falls(objective, log_L, np.ones(len(L))):
+        raise ValueError("losses do not fall with costs.")
+    num_points, num_free = len(L), len(form.parameters) + 1
+    # The objective is half the sum of squares.
+    mean_square = max(2 * objective / num_points, _LEAST_RESIDUAL**2)
+    fitted = num_points * math.log(mean_square)
+    rest = num_points - num_free - 1
+    return FormScore(
+        form=name,
+        parameters=fitting.in_unit_of_data(
+            form,
+            dict(zip(form.parameters, np.exp(ends.logs[0]), strict=True)),
+            [scale],
+        ),
+        aicc=(
+            fitted + 2 * num_free + 2 * num_free * (num_free + 1) / rest
+            if rest > 0
+            else None
+        ),
+        bic=fitted + num_free * math.log(num_points),
+        r_squared=1
+        - 2 * objective / float(((log_L - log_L.mean()) ** 2).sum()),
+        converged=bool(fitting.converged(ends)[0]),
+        extrapolations=tuple(
+            _extrapolation(share, used[row], predicted[row] / L - 1, P)
+            for row, share in enumerate(shares, start=1)
+            if row in left
+        ),
+    )
+
+
+def _extrapolation(share, inside, errors, P) -> Extrapolation:
+    return Extrapolation(
+        share=share,
+        num_fitted=int(inside.sum()),
+        num_predicted=int((~inside).sum()),
+        mean_error=float(np.abs(errors[~inside]).mean()),
+        last_error=float(errors[P.argmax()]),
+    )
