@@ -24,6 +24,7 @@ from mmc_jax.law.fitting import (
     fit_form,
     form_loss,
     loss,
+    objective,
 )
 from mmc_jax.law.forms import FORMS, power_law
 from mmc_jax.law.groups import SharedFit, compare_groups
@@ -93,6 +94,7 @@ __all__ = [
     "jackknife",
     "log_spaced",
     "loss",
+    "objective",
     "power_law",
     "profile",
     "residual_bootstrap",

@@ -483,6 +483,40 @@ def form_loss(
     )
 
 
+def objective(
+    form: str,
+    parameters: dict[str, float],
+    budgets: ArrayLike | Sequence[ArrayLike],
+    losses: ArrayLike,
+    weights: ArrayLike | None = None,
+    *,
+    delta: float = HUBER_DELTA,
+) -> float:
+    """Returns the objective of given parameters, such as published ones.
+
+    Args:
+      form: A name in FORMS.
+      parameters: By name, for budgets in the unit given.
+      budgets: As for `fit_form`, and so are the rest.
+      losses: [X].
+      weights: [X].
+      delta: The residual from which on the Huber loss is linear.
+
+    >>> parameters = {"A": 5.0, "alpha": 0.5, "L_inf": 1.0}
+    >>> budgets, losses = [1, 4, 16, 25], [6.0, 3.5, 2.25, 2.2]
+    >>> print(f"{objective('power_law', parameters, budgets, losses):.6f}")
+    0.000095
+    """
+    variables, L, w = checked_points(FORMS[form], budgets, losses, weights)
+    ordered = [parameters[name] for name in FORMS[form].parameters]
+    points = optimizers.Points(variables, np.log(L), w)
+    with jax.enable_x64(True):
+        found = optimizers.objective(
+            FORMS[form].function, np.log(ordered), points, delta
+        )
+    return float(found)
+
+
 def converged(ends: optimizers.Optima) -> np.ndarray:
     """Returns which ends met the tolerance on the gradient."""
     return np.isfinite(ends.objectives) & (

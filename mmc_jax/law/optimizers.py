@@ -37,6 +37,9 @@ _NUM_KEPT = 4
 # The longest step of the logarithm of a parameter in Newton's method.
 _MAX_STEP = 2.0
 
+# Added to the second derivatives at first, in the unit of `_unit`.
+_FIRST_DAMPING = 0.1
+
 _ADAM_STEPS = 3000
 _ADAM_LEARNING_RATE = 0.03
 
@@ -295,7 +298,11 @@ def _newton(function, start, points, delta, free, *, max_steps):
         )
         return logs, here, jnp.maximum(damping, 1e-14), num_steps + 1
 
-    carry = start, expansion(start), 1e-2, 0
+    # The first step stays at the start: an infinitely steep well, to be left
+    # for whatever is there. So the expansion is compiled once.
+    k = len(start)
+    nowhere = jnp.inf, jnp.ones(k), 1e300 * jnp.eye(k)
+    carry = start, nowhere, _FIRST_DAMPING, 0
     logs, (value, grad, _), _, _ = jax.lax.while_loop(unfinished, step, carry)
     return Optima(logs, unit * value, jnp.abs(grad).max())
 

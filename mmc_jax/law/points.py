@@ -13,18 +13,15 @@ from mmc_jax.law.fitting import HUBER_DELTA, Fit
 def log_spaced(
     costs: ArrayLike, losses: ArrayLike, num_budgets: int = 20
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns budgets evenly spread on a log scale and the best loss of each.
-
-    The loss at a budget is the least of the points that cost no more: the
-    frontier as a step function, which weighs every factor in the budget alike.
+    """Returns the points nearest to budgets evenly spread on a log scale.
 
     Args:
       costs: [X].
       losses: [X].
-      num_budgets: B.
+      num_budgets: B; fewer points come back where two budgets share one.
 
     Returns:
-      Budgets [B] and losses [B].
+      Their costs and losses, least cost first.
 
     >>> log_spaced([1, 10, 90, 100], [4.0, 3.0, 2.0, 1.0], 3)
     (array([  1.,  10., 100.]), array([4., 3., 1.]))
@@ -32,9 +29,10 @@ def log_spaced(
     costs = np.asarray(costs, np.float64)
     losses = np.asarray(losses, np.float64)
     budgets = np.geomspace(costs.min(), costs.max(), num_budgets)
-    # Rounding must not price out the point that a budget was taken from.
-    affordable = costs <= budgets[:, None] * (1 + 1e-12)
-    return budgets, np.where(affordable, losses, np.inf).min(axis=1)
+    distance = np.abs(np.log(costs) - np.log(budgets)[:, None])
+    nearest = np.unique(distance.argmin(axis=1))
+    order = nearest[np.argsort(costs[nearest])]
+    return costs[order], losses[order]
 
 
 def interval_weights(costs: ArrayLike, num_intervals: int = 20) -> np.ndarray:

@@ -245,23 +245,24 @@ def statement(found: Profile, least_loss: float) -> str:
       least_loss: Of the points, in whose light a floor is seen.
     """
     name = {"L_inf": "floor", "alpha": "exponent"}[found.parameter]
+    name = f"the {name} {found.parameter}"
     percent = f"{100 * found.level:g} percent"
     if found.identified:
         return (
-            f"The {name} {found.parameter} lies between {found.low:.4g} and "
-            f"{found.high:.4g} ({percent})."
+            f"By least squares {name} is {found.estimate:.4g}, between "
+            f"{found.low:.4g} and {found.high:.4g} ({percent})."
         )
     if found.parameter == "L_inf":
         return (
-            f"The floor L_inf is not identified: these points exclude no value "
+            f"The points do not identify {name}: they exclude no value "
             f"from 0 to {min(found.high, least_loss):.4g} ({percent})."
         )
     if found.low > 0:
         return (
-            f"The exponent alpha is above {found.low:.4g} ({percent}); these "
-            "points exclude no larger value: the law may be a step."
+            f"The points do not identify {name}: they exclude none above "
+            f"{found.low:.4g} ({percent}), and the law may be a step."
         )
     return (
-        f"The exponent alpha is below {found.high:.4g} ({percent}); these "
-        "points exclude no smaller value: the law may be a logarithm."
+        f"The points do not identify {name}: they exclude none below "
+        f"{found.high:.4g} ({percent}), and the law may be a logarithm."
     )

@@ -280,13 +280,11 @@ def residual_bootstrap(
     *,
     num_resamples: int = 1000,
     seed: int = 0,
-    delta: float = HUBER_DELTA,
     num_starts: int = 64,
 ) -> Fits:
-    """Returns the laws of points drawn around the fitted law.
+    """Returns the least-squares laws of points drawn around that of the points.
 
-    L* = L(P) exp(e*), e* drawn from the residuals sqrt(X / (X - 3)) e of the
-    least-squares law
+    L* = L(P) exp(e*), e* drawn from the residuals sqrt(X / (X - 3)) e
 
     For points whose texts are not at hand. It takes them as independent, which
     those of a frontier are not: there `text_bootstrap` is the one to believe.
@@ -296,7 +294,6 @@ def residual_bootstrap(
       losses: [X].
       num_resamples: R.
       seed: Of the draws.
-      delta: As for `fit`.
       num_starts: Of each fit.
 
     Raises:
@@ -314,7 +311,10 @@ def residual_bootstrap(
         residuals, (num_resamples, len(residuals))
     )
     return fitting.fit_batch(
-        costs, predicted * np.exp(draws), delta=delta, num_starts=num_starts
+        costs,
+        predicted * np.exp(draws),
+        delta=fitting.LEAST_SQUARES,
+        num_starts=num_starts,
     )
 
 

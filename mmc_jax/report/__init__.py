@@ -8,8 +8,9 @@ from mmc_jax.report.fits import (
     read_points,
 )
 from mmc_jax.report.law_results import write_laws
-from mmc_jax.report.law_trials import write_law_benchmark
+from mmc_jax.report.law_trials import write_coverage, write_law_benchmark
 from mmc_jax.report.pool_card import pool_card, unigram_bits_per_byte
+from mmc_jax.report.refit import write_refit
 from mmc_jax.report.result import law_numbers, write_result
 from mmc_jax.report.study import METHODS, Study, study, write_study
 
@@ -27,8 +28,10 @@ __all__ = [
     "read_points",
     "study",
     "unigram_bits_per_byte",
+    "write_coverage",
     "write_law_benchmark",
     "write_laws",
+    "write_refit",
     "write_result",
     "write_study",
 ]

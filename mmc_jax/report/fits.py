@@ -25,10 +25,11 @@ class GroupLaw(NamedTuple):
       costs: [F].
       losses: [F].
       fit: The law.
+      least_squares: That of least squares on log L, of which the profiles are.
       profiles: Of "alpha" and "L_inf".
-      draws: Laws of resampled texts, or points where the texts are not known.
+      draws: Laws of resampled texts; or of resampled points, by least squares,
+        where the texts are not known.
       drawn: What was resampled, "texts" or "points".
-      all_models: The loss of all models together, None where not known.
       variants: Laws of the same points looked at in other ways, by name.
       forms: Other forms, by name.
       reasons: Why a variant or a form is missing, by name.
@@ -38,20 +39,28 @@ class GroupLaw(NamedTuple):
     costs: np.ndarray
     losses: np.ndarray
     fit: law.Fit
+    least_squares: law.Fit
     profiles: dict[str, law.Profile]
     draws: law.Fits
     drawn: str
-    all_models: float | None
     variants: dict[str, law.Fit]
     forms: dict[str, law.FormScore]
     reasons: dict[str, str]
     num_rises: int
+
+    @property
+    def center(self) -> law.Fit:
+        """The law around which the draws lie."""
+        return self.fit if self.drawn == "texts" else self.least_squares
 
 
 class Chain(NamedTuple):
     """What other texts and other models would have made of the pool's law.
 
     Attributes:
+      best_model: That of the least mean loss, by name.
+      best_loss: Its mean loss.
+      all_models: The loss of all models together.
       full: Laws of resampled texts with the frontier traced anew.
       models: Laws without one model.
       families: Laws without one family; None where there is only one.
@@ -59,6 +68,9 @@ class Chain(NamedTuple):
       reasons: Why one of these is missing, by name.
     """
 
+    best_model: str
+    best_loss: float
+    all_models: float
     full: law.Bootstrap | None
     models: law.Jackknife | None
     families: law.Jackknife | None
@@ -172,10 +184,9 @@ def laws_of_points(
             losses,
             num_resamples=num_resamples,
             seed=seed,
-            delta=delta,
             num_starts=num_starts,
         )
-        laws[name] = _group_law(costs, losses, fit, draws, "points", None)
+        laws[name] = _group_law(costs, losses, fit, draws, "points")
     return laws, reasons
 
 
@@ -232,16 +243,7 @@ def laws_of_table(
         except ValueError as error:
             reasons[name] = str(error)
             continue
-        laws[name] = _group_law(
-            line.costs,
-            line.losses,
-            fit,
-            draws,
-            "texts",
-            float(losses.min(axis=0).mean())
-            if name == "pool"
-            else float(line.losses[-1]),
-        )
+        laws[name] = _group_law(line.costs, line.losses, fit, draws, "texts")
     ways = {
         "full": lambda: law.full_bootstrap(
             losses,
@@ -281,10 +283,18 @@ def laws_of_table(
             found[name] = way()
         except ValueError as error:
             missing[name] = str(error)
-    return laws, reasons, Chain(**found, reasons=missing)
+    best = int(losses.mean(axis=1).argmin())
+    chain = Chain(
+        best_model=table.models[best].name,
+        best_loss=float(losses[best].mean()),
+        all_models=float(losses.min(axis=0).mean()),
+        **found,
+        reasons=missing,
+    )
+    return laws, reasons, chain
 
 
-def _group_law(costs, losses, fit, draws, drawn, all_models) -> GroupLaw:
+def _group_law(costs, losses, fit, draws, drawn) -> GroupLaw:
     variants, reasons = law.variants(costs, losses, delta=fit.delta)
     forms, of_forms = law.compare_forms(costs, losses)
     rises = np.diff(np.asarray(losses)[np.argsort(costs, kind="stable")]) > 0
@@ -292,13 +302,13 @@ def _group_law(costs, losses, fit, draws, drawn, all_models) -> GroupLaw:
         costs=np.asarray(costs),
         losses=np.asarray(losses),
         fit=fit,
+        least_squares=law.fit(costs, losses, delta=law.LEAST_SQUARES),
         profiles={
             name: law.profile(costs, losses, parameter=name)
             for name in ("alpha", "L_inf")
         },
         draws=draws,
         drawn=drawn,
-        all_models=all_models,
         variants=variants,
         forms=forms,
         reasons={**reasons, **of_forms},

@@ -13,6 +13,9 @@ from mmc_jax.report.fits import Chain, GroupLaw
 
 _PARAMETERS = ("A", "alpha", "L_inf")
 
+# A gain below this is the rounding of a mean.
+_NO_GAIN_PERCENT = 1e-10
+
 
 def write_laws(
     laws: Mapping[str, GroupLaw],
@@ -65,7 +68,7 @@ def write_laws(
             *_statements(laws),
             *_variants(laws),
             *_forms(laws),
-            *(_chain(chain, laws["pool"]) if chain and "pool" in laws else []),
+            *(_chain(chain, laws.get("pool")) if chain else []),
             *_shared(shared),
             *_answers_in_words(answers),
             "",
@@ -90,6 +93,7 @@ def drawn_interval(
 def _group_numbers(found: GroupLaw) -> dict[str, Any]:
     return {
         **result.law_numbers(found.fit),
+        "least_squares": result.law_numbers(found.least_squares),
         "intervals_of_resampled_" + found.drawn: {
             name: drawn_interval(found, lambda draws, n=name: getattr(draws, n))
             for name in _PARAMETERS
@@ -105,7 +109,6 @@ def _group_numbers(found: GroupLaw) -> dict[str, Any]:
             }
             for name, profile in found.profiles.items()
         },
-        "loss_of_all_models": found.all_models,
         "least_loss": found.losses.min(),
         "num_rises": found.num_rises,
         "variants": {
@@ -162,7 +165,7 @@ def _answers(
 def _answer(found: GroupLaw, answer: Callable, **asked: float) -> dict:
     return {
         **asked,
-        "value": float(answer(found.fit)),
+        "value": float(answer(found.center)),
         "interval": drawn_interval(found, answer),
     }
 
@@ -171,7 +174,7 @@ def _pair(
     first: GroupLaw, other: GroupLaw, answer: Callable, **asked: float
 ) -> dict:
     """Returns an answer of two laws; the same resample of both is a pair."""
-    found = {**asked, "value": float(answer(first.fit, other.fit))}
+    found = {**asked, "value": float(answer(first.center, other.center))}
     usable = law.usable(first.draws, other.draws)
     values = answer(first.draws, other.draws)[usable]
     enough = usable.mean() >= 0.5 and not np.isnan(values).any()
@@ -179,7 +182,13 @@ def _pair(
 
 
 def _chain_numbers(chain: Chain) -> dict[str, Any]:
-    numbers: dict[str, Any] = {"not_fitted": chain.reasons}
+    numbers: dict[str, Any] = {
+        "best_model": chain.best_model,
+        "loss_of_best_model": chain.best_loss,
+        "loss_of_all_models": chain.all_models,
+        "gain_percent": _gain_percent(chain),
+        "not_fitted": chain.reasons,
+    }
     if chain.full is not None:
         usable = law.usable(chain.full.laws)
         numbers["full_bootstrap"] = {
@@ -224,47 +233,52 @@ def _chain_numbers(chain: Chain) -> dict[str, Any]:
 def _table(
     laws: Mapping[str, GroupLaw], reasons: Mapping[str, str]
 ) -> list[str]:
-    """Returns Table 1 of the paper, with intervals."""
-    lines = [
-        f"{'':<16}{'A':>27}{'alpha':>25}{'L_inf':>25}{'R^2':>8}{'n':>6}",
-    ]
+    """Returns Table 1 of the paper, with intervals and least squares beside."""
+    lines = [f"{'':<17}{'A':>27}{'alpha':>25}{'L_inf':>25}{'R^2':>8}{'n':>6}"]
     for name, found in laws.items():
-        cells = []
-        for parameter, width in zip(_PARAMETERS, (27, 25, 25), strict=True):
-            value = getattr(found.fit, parameter)
-            cells.append(
-                f"{_with_interval(value, _table_interval(found, parameter))}".rjust(
-                    width
-                )
+        for title, fit, interval in (
+            (name, found.fit, _interval_of_texts),
+            ("  least squares", found.least_squares, _interval_of_points),
+        ):
+            cells = ""
+            for parameter, width in zip(_PARAMETERS, (27, 25, 25), strict=True):
+                cells += _with_interval(
+                    getattr(fit, parameter), interval(found, parameter)
+                ).rjust(width)
+            lines.append(
+                f"{title:<17}{cells}{fit.r_squared:8.4f}{fit.num_points:6d}"
+                + ("" if fit.converged else "  did not converge")
             )
-        lines.append(
-            f"{name:<16}{''.join(cells)}{found.fit.r_squared:8.4f}"
-            f"{found.fit.num_points:6d}"
-            + ("" if found.fit.converged else "  did not converge")
-        )
-    lines += [f"{name:<16}no law: {reason}" for name, reason in reasons.items()]
-    drawn = {found.drawn for found in laws.values()}
-    if "texts" in drawn:
-        lines.append("95 percent intervals of resampled texts")
-    if "points" in drawn:
-        lines.append(
-            "95 percent intervals: profile likelihood of alpha and L_inf, "
-            "resampled residuals of A;\nof points taken as independent, which "
-            "those of a frontier are not"
-        )
-    return lines
+    lines += [f"{name}: no law: {reason}" for name, reason in reasons.items()]
+    if not laws:
+        return lines
+    if any(found.drawn == "texts" for found in laws.values()):
+        lines.append("95 percent intervals: of resampled texts,")
+    return [
+        *lines,
+        "95 percent intervals of least squares: profile likelihood; of points "
+        "taken as independent,\nwhich those of a frontier are not",
+    ]
 
 
-def _table_interval(found: GroupLaw, parameter: str) -> law.Interval | None:
-    if found.drawn == "points" and parameter in found.profiles:
+def _interval_of_texts(found: GroupLaw, parameter: str) -> law.Interval | None:
+    if found.drawn != "texts":
+        return None
+    return drawn_interval(found, lambda draws: getattr(draws, parameter))
+
+
+def _interval_of_points(found: GroupLaw, parameter: str) -> law.Interval | None:
+    if parameter in found.profiles:
         profile = found.profiles[parameter]
         return law.Interval(profile.low, profile.high, profile.level)
+    if found.drawn != "points":
+        return None
     return drawn_interval(found, lambda draws: getattr(draws, parameter))
 
 
 def _with_interval(value: float, interval: law.Interval | None) -> str:
     if interval is None:
-        return f"{value:.4g} [no interval]"
+        return f"{value:.4g}"
     return f"{value:.4g} [{interval.low:.3g}, {interval.high:.3g}]"
 
 
@@ -274,14 +288,21 @@ def _statements(laws: Mapping[str, GroupLaw]) -> list[str]:
         lines += ["", f"{name}:"]
         for profile in found.profiles.values():
             lines.append(f"  {law.statement(profile, found.losses.min())}")
+        outside = [
+            name
+            for name, profile in found.profiles.items()
+            if not profile.low <= getattr(found.fit, name) <= profile.high
+        ]
+        if outside:
+            lines.append(
+                f"  {' and '.join(outside)} of the Huber fit lie outside: the "
+                "points do not scatter at random about one law (see the "
+                "residuals)."
+            )
         lines.append(
             f"  The least loss of the points is {found.losses.min():.4f}, the "
             f"floor {found.fit.L_inf:.4f}."
         )
-        if found.all_models is not None and found.all_models < float(
-            found.losses.min()
-        ):
-            lines.append(f"  All models together lose {found.all_models:.4f}.")
         if found.num_rises:
             lines.append(
                 f"  {found.num_rises} of {len(found.losses) - 1} times a "
@@ -345,8 +366,26 @@ def _forms(laws: Mapping[str, GroupLaw]) -> list[str]:
     return lines
 
 
-def _chain(chain: Chain, pool: GroupLaw) -> list[str]:
-    lines = ["", f"{'the law of the pool':<44}{'alpha':>9}{'L_inf':>9}"]
+def _gain_percent(chain: Chain) -> float:
+    """Returns by how much an ideal choice among all models beats the best."""
+    return 100 * (1 - chain.all_models / chain.best_loss)
+
+
+def _chain(chain: Chain, pool: GroupLaw | None) -> list[str]:
+    gain = _gain_percent(chain)
+    lines = [
+        "",
+        f"All models together lose {chain.all_models:.4f}, the best alone "
+        f"({chain.best_model}) {chain.best_loss:.4f}: "
+        + (
+            f"an ideal choice for each text gains {gain:.3g} percent."
+            if gain >= _NO_GAIN_PERCENT
+            else "a pool of all gains nothing, one model wins every text."
+        ),
+    ]
+    if pool is None:
+        return lines
+    lines += ["", f"{'the law of the pool':<44}{'alpha':>9}{'L_inf':>9}"]
 
     def row(name, alpha, floor):
         lines.append(f"{name:<44}{alpha:9.4f}{floor:9.4f}")
