@@ -41,6 +41,22 @@ LAW_OPTIMUM = 2e-6
 LAW_SCIPY = 1e-6
 LAW_OBJECTIVE = 1e-9
 
+# The objective after Adam and 8 steps of L-BFGS against the optimum, relative:
+# what Adam is for is to come near.
+LAW_ADAM_OBJECTIVE = 1e-2
+
+# Ends of a profile's interval against bisection over SciPy's least squares,
+# relative: linear interpolation between values 16^-3 of the first spacing apart
+# (1e-4 seen).
+LAW_PROFILE = 1e-3
+
+# A sum of squares after the fit against SciPy's, relative.
+LAW_SQUARES = 1e-8
+
+# The two-variable law drawn with 0.5 percent of noise on 240 points against its
+# parameters, relative: three standard errors of the exponents, 3 percent each.
+LAW_TWO_VARIABLES = 0.1
+
 # The nll of a token against a float64 log-softmax of the same logits, relative:
 # a sum of V terms and a difference, in float32.
 LOG_SOFTMAX = 1e-6

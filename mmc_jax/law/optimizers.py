@@ -25,14 +25,17 @@ GRADIENT_TOLERANCE = 1e-10
 # Steps of L-BFGS after which a start is given up; most need 20 to 100.
 MAX_STEPS = 1000
 
-# Steps of Newton's method after which a start is given up; most need 10 to 50.
-_MAX_NEWTON_STEPS = 200
-
 # Newton's method follows all starts for so many steps on the wider Huber loss
 # of so many times delta, which has no local kinks; the best few go on.
 _NUM_COARSE_STEPS = 12
 _COARSE_DELTA = 64.0
 _NUM_KEPT = 4
+
+# The widths of the Huber loss, times delta, through which the best few go, and
+# the most steps at each: where delta is far inside the noise the objective is
+# nearly one of absolute values, and steps straight to it get stuck at its
+# kinks.
+_STAGES = (16.0, 30), (8.0, 30), (4.0, 30), (2.0, 30), (1.0, 400)
 
 # The longest step of the logarithm of a parameter in Newton's method.
 _MAX_STEP = 2.0
@@ -193,22 +196,36 @@ def newton(
 
     Args:
       function: A form's.
-      starts: [R, N, k].
+      starts: [R, N, k], R best a power of two.
       points: R sets, [R, X] each.
       delta: As for `objective`.
       free: [k] of booleans; a parameter that is not free stays at its starts.
     """
     num_sets, num_starts, _ = starts.shape
     limit = max(1, _NUMBERS_AT_ONCE // (num_starts * points.log_L.shape[1]))
-    # A divisor: what is left over would be compiled a second time.
-    batch_size = next(
-        size
-        for size in range(min(limit, num_sets), 0, -1)
-        if num_sets % size == 0
-    )
+    # A power of two, as R is: what is left over would be compiled a second
+    # time.
+    batch_size = min(num_sets, 1 << (limit.bit_length() - 1))
 
     def optimum(arguments):
         starts, points = arguments
+
+        def narrower(logs, stage):
+            times, max_steps = stage
+            end = _newton(
+                function,
+                logs,
+                points,
+                times * delta,
+                free,
+                max_steps=max_steps,
+            )
+            return end.logs, end
+
+        def finish(logs):
+            _, ends = jax.lax.scan(narrower, logs, _stages())
+            return jax.tree.map(lambda end: end[-1], ends)
+
         coarse = jax.vmap(
             lambda start: _newton(
                 function,
@@ -224,16 +241,7 @@ def newton(
         )(coarse.logs)
         values = jnp.where(jnp.isnan(values), jnp.inf, values)
         best = jnp.argsort(values)[:_NUM_KEPT]
-        ends = jax.vmap(
-            lambda start: _newton(
-                function,
-                start,
-                points,
-                delta,
-                free,
-                max_steps=_MAX_NEWTON_STEPS,
-            )
-        )(coarse.logs[best])
+        ends = jax.vmap(finish)(coarse.logs[best])
         values = jnp.where(jnp.isnan(ends.objectives), jnp.inf, ends.objectives)
         # Of equal optima one that converged.
         equal = values <= (1 + 1e-12) * values.min()
@@ -243,6 +251,12 @@ def newton(
         )
 
     return jax.lax.map(optimum, (starts, points), batch_size=batch_size)
+
+
+def _stages() -> tuple[jax.Array, jax.Array]:
+    """Returns the widths of the Huber loss, times delta, and steps at each."""
+    widths, steps = zip(*_STAGES, strict=True)
+    return jnp.array(widths), jnp.array(steps)
 
 
 def _newton(function, start, points, delta, free, *, max_steps):

@@ -13,8 +13,8 @@ from mmc_jax.law import fitting, optimizers
 from mmc_jax.law.forms import FORMS
 
 # Values of the parameter in one compiled call, and how often a crossing is
-# looked for between two of them: 20^-3 of the first spacing.
-_NUM_VALUES = 20
+# looked for between two of them: 16^-3 of the first spacing.
+_NUM_VALUES = 16
 _NUM_ROUNDS = 4
 
 # Starts of the other two parameters at each value; the rest is nearly linear.

@@ -8,6 +8,7 @@ import scipy.optimize
 from absl.testing import absltest, parameterized
 
 from mmc_jax import law
+from mmc_jax.law import optimizers
 from tests import tolerances
 
 # The function has a name of the package's own; the module holds constants.
@@ -159,8 +160,8 @@ class ResultTest(absltest.TestCase):
                 fit.A_at_scale, fit.A * fit.scale**-fit.alpha
             )
         with self.subTest("plain numbers, for JSON"):
-            for name in law.Fit._fields[:10]:
-                self.assertIn(type(getattr(fit, name)), (float, int, bool))
+            for name in law.Fit._fields[:11]:
+                self.assertIn(type(getattr(fit, name)), (float, int, bool, str))
 
     def test_the_order_of_points(self):
         P, L = points(12, 0.01)
@@ -173,17 +174,103 @@ class ResultTest(absltest.TestCase):
     def test_no_convergence_is_reported(self):
         P, L = points(12, 0.01)
         # A number of starts that no other test has compiled for.
-        with absltest.mock.patch.object(MODULE, "_MAX_STEPS", 2):
+        with (
+            absltest.mock.patch.object(optimizers, "MAX_STEPS", 2),
+            absltest.mock.patch.object(optimizers, "_ADAM_STEPS", 5),
+        ):
             fit = law.fit(P, L, num_starts=3)
         self.assertFalse(fit.converged)
         self.assertFalse(fit.start_converged.any())
         self.assertTrue(math.isfinite(fit.objective))
 
+    def test_adam_finishes_what_lbfgs_leaves(self):
+        P, L = points(12, 0.01)
+        with absltest.mock.patch.object(optimizers, "MAX_STEPS", 8):
+            fit = law.fit(P, L, num_starts=2)
+        self.assertEqual(fit.optimizer, "adam")
+        np.testing.assert_allclose(
+            fit.objective,
+            law.fit(P, L).objective,
+            rtol=tolerances.LAW_ADAM_OBJECTIVE,
+        )
+
     def test_of_equal_optima_one_that_converged(self):
         best = MODULE._best(
-            np.array([1.0, 1.0 + 1e-12, 2.0]), np.array([False, True, True])
+            optimizers.Optima(
+                np.zeros((3, 3)),
+                np.array([1.0, 1.0 + 1e-12, 2.0]),
+                np.array([1.0, 0.0, 0.0]),
+            )
         )
         self.assertEqual(best, 1)
+
+    def test_a_sum_and_a_mean_end_in_the_same_place(self):
+        P, L = points(60, 0.01)
+        fit, mean = law.fit(P, L), law.fit(P, L, np.full(60, 1 / 60))
+        np.testing.assert_allclose(
+            mean[:3], fit[:3], rtol=tolerances.LAW_OPTIMUM
+        )
+        self.assertAlmostEqual(mean.objective, fit.objective / 60, places=12)
+
+
+class BatchTest(parameterized.TestCase):
+    @parameterized.parameters(
+        (4, 0.0), (4, 0.01), (12, 0.01), (300, 0.05), (3000, 0.01)
+    )
+    def test_is_fit(self, num_points, noise):
+        P, L = points(num_points, noise, seed=3)
+        fit = law.fit(P, L, num_starts=4)
+        laws = law.fit_batch(P, [L], num_starts=8)
+        self.assertTrue(fit.converged and laws.converged[0] and laws.falls[0])
+        np.testing.assert_allclose(
+            (laws.A_at_scale[0], laws.alpha[0], laws.L_inf[0]),
+            (fit.A_at_scale, fit.alpha, fit.L_inf),
+            rtol=tolerances.LAW_OPTIMUM,
+        )
+        # Four standard errors of least squares, to which Huber's are near.
+        errors = least_squares_errors(P, noise)
+        np.testing.assert_array_less(
+            np.abs(np.array([laws.alpha[0] - 0.25, laws.L_inf[0] - 1.5])),
+            4 * errors + 1e-7,
+        )
+
+    def test_sets_of_different_points(self):
+        P, L = points(12, 0.01)
+        costs = np.stack([P, 3 * P])
+        weights = np.ones((2, 12))
+        weights[1, 10:] = 0
+        laws = law.fit_batch(costs, [L, L[::1] * 2], weights)
+        for row in range(2):
+            used = weights[row] > 0
+            fit = law.fit(costs[row][used], (row + 1) * L[used])
+            np.testing.assert_allclose(
+                (laws.A[row], laws.alpha[row], laws.L_inf[row]),
+                fit[:3],
+                rtol=tolerances.LAW_OPTIMUM,
+            )
+
+    def test_a_rising_set_says_so(self):
+        P, L = points(12, 0.01)
+        laws = law.fit_batch(P, [L, L[::-1]])
+        np.testing.assert_array_equal(laws.falls, [True, False])
+
+    def test_bad_sets_are_named(self):
+        P, L = points(6, 0.01)
+        with self.assertRaisesRegex(ValueError, "set 1: losses are all equal"):
+            law.fit_batch(P, [L, np.full(6, 2.0)])
+        with self.assertRaisesRegex(ValueError, r"\[R, X\] is needed"):
+            law.fit_batch(P, L)
+
+
+def least_squares_errors(P, noise):
+    """Returns standard errors of alpha and L_inf by the linearised law."""
+    p = P / np.exp(np.log(P).mean())
+    A = 40 * (P / p)[0] ** -0.25
+    L = A * p**-0.25 + 1.5
+    slopes = np.stack([p**-0.25, -A * p**-0.25 * np.log(p), np.ones(len(p))])
+    slopes /= L
+    errors = noise * np.sqrt(np.diag(np.linalg.inv(slopes @ slopes.T)))
+    return errors[1:]
 
 
 class ErrorsTest(absltest.TestCase):
