@@ -1,0 +1,158 @@
+// x86 with AVX-512 (F, BW, DQ, VL): 32 registers of 64 bytes.
+//
+// avx512_vnni.cc compiles this file once more, for machines that multiply and
+// add whole numbers of 16 bits in one instruction.
+
+#include "kernels.h"
+
+#if defined(__AVX512BW__)
+
+#include <immintrin.h>
+
+#include "lanes.h"
+
+namespace mmc {
+namespace {
+
+constexpr int kBytes = 64;
+
+// 24 sums, four registers of values and two of minima: 30.
+struct Tile {
+  static constexpr int kRows = 4;
+  static constexpr int kCols = 6;
+};
+
+template <class T>
+struct Simd : IntegerLanes<T, kBytes>, Tile {};
+
+template <>
+struct Simd<float> : FloatLanes<float, kBytes>, Tile {
+  static Reg Min(Reg a, Reg b) { return _mm512_min_ps(a, b); }
+
+  // Returns the sums of four registers.
+  static __m128 Sums(__m512 a, __m512 b, __m512 c, __m512 d) {
+    __m512 ab = _mm512_unpacklo_ps(a, b) + _mm512_unpackhi_ps(a, b);
+    __m512 cd = _mm512_unpacklo_ps(c, d) + _mm512_unpackhi_ps(c, d);
+    __m512 abcd = _mm512_shuffle_ps(ab, cd, 0x44) +
+                  _mm512_shuffle_ps(ab, cd, 0xee);
+    __m256 halves =
+        _mm512_castps512_ps256(abcd) + _mm512_extractf32x8_ps(abcd, 1);
+    return _mm256_castps256_ps128(halves) + _mm256_extractf128_ps(halves, 1);
+  }
+
+  template <int N>
+  static void Flush(const Acc (&acc)[N], double* totals) {
+    MMC_UNROLL
+    for (int i = 0; i + 4 <= N; i += 4) {
+      __m256d sums = _mm256_cvtps_pd(
+          Sums(acc[i], acc[i + 1], acc[i + 2], acc[i + 3]));
+      _mm256_storeu_pd(totals + i, _mm256_loadu_pd(totals + i) + sums);
+    }
+    MMC_UNROLL
+    for (int i = N / 4 * 4; i < N; ++i) {
+      // The same additions in the same order.
+      totals[i] += double{Sums(acc[i], acc[i], acc[i], acc[i])[0]};
+    }
+  }
+};
+
+template <>
+struct Simd<double> : FloatLanes<double, kBytes>, Tile {
+  static Reg Min(Reg a, Reg b) { return _mm512_min_pd(a, b); }
+};
+
+// Adds the sums of N registers of 64-bit numbers to N totals.
+template <int N>
+void FlushOf64Bits(const __m512i (&acc)[N], uint64_t* totals) {
+  MMC_UNROLL
+  for (int i = 0; i + 4 <= N; i += 4) {
+    __m512i ab = _mm512_unpacklo_epi64(acc[i], acc[i + 1]) +
+                 _mm512_unpackhi_epi64(acc[i], acc[i + 1]);
+    __m512i cd = _mm512_unpacklo_epi64(acc[i + 2], acc[i + 3]) +
+                 _mm512_unpackhi_epi64(acc[i + 2], acc[i + 3]);
+    __m256i ab_half = _mm256_add_epi64(_mm512_castsi512_si256(ab),
+                                       _mm512_extracti64x4_epi64(ab, 1));
+    __m256i cd_half = _mm256_add_epi64(_mm512_castsi512_si256(cd),
+                                       _mm512_extracti64x4_epi64(cd, 1));
+    __m256i sums =
+        _mm256_add_epi64(_mm256_permute2x128_si256(ab_half, cd_half, 0x20),
+                         _mm256_permute2x128_si256(ab_half, cd_half, 0x31));
+    __m256i* to = reinterpret_cast<__m256i*>(totals + i);
+    _mm256_storeu_si256(to, _mm256_add_epi64(_mm256_loadu_si256(to), sums));
+  }
+  MMC_UNROLL
+  for (int i = N / 4 * 4; i < N; ++i) {
+    totals[i] += static_cast<uint64_t>(_mm512_reduce_add_epi64(acc[i]));
+  }
+}
+
+// min(V, L) = (V + L - |V - L|) / 2: the sum of absolute differences is one
+// instruction.
+template <>
+struct Simd<uint8_t> : Lanes<uint8_t, kBytes>, Tile {
+  static constexpr bool kIsFloat = false;
+  static constexpr bool kDifferences = true;
+  static constexpr int kGroup = 1;
+  using Acc = __m512i;
+  static Acc Zero() { return _mm512_setzero_si512(); }
+  static Reg Min(Reg a, Reg b) {
+    return (Reg)_mm512_min_epu8((__m512i)a, (__m512i)b);
+  }
+  static Acc AddDifference(Acc acc, Reg a, Reg b) {
+    return _mm512_add_epi64(acc, _mm512_sad_epu8((__m512i)a, (__m512i)b));
+  }
+  static Acc Add(Acc acc, const Reg (&terms)[1]) {
+    return AddDifference(acc, terms[0], Reg{});
+  }
+  template <int N>
+  static void Flush(const Acc (&acc)[N], uint64_t* totals) {
+    FlushOf64Bits<N>(acc, totals);
+  }
+};
+
+// Signed, so that the sum of two neighbours is one instruction.
+template <>
+struct Simd<uint16_t> : Lanes<uint16_t, kBytes>, Tile {
+  static constexpr bool kIsFloat = false;
+  static constexpr uint64_t kBias = 0x8000;
+  static constexpr int kGroup = 1;
+  using Acc = __m512i;
+  static Acc Zero() { return _mm512_setzero_si512(); }
+  static Reg Min(Reg a, Reg b) {
+    return (Reg)_mm512_min_epi16((__m512i)a, (__m512i)b);
+  }
+  static Acc Add(Acc acc, const Reg (&terms)[1]) {
+    const __m512i ones = _mm512_set1_epi16(1);
+#if defined(__AVX512VNNI__)
+    return _mm512_dpwssd_epi32(acc, (__m512i)terms[0], ones);
+#else
+    return _mm512_add_epi32(acc, _mm512_madd_epi16((__m512i)terms[0], ones));
+#endif
+  }
+  template <int N>
+  static void Flush(const Acc (&acc)[N], uint64_t* totals) {
+    Acc wide[N];
+    MMC_UNROLL
+    for (int i = 0; i < N; ++i) {
+      wide[i] = _mm512_add_epi64(
+          _mm512_cvtepi32_epi64(_mm512_castsi512_si256(acc[i])),
+          _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(acc[i], 1)));
+    }
+    FlushOf64Bits<N>(wide, totals);
+  }
+};
+
+}  // namespace
+}  // namespace mmc
+
+#include "tiles.h"
+
+namespace mmc {
+#if defined(__AVX512VNNI__)
+const Level kAvx512Vnni = LevelOf("avx512_vnni");
+#else
+const Level kAvx512 = LevelOf("avx512");
+#endif
+}  // namespace mmc
+
+#endif

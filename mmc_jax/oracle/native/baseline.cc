@@ -1,0 +1,32 @@
+// Any machine: registers of 16 bytes, as the compiler makes them.
+
+#include "kernels.h"
+#include "lanes.h"
+
+namespace mmc {
+namespace {
+
+constexpr int kBytes = 16;
+
+struct Tile {
+  static constexpr int kRows = 2;
+  static constexpr int kCols = 4;
+};
+
+template <class T>
+struct Simd : IntegerLanes<T, kBytes>, Tile {};
+
+template <>
+struct Simd<float> : FloatLanes<float, kBytes>, Tile {};
+
+template <>
+struct Simd<double> : FloatLanes<double, kBytes>, Tile {};
+
+}  // namespace
+}  // namespace mmc
+
+#include "tiles.h"
+
+namespace mmc {
+const Level kBaseline = LevelOf("baseline");
+}

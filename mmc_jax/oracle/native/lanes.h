@@ -1,0 +1,162 @@
+// Registers in portable C++: GCC's and Clang's vectors of any width.
+//
+// A level takes from here what it has no better instruction for. For a number T
+// it defines `Simd<T>`:
+//
+//   Reg, kLanes     a register of texts
+//   Acc             sums of minima; Zero(), and Add of kGroup registers to it
+//   Min             the lesser of two; where one is NaN, anything
+//   Flush<N>        adds the lanes of N sums to N totals
+//   kRows x kCols   the tile whose sums stay in registers
+//   kBias           what is taken from every whole number, modulo 2^bits
+//   kDifferences    min_sum adds |V - L| (`AddDifference`) and not minima
+
+#ifndef MMC_JAX_ORACLE_NATIVE_LANES_H_
+#define MMC_JAX_ORACLE_NATIVE_LANES_H_
+
+#include <cstdint>
+
+#if defined(__clang__)
+#define MMC_UNROLL _Pragma("unroll")
+#else
+#define MMC_UNROLL _Pragma("GCC unroll 32")
+#endif
+
+namespace mmc {
+namespace {
+
+// Totals over blocks: exact for whole numbers (modulo 2^64), float64 for
+// float32, float64 with its rounding errors for float64.
+struct Compensated {
+  double sum;
+  double error;
+};
+
+template <class T>
+struct TotalOf {
+  using type = uint64_t;
+};
+template <>
+struct TotalOf<float> {
+  using type = double;
+};
+template <>
+struct TotalOf<double> {
+  using type = Compensated;
+};
+
+inline void AddTo(uint64_t term, uint64_t& total) { total += term; }
+inline void AddTo(double term, double& total) { total += term; }
+inline void AddTo(double term, Compensated& total) {
+  double sum = total.sum + term;
+  double seen = sum - total.sum;
+  total.error += (total.sum - (sum - seen)) + (term - seen);
+  total.sum = sum;
+}
+inline void AddTo(Compensated term, Compensated& total) {
+  AddTo(term.sum, total);
+  total.error += term.error;
+}
+
+template <class T>
+struct Simd;
+
+template <class T, int kBytes>
+struct VectorOf {
+  typedef T type __attribute__((vector_size(kBytes)));
+};
+
+template <class T, int kBytes>
+struct Lanes {
+  using Reg = typename VectorOf<T, kBytes>::type;
+  static constexpr int kLanes = kBytes / sizeof(T);
+  static constexpr uint64_t kBias = 0;
+  static constexpr bool kDifferences = false;
+  static Reg Load(const T* at) { return *reinterpret_cast<const Reg*>(at); }
+  static Reg Min(Reg a, Reg b) { return a < b ? a : b; }
+};
+
+template <class T, int kBytes>
+struct FloatLanes : Lanes<T, kBytes> {
+  static constexpr bool kIsFloat = true;
+  static constexpr int kGroup = 4;
+  using Reg = typename Lanes<T, kBytes>::Reg;
+  using Acc = Reg;
+  static Acc Zero() { return Acc{}; }
+  static Acc Add(Acc acc, const Reg (&terms)[4]) {
+    return acc + ((terms[0] + terms[1]) + (terms[2] + terms[3]));
+  }
+  static T Sum(Acc acc) {
+    T lanes[kBytes / sizeof(T)];
+    __builtin_memcpy(lanes, &acc, kBytes);
+    for (int half = kBytes / sizeof(T) / 2; half > 0; half /= 2) {
+      for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+    }
+    return lanes[0];
+  }
+  template <int N>
+  static void Flush(const Acc (&acc)[N], typename TotalOf<T>::type* totals) {
+    for (int i = 0; i < N; ++i) AddTo(Sum(acc[i]), totals[i]);
+  }
+};
+
+template <class T>
+struct Twice;
+template <>
+struct Twice<uint8_t> {
+  using type = uint16_t;
+};
+template <>
+struct Twice<uint16_t> {
+  using type = uint32_t;
+};
+template <>
+struct Twice<uint32_t> {
+  using type = uint64_t;
+};
+
+// The numbers at even and at odd places are added in twice their width, which
+// a block of texts does not fill.
+template <class T, int kBytes>
+struct IntegerLanes : Lanes<T, kBytes> {
+  static constexpr bool kIsFloat = false;
+  static constexpr int kGroup = 1;
+  using Reg = typename Lanes<T, kBytes>::Reg;
+  using Wide = typename Twice<T>::type;
+  using Acc = typename VectorOf<Wide, kBytes>::type;
+  static Acc Zero() { return Acc{}; }
+  static Acc Add(Acc acc, const Reg (&terms)[1]) {
+    const Acc pairs = reinterpret_cast<Acc>(terms[0]);
+    const Acc low = Acc{} + static_cast<Wide>(static_cast<T>(~T(0)));
+    return acc + (pairs & low) + (pairs >> (8 * sizeof(T)));
+  }
+  template <int N>
+  static void Flush(const Acc (&acc)[N], uint64_t* totals) {
+    for (int i = 0; i < N; ++i) {
+      for (int j = 0; j < kBytes / int(sizeof(Wide)); ++j) {
+        totals[i] += acc[i][j];
+      }
+    }
+  }
+};
+
+template <int kBytes>
+struct IntegerLanes<uint64_t, kBytes> : Lanes<uint64_t, kBytes> {
+  static constexpr bool kIsFloat = false;
+  static constexpr int kGroup = 1;
+  using Reg = typename Lanes<uint64_t, kBytes>::Reg;
+  using Acc = Reg;
+  static Acc Zero() { return Acc{}; }
+  static Acc Add(Acc acc, const Reg (&terms)[1]) { return acc + terms[0]; }
+  template <int N>
+  static void Flush(const Acc (&acc)[N], uint64_t* totals) {
+    for (int i = 0; i < N; ++i) {
+      for (int j = 0; j < kBytes / 8; ++j) totals[i] += acc[i][j];
+    }
+  }
+};
+
+}  // namespace
+}  // namespace mmc
+
+#endif  // MMC_JAX_ORACLE_NATIVE_LANES_H_

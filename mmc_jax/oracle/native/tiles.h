@@ -1,0 +1,531 @@
+// The kernels, written once over the vector registers of a level.
+//
+// Included by each level after its `Simd<Number>`s. All of it has internal
+// linkage and none of it calls inline functions of the standard library: the
+// linker would keep one copy of those for all levels, perhaps one with
+// instructions that the machine does not have.
+//
+// M models, X texts, S subsets.
+//
+// `min_sum` is blocked like a matrix product. A tile of kRows subsets x kCols
+// models keeps its sums in registers while it runs along a block of texts; a
+// panel of subsets stays in the first-level cache while all models pass. Both
+// tables keep their layout, so that few subsets are as fast as many.
+//
+// `oracle_sums` keeps a block of texts of all models in the first-level cache
+// and takes the minimum of each subset's rows there, kDepth registers wide.
+//
+// Accumulation, float32: four neighbouring registers of minima are added
+// pairwise, then to a sum of up to kVectors / 4 of them, then its lanes to each
+// other pairwise; from block to block in float64. That is at most 9 + 2 + 4
+// roundings, and one to store: 16 * 2^-24 = 9.6e-7. float64 goes the same way,
+// from block to block with the rounding errors kept (Knuth's TwoSum).
+
+#ifndef MMC_JAX_ORACLE_NATIVE_TILES_H_
+#define MMC_JAX_ORACLE_NATIVE_TILES_H_
+
+#include <stdlib.h>
+
+#include "kernels.h"
+
+namespace mmc {
+namespace {
+
+// Registers in a block of texts: 2,560 bytes a row for registers of 64 bytes.
+constexpr int kVectors = 40;
+// Registers of texts that `oracle_sums` works on at once.
+constexpr int kDepth = 8;
+// Subsets in a panel: 8 rows with a tile of models fill a cache of 48 KiB.
+constexpr int kPanel = 8;
+// Blocks in a chunk.
+constexpr int kChunkBlocks = 16;
+
+// Memory for a task, zeroed. Where there is none the process ends, as it does
+// in XLA's own allocations.
+template <class T>
+class Scratch {
+ public:
+  explicit Scratch(int64_t size) {
+    size_t bytes = size * sizeof(T) + 64;
+    if (posix_memalign(reinterpret_cast<void**>(&data_), 64, bytes)) abort();
+    __builtin_memset(data_, 0, bytes);
+  }
+  ~Scratch() { free(data_); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  T* data() { return data_; }
+  T& operator[](int64_t i) { return data_[i]; }
+
+ private:
+  T* data_;
+};
+
+inline int64_t Least(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t RoundedUp(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+inline void Store(uint64_t total, uint64_t& out) { out = total; }
+inline void Store(double total, float& out) { out = static_cast<float>(total); }
+inline void Store(Compensated total, double& out) {
+  // The rounding error of an infinite sum is infinity minus infinity.
+  bool finite = total.sum - total.sum == 0;
+  out = finite ? total.sum + total.error : total.sum;
+}
+template <class T>
+struct OutOf {
+  using type = uint64_t;
+};
+template <>
+struct OutOf<float> {
+  using type = float;
+};
+template <>
+struct OutOf<double> {
+  using type = double;
+};
+
+inline void SetNan(uint64_t&) {}
+inline void SetNan(double& total) { total = __builtin_nan(""); }
+inline void SetNan(Compensated& total) { total.sum = __builtin_nan(""); }
+
+// What a sum of minima is, given what the level added up in its place.
+//
+// A level may add |V - L| for min(V, L) = (V + L - |V - L|) / 2, and numbers
+// with a bias.
+template <class T>
+typename TotalOf<T>::type Unbiased(typename TotalOf<T>::type total,
+                                   int64_t num_padded) {
+  if constexpr (Simd<T>::kBias != 0) {
+    total += static_cast<uint64_t>(num_padded) * Simd<T>::kBias;
+  }
+  return total;
+}
+
+template <class T>
+typename TotalOf<T>::type RowSum(const T* row, int64_t num_padded) {
+  using V = Simd<T>;
+  typename TotalOf<T>::type total{};
+  typename V::Acc acc[1] = {V::Zero()};
+  for (int64_t x = 0; x < num_padded; x += V::kGroup * V::kLanes) {
+    typename V::Reg terms[V::kGroup];
+    MMC_UNROLL
+    for (int g = 0; g < V::kGroup; ++g) {
+      terms[g] = V::Load(row + x + g * V::kLanes);
+    }
+    acc[0] = V::Add(acc[0], terms);
+  }
+  V::template Flush<1>(acc, &total);
+  return total;
+}
+
+// ---------------------------------------------------------------- packing
+
+template <class T>
+struct BitsOf;
+template <>
+struct BitsOf<float> {
+  using type = uint32_t;
+};
+template <>
+struct BitsOf<double> {
+  using type = uint64_t;
+};
+
+template <class T>
+typename BitsOf<T>::type AsBits(T value) {
+  typename BitsOf<T>::type bits;
+  __builtin_memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
+// Comparisons of bits and not of floats: the compiler vectorises only those.
+template <class T>
+bool PackFloats(const T* __restrict from, const T* __restrict weights,
+                int64_t num_texts, T* __restrict to) {
+  using Bits = typename BitsOf<T>::type;
+  const Bits infinity = AsBits(static_cast<T>(__builtin_inf()));
+  const Bits nan = AsBits(static_cast<T>(__builtin_nan("")));
+  const Bits sign = AsBits(T(-0.0));
+  Bits largest = 0;
+  for (int64_t x = 0; x < num_texts; ++x) {
+    Bits packed = AsBits(from[x]);
+    if (weights) {
+      const Bits weight = AsBits(weights[x]);
+      const bool absent =
+          (weight & ~sign) == 0 && (packed & ~sign) == infinity;
+      packed = AsBits(from[x] * weights[x]);
+      packed = absent ? 0 : packed;
+      packed = weight > sign ? nan : packed;  // below 0
+    }
+    __builtin_memcpy(to + x, &packed, sizeof packed);
+    const Bits magnitude = packed & ~sign;
+    largest = magnitude > largest ? magnitude : largest;
+  }
+  return largest > infinity;
+}
+
+template <class From, class T>
+void PackIntegers(const From* __restrict from,
+                  const uint32_t* __restrict weights, int64_t num_texts,
+                  T* __restrict to) {
+  constexpr T bias = static_cast<T>(Simd<T>::kBias);
+  for (int64_t x = 0; x < num_texts; ++x) {
+    T product = static_cast<T>(from[x]);
+    if (weights) product = static_cast<T>(product * static_cast<T>(weights[x]));
+    to[x] = static_cast<T>(product ^ bias);
+  }
+}
+
+template <class From, class T>
+bool PackAs(const void* texts, const void* weights, int64_t num_texts,
+            int64_t num_padded, void* packed) {
+  const From* from = static_cast<const From*>(texts);
+  T* to = static_cast<T*>(packed);
+  bool nan = false;
+  T zero = 0;
+  if constexpr (Simd<T>::kIsFloat) {
+    nan = PackFloats(from, static_cast<const T*>(weights), num_texts, to);
+  } else {
+    PackIntegers(from, static_cast<const uint32_t*>(weights), num_texts, to);
+    zero = static_cast<T>(Simd<T>::kBias);
+  }
+  for (int64_t x = num_texts; x < num_padded; ++x) to[x] = zero;
+  return nan;
+}
+
+// ---------------------------------------------------------------- min_sum
+
+// Adds to totals[kRows x kCols] the sums of a tile of S subsets x M models.
+template <class T, int S, int M>
+void AddTile(const T* values, const T* losses, int64_t stride,
+             int64_t num_padded, typename TotalOf<T>::type* totals) {
+  using V = Simd<T>;
+  typename V::Acc acc[S * M];
+  MMC_UNROLL
+  for (int i = 0; i < S * M; ++i) acc[i] = V::Zero();
+  for (int64_t x = 0; x < num_padded; x += V::kGroup * V::kLanes) {
+    MMC_UNROLL
+    for (int s = 0; s < S; ++s) {
+      typename V::Reg value[V::kGroup];
+      MMC_UNROLL
+      for (int g = 0; g < V::kGroup; ++g) {
+        value[g] = V::Load(values + s * stride + x + g * V::kLanes);
+      }
+      MMC_UNROLL
+      for (int m = 0; m < M; ++m) {
+        const T* loss = losses + m * stride + x;
+        if constexpr (V::kDifferences) {
+          acc[s * M + m] =
+              V::AddDifference(acc[s * M + m], value[0], V::Load(loss));
+        } else {
+          typename V::Reg terms[V::kGroup];
+          MMC_UNROLL
+          for (int g = 0; g < V::kGroup; ++g) {
+            terms[g] = V::Min(value[g], V::Load(loss + g * V::kLanes));
+          }
+          acc[s * M + m] = V::Add(acc[s * M + m], terms);
+        }
+      }
+    }
+  }
+  V::template Flush<S * M>(acc, totals);
+}
+
+template <class T>
+using TileFunction = void (*)(const T*, const T*, int64_t, int64_t,
+                              typename TotalOf<T>::type*);
+
+// The tiles of S x 1 to S x M subsets x models.
+template <class T, int S, int M>
+void FillRow(TileFunction<T>* row) {
+  if constexpr (M > 0) {
+    row[M] = AddTile<T, S, M>;
+    FillRow<T, S, M - 1>(row);
+  }
+}
+
+template <class T, int S, int kCols>
+void FillTable(TileFunction<T> (*table)[kCols + 1]) {
+  if constexpr (S > 0) {
+    FillRow<T, S, kCols>(table[S]);
+    FillTable<T, S - 1, kCols>(table);
+  }
+}
+
+template <class T>
+void MinSum(const MinSumTask& task) {
+  using V = Simd<T>;
+  using Total = typename TotalOf<T>::type;
+  constexpr int kRows = V::kRows;
+  constexpr int kCols = V::kCols;
+  constexpr int64_t kBlock = kVectors * V::kLanes;
+  constexpr int64_t kChunk = kChunkBlocks * kBlock;
+  TileFunction<T> tiles[kRows + 1][kCols + 1] = {};
+  FillTable<T, kRows, kCols>(tiles);
+
+  const int64_t num_subsets = task.subsets.size();
+  const int64_t num_models = task.models.size();
+  const int64_t col_tiles = RoundedUp(num_models, kCols) / kCols;
+  const int64_t row_tiles = RoundedUp(num_subsets, kRows) / kRows;
+  Scratch<T> losses(num_models * kBlock);
+  Scratch<T> values(kPanel * kBlock);
+  Scratch<Total> in_tiles(row_tiles * col_tiles * kRows * kCols);
+  Scratch<Total> totals(num_subsets * num_models);
+  Scratch<bool> subset_is_nan(num_subsets);
+  Scratch<bool> model_is_nan(num_models);
+  Scratch<Total> subset_sums(V::kDifferences ? num_subsets : 0);
+  Scratch<Total> model_sums(V::kDifferences ? num_models : 0);
+
+  for (int64_t chunk = task.texts.begin; chunk < task.texts.end;
+       chunk += kChunk) {
+    const int64_t chunk_end = Least(chunk + kChunk, task.texts.end);
+    int64_t texts_in_chunk = 0;
+    bool any_nan = false;
+    for (int64_t block = chunk; block < chunk_end; block += kBlock) {
+      const int64_t num_texts = Least(kBlock, chunk_end - block);
+      const int64_t num_padded = RoundedUp(num_texts, V::kGroup * V::kLanes);
+      texts_in_chunk += num_padded;
+      for (int64_t m = 0; m < num_models; ++m) {
+        T* row = losses.data() + m * kBlock;
+        if (task.losses.Pack(task.models.begin + m, block, num_texts,
+                             num_padded, row)) {
+          model_is_nan[m] = any_nan = true;
+        }
+        if constexpr (V::kDifferences) model_sums[m] += RowSum(row, num_padded);
+      }
+      for (int64_t panel = 0; panel < num_subsets; panel += kPanel) {
+        const int64_t in_panel = Least(kPanel, num_subsets - panel);
+        for (int64_t s = 0; s < in_panel; ++s) {
+          T* row = values.data() + s * kBlock;
+          if (task.values.Pack(task.subsets.begin + panel + s, block, num_texts,
+                               num_padded, row)) {
+            subset_is_nan[panel + s] = any_nan = true;
+          }
+          if constexpr (V::kDifferences) {
+            subset_sums[panel + s] += RowSum(row, num_padded);
+          }
+        }
+        for (int64_t col = 0; col < col_tiles; ++col) {
+          const int64_t cols = Least(kCols, num_models - col * kCols);
+          for (int64_t s = 0; s < in_panel; s += kRows) {
+            const int64_t row = (panel + s) / kRows;
+            tiles[Least(kRows, in_panel - s)][cols](
+                values.data() + s * kBlock,
+                losses.data() + col * kCols * kBlock, kBlock, num_padded,
+                &in_tiles[(row * col_tiles + col) * kRows * kCols]);
+          }
+        }
+      }
+    }
+    for (int64_t s = 0; s < num_subsets; ++s) {
+      for (int64_t col = 0; col < col_tiles; ++col) {
+        const int64_t cols = Least(kCols, num_models - col * kCols);
+        Total* tile =
+            &in_tiles[(s / kRows * col_tiles + col) * kRows * kCols];
+        for (int64_t c = 0; c < cols; ++c) {
+          Total& sum = tile[s % kRows * cols + c];
+          const int64_t m = col * kCols + c;
+          Total chunk_sum = sum;
+          if constexpr (V::kDifferences) {
+            chunk_sum = (subset_sums[s] + model_sums[m] - sum) / 2;
+          } else {
+            chunk_sum = Unbiased<T>(sum, texts_in_chunk);
+          }
+          if (any_nan && (subset_is_nan[s] || model_is_nan[m])) {
+            SetNan(chunk_sum);
+          }
+          AddTo(chunk_sum, totals[s * num_models + m]);
+          sum = Total{};
+        }
+      }
+      if constexpr (V::kDifferences) subset_sums[s] = 0;
+    }
+    if constexpr (V::kDifferences) {
+      for (int64_t m = 0; m < num_models; ++m) model_sums[m] = 0;
+    }
+  }
+  for (int64_t s = 0; s < num_subsets; ++s) {
+    const int64_t to =
+        (task.subsets.begin + s) * task.num_models + task.models.begin;
+    for (int64_t m = 0; m < num_models; ++m) {
+      const Total& total = totals[s * num_models + m];
+      if (task.partial) {
+        static_cast<Total*>(task.partial)[to + m] = total;
+      } else {
+        Store(total, static_cast<typename OutOf<T>::type*>(task.out)[to + m]);
+      }
+    }
+  }
+}
+
+// ------------------------------------------------------------ oracle_sums
+
+template <class T>
+void OracleSums(const OracleTask& task) {
+  using V = Simd<T>;
+  using Total = typename TotalOf<T>::type;
+  constexpr int64_t kBlock = kDepth * V::kLanes;
+  constexpr int64_t kChunk = kChunkBlocks * kVectors * V::kLanes;
+  const int64_t num_models = task.num_models;
+  const int64_t num_subsets = task.subsets.size();
+
+  // The members of each subset as places in the block; where there are none,
+  // the row of identities behind the models.
+  Scratch<uint32_t> members(num_subsets * (num_models > 0 ? num_models : 1));
+  Scratch<int64_t> ends(num_subsets);
+  Scratch<bool> used(num_models + 1);
+  int64_t end = 0;
+  for (int64_t s = 0; s < num_subsets; ++s) {
+    const bool* mask = task.masks + (task.subsets.begin + s) * num_models;
+    const int64_t begin = end;
+    for (int64_t m = 0; m < num_models; ++m) {
+      members[end] = static_cast<uint32_t>(m * kBlock);
+      end += mask[m];
+      used[m] |= mask[m];
+    }
+    if (end == begin) {
+      members[end++] = static_cast<uint32_t>(num_models * kBlock);
+      used[num_models] = true;
+    }
+    ends[s] = end;
+  }
+
+  Scratch<T> losses((num_models + 1) * kBlock);
+  Scratch<bool> is_nan(num_models + 1);
+  Scratch<Total> in_chunk(num_subsets);
+  Scratch<Total> totals(num_subsets);
+  for (int64_t chunk = task.texts.begin; chunk < task.texts.end;
+       chunk += kChunk) {
+    const int64_t chunk_end = Least(chunk + kChunk, task.texts.end);
+    int64_t texts_in_chunk = 0;
+    bool any_nan = false;
+    for (int64_t block = chunk; block < chunk_end; block += kBlock) {
+      const int64_t num_texts = Least(kBlock, chunk_end - block);
+      texts_in_chunk += kBlock;
+      for (int64_t m = 0; m <= num_models; ++m) {
+        if (!used[m]) continue;
+        T* row = losses.data() + m * kBlock;
+        bool nan =
+            m < num_models
+                ? task.losses.Pack(m, block, num_texts, kBlock, row)
+                : task.losses.pack(task.identities,
+                                   task.losses.weights
+                                       ? task.losses.weights +
+                                             block * task.losses.weight_bytes
+                                       : nullptr,
+                                   num_texts, kBlock, row);
+        if (nan) is_nan[m] = any_nan = true;
+      }
+      const uint32_t* member = members.data();
+      for (int64_t s = 0; s < num_subsets; ++s) {
+        typename V::Reg least[kDepth];
+        const T* row = losses.data() + *member++;
+        MMC_UNROLL
+        for (int d = 0; d < kDepth; ++d) {
+          least[d] = V::Load(row + d * V::kLanes);
+        }
+        for (const uint32_t* last = members.data() + ends[s]; member < last;) {
+          row = losses.data() + *member++;
+          MMC_UNROLL
+          for (int d = 0; d < kDepth; ++d) {
+            least[d] = V::Min(least[d], V::Load(row + d * V::kLanes));
+          }
+        }
+        typename V::Acc acc[1] = {V::Zero()};
+        MMC_UNROLL
+        for (int d = 0; d < kDepth; d += V::kGroup) {
+          typename V::Reg terms[V::kGroup];
+          MMC_UNROLL
+          for (int g = 0; g < V::kGroup; ++g) terms[g] = least[d + g];
+          acc[0] = V::Add(acc[0], terms);
+        }
+        V::template Flush<1>(acc, &in_chunk[s]);
+      }
+    }
+    int64_t begin = 0;
+    for (int64_t s = 0; s < num_subsets; begin = ends[s++]) {
+      Total chunk_sum = Unbiased<T>(in_chunk[s], texts_in_chunk);
+      if (any_nan) {
+        for (int64_t i = begin; i < ends[s]; ++i) {
+          if (is_nan[members[i] / kBlock]) SetNan(chunk_sum);
+        }
+      }
+      AddTo(chunk_sum, totals[s]);
+      in_chunk[s] = Total{};
+    }
+  }
+  for (int64_t s = 0; s < num_subsets; ++s) {
+    const int64_t to = task.subsets.begin + s;
+    if (task.partial) {
+      static_cast<Total*>(task.partial)[to] = totals[s];
+    } else {
+      Store(totals[s], static_cast<typename OutOf<T>::type*>(task.out)[to]);
+    }
+  }
+}
+
+template <class T>
+void Combine(const void* partial, int64_t num_chunks, int64_t num_sums,
+             void* out) {
+  using Total = typename TotalOf<T>::type;
+  for (int64_t i = 0; i < num_sums; ++i) {
+    Total total{};
+    for (int64_t c = 0; c < num_chunks; ++c) {
+      AddTo(static_cast<const Total*>(partial)[c * num_sums + i], total);
+    }
+    Store(total, static_cast<typename OutOf<T>::type*>(out)[i]);
+  }
+}
+
+// --------------------------------------------------------------- roofline
+
+inline float MinAdd(int64_t num_pairs) {
+  using V = Simd<float>;
+  // Enough to hide the latency of both, few enough for any machine's registers.
+  constexpr int kChains = 12;
+  Scratch<float> start(kChains + V::kLanes);
+  for (int i = 0; i < kChains + V::kLanes; ++i) start[i] = 1.0f + i;
+  const typename V::Reg loss = V::Load(start.data());
+  typename V::Reg sum[kChains];
+  MMC_UNROLL
+  for (int i = 0; i < kChains; ++i) sum[i] = loss + start[i];
+  for (int64_t done = 0; done < num_pairs; done += kChains * V::kLanes) {
+    // A minimum that hangs on the last sum: nothing can be left out.
+    MMC_UNROLL
+    for (int i = 0; i < kChains; ++i) sum[i] = V::Min(sum[i], loss) + loss;
+  }
+  double total = 0;
+  MMC_UNROLL
+  for (int i = 0; i < kChains; ++i) {
+    typename V::Acc acc[1] = {sum[i]};
+    V::template Flush<1>(acc, &total);
+  }
+  return static_cast<float>(total);
+}
+
+template <class T>
+constexpr Kernels KernelsOf() {
+  return {kChunkBlocks * kVectors * Simd<T>::kLanes,
+          sizeof(typename TotalOf<T>::type), MinSum<T>, OracleSums<T>,
+          Combine<T>};
+}
+
+constexpr Level LevelOf(const char* name) {
+  return {
+      name,
+      {KernelsOf<float>(), KernelsOf<double>(), KernelsOf<uint8_t>(),
+       KernelsOf<uint16_t>(), KernelsOf<uint32_t>(), KernelsOf<uint64_t>()},
+      {{PackAs<float, float>},
+       {nullptr, PackAs<double, double>},
+       {nullptr, nullptr, PackAs<uint8_t, uint8_t>, PackAs<uint8_t, uint16_t>,
+        PackAs<uint8_t, uint32_t>, PackAs<uint8_t, uint64_t>},
+       {nullptr, nullptr, nullptr, PackAs<uint16_t, uint16_t>,
+        PackAs<uint16_t, uint32_t>, PackAs<uint16_t, uint64_t>},
+       {nullptr, nullptr, nullptr, nullptr, PackAs<uint32_t, uint32_t>,
+        PackAs<uint32_t, uint64_t>}},
+      MinAdd};
+}
+
+}  // namespace
+}  // namespace mmc
+
+#endif  // MMC_JAX_ORACLE_NATIVE_TILES_H_
