@@ -2,17 +2,23 @@
 
 M models, X texts, S subsets.
 
-Contract of both kernels, whatever the backend:
+Contract of the kernels, whatever the backend:
 
 - float32 and float64 come in, the same dtype comes out. Without 64-bit mode
   (`jax.enable_x64(True)`) JAX turns float64 input into float32.
+- uint8, uint16 and uint32 (integers.py makes such tables) are summed exactly,
+  in int64, which needs 64-bit mode; their weights are whole counts.
 - +inf is a loss like any other: that model cannot have that text. A text of
-  weight 0 counts for nothing, even at +inf.
+  weight 0 counts for nothing, even at +inf. The minimum over no models is +inf,
+  in integers the largest of the dtype.
 - NaN never wins or loses a minimum: it is refused where the arrays are known
   at the time of the call, and under `jit` or `vmap`, where they are not, it
   makes every sum NaN that it belongs to. So does a negative weight.
 - A sum is off by at most 1e-6 of the sum of its terms' magnitudes in float32,
   for any number of texts.
+- What a subset or a pair gets does not depend on what else is in the batch.
+
+Which backend serves a call is said in backends.py.
 """
 
 import jax
@@ -20,28 +26,38 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax.oracle import xla
+from mmc_jax.oracle import backends
+
+_FLOATS = (np.float32, np.float64)
+_INTEGERS = (np.uint8, np.uint16, np.uint32)
 
 
 def oracle_losses(
-    losses: ArrayLike, masks: ArrayLike, weights: ArrayLike | None = None
+    losses: ArrayLike,
+    masks: ArrayLike,
+    weights: ArrayLike | None = None,
+    *,
+    backend: str | None = None,
 ) -> jax.Array:
     """Returns the oracle loss of each subset, in the unit of the losses: [S].
 
     L(S) = sum_x w_x min_{i in S} L_ix / sum_x w_x
 
     Args:
-      losses: [M, X], the loss of model i on text x; M and X at least 1.
+      losses: [M, X], the loss of model i on text x; M and X at least 1. Of
+        integers the means are float64.
       masks: [S, M] of booleans, a row for each subset. A row without a model
         has the loss infinity, the minimum over nothing.
       weights: [X], not negative, with a positive sum; 1 for each text if left
         out. Bootstrap counts are weights.
+      backend: "cpu", "gpu", "tpu" or "xla"; chosen by the device if left out.
 
     Raises:
       ValueError: no models; no texts; a wrong shape or dtype; a loss that is
         NaN or -inf, with its row and column; a weight that is negative or not
-        finite; weights that are all 0. Values are checked where they are known
-        (not under `jit` or `vmap`), shapes and dtypes always.
+        finite; weights that are all 0; integers outside 64-bit mode; a backend
+        that cannot serve. Values are checked where they are known (not under
+        `jit` or `vmap`), shapes and dtypes always.
 
     Source: arXiv 2512.23340, eq. 4.
 
@@ -50,35 +66,56 @@ def oracle_losses(
     >>> print(oracle_losses(losses, masks))
     [2.5 1.5 inf]
     """
-    losses = _checked_table("losses", losses, "model")
+    losses, masks, weights = _checked_subsets(losses, masks, weights)
     if losses.shape[1] == 0:
         raise ValueError("losses [M, X] has no texts: a mean needs one.")
-    if not isinstance(masks, jax.Array):
-        masks = np.asarray(masks)
-    if masks.ndim != 2 or masks.shape[1] != losses.shape[0]:
-        raise ValueError(
-            f"masks has shape {masks.shape}; [S, {losses.shape[0]}] is needed, "
-            "a column for each row of losses."
-        )
-    if masks.dtype != bool:
-        raise ValueError(f"masks has dtype {masks.dtype}; bool is needed.")
-    weights = _checked_weights(weights, losses)
     if _is_known(weights) and not np.asarray(weights).any():
         raise ValueError("weights are all 0: their mean is undefined.")
-    sums = xla.oracle_sums(losses, jnp.asarray(masks), weights)
+    sums = backends.oracle_sums(losses, masks, weights, backend)
     if weights is None:
-        total = jnp.asarray(losses.shape[1], losses.dtype)
+        total = jnp.asarray(losses.shape[1], sums.dtype)
+    elif sums.dtype == jnp.int64:
+        total = weights.sum(dtype=jnp.int64)
     else:
         # The loss sum of a model that loses 1 on every text.
         one = jnp.ones((1, losses.shape[1]), losses.dtype)
-        total = xla.min_sum(one, one, weights)[0, 0]
+        total = backends.min_sum(one, one, weights, backend)[0, 0]
+    if sums.dtype == jnp.int64:
+        means = sums.astype(jnp.float64) / total.astype(jnp.float64)
+        return jnp.where(masks.any(axis=1), means, jnp.inf)
     # XLA multiplies by the reciprocal where it sees that all are divided by one
     # number, a rounding more than a division: the barrier hides it.
     return sums / jax.lax.optimization_barrier(jnp.full_like(sums, total))
 
 
+def oracle_sums(
+    losses: ArrayLike,
+    masks: ArrayLike,
+    weights: ArrayLike | None = None,
+    *,
+    backend: str | None = None,
+) -> jax.Array:
+    """Returns the loss sum of each subset, exact for integers: [S].
+
+    sum_x w_x min_{i in S} L_ix
+
+    Args and Raises are those of `oracle_losses`; no texts give 0.
+
+    >>> losses = np.array([[1, 4], [3, 2]], np.uint8)
+    >>> with jax.enable_x64(True):
+    ...     print(oracle_sums(losses, [[True, False], [True, True]]))
+    [5 3]
+    """
+    losses, masks, weights = _checked_subsets(losses, masks, weights)
+    return backends.oracle_sums(losses, masks, weights, backend)
+
+
 def min_sum(
-    values: ArrayLike, losses: ArrayLike, weights: ArrayLike | None = None
+    values: ArrayLike,
+    losses: ArrayLike,
+    weights: ArrayLike | None = None,
+    *,
+    backend: str | None = None,
 ) -> jax.Array:
     """Returns the loss sum of each row of values joined by each model: [S, M].
 
@@ -93,6 +130,7 @@ def min_sum(
       values: [S, X], in the dtype of the losses.
       losses: [M, X], M at least 1.
       weights: [X], not negative; 1 for each text if left out.
+      backend: As in `oracle_losses`.
 
     Raises:
       ValueError: as `oracle_losses` does, for values as for losses.
@@ -102,8 +140,9 @@ def min_sum(
     [[5. 5.]
      [5. 3.]]
     """
-    losses = _checked_table("losses", losses, "model")
-    values = _checked_table("values", values, "subset")
+    given_losses = _table("losses", losses, "model")
+    given_values = _table("values", values, "subset")
+    losses, values = jnp.asarray(given_losses), jnp.asarray(given_values)
     if values.shape[1] != losses.shape[1]:
         raise ValueError(
             f"values has {values.shape[1]} texts (columns), losses has "
@@ -113,15 +152,48 @@ def min_sum(
         raise ValueError(
             f"values has dtype {values.dtype}, losses has {losses.dtype}."
         )
-    return xla.min_sum(values, losses, _checked_weights(weights, losses))
+    weights = _checked_weights(weights, losses)
+    sums = backends.min_sum(values, losses, weights, backend)
+    # A pass over the values would cost half the time of the kernel: NaN and
+    # -inf are seen in the sums, and looked for only then.
+    if not _is_known(sums) or not (np.asarray(sums) > -np.inf).all():
+        _check_values("losses", given_losses, "model")
+        _check_values("values", given_values, "subset")
+    return sums
 
 
 def _is_known(array: ArrayLike | None) -> bool:
-    return array is not None and not isinstance(array, jax.core.Tracer)
+    """Returns whether the values can be looked at now, on this host."""
+    if isinstance(array, jax.core.Tracer):
+        return False
+    if isinstance(array, jax.Array):
+        return array.is_fully_addressable
+    return array is not None
 
 
-def _checked_table(name: str, table: ArrayLike, row: str) -> jax.Array:
-    """Returns the table [rows, X]; what a row is (a model) goes into errors."""
+def _checked_subsets(
+    losses: ArrayLike, masks: ArrayLike, weights: ArrayLike | None
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    losses = _table("losses", losses, "model")
+    _check_values("losses", losses, "model")
+    if not isinstance(masks, jax.Array):
+        masks = np.asarray(masks)
+    if masks.ndim != 2 or masks.shape[1] != losses.shape[0]:
+        raise ValueError(
+            f"masks has shape {masks.shape}; [S, {losses.shape[0]}] is needed, "
+            "a column for each row of losses."
+        )
+    if masks.dtype != bool:
+        raise ValueError(f"masks has dtype {masks.dtype}; bool is needed.")
+    losses = jnp.asarray(losses)
+    return losses, jnp.asarray(masks), _checked_weights(weights, losses)
+
+
+def _table(name: str, table: ArrayLike, row: str) -> jax.Array | np.ndarray:
+    """Returns the table [rows, X]; what a row is (a model) goes into errors.
+
+    Under `jit` JAX turns a known array into a tracer: it stays NumPy's here.
+    """
     if not isinstance(table, jax.Array):
         table = np.asarray(table)
     if table.ndim != 2:
@@ -131,27 +203,40 @@ def _checked_table(name: str, table: ArrayLike, row: str) -> jax.Array:
         )
     if row == "model" and table.shape[0] == 0:
         raise ValueError(f"{name} [M, X] has no models.")
-    if table.dtype not in (np.float32, np.float64):
-        # Whole numbers are left free for kernels that are exact on them.
+    if table.dtype not in _FLOATS + _INTEGERS:
         raise ValueError(
-            f"{name} has dtype {table.dtype}; float32 or float64 is needed."
+            f"{name} has dtype {table.dtype}; float32 or float64 is needed, or "
+            "uint8, uint16 or uint32 (oracle.quantised)."
         )
-    if _is_known(table) and table.size:
+    if table.dtype in _INTEGERS and not jax.config.jax_enable_x64:
+        raise ValueError(
+            f"{name} has dtype {table.dtype}, whose sums are int64: call under "
+            "jax.enable_x64(True)."
+        )
+    return table
+
+
+def _check_values(name: str, table: jax.Array | np.ndarray, row: str) -> None:
+    """Raises where a known table holds NaN or -inf."""
+    if table.dtype in _INTEGERS or not _is_known(table) or not table.size:
+        return
+    # One pass, on the device where the table lies, without a copy; NaN wins it.
+    if isinstance(table, jax.Array) and all(
+        device.platform == "cpu" for device in table.devices()
+    ):
+        table = np.asarray(table)
+    if not float(table.min()) > -np.inf:
         host = np.asarray(table)
-        least = host.min()  # One pass without a copy; NaN wins it.
-        if not least > -np.inf:
-            bad = np.isnan(host) if np.isnan(least) else host == least
-            i, x = np.argwhere(bad)[0]
-            raise ValueError(
-                f"{name}[{i}, {x}] ({row} {i}, text {x}) is {host[i, x]}."
-            )
-    return jnp.asarray(table)
+        i, x = np.argwhere(~(host > -np.inf))[0]
+        raise ValueError(
+            f"{name}[{i}, {x}] ({row} {i}, text {x}) is {host[i, x]}."
+        )
 
 
 def _checked_weights(
     weights: ArrayLike | None, losses: jax.Array
 ) -> jax.Array | None:
-    """Returns the weights [X] in the dtype of the losses."""
+    """Returns the weights [X], floats as the losses are, counts in uint32."""
     if weights is None:
         return None
     if not isinstance(weights, jax.Array):
@@ -161,12 +246,26 @@ def _checked_weights(
             f"weights has shape {weights.shape}; {losses.shape[1:]} is needed, "
             "one for each text."
         )
+    counts = losses.dtype in _INTEGERS
+    if counts and not np.issubdtype(weights.dtype, np.integer):
+        raise ValueError(
+            f"weights has dtype {weights.dtype}; whole counts are needed for "
+            f"losses of {losses.dtype}."
+        )
     if _is_known(weights):
         host = np.asarray(weights)
-        bad = ~((host >= 0) & (host < np.inf))
+        bad = ~((host >= 0) & (host < (2**32 if counts else np.inf)))
         if bad.any():
             x = int(bad.argmax())
             raise ValueError(
-                f"weights[{x}] is {host[x]}; finite and not negative is needed."
+                f"weights[{x}] is {host[x]}; finite and not negative"
+                f"{', below 2^32,' if counts else ''} is needed."
             )
-    return jnp.asarray(weights).astype(losses.dtype)
+        if counts and (
+            sum(host.tolist()) * np.iinfo(losses.dtype).max >= 2**63
+        ):
+            raise ValueError(
+                f"weights sum to {sum(host.tolist())}: sums of {losses.dtype} "
+                "would leave int64."
+            )
+    return jnp.asarray(weights).astype(jnp.uint32 if counts else losses.dtype)
