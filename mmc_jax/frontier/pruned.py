@@ -1,19 +1,24 @@
-"""The paper's search: level by level, keeping what is not dominated.
+"""The paper's search, level by level, and a local search that polishes it.
 
-M models, X texts, S subsets of one size, F frontier points.
+M models, X texts, S subsets.
 """
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax.frontier.inputs import Inputs, checked_inputs
-from mmc_jax.frontier.pareto import (
-    Frontier,
-    frontier_of,
-    non_dominated,
-    subset_costs,
+from mmc_jax.frontier.candidates import (
+    Candidates,
+    distinct,
+    no_candidates,
+    with_unions,
 )
-from mmc_jax.frontier.unions import rows_in_tile, union_losses
+from mmc_jax.frontier.exhaustive import checked_max_size
+from mmc_jax.frontier.inputs import Inputs, checked_inputs
+from mmc_jax.frontier.pareto import Frontier, frontier_of, non_dominated
+from mmc_jax.frontier.regrets import Regrets, regrets
+from mmc_jax.frontier.unions import tiles, union_sums
 
 
 def pruned(
@@ -21,6 +26,7 @@ def pruned(
     costs: ArrayLike,
     weights: ArrayLike | None = None,
     max_size: int | None = None,
+    polish: bool = False,
 ) -> Frontier:
     """Returns the frontier that iterative Pareto pruning finds.
 
@@ -30,16 +36,21 @@ def pruned(
     point to the frontier over all levels, which is the answer. Every point is
     true, but a better subset may be missed: a heuristic.
 
+    With `polish` a local search follows: of every subset on the frontier each
+    model is dropped, exchanged for each model outside, and each of those added,
+    until the frontier does not change any more.
+
     Args:
       losses: [M, X], finite.
-      costs: [M], finite and not negative; whole numbers add exactly up to 2^53.
+      costs: [M], finite and not negative.
       weights: [X], not negative; 1 for each text if left out.
       max_size: the most models in a subset; M if left out.
+      polish: whether the local search follows; the frontier is never worse.
 
     Raises:
       ValueError: arguments that do not fit, with the place; max_size below 1.
 
-    Source: arXiv 2512.23340.
+    Source: arXiv 2512.23340; the polish is not in it.
 
     >>> losses = [[1.0, 4.0], [3.0, 2.0], [2.0, 2.0]]
     >>> frontier = pruned(losses, costs=[1, 2, 4])
@@ -48,52 +59,78 @@ def pruned(
     """
     inputs = checked_inputs(losses, costs, weights)
     num_models = len(inputs.losses)
-    if max_size is not None and max_size < 1:
-        raise ValueError(f"max_size is {max_size}; at least 1 is needed.")
+    max_size = checked_max_size(max_size, num_models)
+    table = regrets(inputs)
+    with jax.enable_x64(True):
+        # On the device once, for the level after level that is settled there.
+        inputs = inputs._replace(losses=jnp.asarray(inputs.losses))
     level = np.eye(num_models, dtype=bool)
     frontier = frontier_of(inputs, level)
-    for size in range(2, min(max_size or num_models, num_models) + 1):
-        found = _next_level(inputs, level)
-        level = found.masks
+    for size in range(2, max_size + 1):
+        found = _with_neighbours(
+            no_candidates(num_models), inputs, table, level, size, size
+        )
+        reached = frontier_of(inputs, distinct(found.masks))
+        level = reached.masks
         frontier = non_dominated(
-            *map(np.concatenate, zip(frontier, found, strict=True))
+            *map(np.concatenate, zip(frontier, reached, strict=True))
         )
         if not (frontier.masks.sum(axis=1) == size).any():
             break
+    if polish:
+        frontier = _polished(inputs, table, frontier, max_size)
     return frontier_of(inputs, frontier.masks)
 
 
-def _next_level(inputs: Inputs, subsets: np.ndarray) -> Frontier:
-    """Returns what stays of all subsets with one model more."""
-    parents, models = _extensions(subsets)
-    losses = np.empty(len(parents))
-    # A subset whose extensions all belong to others is not evaluated.
-    used, row = np.unique(parents, return_inverse=True)
-    singles = np.eye(subsets.shape[1], dtype=bool)
-    step = rows_in_tile(inputs.losses.shape[1])
-    for start in range(0, len(used), step):
-        rows = used[start : start + step]
-        tile = union_losses(inputs, subsets[rows], singles)
-        here = (row >= start) & (row < start + step)
-        losses[here] = tile[row[here] - start, models[here]]
-    masks = subsets[parents] | singles[models]
-    return non_dominated(subset_costs(masks, inputs.costs), losses, masks)
+def _polished(
+    inputs: Inputs, table: Regrets, frontier: Frontier, max_size: int
+) -> Frontier:
+    """Returns the frontier of which no subset is one exchange from a better."""
+    found = no_candidates(frontier.masks.shape[1])
+    done: set[bytes] = set()
+    while True:
+        masks = frontier.masks
+        subset, model = np.nonzero(masks)
+        without = masks[subset]
+        without[np.arange(len(without)), model] = False
+        bases = distinct(np.concatenate([masks, without]))
+        bases = bases[
+            [m.any() and m.tobytes() not in done for m in bases]
+        ]  # fmt: skip
+        if not len(bases):
+            return frontier
+        done.update(mask.tobytes() for mask in bases)
+        found = _with_neighbours(found, inputs, table, bases, 1, max_size)
+        frontier = frontier_of(inputs, distinct(found.masks))
 
 
-def _extensions(subsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (subset, model) for each distinct subset with one model more.
+def _with_neighbours(
+    candidates: Candidates,
+    inputs: Inputs,
+    table: Regrets,
+    subsets: np.ndarray,
+    min_size: int,
+    max_size: int,
+) -> Candidates:
+    """Returns the filter's candidates after subsets and their extensions.
 
-    Of the ways to reach a subset the one from the first row stays.
+    Of the subsets [S, M], and of each joined by a model not in it, those of the
+    sizes asked for go in.
     """
-    parents, models = np.nonzero(~subsets)
-    masks = subsets[parents]
-    masks[np.arange(len(masks)), models] = True
-    packed = np.packbits(masks, axis=1)
-    packed = np.pad(packed, ((0, 0), (0, -packed.shape[1] % 8)))
-    words = packed.view(np.uint64).T
-    order = np.lexsort(words)  # Stable: the first row of equals stays first.
-    words = words[:, order]
-    new = np.ones(len(order), bool)
-    new[1:] = (words[:, 1:] != words[:, :-1]).any(axis=0)
-    first = np.sort(order[new])
-    return parents[first], models[first]
+    num_models = subsets.shape[1]
+    # The last is no model: the subset itself.
+    added = np.eye(num_models + 1, num_models, dtype=bool)
+    for masks in tiles(subsets):
+        sums = union_sums(table, masks)
+        sizes = masks.sum(axis=1)[:, None] + added.any(axis=1)
+        out = (sizes < min_size) | (sizes > max_size)
+        out[:, :num_models] |= masks
+        candidates = with_unions(
+            candidates,
+            table,
+            inputs.costs,
+            masks,
+            added,
+            np.where(out, np.inf, sums),
+        )
+    return candidates

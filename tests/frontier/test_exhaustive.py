@@ -7,7 +7,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from mmc_jax import frontier, oracle
-from mmc_jax.frontier import unions
+from mmc_jax.frontier import candidates, unions
 from tests import tolerances
 from tests.frontier import brute_force
 from tests.frontier.test_pareto import points_of
@@ -50,8 +50,8 @@ class ExhaustiveTest(parameterized.TestCase):
         losses, costs = brute_force.pool(9, NUM_TEXTS, seed=3)
         expected = frontier.exhaustive(losses, costs)
         with (
-            absltest.mock.patch.object(unions, "_MAX_ROWS", 4),
-            absltest.mock.patch.object(MODULE, "_POINTS", 8),
+            absltest.mock.patch.object(unions, "TILE_ROWS", 4),
+            absltest.mock.patch.object(candidates, "_POINTS", 8),
         ):
             found = frontier.exhaustive(losses, costs)
         for a, b in zip(found, expected, strict=True):
