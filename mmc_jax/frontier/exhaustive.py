@@ -9,11 +9,14 @@ import math
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax.frontier.candidates import distinct, no_candidates, with_unions
 from mmc_jax.frontier.inputs import checked_inputs
-from mmc_jax.frontier.pareto import Frontier, frontier_of
-from mmc_jax.frontier.regrets import regrets
-from mmc_jax.frontier.unions import tiles, union_sums
+from mmc_jax.frontier.pareto import Frontier, frontier_of, no_subsets
+from mmc_jax.frontier.unions import (
+    frontier_with_unions,
+    loss_chunks,
+    tiles,
+    union_sums,
+)
 
 MAX_SUBSETS = 2**24  # Times 5,000 texts: seconds on two cores.
 
@@ -30,9 +33,8 @@ def exhaustive(
     of 400.
 
     Every subset is the union of one beginning and one end; beginnings meet ends
-    in tiles, each tile one `min_sum` in float32, and a running filter keeps
-    what that cannot rule out: `regrets.py` states the bound. The rest is
-    settled in float64, so that the answer is that of float64.
+    in tiles, each tile one `min_sum` in float64, and a running filter keeps
+    only what is not dominated.
 
     Args:
       losses: [M, X], finite.
@@ -63,8 +65,8 @@ def exhaustive(
     last = num_models - 1 - beginnings[:, ::-1].argmax(axis=1)
     last[~beginnings.any(axis=1)] = -1
     first = np.where(ends.any(axis=1), ends.argmax(axis=1), num_models)
-    table = regrets(inputs)
-    found = no_candidates(num_models)
+    chunks = loss_chunks(inputs)
+    found = no_subsets(num_models)
     row = 0
     for masks in tiles(beginnings):
         rows = slice(row, row + len(masks))
@@ -76,16 +78,12 @@ def exhaustive(
                 others.sum(axis=1) <= room[rows, None]
             )
             if valid.any():
-                sums = union_sums(table, masks, others)
-                found = with_unions(
-                    found,
-                    table,
-                    inputs.costs,
-                    masks,
-                    others,
-                    np.where(valid, sums, np.inf),
+                sums = union_sums(chunks, masks, others)
+                sums[~valid] = np.inf
+                found = frontier_with_unions(
+                    found, sums, inputs.costs, masks, others
                 )
-    return frontier_of(inputs, distinct(found.masks))
+    return frontier_of(inputs, found.masks)
 
 
 def checked_max_size(max_size: int | None, num_models: int) -> int:
@@ -126,9 +124,7 @@ def _beginnings_and_ends(
     return beginnings[by_last], room[by_last], ends[by_first]
 
 
-def _all_subsets(
-    models: range, max_size: int, num_models: int
-) -> np.ndarray:
+def _all_subsets(models: range, max_size: int, num_models: int) -> np.ndarray:
     """Returns the masks of the subsets of up to so many of the models."""
     rows = [
         subset

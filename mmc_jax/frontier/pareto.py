@@ -148,6 +148,12 @@ def frontier_of(inputs: Inputs, masks: np.ndarray) -> Frontier:
     )
 
 
+def no_subsets(num_models: int) -> Frontier:
+    """Returns the frontier of nothing, the start of a search."""
+    none = np.empty(0)
+    return Frontier(none, none, np.empty((0, num_models), bool))
+
+
 def subset_costs(masks: np.ndarray, costs: np.ndarray) -> np.ndarray:
     """Returns the sum of the costs of each subset, correctly rounded: [S].
 

@@ -3,22 +3,26 @@
 M models, X texts, S subsets.
 """
 
+from collections.abc import Sequence
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax.frontier.candidates import (
-    Candidates,
-    distinct,
-    no_candidates,
-    with_unions,
-)
 from mmc_jax.frontier.exhaustive import checked_max_size
-from mmc_jax.frontier.inputs import Inputs, checked_inputs
-from mmc_jax.frontier.pareto import Frontier, frontier_of, non_dominated
-from mmc_jax.frontier.regrets import Regrets, regrets
-from mmc_jax.frontier.unions import tiles, union_sums
+from mmc_jax.frontier.inputs import checked_inputs
+from mmc_jax.frontier.pareto import (
+    Frontier,
+    frontier_of,
+    no_subsets,
+    non_dominated,
+)
+from mmc_jax.frontier.unions import (
+    frontier_with_unions,
+    loss_chunks,
+    tiles,
+    union_sums,
+)
 
 
 def pruned(
@@ -60,77 +64,69 @@ def pruned(
     inputs = checked_inputs(losses, costs, weights)
     num_models = len(inputs.losses)
     max_size = checked_max_size(max_size, num_models)
-    table = regrets(inputs)
-    with jax.enable_x64(True):
-        # On the device once, for the level after level that is settled there.
-        inputs = inputs._replace(losses=jnp.asarray(inputs.losses))
+    chunks = loss_chunks(inputs)
     level = np.eye(num_models, dtype=bool)
-    frontier = frontier_of(inputs, level)
+    none = no_subsets(num_models)
+    frontier = _extended(none, inputs.costs, chunks, level, 1, 1)
     for size in range(2, max_size + 1):
-        found = _with_neighbours(
-            no_candidates(num_models), inputs, table, level, size, size
-        )
-        reached = frontier_of(inputs, distinct(found.masks))
-        level = reached.masks
+        found = _extended(none, inputs.costs, chunks, level, size, size)
+        level = found.masks
         frontier = non_dominated(
-            *map(np.concatenate, zip(frontier, reached, strict=True))
+            *map(np.concatenate, zip(frontier, found, strict=True))
         )
         if not (frontier.masks.sum(axis=1) == size).any():
             break
     if polish:
-        frontier = _polished(inputs, table, frontier, max_size)
+        frontier = _polished(frontier, inputs.costs, chunks, max_size)
     return frontier_of(inputs, frontier.masks)
 
 
 def _polished(
-    inputs: Inputs, table: Regrets, frontier: Frontier, max_size: int
+    frontier: Frontier,
+    costs: np.ndarray,
+    chunks: Sequence[jax.Array],
+    max_size: int,
 ) -> Frontier:
-    """Returns the frontier of which no subset is one exchange from a better."""
-    found = no_candidates(frontier.masks.shape[1])
+    """Returns a frontier of which no subset is one exchange from a better.
+
+    A subset without one of its models is extended by all models: that drops the
+    model and exchanges it. Each such base is evaluated once.
+    """
     done: set[bytes] = set()
     while True:
-        masks = frontier.masks
-        subset, model = np.nonzero(masks)
-        without = masks[subset]
+        subset, model = np.nonzero(frontier.masks)
+        without = frontier.masks[subset]
         without[np.arange(len(without)), model] = False
-        bases = distinct(np.concatenate([masks, without]))
-        bases = bases[
-            [m.any() and m.tobytes() not in done for m in bases]
-        ]  # fmt: skip
-        if not len(bases):
+        bases = {mask.tobytes(): mask for mask in (*frontier.masks, *without)}
+        new = [mask for key, mask in bases.items() if key not in done]
+        if not new:
             return frontier
-        done.update(mask.tobytes() for mask in bases)
-        found = _with_neighbours(found, inputs, table, bases, 1, max_size)
-        frontier = frontier_of(inputs, distinct(found.masks))
+        done |= bases.keys()
+        frontier = _extended(
+            frontier, costs, chunks, np.array(new), 1, max_size
+        )
 
 
-def _with_neighbours(
-    candidates: Candidates,
-    inputs: Inputs,
-    table: Regrets,
+def _extended(
+    frontier: Frontier,
+    costs: np.ndarray,
+    chunks: Sequence[jax.Array],
     subsets: np.ndarray,
     min_size: int,
     max_size: int,
-) -> Candidates:
-    """Returns the filter's candidates after subsets and their extensions.
+) -> Frontier:
+    """Returns the frontier of what it was, subsets and their extensions.
 
     Of the subsets [S, M], and of each joined by a model not in it, those of the
-    sizes asked for go in.
+    sizes asked for go in. Losses are sums over texts.
     """
     num_models = subsets.shape[1]
     # The last is no model: the subset itself.
     added = np.eye(num_models + 1, num_models, dtype=bool)
     for masks in tiles(subsets):
-        sums = union_sums(table, masks)
+        sums = union_sums(chunks, masks)
         sizes = masks.sum(axis=1)[:, None] + added.any(axis=1)
-        out = (sizes < min_size) | (sizes > max_size)
-        out[:, :num_models] |= masks
-        candidates = with_unions(
-            candidates,
-            table,
-            inputs.costs,
-            masks,
-            added,
-            np.where(out, np.inf, sums),
-        )
-    return candidates
+        sums[(sizes < min_size) | (sizes > max_size)] = np.inf
+        sums[:, :num_models][masks] = np.inf
+        frontier = frontier_with_unions(frontier, sums, costs, masks, added)
+    return frontier

@@ -1,12 +1,15 @@
-"""The sums of unions of subsets, a tile at a time: what the searches run on.
+"""Unions of subsets, a tile at a time: what every search runs on.
 
-M models, X texts, S and R subsets.
+M models, X texts, S and R subsets, F frontier points.
 
-One `min_sum` joins S subsets with R others once the least regret of each on
-each text is known. Those minima come from a tree: subsets are cut into eights
-of models, each pattern of an eight that occurs is reduced once, then each
-triple of patterns, and so on: two or three passes over a subset instead of one
-for each of its models, and nothing to be kept from one level to the next.
+One `min_sum` joins S subsets with R others once the least loss of each on each
+text is known. Those minima come from a tree: subsets are cut into eights of
+models, each pattern of an eight that occurs is reduced once, then each triple
+of patterns, and so on: two or three passes over a subset instead of one for
+each of its models, and nothing to be kept from one tile to the next.
+
+All in float64: the same minima give the same sum to the last bit, however a
+subset was put together, so that ties are seen as ties.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,24 +19,63 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmc_jax import oracle
-from mmc_jax.frontier.regrets import Regrets
+from mmc_jax.frontier.inputs import Inputs
+from mmc_jax.frontier.pareto import (
+    Frontier,
+    cost_parts,
+    non_dominated,
+    rounded_sum,
+)
 
 # Subsets on one side of a tile: beyond, a tile is no faster.
 TILE_ROWS = 1024
 
+# Texts in a chunk: the minima of a tile are 16 MB, which XLA's allocator gives
+# again without the system (5 times faster than 32 MB).
+_CHUNK_TEXTS = 2048
+
 # Patterns that are joined at once, after the eights.
 _ARITY = 3
 
+# Points that go through the filter at once.
+_POINTS = 2**16
+
+
+def loss_chunks(inputs: Inputs) -> tuple[jax.Array, ...]:
+    """Returns w_x L_ix, some texts at a time: [M + 1, texts] float64 each.
+
+    The last row is the loss of no model: infinity.
+    """
+    losses, _, weights = inputs
+    num_models, num_texts = losses.shape
+    num_chunks = -(-num_texts // _CHUNK_TEXTS)
+    # Whole vector registers; texts without a loss fill the last chunk.
+    size = -(-num_texts // (64 * num_chunks)) * 64
+    chunks = []
+    for start in range(0, num_texts, size):
+        texts = slice(start, start + size)
+        loss = losses[:, texts]
+        table = np.zeros((num_models + 1, size))
+        table[:-1, : loss.shape[1]] = (
+            loss if weights is None else loss * weights[texts]
+        )
+        table[-1] = np.inf
+        with jax.enable_x64(True):
+            chunks.append(jnp.asarray(table))
+    return tuple(chunks)
+
 
 def union_sums(
-    regrets: Regrets, masks: np.ndarray, others: np.ndarray | None = None
+    chunks: Sequence[jax.Array],
+    masks: np.ndarray,
+    others: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Returns the regret sum of every union of two subsets: float32 or 64.
+    """Returns the loss sum of every union of two subsets: [S, R] float64.
 
-    out_sr = sum_x min(min_{i in S} R_ix, min_{j in R} R_jx): [S, R]
+    out_sr = sum_x w_x min(min_{i in S} L_ix, min_{j in R} L_jx)
 
     Args:
-      regrets: of the search.
+      chunks: of `loss_chunks`.
       masks: [S, M], up to `TILE_ROWS` of them.
       others: [R, M], up to as many; if left out the single models and, in the
         last column, no model: [S, M + 1].
@@ -41,17 +83,13 @@ def union_sums(
     tree = _tree(masks)
     other_tree = None if others is None else _tree(others)
     num_others = masks.shape[1] + 1 if others is None else len(others)
-    total = None
-    for table in regrets.chunks:
-        values = _minima(table, tree)
-        right = table if other_tree is None else _minima(table, other_tree)
-        sums = np.asarray(_min_sum(values, right))[: len(masks), :num_others]
-        if total is None:
-            # float32 where there is but one chunk.
-            many = len(regrets.chunks) > 1
-            total = sums.astype(np.float64) if many else sums
-        else:
-            total += sums
+    total = np.zeros((len(masks), num_others))
+    with jax.enable_x64(True):
+        for table in chunks:
+            values = _minima(table, tree)
+            right = table if other_tree is None else _minima(table, other_tree)
+            sums = np.asarray(_min_sum(values, right))
+            total += sums[: len(masks), :num_others]
     return total
 
 
@@ -59,6 +97,52 @@ def tiles(masks: np.ndarray) -> Iterator[np.ndarray]:
     """Yields the masks, `TILE_ROWS` at a time."""
     for start in range(0, len(masks), TILE_ROWS):
         yield masks[start : start + TILE_ROWS]
+
+
+def frontier_with_unions(
+    frontier: Frontier,
+    sums: np.ndarray,
+    costs: np.ndarray,
+    masks: np.ndarray,
+    others: np.ndarray,
+) -> Frontier:
+    """Returns the frontier of what it was and a tile of unions.
+
+    Its losses are sums over texts. Only what is below the frontier so far gets
+    a mask and is sorted.
+
+    Args:
+      frontier: so far.
+      sums: [S, R], the loss sum of each union; infinity leaves one out.
+      costs: [M].
+      masks: [S, M].
+      others: [R, M].
+    """
+    costs_of_masks = cost_parts(masks, costs)
+    costs_of_others = cost_parts(others, costs)
+    num_slices = -(-sums.size // _POINTS)
+    for start in range(num_slices):
+        # Strided, so that already the first slice is a sample of all.
+        rows = slice(start, None, num_slices)
+        cost = rounded_sum(
+            *(part[rows, None] for part in costs_of_masks), *costs_of_others
+        )
+        place = np.searchsorted(frontier.costs, cost, side="right")
+        # Where nothing costs less, all but infinity stays.
+        greatest = np.concatenate(
+            [[np.finfo(np.float64).max], frontier.losses]
+        )[place]
+        stays = sums[rows] <= greatest
+        row, column = np.nonzero(stays)
+        found = (
+            cost[stays],
+            sums[rows][stays],
+            masks[rows][row] | others[column],
+        )
+        frontier = non_dominated(
+            *map(np.concatenate, zip(frontier, found, strict=True))
+        )
+    return frontier
 
 
 @jax.jit

@@ -1,21 +1,16 @@
 """Exact enumeration against plain Python over all subsets."""
 
-import importlib
-
 import jax
 import numpy as np
 from absl.testing import absltest, parameterized
 
 from mmc_jax import frontier, oracle
-from mmc_jax.frontier import candidates, unions
+from mmc_jax.frontier import unions
 from tests import tolerances
 from tests.frontier import brute_force
 from tests.frontier.test_pareto import points_of
 
 NUM_TEXTS = 6
-
-# The function has the module's name in the package.
-MODULE = importlib.import_module("mmc_jax.frontier.exhaustive")
 
 
 class ExhaustiveTest(parameterized.TestCase):
@@ -51,7 +46,7 @@ class ExhaustiveTest(parameterized.TestCase):
         expected = frontier.exhaustive(losses, costs)
         with (
             absltest.mock.patch.object(unions, "TILE_ROWS", 4),
-            absltest.mock.patch.object(candidates, "_POINTS", 8),
+            absltest.mock.patch.object(unions, "_POINTS", 8),
         ):
             found = frontier.exhaustive(losses, costs)
         for a, b in zip(found, expected, strict=True):
@@ -85,9 +80,20 @@ class ExhaustiveTest(parameterized.TestCase):
         with self.subTest("64-bit mode is as before"):
             self.assertFalse(jax.config.jax_enable_x64)
 
-    def test_more_than_20_models(self):
-        with self.assertRaisesRegex(ValueError, "21 models.*frontier.pruned"):
-            frontier.exhaustive(np.ones((21, 2)), np.ones(21))
+    def test_too_many_subsets(self):
+        for num_models, max_size, message in (
+            (25, None, "25 models have 33,554,431 subsets of up to 25;"),
+            (71, 6, "71 models have 157,270,254 subsets"),
+        ):
+            with (
+                self.subTest(message),
+                self.assertRaisesRegex(ValueError, message),
+            ):
+                frontier.exhaustive(
+                    np.ones((num_models, 2)),
+                    np.ones(num_models),
+                    max_size=max_size,
+                )
 
 
 if __name__ == "__main__":
