@@ -65,9 +65,10 @@ def pruned(
     num_models = len(inputs.losses)
     max_size = checked_max_size(max_size, num_models)
     chunks = loss_chunks(inputs)
-    level = np.eye(num_models, dtype=bool)
     none = no_subsets(num_models)
-    frontier = _extended(none, inputs.costs, chunks, level, 1, 1)
+    nobody = np.zeros((1, num_models), bool)
+    frontier = _extended(none, inputs.costs, chunks, nobody, 1, 1)
+    level = np.eye(num_models, dtype=bool)
     for size in range(2, max_size + 1):
         found = _extended(none, inputs.costs, chunks, level, size, size)
         level = found.masks

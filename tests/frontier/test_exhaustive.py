@@ -1,5 +1,7 @@
 """Exact enumeration against plain Python over all subsets."""
 
+import importlib
+
 import jax
 import numpy as np
 from absl.testing import absltest, parameterized
@@ -11,6 +13,9 @@ from tests.frontier import brute_force
 from tests.frontier.test_pareto import points_of
 
 NUM_TEXTS = 6
+
+# The function has the module's name in the package.
+MODULE = importlib.import_module("mmc_jax.frontier.exhaustive")
 
 
 class ExhaustiveTest(parameterized.TestCase):
@@ -40,6 +45,78 @@ class ExhaustiveTest(parameterized.TestCase):
             [p[:2] for p in expected],
             rtol=tolerances.KERNEL_FLOAT64,
         )
+
+    @parameterized.product(
+        num_models=[1, 4, 7, 11],
+        max_size=[1, 2, 3, 4, 6, 20],
+        whole_numbers=[False, True],
+    )
+    def test_up_to_a_size(self, num_models, max_size, whole_numbers):
+        losses, costs = brute_force.pool(
+            num_models, NUM_TEXTS, 5, whole_numbers
+        )
+        weights = [0.0, 3.0, 1.0, 2.0, 1.0, 4.0]
+        expected = brute_force.frontier(losses, costs, weights, max_size)
+        # Tiles of 8, so that some hold nothing to join.
+        with absltest.mock.patch.object(unions, "TILE_ROWS", 8):
+            found = points_of(
+                frontier.exhaustive(losses, costs, weights, max_size)
+            )
+        self.assertEqual([p[2] for p in found], [p[2] for p in expected])
+        np.testing.assert_allclose(
+            [p[:2] for p in found],
+            [p[:2] for p in expected],
+            rtol=tolerances.KERNEL_FLOAT64,
+        )
+
+    @parameterized.parameters(
+        *((num_models, size) for num_models in (1, 5, 8)
+          for size in range(1, num_models + 1))
+    )  # fmt: skip
+    def test_each_subset_is_evaluated_once(self, num_models, max_size):
+        seen = []
+
+        def remember(found, sums, costs, masks, others):
+            for row, column in np.argwhere(np.isfinite(sums)):
+                seen.append((masks[row] | others[column]).tobytes())
+            return unions.frontier_with_unions(
+                found, sums, costs, masks, others
+            )
+
+        with absltest.mock.patch.object(
+            MODULE, "frontier_with_unions", remember
+        ):
+            frontier.exhaustive(
+                np.ones((num_models, 2)), np.ones(num_models), None, max_size
+            )
+        subsets = brute_force.subsets(num_models, max_size)
+        self.assertLen(seen, len(subsets))
+        self.assertLen(set(seen), len(subsets))
+
+    def test_costs_that_do_not_add_exactly(self):
+        # 0.1 + 0.2 is more than 0.3; any order of addition must say so.
+        costs = [0.1, 0.7, 0.2, 0.3, 0.1, 0.6]
+        losses, _ = brute_force.pool(6, NUM_TEXTS, 1, whole_numbers=True)
+        self.assertEqual(
+            points_of(frontier.exhaustive(losses, costs)),
+            brute_force.frontier(losses, costs),
+        )
+
+    def test_negative_losses_and_several_chunks_of_texts(self):
+        losses, costs = brute_force.pool(6, 300, seed=3)
+        losses = np.log(losses)
+        with absltest.mock.patch.object(unions, "_CHUNK_TEXTS", 64):
+            found = points_of(frontier.exhaustive(losses, costs))
+        expected = brute_force.frontier(losses, costs)
+        self.assertEqual([p[2] for p in found], [p[2] for p in expected])
+
+    def test_under_64_bit_mode(self):
+        losses, costs = brute_force.pool(6, NUM_TEXTS, seed=3)
+        expected = frontier.exhaustive(losses, costs)
+        with jax.enable_x64(True):
+            found = frontier.exhaustive(losses, costs)
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
 
     def test_tiles_smaller_than_a_half(self):
         losses, costs = brute_force.pool(9, NUM_TEXTS, seed=3)
