@@ -124,6 +124,7 @@ class ExhaustiveTest(parameterized.TestCase):
         with (
             absltest.mock.patch.object(unions, "TILE_ROWS", 4),
             absltest.mock.patch.object(unions, "_POINTS", 8),
+            absltest.mock.patch.object(unions, "_SAMPLE", 4),
         ):
             found = frontier.exhaustive(losses, costs)
         for a, b in zip(found, expected, strict=True):
