@@ -9,7 +9,7 @@ import math
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax.frontier.inputs import checked_inputs
+from mmc_jax.frontier.inputs import checked_inputs, checked_max_size
 from mmc_jax.frontier.pareto import Frontier, frontier_of, no_subsets
 from mmc_jax.frontier.unions import (
     frontier_with_unions,
@@ -34,7 +34,8 @@ def exhaustive(
 
     Every subset is the union of one beginning and one end; beginnings meet ends
     in tiles, each tile one `min_sum` in float64, and a running filter keeps
-    only what is not dominated.
+    only what is not dominated. Losses that differ by less than their roundings,
+    2e-15 of the mean magnitude, may come in either order.
 
     Args:
       losses: [M, X], finite.
@@ -84,17 +85,6 @@ def exhaustive(
                     found, sums, inputs.costs, masks, others
                 )
     return frontier_of(inputs, found.masks)
-
-
-def checked_max_size(max_size: int | None, num_models: int) -> int:
-    """Returns the most models in a subset.
-
-    Raises:
-      ValueError: max_size below 1.
-    """
-    if max_size is not None and max_size < 1:
-        raise ValueError(f"max_size is {max_size}; at least 1 is needed.")
-    return min(max_size or num_models, num_models)
 
 
 def _beginnings_and_ends(

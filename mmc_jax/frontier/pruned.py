@@ -9,8 +9,7 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax.frontier.exhaustive import checked_max_size
-from mmc_jax.frontier.inputs import checked_inputs
+from mmc_jax.frontier.inputs import checked_inputs, checked_max_size
 from mmc_jax.frontier.pareto import (
     Frontier,
     frontier_of,
