@@ -36,6 +36,12 @@ _COST = flags.DEFINE_string("cost", "num_params", "What a subset spends.")
 _METHOD = flags.DEFINE_enum(
     "method", "pruned", list(report.METHODS), "How subsets are searched."
 )
+_MAX_SIZE = flags.DEFINE_integer(
+    "max_size", None, "The most models in a subset.", lower_bound=1
+)
+_ROUTED = flags.DEFINE_bool(
+    "routed", False, "Also the cost of a text when one model of many runs."
+)
 _OUT = flags.DEFINE_string("out", None, "The result folder.", required=True)
 
 flags.mark_flags_as_mutual_exclusive(["scores", "csv"], required=True)
@@ -64,6 +70,8 @@ def main():
             normalisation=_NORMALISATION.value,
             cost=_COST.value,
             method=_METHOD.value,
+            max_size=_MAX_SIZE.value,
+            routed=_ROUTED.value,
         )
     )
 

@@ -80,3 +80,7 @@ FLOAT32_SLOPES = 64 * 6e-8
 # buffers anew at each length (measured up to 1.10; from 4,096 on the bytes a
 # token are the same to 0.5%). T log T would be 1.18, T^2 4.
 LINEAR_MEMORY = 1.12
+
+# The slope between two points of a routed frontier against its price, relative:
+# a difference of means of about 1, each rounded to 1e-16, of 1e-3 or more.
+SLOPE = 1e-9

@@ -8,12 +8,16 @@ from mmc_jax.frontier.pareto import (
     single_models,
 )
 from mmc_jax.frontier.pruned import pruned
+from mmc_jax.frontier.routed import Routed, expected_costs, routed
 
 __all__ = [
     "Frontier",
+    "Routed",
     "exhaustive",
+    "expected_costs",
     "non_dominated",
     "of_subsets",
     "pruned",
+    "routed",
     "single_models",
 ]

@@ -64,6 +64,17 @@ def checked_inputs(
     return Inputs(losses, costs, weights)
 
 
+def checked_max_size(max_size: int | None, num_models: int) -> int:
+    """Returns the most models in a subset.
+
+    Raises:
+      ValueError: max_size below 1.
+    """
+    if max_size is not None and max_size < 1:
+        raise ValueError(f"max_size is {max_size}; at least 1 is needed.")
+    return min(max_size or num_models, num_models)
+
+
 def _check_not_negative(name: str, numbers: np.ndarray) -> None:
     bad = ~((numbers >= 0) & (numbers < np.inf))
     if bad.any():

@@ -148,16 +148,49 @@ def frontier_of(inputs: Inputs, masks: np.ndarray) -> Frontier:
     )
 
 
-def subset_costs(masks: np.ndarray, costs: np.ndarray) -> np.ndarray:
-    """Returns the sum of the costs of each subset: [S].
+def no_subsets(num_models: int) -> Frontier:
+    """Returns the frontier of nothing, the start of a search."""
+    none = np.empty(0)
+    return Frontier(none, none, np.empty((0, num_models), bool))
 
-    Summed from the least cost to the greatest, so that subsets of the same
-    costs have the same sum to the last bit.
+
+def subset_costs(masks: np.ndarray, costs: np.ndarray) -> np.ndarray:
+    """Returns the sum of the costs of each subset, correctly rounded: [S].
+
+    So it does not depend on the order of the models, nor on how a search put
+    the subset together, and equal sums are equal to the last bit.
     """
-    total = np.zeros(len(masks))
-    for i in np.argsort(costs):
-        total += np.where(masks[:, i], costs[i], 0.0)
-    return total
+    total, rest = cost_parts(masks, costs)
+    return total + rest
+
+
+def cost_parts(
+    masks: np.ndarray, costs: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the cost of each subset as a float and what it leaves over: [S].
+
+    The two together are exact unless a cost is 10^13 times another.
+    """
+    total, rest = np.zeros((2, len(masks)))
+    for member, cost in zip(masks.T, costs, strict=True):
+        total, error = _two_sum(total, np.where(member, cost, 0.0))
+        rest += error
+    return total, rest
+
+
+def rounded_sum(
+    a: np.ndarray, rest_of_a: np.ndarray, b: np.ndarray, rest_of_b: np.ndarray
+) -> np.ndarray:
+    """Returns the correctly rounded sum of two costs in parts."""
+    total, error = _two_sum(a, b)
+    return total + (error + rest_of_a + rest_of_b)
+
+
+def _two_sum(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns a + b and its rounding error, itself a float (Knuth)."""
+    total = a + b
+    seen = total - a
+    return total, (a - (total - seen)) + (b - seen)
 
 
 def padded_rows(masks: np.ndarray) -> np.ndarray:

@@ -1,19 +1,27 @@
-"""The paper's search: level by level, keeping what is not dominated.
+"""The paper's search, level by level, and a local search that polishes it.
 
-M models, X texts, S subsets of one size, F frontier points.
+M models, X texts, S subsets.
 """
 
+from collections.abc import Sequence
+
+import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax.frontier.inputs import Inputs, checked_inputs
+from mmc_jax.frontier.inputs import checked_inputs, checked_max_size
 from mmc_jax.frontier.pareto import (
     Frontier,
     frontier_of,
+    no_subsets,
     non_dominated,
-    subset_costs,
 )
-from mmc_jax.frontier.unions import rows_in_tile, union_losses
+from mmc_jax.frontier.unions import (
+    frontier_with_unions,
+    loss_chunks,
+    tiles,
+    union_sums,
+)
 
 
 def pruned(
@@ -21,6 +29,7 @@ def pruned(
     costs: ArrayLike,
     weights: ArrayLike | None = None,
     max_size: int | None = None,
+    polish: bool = False,
 ) -> Frontier:
     """Returns the frontier that iterative Pareto pruning finds.
 
@@ -30,16 +39,21 @@ def pruned(
     point to the frontier over all levels, which is the answer. Every point is
     true, but a better subset may be missed: a heuristic.
 
+    With `polish` a local search follows: of every subset on the frontier each
+    model is dropped, exchanged for each model outside, and each of those added,
+    until the frontier does not change any more.
+
     Args:
       losses: [M, X], finite.
-      costs: [M], finite and not negative; whole numbers add exactly up to 2^53.
+      costs: [M], finite and not negative.
       weights: [X], not negative; 1 for each text if left out.
       max_size: the most models in a subset; M if left out.
+      polish: whether the local search follows; the frontier is never worse.
 
     Raises:
       ValueError: arguments that do not fit, with the place; max_size below 1.
 
-    Source: arXiv 2512.23340.
+    Source: arXiv 2512.23340; the polish is not in it.
 
     >>> losses = [[1.0, 4.0], [3.0, 2.0], [2.0, 2.0]]
     >>> frontier = pruned(losses, costs=[1, 2, 4])
@@ -48,52 +62,71 @@ def pruned(
     """
     inputs = checked_inputs(losses, costs, weights)
     num_models = len(inputs.losses)
-    if max_size is not None and max_size < 1:
-        raise ValueError(f"max_size is {max_size}; at least 1 is needed.")
+    max_size = checked_max_size(max_size, num_models)
+    chunks = loss_chunks(inputs)
+    none = no_subsets(num_models)
+    nobody = np.zeros((1, num_models), bool)
+    frontier = _extended(none, inputs.costs, chunks, nobody, 1, 1)
     level = np.eye(num_models, dtype=bool)
-    frontier = frontier_of(inputs, level)
-    for size in range(2, min(max_size or num_models, num_models) + 1):
-        found = _next_level(inputs, level)
+    for size in range(2, max_size + 1):
+        found = _extended(none, inputs.costs, chunks, level, size, size)
         level = found.masks
         frontier = non_dominated(
             *map(np.concatenate, zip(frontier, found, strict=True))
         )
         if not (frontier.masks.sum(axis=1) == size).any():
             break
+    if polish:
+        frontier = _polished(frontier, inputs.costs, chunks, max_size)
     return frontier_of(inputs, frontier.masks)
 
 
-def _next_level(inputs: Inputs, subsets: np.ndarray) -> Frontier:
-    """Returns what stays of all subsets with one model more."""
-    parents, models = _extensions(subsets)
-    losses = np.empty(len(parents))
-    # A subset whose extensions all belong to others is not evaluated.
-    used, row = np.unique(parents, return_inverse=True)
-    singles = np.eye(subsets.shape[1], dtype=bool)
-    step = rows_in_tile(inputs.losses.shape[1])
-    for start in range(0, len(used), step):
-        rows = used[start : start + step]
-        tile = union_losses(inputs, subsets[rows], singles)
-        here = (row >= start) & (row < start + step)
-        losses[here] = tile[row[here] - start, models[here]]
-    masks = subsets[parents] | singles[models]
-    return non_dominated(subset_costs(masks, inputs.costs), losses, masks)
+def _polished(
+    frontier: Frontier,
+    costs: np.ndarray,
+    chunks: Sequence[jax.Array],
+    max_size: int,
+) -> Frontier:
+    """Returns a frontier of which no subset is one exchange from a better.
 
-
-def _extensions(subsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (subset, model) for each distinct subset with one model more.
-
-    Of the ways to reach a subset the one from the first row stays.
+    A subset without one of its models is extended by all models: that drops the
+    model and exchanges it. Each such base is evaluated once.
     """
-    parents, models = np.nonzero(~subsets)
-    masks = subsets[parents]
-    masks[np.arange(len(masks)), models] = True
-    packed = np.packbits(masks, axis=1)
-    packed = np.pad(packed, ((0, 0), (0, -packed.shape[1] % 8)))
-    words = packed.view(np.uint64).T
-    order = np.lexsort(words)  # Stable: the first row of equals stays first.
-    words = words[:, order]
-    new = np.ones(len(order), bool)
-    new[1:] = (words[:, 1:] != words[:, :-1]).any(axis=0)
-    first = np.sort(order[new])
-    return parents[first], models[first]
+    done: set[bytes] = set()
+    while True:
+        subset, model = np.nonzero(frontier.masks)
+        without = frontier.masks[subset]
+        without[np.arange(len(without)), model] = False
+        bases = {mask.tobytes(): mask for mask in (*frontier.masks, *without)}
+        new = [mask for key, mask in bases.items() if key not in done]
+        if not new:
+            return frontier
+        done |= bases.keys()
+        frontier = _extended(
+            frontier, costs, chunks, np.array(new), 1, max_size
+        )
+
+
+def _extended(
+    frontier: Frontier,
+    costs: np.ndarray,
+    chunks: Sequence[jax.Array],
+    subsets: np.ndarray,
+    min_size: int,
+    max_size: int,
+) -> Frontier:
+    """Returns the frontier of what it was, subsets and their extensions.
+
+    Of the subsets [S, M], and of each joined by a model not in it, those of the
+    sizes asked for go in. Losses are sums over texts.
+    """
+    num_models = subsets.shape[1]
+    # The last is no model: the subset itself.
+    added = np.eye(num_models + 1, num_models, dtype=bool)
+    for masks in tiles(subsets):
+        sums = union_sums(chunks, masks)
+        sizes = masks.sum(axis=1)[:, None] + added.any(axis=1)
+        sums[(sizes < min_size) | (sizes > max_size)] = np.inf
+        sums[:, :num_models][masks] = np.inf
+        frontier = frontier_with_unions(frontier, sums, costs, masks, added)
+    return frontier

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from mmc_jax import law
-from mmc_jax.frontier import Frontier
+from mmc_jax.frontier import Frontier, Routed
 
 COLORS = matplotlib.colormaps["tab10"].colors
 _MARKERS = "osD^vP*X<>"
@@ -69,6 +69,50 @@ def laws(
     axes.set_title(
         "Best loss at each budget: one model, and an ideal choice from a pool"
     )
+    return figure
+
+
+def routed(
+    pool: Frontier,
+    expected_costs: np.ndarray,
+    route: Routed,
+    *,
+    cost_label: str,
+    loss_label: str,
+) -> Figure:
+    """Returns what loss costs in memory and what it costs to run.
+
+    Args:
+      pool: The oracle frontier.
+      expected_costs: Of a text with each of its subsets, [F].
+      route: The routed frontier.
+      cost_label: What the costs are.
+      loss_label: What the losses are, with their unit.
+    """
+    figure = Figure(figsize=(8.5, 5.5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.step(
+        pool.costs,
+        pool.losses,
+        where="post",
+        color=_POOL_COLOR,
+        label="oracle frontier: all of the subset is held",
+    )
+    axes.plot(
+        expected_costs,
+        pool.losses,
+        ".",
+        color=_SINGLE_COLOR,
+        label="its subsets: only the best model runs",
+    )
+    axes.plot(
+        route.costs,
+        route.losses,
+        color=COLORS[0],
+        label="routed by loss + price x cost, all models held",
+    )
+    label_laws(axes, f"{cost_label}: sum, or expected for a text", loss_label)
+    axes.set_title("Best loss at each cost: of holding models, of running one")
     return figure
 
 

@@ -1,5 +1,6 @@
 """From a score table to a report: losses, frontier, laws, figures."""
 
+import functools
 import os
 import pathlib
 from collections.abc import Mapping
@@ -11,7 +12,12 @@ from mmc_jax import frontier, law
 from mmc_jax.report import figures, result
 from mmc_jax.scores import NORMALISATIONS, ScoreTable
 
-METHODS = {"pruned": frontier.pruned, "exhaustive": frontier.exhaustive}
+METHODS = {
+    "pruned": frontier.pruned,
+    "polished": functools.partial(frontier.pruned, polish=True),
+    "exhaustive": frontier.exhaustive,
+}
+_NUM_ROUTED = 200  # Points of the routed frontier that go into a report.
 _COST_LABELS = {
     "num_params": "Total parameters",
     "num_active_params": "Active parameters",
@@ -29,6 +35,7 @@ class Study(NamedTuple):
       single_law: Fit to `single`; None where it cannot be fitted.
       pool_law: Fit to `pool`; None where it cannot be fitted.
       reasons: Why a law was not fitted, by "single" and "pool".
+      routed: Frontier of the expected cost; None where it was not asked for.
     """
 
     losses: np.ndarray
@@ -38,6 +45,7 @@ class Study(NamedTuple):
     single_law: law.Fit | None
     pool_law: law.Fit | None
     reasons: dict[str, str]
+    routed: frontier.Routed | None
 
 
 def study(
@@ -46,6 +54,8 @@ def study(
     normalisation: str = "text_length",
     cost: str = "num_params",
     method: str = "pruned",
+    max_size: int | None = None,
+    routed: bool = False,
 ) -> Study:
     """Returns the frontiers and the laws of a score table.
 
@@ -53,7 +63,10 @@ def study(
       table: The scores.
       normalisation: One of `scores.NORMALISATIONS`.
       cost: A cost that every model has.
-      method: "pruned", or "exhaustive" for up to 20 models.
+      method: "pruned", "polished" (with a local search), or "exhaustive" for
+        up to 2^24 subsets.
+      max_size: The most models in a subset; all if left out.
+      routed: Whether the frontier of the expected cost is asked for.
 
     Raises:
       ValueError: The table lacks what the normalisation or the cost needs.
@@ -61,7 +74,7 @@ def study(
     losses, costs = table.losses(normalisation), table.costs(cost)
     points = {
         "single": frontier.single_models(losses, costs),
-        "pool": METHODS[method](losses, costs),
+        "pool": METHODS[method](losses, costs, max_size=max_size),
     }
     laws: dict[str, law.Fit | None] = {}
     reasons = {}
@@ -78,6 +91,7 @@ def study(
         laws["single"],
         laws["pool"],
         reasons,
+        frontier.routed(losses, costs, lambdas=_NUM_ROUTED) if routed else None,
     )
 
 
@@ -89,6 +103,8 @@ def write_study(
     normalisation: str = "text_length",
     cost: str = "num_params",
     method: str = "pruned",
+    max_size: int | None = None,
+    routed: bool = False,
 ) -> str:
     """Writes a study's result folder and returns a short table of it in words.
 
@@ -99,11 +115,20 @@ def write_study(
       normalisation: As for `study`.
       cost: As for `study`.
       method: As for `study`.
+      max_size: As for `study`.
+      routed: As for `study`.
 
     Raises:
       ValueError: As for `study`.
     """
-    found = study(table, normalisation=normalisation, cost=cost, method=method)
+    found = study(
+        table,
+        normalisation=normalisation,
+        cost=cost,
+        method=method,
+        max_size=max_size,
+        routed=routed,
+    )
     unit = NORMALISATIONS[normalisation]
     names = [model.name for model in table.models]
     families = [model.family for model in table.models]
@@ -165,6 +190,29 @@ def write_study(
         "single_costs": found.single.costs,
         "single_losses": found.single.losses,
     }
+    if found.routed is not None:
+        expected = frontier.expected_costs(
+            found.losses, found.costs, found.pool.masks
+        )
+        drawn["routed"] = figures.routed(
+            found.pool, expected, found.routed, **labels
+        )
+        for point, expected_cost in zip(
+            numbers["frontier"], expected, strict=True
+        ):
+            point["expected_cost"] = expected_cost
+        numbers["routed"] = [
+            {"expected_cost": c, "loss": loss}
+            for c, loss in zip(
+                found.routed.costs, found.routed.losses, strict=True
+            )
+        ]
+        arrays |= {
+            "routed_lambdas": found.routed.lambdas,
+            "routed_costs": found.routed.costs,
+            "routed_losses": found.routed.losses,
+            "routed_shares": found.routed.shares,
+        }
     result.write_result(out, numbers, flags=flags, arrays=arrays, figures=drawn)
     return _summary(found, names, unit, cost, pathlib.Path(out))
 

@@ -46,12 +46,85 @@ class ExhaustiveTest(parameterized.TestCase):
             rtol=tolerances.KERNEL_FLOAT64,
         )
 
+    @parameterized.product(
+        num_models=[1, 4, 7, 11],
+        max_size=[1, 2, 3, 4, 6, 20],
+        whole_numbers=[False, True],
+    )
+    def test_up_to_a_size(self, num_models, max_size, whole_numbers):
+        losses, costs = brute_force.pool(
+            num_models, NUM_TEXTS, 5, whole_numbers
+        )
+        weights = [0.0, 3.0, 1.0, 2.0, 1.0, 4.0]
+        expected = brute_force.frontier(losses, costs, weights, max_size)
+        # Tiles of 8, so that some hold nothing to join.
+        with absltest.mock.patch.object(unions, "TILE_ROWS", 8):
+            found = points_of(
+                frontier.exhaustive(losses, costs, weights, max_size)
+            )
+        self.assertEqual([p[2] for p in found], [p[2] for p in expected])
+        np.testing.assert_allclose(
+            [p[:2] for p in found],
+            [p[:2] for p in expected],
+            rtol=tolerances.KERNEL_FLOAT64,
+        )
+
+    @parameterized.parameters(
+        *((num_models, size) for num_models in (1, 5, 8)
+          for size in range(1, num_models + 1))
+    )  # fmt: skip
+    def test_each_subset_is_evaluated_once(self, num_models, max_size):
+        seen = []
+
+        def remember(found, sums, costs, masks, others):
+            for row, column in np.argwhere(np.isfinite(sums)):
+                seen.append((masks[row] | others[column]).tobytes())
+            return unions.frontier_with_unions(
+                found, sums, costs, masks, others
+            )
+
+        with absltest.mock.patch.object(
+            MODULE, "frontier_with_unions", remember
+        ):
+            frontier.exhaustive(
+                np.ones((num_models, 2)), np.ones(num_models), None, max_size
+            )
+        subsets = brute_force.subsets(num_models, max_size)
+        self.assertLen(seen, len(subsets))
+        self.assertLen(set(seen), len(subsets))
+
+    def test_costs_that_do_not_add_exactly(self):
+        # 0.1 + 0.2 is more than 0.3; any order of addition must say so.
+        costs = [0.1, 0.7, 0.2, 0.3, 0.1, 0.6]
+        losses, _ = brute_force.pool(6, NUM_TEXTS, 1, whole_numbers=True)
+        self.assertEqual(
+            points_of(frontier.exhaustive(losses, costs)),
+            brute_force.frontier(losses, costs),
+        )
+
+    def test_negative_losses_and_several_chunks_of_texts(self):
+        losses, costs = brute_force.pool(6, 300, seed=3)
+        losses = np.log(losses)
+        with absltest.mock.patch.object(unions, "_CHUNK_TEXTS", 64):
+            found = points_of(frontier.exhaustive(losses, costs))
+        expected = brute_force.frontier(losses, costs)
+        self.assertEqual([p[2] for p in found], [p[2] for p in expected])
+
+    def test_under_64_bit_mode(self):
+        losses, costs = brute_force.pool(6, NUM_TEXTS, seed=3)
+        expected = frontier.exhaustive(losses, costs)
+        with jax.enable_x64(True):
+            found = frontier.exhaustive(losses, costs)
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+
     def test_tiles_smaller_than_a_half(self):
         losses, costs = brute_force.pool(9, NUM_TEXTS, seed=3)
         expected = frontier.exhaustive(losses, costs)
         with (
-            absltest.mock.patch.object(unions, "_MAX_ROWS", 4),
-            absltest.mock.patch.object(MODULE, "_POINTS", 8),
+            absltest.mock.patch.object(unions, "TILE_ROWS", 4),
+            absltest.mock.patch.object(unions, "_POINTS", 8),
+            absltest.mock.patch.object(unions, "_SAMPLE", 4),
         ):
             found = frontier.exhaustive(losses, costs)
         for a, b in zip(found, expected, strict=True):
@@ -85,9 +158,20 @@ class ExhaustiveTest(parameterized.TestCase):
         with self.subTest("64-bit mode is as before"):
             self.assertFalse(jax.config.jax_enable_x64)
 
-    def test_more_than_20_models(self):
-        with self.assertRaisesRegex(ValueError, "21 models.*frontier.pruned"):
-            frontier.exhaustive(np.ones((21, 2)), np.ones(21))
+    def test_too_many_subsets(self):
+        for num_models, max_size, message in (
+            (25, None, "25 models have 33,554,431 subsets of up to 25;"),
+            (71, 6, "71 models have 157,270,254 subsets"),
+        ):
+            with (
+                self.subTest(message),
+                self.assertRaisesRegex(ValueError, message),
+            ):
+                frontier.exhaustive(
+                    np.ones((num_models, 2)),
+                    np.ones(num_models),
+                    max_size=max_size,
+                )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Pareto pruning against exact enumeration: true points, never below it."""
 
+import importlib
 import itertools
 
 import numpy as np
@@ -7,12 +8,14 @@ from absl.testing import absltest, parameterized
 
 from mmc_jax import frontier
 from mmc_jax.frontier import unions
-from mmc_jax.frontier.pruned import _extensions
 from tests import tolerances
 from tests.frontier import brute_force
 from tests.frontier.test_pareto import points_of
 
 NUM_TEXTS = 6
+
+# The function has the module's name in the package.
+MODULE = importlib.import_module("mmc_jax.frontier.pruned")
 
 
 class PrunedTest(parameterized.TestCase):
@@ -67,21 +70,79 @@ class PrunedTest(parameterized.TestCase):
     def test_tiles_smaller_than_a_level(self):
         losses, costs = brute_force.pool(9, NUM_TEXTS, seed=3)
         expected = frontier.pruned(losses, costs)
-        with absltest.mock.patch.object(unions, "_MAX_ROWS", 4):
+        with absltest.mock.patch.object(unions, "TILE_ROWS", 4):
             found = frontier.pruned(losses, costs)
         for a, b in zip(found, expected, strict=True):
             np.testing.assert_array_equal(a, b)
 
-    def test_a_subset_reached_in_several_ways_comes_once(self):
-        subsets = np.array(
-            [mask for mask in itertools.product([0, 1], repeat=6)], bool
-        )
-        subsets = subsets[subsets.sum(axis=1) == 2]
-        parents, models = _extensions(subsets)
-        reached = subsets[parents] | np.eye(6, dtype=bool)[models]
-        self.assertLen(reached, 20)
-        self.assertLen({mask.tobytes() for mask in reached}, 20)
-        self.assertTrue((reached.sum(axis=1) == 3).all())
+    @parameterized.product(
+        seed=[0, 1, 2, 3], whole_numbers=[False, True], max_size=[None, 3]
+    )
+    def test_polish(self, seed, whole_numbers, max_size):
+        losses, costs = brute_force.pool(9, 40, seed, whole_numbers)
+        found = frontier.pruned(losses, costs, None, max_size, polish=True)
+        plain = frontier.pruned(losses, costs, None, max_size)
+        with self.subTest("never worse"):
+            place = np.searchsorted(found.costs, plain.costs, "right") - 1
+            self.assertTrue((found.losses[place] <= plain.losses).all())
+        with self.subTest("sizes"):
+            self.assertLessEqual(found.masks.sum(axis=1).max(), max_size or 9)
+        with self.subTest("no exchange is better"):
+            near = list(found.masks)
+            for mask in found.masks:
+                for i, j in itertools.product(range(9), repeat=2):
+                    other = mask.copy()
+                    # Where i is j: dropped if it is in, added if not.
+                    other[i], other[j] = (
+                        (not mask[i],) * 2 if i == j else (mask[j], mask[i])
+                    )
+                    if 0 < other.sum() <= (max_size or 9):
+                        near.append(other)
+            best = frontier.of_subsets(losses, costs, np.array(near))
+            for a, b in zip(found, best, strict=True):
+                np.testing.assert_array_equal(a, b)
+
+    def test_polish_finds_what_pruning_misses(self):
+        # Alone the first two are dominated, so that no pair holds both.
+        rng = np.random.default_rng(0)
+        num_better = 0
+        for seed in range(20):
+            losses, costs = brute_force.pool(8, 12, seed)
+            losses[:2] += rng.choice([0.0, 2.0], (2, 12))
+            plain = frontier.pruned(losses, costs)
+            polished = frontier.pruned(losses, costs, polish=True)
+            place = np.searchsorted(polished.costs, plain.costs, "right") - 1
+            num_better += (polished.losses[place] < plain.losses).any()
+        self.assertGreater(num_better, 0)
+
+    def test_the_order_of_the_models_changes_nothing(self):
+        losses, costs = brute_force.pool(9, 40, seed=3)
+        order = np.random.default_rng(0).permutation(9)
+        for polish in (False, True):
+            found = frontier.pruned(losses, costs, polish=polish)
+            other = frontier.pruned(losses[order], costs[order], polish=polish)
+            np.testing.assert_array_equal(other.losses, found.losses)
+            np.testing.assert_array_equal(other.costs, found.costs)
+            np.testing.assert_array_equal(other.masks, found.masks[:, order])
+
+    def test_no_base_is_evaluated_twice(self):
+        losses, costs = brute_force.pool(9, 40, seed=3)
+        seen = []
+
+        def remember(chunks, masks):
+            seen.extend(mask.tobytes() for mask in masks)
+            return unions.union_sums(chunks, masks)
+
+        frontier.pruned(losses, costs)
+        with absltest.mock.patch.object(MODULE, "union_sums", remember):
+            frontier.pruned(losses, costs)
+            num_pruned = len(seen)
+            self.assertLen(set(seen), num_pruned)
+            seen.clear()
+            frontier.pruned(losses, costs, polish=True)
+        polish = seen[num_pruned:]
+        self.assertNotEmpty(polish)
+        self.assertLen(set(polish), len(polish))
 
     def test_a_model_that_wins_every_text_ends_the_search(self):
         losses = np.array([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]])

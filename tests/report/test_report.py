@@ -53,6 +53,33 @@ class StudyTest(absltest.TestCase):
         self.assertEqual(found.pool_law.L_inf, fit.L_inf)
         self.assertEqual(found.reasons, {})
 
+    def test_up_to_a_size_and_polished(self):
+        table = _falling_table()
+        found = report.study(table, method="polished", max_size=2)
+        expected = frontier.exhaustive(
+            table.losses("text_length"), table.costs("num_params"), max_size=2
+        )
+        np.testing.assert_array_equal(found.pool.masks, expected.masks)
+
+    def test_routed(self):
+        table = _falling_table()
+        out = pathlib.Path(tempfile.mkdtemp())
+        report.write_study(table, out, flags={}, routed=True)
+        numbers = json.loads((out / "result.json").read_text())
+        expected = frontier.routed(
+            table.losses("text_length"), table.costs("num_params"), lambdas=200
+        )
+        with self.subTest("the routed frontier"):
+            self.assertEqual(
+                [point["expected_cost"] for point in numbers["routed"]],
+                expected.costs.tolist(),
+            )
+        with self.subTest("running one costs less than holding all"):
+            for point in numbers["frontier"]:
+                self.assertLessEqual(point["expected_cost"], point["cost"])
+        with self.subTest("the figure"):
+            self.assertTrue((out / "routed.png").exists())
+
     def test_says_why_a_law_is_not_fitted(self):
         nll = np.tile([[1.0], [2.0], [3.0]], (1, 4))  # The smallest wins.
         found = report.study(_table(nll, ("",) * 4), method="exhaustive")

@@ -1,0 +1,282 @@
+"""The frontier of routing: what the model that runs costs, not all in memory.
+
+M models, X texts, K points, S subsets.
+
+At a price lambda of cost in loss each text goes to the model of the least
+L_ix + lambda c_i. The texts decide one by one, so that the answer is exact: the
+models that a text can go to are the corners of the lower convex hull of its
+(c_i, L_ix), the price at which it moves from one to the next is the slope
+between them, and the frontier is all these moves by falling price.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from jax.typing import ArrayLike
+
+from mmc_jax.frontier.inputs import checked_inputs
+
+# Shares of all points together: 1 GB.
+_MAX_SHARES = 2**27
+
+# Numbers in a chunk of texts [M, texts].
+_CHUNK = 2**22
+
+
+class Routed(NamedTuple):
+    """Points of routing by falling price, the cost rising, the loss falling.
+
+    Attributes:
+      lambdas: [K], the prices: loss for a unit of cost. A point holds from its
+        price down to the price of the next; the first from infinity.
+      costs: [K], the expected cost of a text.
+      losses: [K], the expected loss of a text.
+      shares: [K, M], the share of the texts (by weight) that each model takes.
+    """
+
+    lambdas: np.ndarray
+    costs: np.ndarray
+    losses: np.ndarray
+    shares: np.ndarray
+
+
+class _Moves(NamedTuple):
+    """Texts that change models, by falling price: [N] each."""
+
+    prices: np.ndarray
+    weights: np.ndarray
+    origins: np.ndarray
+    targets: np.ndarray
+    gains: np.ndarray
+
+
+def routed(
+    losses: ArrayLike,
+    costs: ArrayLike,
+    weights: ArrayLike | None = None,
+    lambdas: ArrayLike | int | None = None,
+    models: ArrayLike | None = None,
+) -> Routed:
+    """Returns the frontier over the expected cost and the expected loss.
+
+    C(lambda) = sum_x w_x c_i(x) / sum_x w_x, L(lambda) = the same of L_i(x)x,
+    i(x) = argmin_i L_ix + lambda c_i
+
+    They are the corners of the lower convex hull of all that any router can
+    reach, from all texts at the cheapest model to each at its best: there the
+    loss is the oracle loss. Where a text has the choice at its price, the
+    dearer model takes it; of models equal in both the first. O(H M X) for texts
+    of up to H corners, and a sort of the moves.
+
+    Args:
+      losses: [M, X], finite.
+      costs: [M], finite and not negative: of running the model on a text.
+      weights: [X], not negative; 1 for each text if left out.
+      lambdas: prices to be answered [K], not negative; or how many points, of
+        the exact frontier, evenly spaced in cost; or all of them if left out.
+      models: [M] of booleans, those that there are; all if left out.
+
+    Raises:
+      ValueError: arguments that do not fit, with the place; no models; more
+        points than fit in memory with their shares.
+
+    Source: The Capability Frontier, arXiv 2606.26836.
+
+    >>> losses = [[1.0, 4.0], [3.0, 2.0]]
+    >>> frontier = routed(losses, costs=[1, 3])
+    >>> frontier.lambdas, frontier.costs, frontier.losses
+    (array([inf,  1.]), array([1., 2.]), array([2.5, 1.5]))
+    """
+    inputs = checked_inputs(losses, costs, weights)
+    num_models, num_texts = inputs.losses.shape
+    chosen = np.arange(num_models)
+    if models is not None:
+        models = np.asarray(models)
+        if models.shape != (num_models,) or models.dtype != bool:
+            raise ValueError(
+                f"models has shape {models.shape} and dtype {models.dtype}; "
+                f"[{num_models}] of bool, one for each row of losses, is "
+                "needed."
+            )
+        chosen = np.flatnonzero(models)
+        if not len(chosen):
+            raise ValueError("models has none: a text must go somewhere.")
+    weight = np.ones(num_texts) if inputs.weights is None else inputs.weights
+    # The dearest first, so that it wins among equals.
+    chosen = chosen[np.argsort(-inputs.costs[chosen], kind="stable")]
+    cost = inputs.costs[chosen]
+    first_cheapest = np.flatnonzero(cost == cost[-1])[0]
+    step = max(1, _CHUNK // len(chosen))
+    starts, loss_of_start, parts = np.zeros(len(chosen)), 0.0, []
+    for start in range(0, num_texts, step):
+        texts = np.arange(start, min(start + step, num_texts))
+        texts = texts[weight[texts] > 0]
+        loss = inputs.losses[np.ix_(chosen, texts)]
+        cheapest = first_cheapest + loss[first_cheapest:].argmin(axis=0)
+        starts += np.bincount(cheapest, weight[texts], len(chosen))
+        least = loss[cheapest, np.arange(len(texts))]
+        loss_of_start += (least * weight[texts]).sum()
+        parts.extend(_moves(loss, cost, weight[texts], cheapest))
+    moves = _Moves(*map(np.concatenate, zip(*parts, strict=True)))
+    by_price = np.argsort(-moves.prices, kind="stable")
+    moves = _Moves(*(values[by_price] for values in moves))
+    prices, ends = _points(moves, cost, lambdas)
+    if len(ends) * num_models > _MAX_SHARES:
+        raise ValueError(
+            f"{len(ends):,} points of {num_models} shares do not fit in "
+            "memory: ask for fewer, as lambdas=1000."
+        )
+    shares, gains = _sums_of_moves(moves, ends, len(chosen))
+    all_shares = np.zeros((len(ends), num_models))
+    # Weights that are not whole leave roundings of nothing behind.
+    all_shares[:, chosen] = np.maximum(starts + shares, 0) / weight.sum()
+    return Routed(
+        prices,
+        all_shares @ inputs.costs,
+        (loss_of_start - gains) / weight.sum(),
+        all_shares,
+    )
+
+
+def expected_costs(
+    losses: ArrayLike,
+    costs: ArrayLike,
+    masks: ArrayLike,
+    weights: ArrayLike | None = None,
+) -> np.ndarray:
+    """Returns the expected cost of a text when its best model runs: [S].
+
+    C(S) = sum_x w_x c_i(x) / sum_x w_x with i(x) = argmin_{i in S} L_ix, the
+    cheapest of equals: the cost at which routing reaches the oracle loss of the
+    subset, where the sum of the costs is what must be held ready.
+
+    Args:
+      losses: [M, X], finite.
+      costs: [M], finite and not negative.
+      masks: [S, M] of booleans; a subset without a model costs 0.
+      weights: [X], not negative; 1 for each text if left out.
+
+    Raises:
+      ValueError: arguments that do not fit, with the place.
+
+    >>> losses = [[1.0, 4.0], [3.0, 2.0]]
+    >>> expected_costs(losses, [1, 3], [[True, False], [True, True]])
+    array([1., 2.])
+    """
+    inputs = checked_inputs(losses, costs, weights)
+    masks = np.asarray(masks)
+    if masks.ndim != 2 or masks.shape[1] != len(inputs.losses):
+        raise ValueError(
+            f"masks has shape {masks.shape}; [S, {len(inputs.losses)}] is "
+            "needed, a column for each row of losses."
+        )
+    if masks.dtype != bool:
+        raise ValueError(f"masks has dtype {masks.dtype}; bool is needed.")
+    by_cost = np.argsort(inputs.costs, kind="stable")
+    expected = np.zeros(len(masks))
+    for s, mask in enumerate(masks):
+        chosen = by_cost[mask[by_cost]]
+        if len(chosen):
+            # Of equals the first wins: the cheapest.
+            best = inputs.costs[chosen][inputs.losses[chosen].argmin(axis=0)]
+            expected[s] = np.average(best, weights=inputs.weights)
+    return expected
+
+
+def _moves(
+    losses: np.ndarray,
+    costs: np.ndarray,
+    weights: np.ndarray,
+    at: np.ndarray,
+) -> list[_Moves]:
+    """Returns the moves of some texts, all first ones, all second ones, ...
+
+    From the corner where it is a text goes to the model of the steepest descent
+    in loss by cost among the dearer: the next corner of its lower hull.
+
+    Args:
+      losses: [M, X], the dearest model first.
+      costs: [M], falling.
+      weights: [X].
+      at: [X], the model at which each text begins.
+    """
+    last_price = np.full(len(at), np.inf)
+    found = []
+    while True:
+        texts = np.arange(len(at))
+        here = losses[at, texts]
+        rise = costs[:, None] - costs[at]
+        slope = np.divide(
+            here - losses, rise, out=np.zeros_like(losses), where=rise > 0
+        )
+        to = slope.argmax(axis=0)
+        # Corners in a line: rounding must not turn their order.
+        price = np.minimum(slope[to, texts], last_price)
+        gain = here - losses[to, texts]
+        goes = price > 0
+        at, to, weights = at[goes], to[goes], weights[goes]
+        last_price = price[goes]
+        found.append(_Moves(last_price, weights, at, to, gain[goes] * weights))
+        if not goes.any():
+            return found
+        losses, at = losses[:, goes], to
+
+
+def _points(
+    moves: _Moves, costs: np.ndarray, lambdas: ArrayLike | int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the price of each point and the number of moves before it: [K].
+
+    Raises:
+      ValueError: a price that is negative or NaN; fewer than 2 points.
+    """
+    if lambdas is None or np.ndim(lambdas) == 0:
+        last = np.flatnonzero(np.diff(moves.prices, append=-1.0))
+        ends = np.concatenate([[0], last + 1])
+        prices = np.concatenate([[np.inf], moves.prices[last]])
+        if lambdas is None:
+            return prices, ends
+        if lambdas != int(lambdas) or lambdas < 2:
+            raise ValueError(
+                f"lambdas is {lambdas}; an array of prices or a number of "
+                "points, at least 2, is needed."
+            )
+        spent = np.cumsum(
+            moves.weights * (costs[moves.targets] - costs[moves.origins])
+        )
+        spent = np.concatenate([[0.0], spent])[ends]
+        evenly = np.linspace(0, spent[-1], int(lambdas))
+        # The point at or below each, and the last whatever its rounding.
+        place = np.searchsorted(spent, evenly, side="right") - 1
+        place = np.unique(np.append(place, len(ends) - 1))
+        return prices[place], ends[place]
+    prices = np.asarray(lambdas, np.float64)
+    if prices.ndim != 1:
+        raise ValueError(f"lambdas has shape {prices.shape}; [K] is needed.")
+    bad = ~(prices >= 0)
+    if bad.any():
+        k = int(bad.argmax())
+        raise ValueError(f"lambdas[{k}] is {prices[k]}; 0 or more is needed.")
+    prices = -np.sort(-prices)
+    return prices, np.searchsorted(-moves.prices, -prices, side="right")
+
+
+def _sums_of_moves(
+    moves: _Moves, ends: np.ndarray, num_models: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the weight that came to each model [K, M], and what it won [K].
+
+    Of the first moves up to each end.
+    """
+    num_points = len(ends)
+    point = np.searchsorted(ends, np.arange(len(moves.prices)), side="right")
+    shape = (num_points + 1, num_models)  # The last: after all points.
+
+    def change(models):
+        cells = point * num_models + models
+        return np.bincount(cells, moves.weights, math.prod(shape))
+
+    came = (change(moves.targets) - change(moves.origins)).reshape(shape)
+    won = np.bincount(point, moves.gains, num_points + 1)
+    return came[:-1].cumsum(axis=0), won[:-1].cumsum()
