@@ -167,7 +167,7 @@ def write(table: ScoreTable, path: str | os.PathLike[str]) -> None:
 
 def write_corpus(
     path: str | os.PathLike[str],
-    texts: corpus.Corpus,
+    texts: corpus.Corpus | corpus.Stream,
     *,
     chars_per_token: float | None = None,
 ) -> None:
@@ -175,7 +175,8 @@ def write_corpus(
 
     Args:
       path: The table's folder; it is made.
-      texts: The corpus; of it ids, domains, counts and hashes are kept.
+      texts: The corpus; of it ids, domains, counts and hashes are kept. Of a
+        stream this is the first pass, if nothing has asked for its counts.
       chars_per_token: k of `text_length`, where the folder is to keep that of
         another table; by default it follows from the folder's own models.
 
@@ -183,6 +184,7 @@ def write_corpus(
       ValueError: The folder has another corpus; the message names the first
         text that differs.
     """
+    texts = texts.counts
     file = pathlib.Path(path) / "corpus.parquet"
     if file.exists():
         for left in file.parent.glob("corpus.parquet.*.tmp"):
