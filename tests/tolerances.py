@@ -69,3 +69,8 @@ LINEAR_MEMORY = 1.12
 # keys that the mask hides, norms, activations and softmax as well. With 192
 # features and 16 positions 1.04 to 1.09 was seen.
 COMPILED_FLOPS = 1.12
+
+# Differences of scores per token against a loop, float64, relative: two losses
+# are divided before they are subtracted, which takes digits where they are
+# close (here to a thousandth) and rounds to 1.1e-16 before.
+DIFFERENCE = 1e-12
