@@ -168,19 +168,22 @@ class Stream:
         """
         return _corpus(self._records, self._source, with_texts=True)
 
-    def sample(self, num_texts_per_domain: int) -> "Stream":
-        """Returns the texts that `Corpus.sample` chooses, as a stream."""
-        chosen = _sampled(self.counts, num_texts_per_domain)
-        kept = frozenset(chosen)
+    def select(self, indices: Iterable[int]) -> "Stream":
+        """Returns the texts at `indices` as a stream, in corpus order."""
+        chosen = frozenset(int(i) for i in indices)
 
         def records() -> Iterator[_Record]:
             for i, record in enumerate(self._records()):
-                if i in kept:
+                if i in chosen:
                     yield record
 
-        sample = Stream(records, self._source)
-        sample.counts = self.counts.select(chosen)
-        return sample
+        selection = Stream(records, self._source)
+        selection.counts = self.counts.select(sorted(chosen))
+        return selection
+
+    def sample(self, num_texts_per_domain: int) -> "Stream":
+        """Returns the texts that `Corpus.sample` chooses, as a stream."""
+        return self.select(_sampled(self.counts, num_texts_per_domain))
 
 
 _CHANGED = (

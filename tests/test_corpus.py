@@ -430,6 +430,9 @@ class SelectionTest(FolderTest):
         self.assertEqual(stream.counts.ids, small.ids)
         chunks = [chunk.texts for chunk in stream.chunks(5)]
         self.assertEqual(chunks, [small.texts[:5], small.texts[5:]])
+        some = corpus.stream(self.folder / "a.jsonl").select([4, 1])
+        self.assertEqual(some.load().ids, ("1", "4"))
+        self.assertEqual(some.counts.ids, ("1", "4"))
         # Neither does it depend on the order of the texts.
         turned = self.texts.select(range(29, -1, -1)).sample(4)
         self.assertCountEqual(turned.ids, small.ids)
