@@ -382,6 +382,29 @@ def embedded(split: Literal["train", "held_out"]) -> Corpus:
     )
 
 
+def named(name: str) -> Corpus | Stream:
+    """Returns the corpus that a name on a command line stands for.
+
+    Args:
+      name: `embedded` for the held-out texts that come with Python,
+        `hf:NAME:SPLIT` for a Hugging Face data set, else a path as for `read`.
+        All but the first are streams.
+
+    Raises:
+      FileNotFoundError: As for `stream`.
+      ImportError: As for `hugging_face_stream`.
+      ValueError: As for `stream`, or a data set without a split.
+    """
+    if name == "embedded":
+        return embedded("held_out")
+    if name.startswith("hf:"):
+        data_set, _, split = name.removeprefix("hf:").rpartition(":")
+        if not data_set or not split:
+            raise ValueError(f"corpus {name!r}: write it as hf:NAME:SPLIT")
+        return hugging_face_stream(data_set, split=split)
+    return stream(name)
+
+
 def _hash(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 

@@ -269,6 +269,17 @@ class HuggingFaceTest(absltest.TestCase):
             self.assertEqual(sizes, [2, 2, 1])
         self.assertEqual(load.call_count, 1)
 
+    def test_named(self):
+        load = self.datasets(dict(text="a"))
+        texts = corpus.named("hf:some/data:test")
+        load.assert_called_once_with(
+            "some/data", None, split="test", streaming=False
+        )
+        self.assertIsInstance(texts, corpus.Stream)
+        for name in ("hf:some/data", "hf::test", "hf:some/data:"):
+            with self.assertRaisesRegex(ValueError, f"{name}'.*hf:NAME:SPLIT"):
+                corpus.named(name)
+
 
 class _Text(str):
     """A text that can be watched: plain strings take no weak references."""
@@ -309,6 +320,12 @@ class StreamTest(FolderTest):
                 self.assert_same(chunk, same)
         ids = itertools.chain(*(chunk.ids for chunk in stream.chunks(3)))
         self.assertEqual(tuple(ids), read.ids)
+
+    def test_named(self):
+        path = self.write_jsonl(dict(text="a"), dict(text="b"))
+        texts = corpus.named(str(path))
+        self.assertIsInstance(texts, corpus.Stream)
+        self.assert_same(texts.load(), corpus.read(path))
 
     def test_columns(self):
         path = self.write_jsonl(dict(content="a", key="x", source="web"))
@@ -464,6 +481,12 @@ class EmbeddedTest(parameterized.TestCase):
         again = corpus.embedded("held_out")
         self.assertEqual(again.ids, self.splits["held_out"].ids)
         self.assertEqual(again.sha256, self.splits["held_out"].sha256)
+
+    def test_named(self):
+        held_out = self.splits["held_out"]
+        with mock.patch.object(corpus, "embedded", return_value=held_out) as e:
+            self.assertIs(corpus.named("embedded"), held_out)
+        e.assert_called_once_with("held_out")
 
     def test_other_split(self):
         with self.assertRaisesRegex(ValueError, "'test'.*train or held_out"):
