@@ -17,11 +17,28 @@ and, where it has any,
       that do not change its logits;
   `RESTATED`: what published configs say though the port does it anyway and
       transformers never reads it: {attribute: the only value};
+  `SHARDING`: rules for splitting its parameters over a mesh, where those of
+      LLaMA's names (`sharding.RULES`) do not do;
   `UNDECLARED`: attributes that config files hold and that count, though Hugging
       Face's config class lacks them.
 """
 
 from mmc_jax.models.families import FAMILIES
-from mmc_jax.models.loading import build, load, num_params, save
+from mmc_jax.models.loading import (
+    abstract,
+    build,
+    load,
+    memory,
+    num_params,
+    save,
+)
 
-__all__ = ["FAMILIES", "build", "load", "num_params", "save"]
+__all__ = [
+    "FAMILIES",
+    "abstract",
+    "build",
+    "load",
+    "memory",
+    "num_params",
+    "save",
+]

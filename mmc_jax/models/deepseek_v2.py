@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import transformers
 from flax import nnx
 
-from mmc_jax.models import experts, layers
+from mmc_jax.models import experts, layers, sharding
 from mmc_jax.models.rotary import (
     Rotary,
     rotary,
@@ -30,6 +30,13 @@ from mmc_jax.models.rotary import (
 
 PREFIX = "model."
 IGNORED = (r"\.rotary_emb\.inv_freq$",)
+SHARDING = (
+    *sharding.RULES,
+    *sharding.columns(
+        "q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj"
+    ),
+    *sharding.whole("gate"),
+)
 UNDECLARED = ("moe_layer_freq", "scoring_func")
 # Of the short vectors; transformers and the release have no attribute for it.
 _LATENT_EPSILON = 1e-6

@@ -20,12 +20,18 @@ import jax.numpy as jnp
 import transformers
 from flax import nnx
 
-from mmc_jax.models import alibi, layers
+from mmc_jax.models import alibi, layers, sharding
 from mmc_jax.models.rotary import Rotary, rotary, rotate
 
 PREFIX = "transformer."
 LAYERS = "transformer.h"
 IGNORED = ()
+SHARDING = (
+    *sharding.columns("query_key_value", "dense_h_to_4h", "lm_head"),
+    *sharding.rows("dense", "dense_4h_to_h"),
+    *sharding.tables("word_embeddings"),
+    *sharding.NORMS,
+)
 
 
 class Attention(nnx.Module):

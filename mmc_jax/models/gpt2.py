@@ -15,12 +15,19 @@ import jax.numpy as jnp
 import transformers
 from flax import nnx
 
-from mmc_jax.models import layers
+from mmc_jax.models import layers, sharding
 
 PREFIX = "transformer."
 LAYERS = "transformer.h"
 # Causal masks that older files carry.
 IGNORED = (r"\.attn\.bias$", r"\.attn\.masked_bias$")
+SHARDING = (
+    *sharding.columns("c_attn", "c_fc", "lm_head"),
+    *sharding.rows("c_proj"),
+    *sharding.tables("wte"),
+    *sharding.whole("wpe"),
+    *sharding.NORMS,
+)
 
 
 class Conv1D(nnx.Module):

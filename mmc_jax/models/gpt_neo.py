@@ -18,12 +18,19 @@ import jax.numpy as jnp
 import transformers
 from flax import nnx
 
-from mmc_jax.models import layers
+from mmc_jax.models import layers, sharding
 
 PREFIX = "transformer."
 LAYERS = "transformer.h"
 # Causal masks that older files carry.
 IGNORED = (r"\.attn\.attention\.bias$", r"\.attn\.attention\.masked_bias$")
+SHARDING = (
+    *sharding.columns("q_proj", "k_proj", "v_proj", "c_fc", "lm_head"),
+    *sharding.rows("out_proj", "c_proj"),
+    *sharding.tables("wte"),
+    *sharding.whole("wpe"),
+    *sharding.NORMS,
+)
 
 
 class SelfAttention(nnx.Module):

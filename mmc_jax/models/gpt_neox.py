@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import transformers
 from flax import nnx
 
-from mmc_jax.models import layers
+from mmc_jax.models import layers, sharding
 from mmc_jax.models.rotary import Rotary, rotary, rotate
 
 PREFIX = "gpt_neox."
@@ -27,6 +27,12 @@ IGNORED = (
     r"\.attention\.bias$",
     r"\.attention\.masked_bias$",
     r"\.rotary_emb\.inv_freq$",
+)
+SHARDING = (
+    *sharding.columns("query_key_value", "dense_h_to_4h", "embed_out"),
+    *sharding.rows("dense", "dense_4h_to_h"),
+    *sharding.tables("embed_in"),
+    *sharding.NORMS,
 )
 
 

@@ -16,13 +16,19 @@ import jax.numpy as jnp
 import transformers
 from flax import nnx
 
-from mmc_jax.models import layers
+from mmc_jax.models import layers, sharding
 from mmc_jax.models.rotary import Rotary, rotary, rotate_interleaved
 
 PREFIX = "transformer."
 LAYERS = "transformer.h"
 # Causal masks that older files carry.
 IGNORED = (r"\.attn\.bias$", r"\.attn\.masked_bias$")
+SHARDING = (
+    *sharding.columns("q_proj", "k_proj", "v_proj", "fc_in", "lm_head"),
+    *sharding.rows("out_proj", "fc_out"),
+    *sharding.tables("wte"),
+    *sharding.NORMS,
+)
 
 # The base of the rotary angles, in no config.
 _ROTARY = {"rope_type": "default", "rope_theta": 10000.0}

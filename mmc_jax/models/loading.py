@@ -10,40 +10,34 @@ A parameter's path is its tensor's name, but for the last part (`kernel` is
 layers, whose row i is layer i.
 """
 
+import functools
 import json
 import os
 import pathlib
 import re
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import huggingface_hub
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
 import safetensors.numpy
 import transformers
 from flax import nnx
 from transformers.models.auto import modeling_auto
 
-from mmc_jax.models import layers
+from mmc_jax.models import layers, sharding, tensors
 from mmc_jax.models.families import FAMILIES
+from mmc_jax.models.tensors import WEIGHTS, weight_files
 
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 # Files of a hub repository that scoring needs: no weights but safetensors, no
 # code.
 _FILES = ("*.json", "tokenizer*", "*.model", "*.txt")
 _WEIGHT_FILES = ("*.safetensors",)
 # Where the hub's cache keeps what it has fetched of a commit.
 _SNAPSHOT = re.compile(r"snapshots/([0-9a-f]{40})$")
-
-_TENSOR_NAMES = {"kernel": "weight", "embedding": "weight", "scale": "weight"}
-# What else a head has, a bias say, stands beside its weight.
-_HEAD_MODULES = ("lm_head.", "embed_out.", "head.")
-_HEADS = tuple(f"{module}weight" for module in _HEAD_MODULES)
 
 # Equals no value of a config.
 _ABSENT = object()
@@ -98,14 +92,24 @@ def load(
     *,
     revision: str | None = None,
     dtype: jax.typing.DTypeLike = jnp.float32,
+    mesh: jax.sharding.Mesh | None = None,
+    over_data: bool | None = None,
 ) -> layers.LanguageModel:
     """Returns the model of a checkpoint; `model.config` is Hugging Face's.
+
+    With a mesh each process reads the parts that its own devices hold. The
+    host's memory then holds those that the devices do not, one parameter at a
+    time, and one tensor.
 
     Args:
       checkpoint: A folder with config.json and safetensors (one file, or
         several with an index), or a hub id.
       revision: A branch, tag or commit of the hub id.
       dtype: Of the parameters: float32 or bfloat16.
+      mesh: Over which the parameters are split, as from `sharding.mesh`, by
+        the family's rules; the default device for None.
+      over_data: Split them over `data` too, not over `model` alone; for None
+        if they would not fit otherwise.
 
     Raises:
       FileNotFoundError: The folder lacks config.json or safetensors.
@@ -113,34 +117,10 @@ def load(
         does not implement or an attribute that it does not know; a tensor is
         missing, left over or of another shape; float16 is asked for.
     """
-    if jnp.dtype(dtype) not in (jnp.float32, jnp.bfloat16):
-        raise ValueError(
-            f"dtype {jnp.dtype(dtype)}: use float32 or bfloat16 (float16 "
-            "overflows in several families)"
-        )
     folder = resolve(checkpoint, revision)
     config = read_config(folder)
-    family = _family(config)
-    model = _abstract(config)
-    state = nnx.to_flat_state(nnx.state(model))
-    stacks = _stacks(family, config)
-    names = [_tensor_names(path, stacks) for path, _ in state]
-    with _Tensors(folder, family) as tensors:
-        tied = _HEADS if config.tie_word_embeddings else ()
-        expected = {name for group in names for name in group.all}
-        ignored = [*family.IGNORED, *map(re.escape, tied)]
-        _check_names(folder, expected, tensors.names, ignored)
-        tables = [
-            group.all[0]
-            for (path, _), group in zip(state, names, strict=True)
-            if path[-1] == "embedding"
-        ]
-        _check_tied_heads(folder, tensors, tied, tables)
-        values = [
-            (path, variable.replace(_read(tensors, group, variable, dtype)))
-            for (path, variable), group in zip(state, names, strict=True)
-        ]
-    nnx.update(model, nnx.from_flat_state(values))
+    model = abstract(config, dtype=dtype, mesh=mesh, over_data=over_data)
+    _set_values(model, _converted(folder, config, _values(model)))
     return model
 
 
@@ -159,22 +139,22 @@ def save(
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    stacks = _stacks(_family(model.config), model.config)
-    tensors = {}
-    for path, variable in nnx.to_flat_state(nnx.state(model)):
-        group = _tensor_names(path, stacks)
-        value = np.asarray(variable[...])
+    stacks = tensors.stacks(_family(model.config), model.config)
+    rows = {}
+    for path, value in _values(model).items():
+        names = tensors.tensor_names(path, stacks)
+        value = np.asarray(value)
         value = value if dtype is None else value.astype(jnp.dtype(dtype))
-        for name, row in zip(group.all, group.rows(value), strict=True):
-            tensors[name] = np.ascontiguousarray(row)
+        for name, row in zip(names.all, names.rows(value), strict=True):
+            rows[name] = np.ascontiguousarray(row)
     config = type(model.config).from_dict(model.config.to_dict())
-    config.dtype = str(next(iter(tensors.values())).dtype)
+    config.dtype = str(next(iter(rows.values())).dtype)
     architectures = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     config.architectures = [architectures[config.model_type]]
     config.save_pretrained(folder)
     # A reader never sees half a file.
     partial = folder / f".{WEIGHTS}.partial"
-    safetensors.numpy.save_file(tensors, partial, metadata={"format": "pt"})
+    safetensors.numpy.save_file(rows, partial, metadata={"format": "pt"})
     partial.rename(folder / WEIGHTS)
 
 
@@ -198,6 +178,73 @@ def build(
     return model
 
 
+def abstract(
+    config: transformers.PreTrainedConfig,
+    *,
+    dtype: jax.typing.DTypeLike = jnp.float32,
+    mesh: jax.sharding.Mesh | jax.sharding.AbstractMesh | None = None,
+    over_data: bool | None = None,
+) -> layers.LanguageModel:
+    """Returns a model that has shapes, dtypes and shardings, and no values.
+
+    It can be lowered and compiled for: `jax.jit(f).lower(model, ...)`.
+
+    Args:
+      config: Hugging Face's.
+      dtype: Of the parameters: float32 or bfloat16.
+      mesh: As for `load`; it may be a description of one.
+      over_data: As for `load`.
+
+    Raises:
+      ValueError: As for `load`, of the config and the dtype.
+    """
+    if jnp.dtype(dtype) not in (jnp.float32, jnp.bfloat16):
+        raise ValueError(
+            f"dtype {jnp.dtype(dtype)}: use float32 or bfloat16 (float16 "
+            "overflows in several families)"
+        )
+    model = nnx.eval_shape(lambda: build(config, rngs=nnx.Rngs(0)))
+    state = nnx.to_flat_state(nnx.state(model))
+    shapes = {".".join(path): param.shape for path, param in state}
+    for try_over_data in (False, True) if over_data is None else (over_data,):
+        places = dict.fromkeys(shapes)
+        if mesh is not None:
+            places = sharding.shardings(
+                shapes, _rules(config), mesh, over_data=try_over_data
+            )
+        values = {
+            path: jax.ShapeDtypeStruct(shapes[path], dtype, sharding=place)
+            for path, place in places.items()
+        }
+        num_bytes = sharding.bytes_per_device(values)
+        if mesh is None or sharding.fits(num_bytes, mesh):
+            break
+    _set_values(model, values)
+    return model
+
+
+class Memory(NamedTuple):
+    """What the weights of a model take.
+
+    Attributes:
+      bytes_per_device: On each device of their mesh.
+      undivided: Bytes of what the family's rules would split and every device
+        holds whole, since the mesh does not divide its axis; by path.
+    """
+
+    bytes_per_device: int
+    undivided: dict[str, int]
+
+
+def memory(model: layers.LanguageModel) -> Memory:
+    """Returns what the weights of a model, or of an abstract one, take."""
+    values = _values(model)
+    return Memory(
+        sharding.bytes_per_device(values),
+        sharding.undivided(values, _rules(model.config)),
+    )
+
+
 def num_params(
     checkpoint: str | os.PathLike[str], *, revision: str | None = None
 ) -> int:
@@ -207,8 +254,8 @@ def num_params(
       FileNotFoundError: The folder lacks config.json.
       ValueError: As for `load`, of the config.
     """
-    model = _abstract(read_config(resolve(checkpoint, revision)))
-    return sum(p.size for p in jax.tree.leaves(nnx.state(model)))
+    model = abstract(read_config(resolve(checkpoint, revision)))
+    return sum(param.size for param in _values(model).values())
 
 
 def resolve(
@@ -275,36 +322,12 @@ def read_config(folder: pathlib.Path) -> transformers.PreTrainedConfig:
     model_type = json.loads(path.read_text()).get("model_type")
     _check_model_type(model_type, str(path))
     try:
-        config = transformers.AutoConfig.from_pretrained(folder)
+        config = transformers.AutoConfig.from_pretrained(
+            folder, trust_remote_code=False
+        )
     except Exception as error:  # Of many types, few of them ValueErrors.
         raise ValueError(f"{path}: {error}") from error
     return _text_config(config)
-
-
-def weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Returns the safetensors files of a checkpoint folder.
-
-    Raises:
-      FileNotFoundError: There are none, or one of the index is missing.
-      ValueError: The index names a file outside the folder.
-    """
-    index = folder / INDEX
-    # As in transformers, one file goes before an index beside it.
-    if index.is_file() and not (folder / WEIGHTS).is_file():
-        names = set(json.loads(index.read_text())["weight_map"].values())
-        for name in names:
-            if pathlib.Path(name).name != name:
-                raise ValueError(f"{index}: {name!r} is outside the folder")
-        files = [folder / name for name in sorted(names)]
-    else:
-        files = [folder / WEIGHTS]
-    for file in files:
-        if not file.is_file():
-            raise FileNotFoundError(
-                f"{file}: missing; only safetensors are read, which "
-                "transformers' save_pretrained writes"
-            )
-    return files
 
 
 class _WatchedConfig:
@@ -365,74 +388,6 @@ def _text_config(
     return text_config
 
 
-class _TensorNames(NamedTuple):
-    """The tensors of one parameter: one, or one a row of its stacks.
-
-    Attributes:
-      all: Their names, row after row.
-      stack_shape: Rows of each stack that the parameter is in.
-      transposed: Whether a tensor is the transpose of its row.
-    """
-
-    all: list[str]
-    stack_shape: tuple[int, ...]
-    transposed: bool
-
-    def rows(self, value: np.ndarray) -> np.ndarray:
-        """Returns a view of a parameter's value with one row a tensor."""
-        rows = value.reshape(-1, *value.shape[len(self.stack_shape) :])
-        return np.swapaxes(rows, -1, -2) if self.transposed else rows
-
-
-class _Tensors:
-    """The tensors of all files of a folder, by their full names."""
-
-    def __init__(self, folder: pathlib.Path, family: types.ModuleType):
-        self._files = [
-            safetensors.safe_open(file, framework="np")
-            for file in weight_files(folder)
-        ]
-        renamed = getattr(family, "RENAMED", {})
-        in_file = [
-            (_renamed(name, renamed), name, file)
-            for file in self._files
-            for name in file.keys()  # noqa: SIM118
-        ]
-        # Files of the bare model leave the prefix out.
-        prefix = family.PREFIX
-        bare = not any(full.startswith(prefix) for full, _, _ in in_file)
-        self._places: dict[str, tuple[str, Any]] = {}
-        for full, name, file in in_file:
-            in_head = full.startswith(_HEAD_MODULES)
-            full = prefix + full if bare and not in_head else full
-            if full in self._places:
-                raise ValueError(f"{folder}: tensor {name} stands there twice")
-            self._places[full] = (name, file)
-
-    def __enter__(self) -> "_Tensors":
-        return self
-
-    def __exit__(self, *_) -> None:
-        for file in self._files:
-            file.__exit__(None, None, None)
-
-    @property
-    def names(self) -> set[str]:
-        return set(self._places)
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        name_in_file, file = self._places[name]
-        return file.get_tensor(name_in_file)
-
-
-def _renamed(name: str, renamed: dict[str, str]) -> str:
-    """Returns a tensor's name with another beginning, if the family has one."""
-    for beginning, other in renamed.items():
-        if name.startswith(beginning):
-            return other + name.removeprefix(beginning)
-    return name
-
-
 def _check_model_type(model_type: str | None, where: str) -> None:
     if model_type not in FAMILIES:
         raise ValueError(
@@ -446,103 +401,117 @@ def _family(config: transformers.PreTrainedConfig) -> types.ModuleType:
     return FAMILIES[config.model_type]
 
 
-def _abstract(config: transformers.PreTrainedConfig) -> layers.LanguageModel:
-    return nnx.eval_shape(lambda: build(config, rngs=nnx.Rngs(0)))
+def _family(config: transformers.PreTrainedConfig) -> types.ModuleType:
+    _check_model_type(config.model_type, type(config).__name__)
+    return FAMILIES[config.model_type]
 
 
-def _stacks(
-    family: types.ModuleType, config: transformers.PreTrainedConfig
-) -> dict[str, layers.Stack]:
-    """Returns the stacks of a model by their paths."""
-    if hasattr(family, "stacks"):
-        return family.stacks(config)
-    name = family.LAYERS.rpartition(".")[2]
-    return {family.LAYERS: layers.Stack(name, range(config.num_hidden_layers))}
+def _rules(config: transformers.PreTrainedConfig) -> sharding.Rules:
+    return getattr(_family(config), "SHARDING", sharding.RULES)
 
 
-def _tensor_names(
-    path: tuple[str, ...], stacks: dict[str, layers.Stack]
-) -> _TensorNames:
-    """Returns the tensors of a parameter; a stack is one tensor a row."""
-    *modules, leaf = path
-    names, shape = [""], []
-    for depth, module in enumerate(modules, start=1):
-        stack = stacks.get(".".join(modules[:depth]))
-        if stack is None:
-            names = [f"{name}{module}." for name in names]
-            continue
-        shape.append(len(stack.numbers))
-        names = [
-            f"{name}{stack.name}.{number}."
-            for name in names
-            for number in stack.numbers
-        ]
-    last = _TENSOR_NAMES.get(leaf, leaf)
-    names = [name + last for name in names]
-    return _TensorNames(names, tuple(shape), leaf == "kernel")
+def _values(model: layers.LanguageModel) -> dict[str, Any]:
+    """Returns the values of a model's parameters by their paths."""
+    state = nnx.to_flat_state(nnx.state(model))
+    return {".".join(path): param.get_value() for path, param in state}
 
 
-def _check_names(
+def _set_values(model: layers.LanguageModel, values: Mapping[str, Any]) -> None:
+    state = nnx.to_flat_state(nnx.state(model))
+    nnx.update(
+        model,
+        nnx.from_flat_state(
+            [
+                (path, param.replace(values[".".join(path)]))
+                for path, param in state
+            ]
+        ),
+    )
+
+
+def _converted(
     folder: pathlib.Path,
-    expected: set[str],
-    found: set[str],
-    ignored: list[str],
+    config: transformers.PreTrainedConfig,
+    params: Mapping[str, jax.ShapeDtypeStruct],
+) -> dict[str, jax.Array]:
+    """Returns the parameters of a folder, each where its sharding says."""
+    family = _family(config)
+    stacks = tensors.stacks(family, config)
+    names = {path: tensors.tensor_names(path, stacks) for path in params}
+    with tensors.Tensors(folder, family) as opened:
+        tied = tensors.HEADS if config.tie_word_embeddings else ()
+        expected = {name for group in names.values() for name in group.all}
+        ignored = [*family.IGNORED, *map(re.escape, tied)]
+        tensors.check_names(folder, expected, opened.names, ignored)
+        for path, group in names.items():
+            for name in group.all:
+                opened.check(name, group.of_tensor(params[path].shape))
+        for head in opened.names.intersection(tied):
+            _check_tied_head(opened, head, names, params)
+        return {
+            path: _placed(
+                lambda part, path=path: opened.parameter(
+                    names[path], part, params[path].dtype
+                ),
+                param,
+            )
+            for path, param in params.items()
+        }
+
+
+def _check_tied_head(
+    opened: tensors.Tensors,
+    head: str,
+    names: Mapping[str, tensors.TensorNames],
+    params: Mapping[str, jax.ShapeDtypeStruct],
 ) -> None:
-    missing = sorted(expected - found)
-    if missing:
-        raise ValueError(f"{folder}: tensors are missing: {_some(missing)}")
-    left_over = [
-        name
-        for name in sorted(found - expected)
-        if not any(re.search(pattern, name) for pattern in ignored)
-    ]
-    if left_over:
+    """Refuses a head that stands in the file but is no embedding table."""
+    tables = {
+        names[path].all[0]: _local_parts(param)
+        for path, param in params.items()
+        if path.endswith(".embedding")
+    }
+    if not any(
+        all(opened.equal(head, table, part) for part in parts)
+        for table, parts in tables.items()
+    ):
         raise ValueError(
-            f"{folder}: tensors that the port does not know: {_some(left_over)}"
+            f"{opened.folder}: tie_word_embeddings is true, but {head} differs "
+            "from the embedding"
         )
 
 
-def _check_tied_heads(
-    folder: pathlib.Path,
-    tensors: _Tensors,
-    heads: tuple[str, ...],
-    tables: list[str],
-) -> None:
-    """Refuses a head that stands in the file but is no embedding table."""
-    for head in tensors.names.intersection(heads):
-        if not any(
-            np.array_equal(tensors[head], tensors[table]) for table in tables
-        ):
-            raise ValueError(
-                f"{folder}: tie_word_embeddings is true, but {head} differs "
-                "from the embedding"
-            )
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more
-
-
-def _read(
-    tensors: _Tensors,
-    group: _TensorNames,
-    variable: nnx.Variable,
-    dtype: jax.typing.DTypeLike,
+def _placed(
+    read: Callable[[tensors.Part], np.ndarray], param: jax.ShapeDtypeStruct
 ) -> jax.Array:
-    """Returns a parameter's value from its tensors, checked and cast."""
-    value = np.empty(variable.shape, jnp.dtype(dtype))
-    for name, row in zip(group.all, group.rows(value), strict=True):
-        tensor = tensors[name]
-        if not jnp.issubdtype(tensor.dtype, jnp.floating):
-            raise ValueError(
-                f"tensor {name} is {tensor.dtype}: quantised checkpoints are "
-                "not read"
-            )
-        if tensor.shape != row.shape:
-            raise ValueError(
-                f"tensor {name} has shape {tensor.shape}, the port needs "
-                f"{row.shape}"
-            )
-        row[...] = tensor
-    return jnp.asarray(value)
+    """Returns a parameter where its sharding says, from what `read` returns."""
+    # Devices that hold the same part share its reading, and CPUs its memory.
+    read = functools.cache(read)
+    if param.sharding is None:
+        value = jax.device_put(read(_part((), param.shape)))
+    else:
+        value = jax.make_array_from_callback(
+            param.shape,
+            param.sharding,
+            lambda index: read(_part(index, param.shape)),
+            dtype=param.dtype,
+        )
+    # Or else the host would hold what the devices have not yet taken.
+    return jax.block_until_ready(value)
+
+
+def _local_parts(param: jax.ShapeDtypeStruct) -> set[tensors.Part]:
+    """Returns the parts of a parameter that this host's devices hold."""
+    if param.sharding is None:
+        return {_part((), param.shape)}
+    places = param.sharding.addressable_devices_indices_map(param.shape)
+    return {_part(index, param.shape) for index in places.values()}
+
+
+def _part(index: tuple[slice, ...], shape: tuple[int, ...]) -> tensors.Part:
+    """Returns an index with the bounds that it leaves open."""
+    index = index + (len(shape) - len(index)) * (slice(None),)
+    return tuple(
+        range(*axis.indices(size))
+        for axis, size in zip(index, shape, strict=True)
+    )

@@ -21,11 +21,20 @@ import jax.numpy as jnp
 import transformers
 from flax import nnx
 
-from mmc_jax.models import layers, scans
+from mmc_jax.models import layers, scans, sharding
 
 PREFIX = "backbone."
 LAYERS = "backbone.layers"
 IGNORED = ()
+SHARDING = (
+    *sharding.columns("in_proj", "dt_proj", "lm_head"),
+    *sharding.rows("x_proj", "out_proj"),
+    *sharding.tables("embeddings"),
+    *sharding.features("A_log", rank=2),
+    *sharding.features(r"conv1d\.weight", rank=3),
+    *sharding.features(r"conv1d\.bias", "D"),
+    *sharding.NORMS,
+)
 
 # Positions that the scan takes at once: its memory is linear in this.
 _CHUNK = 16

@@ -18,11 +18,21 @@ import jax.numpy as jnp
 import transformers
 from flax import nnx
 
-from mmc_jax.models import layers, mamba, scans
+from mmc_jax.models import layers, mamba, scans, sharding
 
 PREFIX = "backbone."
 LAYERS = "backbone.layers"
 IGNORED = ()
+SHARDING = (
+    *sharding.columns("in_proj", "lm_head"),
+    *sharding.rows("out_proj"),
+    *sharding.tables("embeddings"),
+    *sharding.features(r"conv1d\.weight", rank=3),
+    *sharding.features(
+        r"conv1d\.bias", r"mixer\.norm\.weight", "A_log", "D", "dt_bias"
+    ),
+    *sharding.whole(r"layers\.norm", "norm_f"),
+)
 
 # Positions that are one matrix product: its memory is square in this. The
 # config's own chunk_size changes the order of sums alone.

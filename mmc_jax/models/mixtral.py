@@ -17,11 +17,17 @@ import jax.numpy as jnp
 import transformers
 from flax import nnx
 
-from mmc_jax.models import experts, layers
+from mmc_jax.models import experts, layers, sharding
 from mmc_jax.models.rotary import Rotary, rotary, rotate
 
 PREFIX = "model."
 IGNORED = (r"\.rotary_emb\.inv_freq$",)
+SHARDING = (
+    *sharding.RULES,
+    *sharding.columns("w1", "w3"),
+    *sharding.rows("w2"),
+    *sharding.whole("gate"),
+)
 
 
 def stacks(config: transformers.MixtralConfig) -> dict[str, layers.Stack]:

@@ -17,11 +17,17 @@ import jax.numpy as jnp
 import transformers
 from flax import nnx
 
-from mmc_jax.models import alibi, layers
+from mmc_jax.models import alibi, layers, sharding
 
 PREFIX = "transformer."
 LAYERS = "transformer.blocks"
 IGNORED = ()
+SHARDING = (
+    *sharding.columns("Wqkv", "up_proj", "lm_head"),
+    *sharding.rows("out_proj", "down_proj"),
+    *sharding.tables("wte"),
+    *sharding.NORMS,
+)
 
 # What this port reads of `attn_config`, and what never changes the logits.
 _HANDLED = ("clip_qkv", "softmax_scale")

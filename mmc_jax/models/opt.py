@@ -20,11 +20,17 @@ import jax.numpy as jnp
 import transformers
 from flax import nnx
 
-from mmc_jax.models import layers
+from mmc_jax.models import layers, sharding
 
 PREFIX = "model."
 LAYERS = "model.decoder.layers"
 IGNORED = ()
+SHARDING = (
+    *sharding.RULES,
+    *sharding.columns("fc1"),
+    *sharding.rows("out_proj", "fc2"),
+    *sharding.whole("embed_positions", "project_in", "project_out"),
+)
 
 # PyTorch's default, in no config.
 _EPSILON = 1e-5

@@ -17,12 +17,17 @@ import jax.numpy as jnp
 import transformers
 from flax import nnx
 
-from mmc_jax.models import layers
+from mmc_jax.models import layers, sharding
 from mmc_jax.models.rotary import Rotary, rotary, rotate
 
 PREFIX = "model."
 LAYERS = "model.layers"
 IGNORED = (r"\.rotary_emb\.inv_freq$",)
+SHARDING = (
+    *sharding.RULES,
+    *sharding.columns("fc1"),
+    *sharding.rows("dense", "fc2"),
+)
 
 
 class Attention(nnx.Module):

@@ -20,12 +20,16 @@ import jax.numpy as jnp
 import transformers
 from flax import nnx
 
-from mmc_jax.models import layers
+from mmc_jax.models import layers, sharding
 from mmc_jax.models.rotary import Rotary, rotary, rotate
 
 PREFIX = "model."
 LAYERS = "model.layers"
 IGNORED = (r"\.rotary_emb\.inv_freq$",)
+SHARDING = (
+    *sharding.RULES,
+    *sharding.columns("qkv_proj", "gate_up_proj"),
+)
 IRRELEVANT = (
     "attention_bias",
     "full_attn_mod",

@@ -18,11 +18,12 @@ import jax.numpy as jnp
 import transformers
 from flax import nnx
 
-from mmc_jax.models import experts, layers
+from mmc_jax.models import experts, layers, sharding
 from mmc_jax.models.rotary import Rotary, rotary, rotate
 
 PREFIX = "model."
 IGNORED = ()
+SHARDING = sharding.RULES + sharding.whole("gate", "shared_expert_gate")
 
 Config = transformers.Qwen2MoeConfig
 

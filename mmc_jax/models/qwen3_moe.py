@@ -17,11 +17,12 @@ import jax.numpy as jnp
 import transformers
 from flax import nnx
 
-from mmc_jax.models import experts, layers
+from mmc_jax.models import experts, layers, sharding
 from mmc_jax.models.rotary import Rotary, rotary, rotate
 
 PREFIX = "model."
 IGNORED = ()
+SHARDING = sharding.RULES + sharding.whole("gate")
 UNDECLARED = ("head_dim",)
 
 Config = transformers.Qwen3MoeConfig

@@ -23,11 +23,19 @@ import jax.numpy as jnp
 import transformers
 from flax import nnx
 
-from mmc_jax.models import layers, mamba, scans
+from mmc_jax.models import layers, mamba, scans, sharding
 from mmc_jax.models.rotary import Rotary, rotary, rotate
 
 PREFIX = "model."
 IGNORED = ()
+SHARDING = (
+    *sharding.RULES,
+    *sharding.columns("linear_x", "linear_y"),
+    *sharding.rows("linear_out"),
+    *sharding.features(r"conv_1d\.weight", r"\w+_gate_weight", rank=3),
+    *sharding.features(r"\w+_gate_bias", rank=2),
+    *sharding.features(r"conv_1d\.bias", "recurrent_param"),
+)
 
 # Positions that the scan takes at once: its memory is linear in this.
 _CHUNK = 64

@@ -18,11 +18,24 @@ import jax
 import jax.numpy as jnp
 import transformers
 from flax import nnx
+from jax.sharding import PartitionSpec as P
 
-from mmc_jax.models import layers, scans
+from mmc_jax.models import layers, scans, sharding
 
 PREFIX = "rwkv."
 IGNORED = ()
+SHARDING = (
+    *sharding.columns(
+        r"attention\.(key|value|receptance)",
+        r"feed_forward\.(key|receptance)",
+        "head",
+    ),
+    *sharding.rows(r"attention\.output", r"feed_forward\.value"),
+    *sharding.tables("embeddings"),
+    *sharding.features("time_decay", "time_first"),
+    (r"\.time_mix_\w+$", P()),
+    *sharding.whole("pre_ln", "ln1", "ln2", "ln_out"),
+)
 
 # Positions that the scan takes at once: its memory is linear in this.
 _CHUNK = 64

@@ -16,12 +16,17 @@ import jax
 import transformers
 from flax import nnx
 
-from mmc_jax.models import layers
+from mmc_jax.models import layers, sharding
 from mmc_jax.models.rotary import Rotary, rotary, rotate
 
 PREFIX = "model."
 LAYERS = "model.layers"
 IGNORED = (r"\.rotary_emb\.inv_freq$",)
+SHARDING = (
+    *sharding.RULES,
+    *sharding.columns("c_fc"),
+    *sharding.rows("c_proj"),
+)
 IRRELEVANT = (
     "activation_function",
     "attention_softmax_in_fp32",

@@ -17,12 +17,17 @@ import numpy as np
 import transformers
 from flax import nnx
 
-from mmc_jax.models import layers
+from mmc_jax.models import layers, sharding
 
 PREFIX = "model."
 LAYERS = "model.layers"
 # The table of sinusoids, which older files carry.
 IGNORED = (r"\.embed_positions\.weights$",)
+SHARDING = (
+    *sharding.RULES,
+    *sharding.columns("fc1"),
+    *sharding.rows("out_proj", "fc2"),
+)
 
 # PyTorch's default, in no config.
 _EPSILON = 1e-5

@@ -16,7 +16,7 @@ from absl.testing import absltest, parameterized
 from flax import nnx
 
 from mmc_jax import models
-from mmc_jax.models import loading
+from mmc_jax.models import loading, tensors
 from tests.models import test_parity
 
 _FAMILIES = tuple(test_parity.CASES)
@@ -268,7 +268,7 @@ class FilesTest(LoadingTest):
         reference, folder = self.saved(model_type)
         shards = self.folder / "shards"
         reference.save_pretrained(shards, max_shard_size="10KB")
-        self.assertGreater(len(loading.weight_files(shards)), 2)
+        self.assertGreater(len(tensors.weight_files(shards)), 2)
         self.assert_same(models.load(folder), models.load(shards))
 
     @parameterized.product(
@@ -312,10 +312,10 @@ class FilesTest(LoadingTest):
     def test_names_without_prefix_and_buffers(self, model_type):
         _, folder = self.saved(model_type)
         model = models.load(folder)
-        tensors = self.tensors(folder)
+        stored = self.tensors(folder)
         for name in _BUFFERS.get(model_type, ()):
-            tensors[name] = np.ones((1, 1, 3, 3), np.float32)
-        self.write(folder, tensors)
+            stored[name] = np.ones((1, 1, 3, 3), np.float32)
+        self.write(folder, stored)
         self.assert_same(model, models.load(folder))
         prefix = models.FAMILIES[model_type].PREFIX
         self.write(
@@ -327,15 +327,15 @@ class FilesTest(LoadingTest):
     def test_tied_head_may_be_in_the_file(self, model_type):
         reference, folder = self.saved(model_type, tie_word_embeddings=True)
         model = models.load(folder)
-        tensors = self.tensors(folder)
+        stored = self.tensors(folder)
         for head in ("lm_head.weight", "embed_out.weight"):
-            self.assertNotIn(head, tensors)
+            self.assertNotIn(head, stored)
             embedding = reference.get_input_embeddings().weight
             table = embedding.detach().numpy().copy()
-            self.write(folder, tensors | {head: table})
+            self.write(folder, stored | {head: table})
             self.assert_same(model, models.load(folder))
             table[-1, -1] += 1
-            self.write(folder, tensors | {head: table})
+            self.write(folder, stored | {head: table})
             with self.assertRaisesRegex(ValueError, f"{head} differs"):
                 models.load(folder)
 
@@ -346,14 +346,14 @@ class FilesTest(LoadingTest):
         name = sorted(original)[len(original) // 2]
         tensor = original[name]
         cut = np.ascontiguousarray(tensor[..., :-1])
-        for message, tensors in {
+        for message, written in {
             "missing": {k: v for k, v in original.items() if k != name},
             "does not know": original | {f"{name}.more": tensor},
             "has shape": original | {name: cut},
-            "is int32": original | {name: tensor.astype(np.int32)},
+            "is I32": original | {name: tensor.astype(np.int32)},
         }.items():
             with self.subTest(message):
-                self.write(folder, tensors)
+                self.write(folder, written)
                 with self.assertRaisesRegex(ValueError, message) as raised:
                     models.load(folder)
                 self.assertIn(name, str(raised.exception))
@@ -363,7 +363,7 @@ class FilesTest(LoadingTest):
         reference, _ = self.saved(model_type)
         shards = self.folder / "shards"
         reference.save_pretrained(shards, max_shard_size="10KB")
-        first, second, *_ = loading.weight_files(shards)
+        first, second, *_ = tensors.weight_files(shards)
         twice = safetensors.numpy.load_file(first)
         twice |= safetensors.numpy.load_file(second)
         name = sorted(safetensors.numpy.load_file(first))[0]
@@ -374,8 +374,8 @@ class FilesTest(LoadingTest):
 
     def test_many_missing_tensors_are_counted(self):
         _, folder = self.saved("gpt2")
-        tensors = self.tensors(folder)
-        self.write(folder, {k: v for k, v in tensors.items() if ".h." not in k})
+        stored = self.tensors(folder)
+        self.write(folder, {k: v for k, v in stored.items() if ".h." not in k})
         with self.assertRaisesRegex(ValueError, "and 19 more"):
             models.load(folder)
 
@@ -402,7 +402,7 @@ class FilesTest(LoadingTest):
         reference, _ = self.saved("gpt2")
         shards = self.folder / "shards"
         reference.save_pretrained(shards, max_shard_size="10KB")
-        path = shards / loading.INDEX
+        path = shards / tensors.INDEX
         index = json.loads(path.read_text())
         index["weight_map"]["transformer.wte.weight"] = file
         path.write_text(json.dumps(index))

@@ -1,0 +1,226 @@
+"""Which device holds what: a mesh over data and model, and rules by name.
+
+A rule is (a regex of parameter paths, the PartitionSpec of their last axes). A
+stack's axes stand before those and are never split, so that a scan takes a
+layer's part from what the device has. Weights are split over `model`: what
+makes heads or hidden features by its outputs, what takes them by its inputs
+(Megatron-LM, Shoeybi et al., arXiv 1909.08053), tables and heads by the
+vocabulary. XLA puts the collectives in; scores are the same on every mesh.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+Rules = tuple[tuple[str, P], ...]
+
+# What weights may take of a device's memory; the rest is for activations.
+_WEIGHTS_SHARE = 0.75
+
+
+def mesh(num_data: int | None = None, num_model: int = 1) -> Mesh:
+    """Returns the devices, of all processes, as a mesh: data x model.
+
+    Args:
+      num_data: Devices along `data`, over which batches are split; as many as
+        there are for None.
+      num_model: Devices along `model`, over which weights are split.
+
+    Raises:
+      ValueError: There are not so many devices, or `num_model` does not divide
+        them; or some would be left out where there are several processes.
+    """
+    devices = jax.devices()
+    if num_data is None and num_model > 0 and len(devices) % num_model == 0:
+        num_data = len(devices) // num_model
+    if (num_data or 0) < 1 or num_model < 1:
+        raise ValueError(
+            f"a mesh of {num_data} x {num_model} on {len(devices)} devices: "
+            "both are at least 1, and num_model divides the devices where "
+            "num_data is not given"
+        )
+    num_devices = num_data * num_model
+    if num_devices > len(devices) or (
+        num_devices < len(devices) and jax.process_count() > 1
+    ):
+        raise ValueError(
+            f"a mesh of {num_data} x {num_model} needs {num_devices} devices, "
+            f"and there are {len(devices)} in {jax.process_count()} processes"
+        )
+    return jax.make_mesh(
+        (num_data, num_model),
+        ("data", "model"),
+        axis_types=(AxisType.Auto, AxisType.Auto),
+        devices=devices[:num_devices],
+    )
+
+
+def columns(*modules: str) -> Rules:
+    """Returns rules for linear layers [in, out] that are split by outputs."""
+    return (
+        (_of(modules, "kernel|weight"), P(None, "model")),
+        (_of(modules, "bias"), P("model")),
+    )
+
+
+def rows(*modules: str) -> Rules:
+    """Returns rules for linear layers [in, out] that are split by inputs."""
+    return (
+        (_of(modules, "kernel|weight"), P("model", None)),
+        (_of(modules, "bias"), P()),
+    )
+
+
+def tables(*modules: str) -> Rules:
+    """Returns rules for embeddings [V, D] that are split by the vocabulary."""
+    return ((_of(modules, "embedding"), P("model", None)),)
+
+
+def features(*parameters: str, rank: int = 1) -> Rules:
+    """Returns rules for parameters that are split along the first axis.
+
+    Args:
+      parameters: The last parts of paths, as regexes.
+      rank: Number of their axes without those of stacks.
+    """
+    spec = P("model", *(rank - 1) * [None])
+    return tuple((rf"(^|\.)({name})$", spec) for name in parameters)
+
+
+def whole(*modules: str) -> Rules:
+    """Returns rules for modules that every device holds, small ones."""
+    return ((_of(modules, r"\w+"), P()),)
+
+
+def _of(modules: Sequence[str], leaves: str) -> str:
+    return rf"(^|\.)({'|'.join(modules)})\.({leaves})$"
+
+
+NORMS = whole(r"\w*norm\w*", r"ln_\w+")
+# Of LLaMA and of all that use its names.
+RULES = (
+    *columns("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj", "lm_head"),
+    *rows("o_proj", "down_proj"),
+    *tables("embed_tokens"),
+    *NORMS,
+)
+
+
+def shardings(
+    shapes: Mapping[str, tuple[int, ...]],
+    rules: Rules,
+    mesh: Mesh | AbstractMesh,
+    *,
+    over_data: bool = False,
+) -> dict[str, NamedSharding]:
+    """Returns where each parameter's parts stand, by its path.
+
+    An axis that the mesh's does not divide stays whole.
+
+    Args:
+      shapes: Of the parameters, stacks' axes first.
+      rules: The family's; exactly one matches each path.
+      mesh: Its axes are `data` and `model`.
+      over_data: Split each matrix along its longest other axis over `data` as
+        well, instead of holding it once a row of the mesh.
+
+    Raises:
+      ValueError: A path matches no rule, or several.
+    """
+    return {
+        path: NamedSharding(
+            mesh, _spec(shape, _rule(path, rules), mesh.shape, over_data)
+        )
+        for path, shape in shapes.items()
+    }
+
+
+def _rule(path: str, rules: Rules) -> P:
+    matching = [rule for rule in rules if re.search(rule[0], path)]
+    if len(matching) != 1:
+        raise ValueError(
+            f"parameter {path} matches {len(matching)} sharding rules, not "
+            f"one: {[pattern for pattern, _ in matching]}"
+        )
+    return matching[0][1]
+
+
+def _spec(
+    shape: tuple[int, ...],
+    rule: P,
+    sizes: Mapping[str, int],
+    over_data: bool,
+) -> P:
+    """Returns a parameter's spec: what a rule asks for and the shape allows."""
+    num_stacks = len(shape) - len(rule)
+    axes = [*num_stacks * [None], *rule]
+    axes = [
+        name if name and size % sizes[name] == 0 else None
+        for name, size in zip(axes, shape, strict=True)
+    ]
+    free = [
+        i
+        for i in range(num_stacks, len(shape))
+        if axes[i] is None and shape[i] % sizes["data"] == 0
+    ]
+    if over_data and free:
+        axes[max(free, key=lambda i: shape[i])] = "data"
+    return P(*axes)
+
+
+def bytes_per_device(
+    params: Mapping[str, jax.Array | jax.ShapeDtypeStruct],
+) -> int:
+    """Returns the bytes of parameters that each device of their mesh holds.
+
+    Args:
+      params: Arrays, or their shapes, with shardings; one without is whole.
+    """
+    return sum(
+        math.prod(_shard_shape(value)) * value.dtype.itemsize
+        for value in params.values()
+    )
+
+
+def undivided(
+    params: Mapping[str, jax.Array | jax.ShapeDtypeStruct], rules: Rules
+) -> dict[str, int]:
+    """Returns what a rule would split and every device holds whole, in bytes.
+
+    Args:
+      params: Arrays, or their shapes, with shardings, by path.
+      rules: By which they were made.
+    """
+    return {
+        path: value.size * value.dtype.itemsize
+        for path, value in params.items()
+        if any(_rule(path, rules)) and _shard_shape(value) == value.shape
+    }
+
+
+def _shard_shape(value: jax.Array | jax.ShapeDtypeStruct) -> tuple[int, ...]:
+    if value.sharding is None:
+        return value.shape
+    return value.sharding.shard_shape(value.shape)
+
+
+def fits(num_bytes: int, mesh: Mesh | AbstractMesh) -> bool:
+    """Returns whether weights leave a device of the mesh room to work.
+
+    True where a device does not tell its memory, as CPUs do not, or where there
+    is only a description of it. All processes get the same answer.
+    """
+    if isinstance(mesh, AbstractMesh):
+        return True
+    stats = [device.memory_stats() or {} for device in mesh.local_devices]
+    limit = min(stat.get("bytes_limit", math.inf) for stat in stats)
+    if jax.process_count() > 1:
+        limits = multihost_utils.process_allgather(np.array(limit))
+        limit = float(np.min(limits))
+    return num_bytes <= _WEIGHTS_SHARE * limit
