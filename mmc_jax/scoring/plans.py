@@ -1,8 +1,8 @@
 """What a run would take, before it is begun: memory, batches and time.
 
-Nothing is scored and nothing is written. Of a hub id the config and the
-tokenizer are fetched but not the weights; where those are not there yet, or do
-not fit, everything but the time is told.
+In a dry run nothing is scored and nothing is written. Of a hub id the config
+and the tokenizer are fetched but not the weights; where those are not there
+yet, or do not fit, everything but the time is told.
 
 B batch, T position.
 """
@@ -75,6 +75,10 @@ class Seconds(NamedTuple):
         """Seconds from the beginning of a model to its end."""
         return self.load + self.compile + max(self.score, self.tokenize)
 
+    def __str__(self) -> str:
+        """Returns the total as hours, minutes and seconds."""
+        return str(datetime.timedelta(seconds=math.ceil(self.total)))
+
 
 class Plan(NamedTuple):
     """What it takes to score a corpus with one model.
@@ -85,7 +89,8 @@ class Plan(NamedTuple):
       num_active_params: Those that take part in one token.
       weight_bytes: Of the parameters, on each device.
       work_bytes: Of activations and logits at the longest bucket, on each
-        device, as the compiled program states them.
+        device, as the compiled program states them. (That of a CPU computes
+        bfloat16 in float32 and holds a copy of all weights for it.)
       num_tokens: Of the corpus.
       buckets: What is needed of them, the longest first.
       padding_share: Positions of the batches that hold no token.
@@ -114,14 +119,48 @@ class DryRun(NamedTuple):
       num_texts: Of the corpus.
       num_tokenized: Of them, those that were looked at. The others are taken to
         be like them, byte for byte.
+      num_devices: Of the mesh.
       plans: Of the models, in the order of the pool.
       failures: Of the models that no plan could be made for, by name.
     """
 
     num_texts: int
     num_tokenized: int
+    num_devices: int
     plans: tuple[Plan, ...]
     failures: dict[str, Exception]
+
+    def __str__(self) -> str:
+        """Returns a table, a line for each model and its batches below."""
+        heads = ("M params", "GiB held", "GiB work", "M tokens", "padding")
+        heads += ("TFLOP", "time")
+        lines = [f"{'model':<32}" + "".join(f"{head:>12}" for head in heads)]
+        for plan in self.plans:
+            cells = (
+                f"{plan.num_params / 1e6:,.1f}",
+                f"{plan.weight_bytes / 2**30:,.3f}",
+                f"{plan.work_bytes / 2**30:,.3f}",
+                f"{plan.num_tokens / 1e6:,.2f}",
+                f"{plan.padding_share:.1%}",
+                f"{plan.flops / 1e12:,.2f}",
+                "?" if plan.seconds is None else str(plan.seconds),
+            )
+            lines.append(
+                f"{plan.name:<32}" + "".join(f"{c:>12}" for c in cells)
+            )
+            shapes = (
+                f"{bucket.num_batches} of {bucket.num_rows}x{bucket.length}"
+                for bucket in plan.buckets
+            )
+            lines.append(f"  batches: {', '.join(shapes)}")
+            if plan.seconds is None:
+                lines.append(f"  no time: {plan.why_no_seconds}")
+        lines.append(
+            f"on {self.num_devices} devices; {self.num_tokenized} of "
+            f"{self.num_texts} texts were looked at"
+        )
+        failed = (f"{name}: {e}" for name, e in self.failures.items())
+        return "\n".join([*lines, *failed])
 
 
 def dry_run(
@@ -157,38 +196,13 @@ def dry_run(
             plans.append(_plan(model, sample, share, settings, mesh))
         except Exception as error:  # The others have a plan all the same.
             failures[model.name] = error
-    return DryRun(len(counts), len(sample), tuple(plans), failures)
-
-
-def table(run: DryRun) -> str:
-    """Returns a dry run as text, one model a line and its buckets below."""
-    heads = ("M params", "GiB held", "GiB work", "M tokens", "padding")
-    heads += ("TFLOP", "time")
-    lines = [f"{'model':<32}" + "".join(f"{head:>12}" for head in heads)]
-    for plan in run.plans:
-        seconds = plan.seconds
-        cells = (
-            f"{plan.num_params / 1e6:,.1f}",
-            f"{plan.weight_bytes / 2**30:,.3f}",
-            f"{plan.work_bytes / 2**30:,.3f}",
-            f"{plan.num_tokens / 1e6:,.2f}",
-            f"{plan.padding_share:.1%}",
-            f"{plan.flops / 1e12:,.2f}",
-            "?" if seconds is None else _duration(seconds.total),
-        )
-        lines.append(f"{plan.name:<32}" + "".join(f"{c:>12}" for c in cells))
-        shapes = (
-            f"{b.num_batches} of {b.num_rows}x{b.length}" for b in plan.buckets
-        )
-        lines.append(f"  batches: {', '.join(shapes)}")
-        if seconds is None:
-            lines.append(f"  no time: {plan.why_no_seconds}")
-    lines += [f"{name}: {error}" for name, error in run.failures.items()]
-    return "\n".join(lines)
-
-
-def _duration(seconds: float) -> str:
-    return str(datetime.timedelta(seconds=math.ceil(seconds)))
+    return DryRun(
+        num_texts=len(counts),
+        num_tokenized=len(sample),
+        num_devices=mesh.devices.size,
+        plans=tuple(plans),
+        failures=failures,
+    )
 
 
 def _plan(
