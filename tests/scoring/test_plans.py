@@ -124,11 +124,6 @@ class DryRunTest(parameterized.TestCase):
         self.assertEqual(plans.Seconds(1, 2, 3, 40).total, 43)
         self.assertEqual(str(plans.Seconds(1, 2, 3597.2, 0)), "1:00:01")
 
-    def test_nothing_is_scored(self):
-        with mock.patch.object(scoring.engine, "score") as score:
-            self.plan()
-        score.assert_not_called()
-
     def test_weights_that_are_not_there(self):
         plan, whole = self.plan("bare"), self.plan()
         self.assertIsNone(plan.seconds)
