@@ -15,6 +15,7 @@ import json
 import os
 import pathlib
 import re
+import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -28,10 +29,11 @@ import transformers
 from flax import nnx
 from transformers.models.auto import modeling_auto
 
-from mmc_jax.models import layers, sharding, tensors
+from mmc_jax.models import cache, layers, sharding, tensors
 from mmc_jax.models.families import FAMILIES
 from mmc_jax.models.tensors import WEIGHTS, weight_files
 
+CONFIG = "config.json"
 # Files of a hub repository that scoring needs: no weights but safetensors, no
 # code.
 _FILES = ("*.json", "tokenizer*", "*.model", "*.txt")
@@ -94,6 +96,7 @@ def load(
     dtype: jax.typing.DTypeLike = jnp.float32,
     mesh: jax.sharding.Mesh | None = None,
     over_data: bool | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
 ) -> layers.LanguageModel:
     """Returns the model of a checkpoint; `model.config` is Hugging Face's.
 
@@ -110,6 +113,8 @@ def load(
         the family's rules; the default device for None.
       over_data: Split them over `data` too, not over `model` alone; for None
         if they would not fit otherwise.
+      cache_dir: Where the converted parameters are kept, and taken from the
+        next time; all processes must reach it.
 
     Raises:
       FileNotFoundError: The folder lacks config.json or safetensors.
@@ -120,7 +125,23 @@ def load(
     folder = resolve(checkpoint, revision)
     config = read_config(folder)
     model = abstract(config, dtype=dtype, mesh=mesh, over_data=over_data)
-    _set_values(model, _converted(folder, config, _values(model)))
+    params = _values(model)
+    if cache_dir is None:
+        _set_values(model, _converted(folder, config, params))
+        return model
+    entry = cache.entry(
+        cache_dir,
+        cache.file_hashes(
+            [folder / CONFIG, *weight_files(folder)], cache_dir=cache_dir
+        ),
+        cache.code_version(_family(config), sys.modules[__name__]),
+        dtype,
+    )
+    values = cache.restored(entry, params)
+    if values is None:
+        values = _converted(folder, config, params)
+        cache.write(entry, values)
+    _set_values(model, values)
     return model
 
 
@@ -316,9 +337,9 @@ def read_config(folder: pathlib.Path) -> transformers.PreTrainedConfig:
       ValueError: Its `model_type` is not ported, or transformers refuses it, or
         a larger model has an attribute that nobody knows.
     """
-    path = folder / "config.json"
+    path = folder / CONFIG
     if not path.is_file():
-        raise FileNotFoundError(f"{folder}: no config.json")
+        raise FileNotFoundError(f"{folder}: no {CONFIG}")
     model_type = json.loads(path.read_text()).get("model_type")
     _check_model_type(model_type, str(path))
     try:

@@ -220,7 +220,6 @@ def fits(num_bytes: int, mesh: Mesh | AbstractMesh) -> bool:
         return True
     stats = [device.memory_stats() or {} for device in mesh.local_devices]
     limit = min(stat.get("bytes_limit", math.inf) for stat in stats)
-    if jax.process_count() > 1:
-        limits = multihost_utils.process_allgather(np.array(limit))
-        limit = float(np.min(limits))
-    return num_bytes <= _WEIGHTS_SHARE * limit
+    # Processes must agree, or they would compile different programs.
+    limit = np.min(multihost_utils.process_allgather(np.array(limit)))
+    return bool(num_bytes <= _WEIGHTS_SHARE * limit)

@@ -1,0 +1,221 @@
+"""Converted parameters, kept so that a second start need not convert.
+
+An entry is an Orbax checkpoint in a folder that is named by what it was made
+from: the files, the code that converts them and the dtype. Whatever changes in
+those makes another entry; old ones are never read again and may be deleted. An
+entry appears when it is complete, and is read back with a sum of its bits.
+"""
+
+import hashlib
+import inspect
+import json
+import os
+import pathlib
+import sys
+import time
+import types
+from collections.abc import Iterable, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from absl import logging
+from jax.experimental import multihost_utils
+
+_PACKAGE = __name__.rpartition(".")[0]
+# A file that changed so lately may change again without a trace in its times.
+_SETTLED_SECONDS = 2.0
+
+
+def file_hashes(
+    files: Iterable[str | os.PathLike[str]],
+    *,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> dict[str, str]:
+    """Returns the SHA-256 of each file, by its name without the folder.
+
+    Args:
+      files: Of one folder, or else of different names.
+      cache_dir: Where hashes are remembered, with the size and the times of
+        their files; a file that has not changed is not read again.
+
+    Raises:
+      OSError: A file cannot be read.
+    """
+    return {
+        file.name: _sha256(file, cache_dir) for file in map(pathlib.Path, files)
+    }
+
+
+def _sha256(
+    file: pathlib.Path, cache_dir: str | os.PathLike[str] | None
+) -> str:
+    stat = file.stat()
+    state = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+    memory = None
+    if cache_dir is not None:
+        name = hashlib.sha256(bytes(file.resolve())).hexdigest()
+        memory = pathlib.Path(cache_dir, "hashes", f"{name}.json")
+        try:
+            *remembered, digest = json.loads(memory.read_text())
+            if remembered == state:
+                return digest
+        except (OSError, ValueError, TypeError):
+            pass  # There is none, or it is no use: the file itself tells.
+    with file.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    settled = time.time_ns() - stat.st_mtime_ns > _SETTLED_SECONDS * 1e9
+    if memory is not None and settled:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        # Several processes may write it; each replaces it as a whole.
+        partial = memory.with_suffix(f".{os.uname().nodename}-{os.getpid()}")
+        partial.write_text(json.dumps([*state, digest]))
+        partial.replace(memory)
+    return digest
+
+
+def code_version(*modules: types.ModuleType) -> str:
+    """Returns a hash of the modules' source and of all that they import here.
+
+    Args:
+      modules: Of `mmc_jax.models`; imports from elsewhere do not count.
+    """
+    sources: dict[str, str] = {}
+    todo = [module.__name__ for module in modules]
+    while todo:
+        name = todo.pop()
+        if name in sources or not name.startswith(f"{_PACKAGE}."):
+            continue
+        sources[name] = inspect.getsource(sys.modules[name])
+        for value in vars(sys.modules[name]).values():
+            of = "__name__" if inspect.ismodule(value) else "__module__"
+            todo += [str(getattr(value, of, ""))]
+    return _digest(sources)
+
+
+def entry(
+    cache_dir: str | os.PathLike[str],
+    hashes: Mapping[str, str],
+    version: str,
+    dtype: jax.typing.DTypeLike,
+) -> pathlib.Path:
+    """Returns the folder of an entry, whether it is there or not.
+
+    Args:
+      cache_dir: Of all entries.
+      hashes: Of the checkpoint's files, by their names.
+      version: Of the code that converts them.
+      dtype: Of the parameters.
+    """
+    made_from = [dict(hashes), version, str(jnp.dtype(dtype))]
+    return pathlib.Path(cache_dir).absolute() / "params" / _digest(made_from)
+
+
+def _digest(value: object) -> str:
+    text = json.dumps(value, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def restored(
+    folder: pathlib.Path, params: Mapping[str, jax.ShapeDtypeStruct]
+) -> dict[str, jax.Array] | None:
+    """Returns the parameters of an entry; None if it is missing or damaged.
+
+    All processes call it, and all get an answer of the same kind.
+
+    Args:
+      folder: From `entry`.
+      params: What is expected, each with its sharding.
+    """
+    if not _all_agree(folder.is_dir()):
+        return None
+    values = None
+    try:
+        values = _read(folder, params)
+    except Exception as error:  # Orbax and TensorStore raise of all types.
+        logging.warning(
+            "%s: this cache is damaged and will be made anew: %s", folder, error
+        )
+    return values if _all_agree(values is not None) else None
+
+
+def _read(
+    folder: pathlib.Path, params: Mapping[str, jax.ShapeDtypeStruct]
+) -> dict[str, jax.Array]:
+    plain = ocp.RestoreArgs(restore_type=np.ndarray)
+    how = {
+        path: plain
+        if param.sharding is None
+        else ocp.ArrayRestoreArgs(
+            dtype=param.dtype,
+            sharding=param.sharding,
+            global_shape=param.shape,
+        )
+        for path, param in params.items()
+    }
+    sums = dict.fromkeys(params, plain)
+    with _checkpointer() as checkpointer:
+        tree = checkpointer.restore(
+            folder,
+            ocp.args.PyTreeRestore(
+                restore_args={"params": how, "bit_sums": sums}
+            ),
+        )
+    values = {}
+    for path, param in params.items():
+        value = jax.device_put(tree["params"].pop(path), param.sharding)
+        if (value.shape, value.dtype) != (param.shape, param.dtype):
+            raise ValueError(f"{path} is {value.shape} {value.dtype}")
+        values[path] = value
+    for path, found in jax.device_get(_bit_sums(values)).items():
+        if found != tree["bit_sums"][path]:
+            raise ValueError(f"{path} is not what was written")
+    return values
+
+
+def write(folder: pathlib.Path, values: Mapping[str, jax.Array]) -> None:
+    """Writes an entry; what is half written does not count, and is replaced.
+
+    All processes call it. A cache that cannot be written costs time alone, and
+    is a warning.
+
+    Args:
+      folder: From `entry`.
+      values: The parameters.
+
+    Raises:
+      OSError: The cache's folder cannot be made.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with _checkpointer() as checkpointer:
+            tree = {"params": dict(values), "bit_sums": _bit_sums(dict(values))}
+            checkpointer.save(folder, ocp.args.PyTreeSave(tree), force=True)
+    except Exception as error:  # A full disk, say, of whatever type.
+        logging.warning("%s: the cache is not written: %s", folder, error)
+
+
+def _checkpointer() -> ocp.Checkpointer:
+    # Weights are noise: compressing them takes time and saves little.
+    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_compression=False))
+
+
+@jax.jit
+def _bit_sums(values: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """Returns the sum of each array's words modulo 2^32, however it is split.
+
+    One flipped bit, or a part of zeros, changes it.
+    """
+
+    def bit_sum(x):
+        word = jnp.uint16 if x.dtype.itemsize == 2 else jnp.uint32
+        bits = jax.lax.bitcast_convert_type(x, word)
+        return jnp.sum(bits, dtype=jnp.uint32)
+
+    return jax.tree.map(bit_sum, values)
+
+
+def _all_agree(answer: bool) -> bool:
+    """Returns whether all processes say yes."""
+    return bool(np.all(multihost_utils.process_allgather(np.array(answer))))
