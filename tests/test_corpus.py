@@ -4,12 +4,14 @@ import collections
 import dataclasses
 import gzip
 import hashlib
+import itertools
 import json
 import pathlib
 import sys
 import sysconfig
 import tempfile
 import types
+import weakref
 from unittest import mock
 
 import numpy as np
@@ -17,7 +19,7 @@ import pyarrow
 import pyarrow.parquet
 from absl.testing import absltest, parameterized
 
-from mmc_jax import corpus
+from mmc_jax import corpus, scores
 
 
 class FolderTest(parameterized.TestCase):
@@ -43,11 +45,17 @@ class FolderTest(parameterized.TestCase):
         return path
 
     def assert_refused(self, path: pathlib.Path, *parts: str, **columns):
-        """Reading fails, and the message names the file and the parts."""
+        """Reading fails, and the message names the file and the parts.
+
+        So does the first pass over a stream, before it gives any text.
+        """
         with self.assertRaises(ValueError) as raised:
             corpus.read(path, **columns)
         for part in (str(path), *parts):
             self.assertIn(part, str(raised.exception))
+        with self.assertRaises(ValueError) as streamed:
+            next(corpus.stream(path, **columns).chunks(1))
+        self.assertEqual(str(streamed.exception), str(raised.exception))
 
 
 class JsonlTest(FolderTest):
@@ -116,8 +124,19 @@ class JsonlTest(FolderTest):
         path = self.write("a.jsonl", b'{"text": "a"}\n\n' + line + b"\n")
         self.assert_refused(path, "line 3", *message)
 
-    def test_no_texts(self):
-        self.assert_refused(self.write("a.jsonl", "\n"), "no texts")
+    @parameterized.parameters("", "\n", " \n\n")
+    def test_no_texts(self, content):
+        self.assert_refused(self.write("a.jsonl", content), "no texts")
+
+    def test_gzip_that_is_cut_off(self):
+        lines = [json.dumps(dict(text=f"{i}" * 9)) for i in range(9999)]
+        packed = gzip.compress("\n".join(lines).encode())
+        path = self.write("a.jsonl.gz", packed[: len(packed) // 2])
+        self.assert_refused(path, "after line ", "damaged", "get the file")
+
+    def test_no_gzip(self):
+        path = self.write("a.jsonl.gz", '{"text": "a"}')
+        self.assert_refused(path, "after line 0", "not readable as gzip")
 
 
 class ParquetTest(FolderTest):
@@ -144,6 +163,26 @@ class ParquetTest(FolderTest):
 
     def test_not_parquet(self):
         self.assert_refused(self.write("a.parquet", "no"), "not Parquet")
+
+    def test_not_utf8(self):
+        raw = pyarrow.array([b"a", b"b", b"\xe9"]).view(pyarrow.string())
+        path = self.write_parquet(text=raw)
+        self.assert_refused(path, "row 2: not UTF-8", "0xe9 at offset 0")
+
+    def test_damaged_in_the_middle(self):
+        texts = [f"{i:08}" * 20 for i in range(3000)]
+        path = self.folder / "a.parquet"
+        pyarrow.parquet.write_table(
+            pyarrow.table(dict(text=texts)),
+            path,
+            row_group_size=1000,
+            compression="gzip",
+        )
+        raw = bytearray(path.read_bytes())
+        middle = len(raw) // 2
+        raw[middle : middle + 64] = bytes(64)
+        path.write_bytes(raw)
+        self.assert_refused(path, "from row 768", "damaged", "get the file")
 
 
 class FolderOfTextsTest(FolderTest):
@@ -199,7 +238,9 @@ class HuggingFaceTest(absltest.TestCase):
             text_column="body",
             domain_column="topic",
         )
-        load.assert_called_once_with("some/data", "en", split="test")
+        load.assert_called_once_with(
+            "some/data", "en", split="test", streaming=False
+        )
         self.assertEqual(texts.texts, ("a", "é"))
         self.assertEqual(texts.domains, ("x", ""))
 
@@ -214,6 +255,144 @@ class HuggingFaceTest(absltest.TestCase):
         self.enterContext(mock.patch.dict(sys.modules, datasets=None))
         with self.assertRaisesRegex(ImportError, "pip install datasets"):
             corpus.hugging_face("some/data", split="test")
+
+    def test_stream(self):
+        load = self.datasets(*(dict(text=f"text {i}") for i in range(5)))
+        texts = corpus.hugging_face_stream(
+            "some/data", split="test", on_disk=False
+        )
+        load.assert_called_once_with(
+            "some/data", None, split="test", streaming=True
+        )
+        for _ in range(2):
+            sizes = [len(chunk) for chunk in texts.chunks(2)]
+            self.assertEqual(sizes, [2, 2, 1])
+        self.assertEqual(load.call_count, 1)
+
+    def test_named(self):
+        load = self.datasets(dict(text="a"))
+        texts = corpus.named("hf:some/data:test")
+        load.assert_called_once_with(
+            "some/data", None, split="test", streaming=False
+        )
+        self.assertIsInstance(texts, corpus.Stream)
+        for name in ("hf:some/data", "hf::test", "hf:some/data:"):
+            with self.assertRaisesRegex(ValueError, f"{name}'.*hf:NAME:SPLIT"):
+                corpus.named(name)
+
+
+class _Text(str):
+    """A text that can be watched: plain strings take no weak references."""
+
+
+class StreamTest(FolderTest):
+    def assert_same(self, one, other):
+        for field in dataclasses.fields(corpus.Corpus):
+            np.testing.assert_array_equal(
+                getattr(one, field.name), getattr(other, field.name)
+            )
+
+    @parameterized.parameters("jsonl", "jsonl.gz", "parquet", "folder")
+    def test_same_as_read(self, kind):
+        rows = [dict(text=f"é {i}", id=f"{i}.txt", domain="") for i in range(7)]
+        if kind == "folder":
+            for row in rows:
+                self.write(row["id"], row["text"])
+            path = self.folder
+        elif kind == "parquet":
+            columns = {name: [row[name] for row in rows] for name in rows[0]}
+            path = self.write_parquet(**columns)
+        else:
+            path = self.write_jsonl(*rows)
+            if kind == "jsonl.gz":
+                packed = gzip.compress(path.read_bytes())
+                path = self.write("a.jsonl.gz", packed)
+        read, stream = corpus.read(path), corpus.stream(path)
+        self.assertLen(stream, 7)
+        self.assert_same(stream.counts, read.counts)
+        self.assertIsNone(stream.counts.texts)
+        self.assert_same(stream.load(), read)
+        for num_texts in (1, 3, 7, 100):
+            chunks = list(stream.chunks(num_texts))
+            expected = list(read.chunks(num_texts))
+            self.assertLen(chunks, -(-7 // num_texts))
+            for chunk, same in zip(chunks, expected, strict=True):
+                self.assert_same(chunk, same)
+        ids = itertools.chain(*(chunk.ids for chunk in stream.chunks(3)))
+        self.assertEqual(tuple(ids), read.ids)
+
+    def test_named(self):
+        path = self.write_jsonl(dict(text="a"), dict(text="b"))
+        texts = corpus.named(str(path))
+        self.assertIsInstance(texts, corpus.Stream)
+        self.assert_same(texts.load(), corpus.read(path))
+
+    def test_columns(self):
+        path = self.write_jsonl(dict(content="a", key="x", source="web"))
+        stream = corpus.stream(
+            path,
+            text_column="content",
+            id_column="key",
+            domain_column="source",
+        )
+        (chunk,) = stream.chunks(9)
+        self.assertEqual((*chunk.ids, *chunk.domains), ("x", "web"))
+
+    def test_few_texts_are_in_memory(self):
+        living, most = weakref.WeakSet(), 0
+
+        def records():
+            nonlocal most
+            for i in range(500):
+                text = _Text(f"text {i}")
+                living.add(text)
+                most = max(most, len(living))
+                yield corpus._Record(f"row {i}", text, None, "")
+
+        stream = corpus.Stream(records, "rows")
+        self.assertLen(stream, 500)
+        self.assertLessEqual(most, 3)
+        for chunk in stream.chunks(10):
+            self.assertLessEqual(len(chunk.texts), 10)
+        # A chunk in use, the next being filled, and the one that is read.
+        self.assertLessEqual(most, 22)
+
+    @parameterized.named_parameters(
+        ("another_text", ["a", "x", "c"], "line 2"),
+        ("another_order", ["a", "c", "b"], "line 2"),
+        ("one_more", ["a", "b", "c", "d"], "line 4"),
+        ("one_less", ["a", "b"], "text 'c' is gone"),
+        ("none_left", [], "text 'a' is gone"),
+    )
+    def test_changed_between_two_passes(self, texts, *message):
+        path = self.write_jsonl(*(dict(text=t, id=t) for t in "abc"))
+        stream = corpus.stream(path)
+        self.assertLen(stream, 3)
+        self.write_jsonl(*(dict(text=t, id=t) for t in texts))
+        with self.assertRaises(ValueError) as raised:
+            list(stream.chunks(2))
+        for part in (str(path), "not what it was", *message):
+            self.assertIn(part, str(raised.exception))
+
+    def test_text_changed_under_its_id(self):
+        path = self.write_jsonl(dict(text="a", id=1))
+        stream = corpus.stream(path)
+        self.assertLen(stream, 1)
+        self.write_jsonl(dict(text="b", id=1))
+        with self.assertRaisesRegex(ValueError, "line 1: .*not what it was"):
+            list(stream.chunks(2))
+
+    def test_table_of_a_stream(self):
+        path = self.write_jsonl(*(dict(text=t, domain="d") for t in "abc"))
+        out = self.folder / "scores"
+        scores.write_corpus(out, corpus.stream(path))
+        self.assert_same(
+            scores.files.read_corpus(out), corpus.read(path).counts
+        )
+        scores.write_corpus(out, corpus.stream(path))  # The same: accepted.
+        other = self.write_jsonl(*(dict(text=t, domain="d") for t in "abd"))
+        with self.assertRaisesRegex(ValueError, "corpus has changed: text 2"):
+            scores.write_corpus(out, corpus.stream(other))
 
 
 class SelectionTest(FolderTest):
@@ -246,6 +425,14 @@ class SelectionTest(FolderTest):
         order = [int(name) for name in small.ids]
         self.assertEqual(order, sorted(order))
         self.assertEqual(self.texts.sample(4).ids, small.ids)
+        stream = corpus.stream(self.folder / "a.jsonl").sample(4)
+        self.assertEqual(stream.load().texts, small.texts)
+        self.assertEqual(stream.counts.ids, small.ids)
+        chunks = [chunk.texts for chunk in stream.chunks(5)]
+        self.assertEqual(chunks, [small.texts[:5], small.texts[5:]])
+        some = corpus.stream(self.folder / "a.jsonl").select([4, 1])
+        self.assertEqual(some.load().ids, ("1", "4"))
+        self.assertEqual(some.counts.ids, ("1", "4"))
         # Neither does it depend on the order of the texts.
         turned = self.texts.select(range(29, -1, -1)).sample(4)
         self.assertCountEqual(turned.ids, small.ids)
@@ -297,6 +484,12 @@ class EmbeddedTest(parameterized.TestCase):
         again = corpus.embedded("held_out")
         self.assertEqual(again.ids, self.splits["held_out"].ids)
         self.assertEqual(again.sha256, self.splits["held_out"].sha256)
+
+    def test_named(self):
+        held_out = self.splits["held_out"]
+        with mock.patch.object(corpus, "embedded", return_value=held_out) as e:
+            self.assertIs(corpus.named("embedded"), held_out)
+        e.assert_called_once_with("held_out")
 
     def test_other_split(self):
         with self.assertRaisesRegex(ValueError, "'test'.*train or held_out"):

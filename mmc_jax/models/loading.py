@@ -36,7 +36,10 @@ from mmc_jax.models.tensors import WEIGHTS, weight_files
 CONFIG = "config.json"
 # Files of a hub repository that scoring needs: no weights but safetensors, no
 # code.
-_FILES = ("*.json", "*.safetensors", "tokenizer*", "*.model", "*.txt")
+_FILES = ("*.json", "tokenizer*", "*.model", "*.txt")
+_WEIGHT_FILES = ("*.safetensors",)
+# Where the hub's cache keeps what it has fetched of a commit.
+_SNAPSHOT = re.compile(r"snapshots/([0-9a-f]{40})$")
 
 # Equals no value of a config.
 _ABSENT = object()
@@ -286,12 +289,21 @@ def num_params(
 
 
 def resolve(
-    checkpoint: str | os.PathLike[str], revision: str | None = None
+    checkpoint: str | os.PathLike[str],
+    revision: str | None = None,
+    *,
+    with_weights: bool = True,
 ) -> pathlib.Path:
     """Returns the local folder of a checkpoint; a hub id is fetched.
 
+    Args:
+      checkpoint: As for `load`.
+      revision: As for `load`.
+      with_weights: Whether the weights of a hub id are fetched as well.
+
     Raises:
       FileNotFoundError: Neither a folder nor a hub id that can be reached.
+      ValueError: A revision of a folder.
     """
     folder = pathlib.Path(checkpoint)
     if folder.is_dir():
@@ -302,7 +314,9 @@ def resolve(
         return folder
     try:
         fetched = huggingface_hub.snapshot_download(
-            str(checkpoint), revision=revision, allow_patterns=list(_FILES)
+            str(checkpoint),
+            revision=revision,
+            allow_patterns=[*_FILES, *(_WEIGHT_FILES if with_weights else ())],
         )
     except Exception as error:
         raise FileNotFoundError(
@@ -310,6 +324,18 @@ def resolve(
             f"({type(error).__name__}: {error})"
         ) from error
     return pathlib.Path(fetched)
+
+
+def resolved_revision(folder: pathlib.Path) -> str | None:
+    """Returns the commit that a hub id was resolved to, of other folders None.
+
+    A branch or tag may move on; the commit tells for good what was scored.
+
+    Args:
+      folder: As `resolve` returns it.
+    """
+    snapshot = _SNAPSHOT.search(folder.as_posix())
+    return snapshot and snapshot[1]
 
 
 def read_config(folder: pathlib.Path) -> transformers.PreTrainedConfig:

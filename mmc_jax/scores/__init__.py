@@ -2,9 +2,16 @@
 
 A table lies in a folder of Parquet files (`open`, `write`, and `ModelWriter`
 for scores that come piece by piece) and is a `ScoreTable` in memory, whose
-`losses` apply one of the normalisations.
+`losses` apply one of the normalisations; two tables that were scored in
+different ways are compared by `differences`.
 """
 
+from mmc_jax.scores.comparison import (
+    Differences,
+    Distribution,
+    differences,
+    distribution,
+)
 from mmc_jax.scores.files import open, write, write_corpus
 from mmc_jax.scores.normalisations import (
     bits_per_byte,
@@ -19,11 +26,15 @@ from mmc_jax.scores.writer import ModelWriter
 
 __all__ = [
     "NORMALISATIONS",
+    "Differences",
+    "Distribution",
     "ModelWriter",
     "ScoreTable",
     "ScoredModel",
     "bits_per_byte",
     "chars_per_token",
+    "differences",
+    "distribution",
     "nats_per_char",
     "nats_per_token",
     "open",

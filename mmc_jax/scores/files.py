@@ -167,7 +167,7 @@ def write(table: ScoreTable, path: str | os.PathLike[str]) -> None:
 
 def write_corpus(
     path: str | os.PathLike[str],
-    texts: corpus.Corpus,
+    texts: corpus.Corpus | corpus.Stream,
     *,
     chars_per_token: float | None = None,
 ) -> None:
@@ -175,7 +175,8 @@ def write_corpus(
 
     Args:
       path: The table's folder; it is made.
-      texts: The corpus; of it ids, domains, counts and hashes are kept.
+      texts: The corpus; of it ids, domains, counts and hashes are kept. Of a
+        stream this is the first pass, if nothing has asked for its counts.
       chars_per_token: k of `text_length`, where the folder is to keep that of
         another table; by default it follows from the folder's own models.
 
@@ -183,6 +184,7 @@ def write_corpus(
       ValueError: The folder has another corpus; the message names the first
         text that differs.
     """
+    texts = texts.counts
     file = pathlib.Path(path) / "corpus.parquet"
     if file.exists():
         for left in file.parent.glob("corpus.parquet.*.tmp"):
@@ -311,15 +313,27 @@ def read_parquet(file: pathlib.Path, schema: pa.Schema) -> pa.Table:
 
 
 def write_atomically(table: pa.Table, file: pathlib.Path) -> None:
-    """Writes a file that is complete as soon as it has its name."""
+    """Writes a file that is complete as soon as it has its name.
+
+    Raises:
+      OSError: It cannot be written, as on a full disk. Nothing is left of it.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     # The process id keeps two processes that begin a table apart.
     temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as opened:
-        pyarrow.parquet.write_table(table, opened)
-        opened.flush()
-        os.fsync(opened.fileno())
-    os.replace(temporary, file)
+    try:
+        with temporary.open("wb") as opened:
+            pyarrow.parquet.write_table(table, opened)
+            opened.flush()
+            os.fsync(opened.fileno())
+        os.replace(temporary, file)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(
+            error.errno,
+            f"{file}: not written ({error}); what was written before is kept: "
+            "see to it, and run again",
+        ) from error
     folder = os.open(file.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # Else a power cut may undo the renaming.

@@ -1,25 +1,30 @@
 """Windows to batches of a bounded set of shapes. B batch, T position."""
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+import bisect
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 # The shortest bucket, in tokens: below it padding costs less than a compile.
 _SHORTEST = 64
+# Buckets in each doubling of the length are such multiples of its sixteenth:
+# 576, 640, 768, 896, 1024. Padding is at most 1 in 6, on average 1 in 15, and
+# the lengths are multiples of large powers of two, as devices' tiles are.
+_SIXTEENTHS = (9, 10, 12, 14, 16)
 
 
 class Row(NamedTuple):
     """One window, ready for the model.
 
     Attributes:
-      text: Index of its text.
+      text: Its text, as whoever takes the batches knows it.
       inputs: Tokens that the model sees, int32 [T].
       targets: Tokens that it predicts, int32 [T].
       first: First position whose score counts.
     """
 
-    text: int
+    text: Any
     inputs: np.ndarray
     targets: np.ndarray
     first: int
@@ -29,7 +34,7 @@ class Batch(NamedTuple):
     """Rows, padded at the right to one shape.
 
     Attributes:
-      rows: What the batch holds, at most B.
+      rows: What the batch holds, at least 1 and at most B.
       inputs: int32 [B, T].
       targets: int32 [B, T].
     """
@@ -38,47 +43,88 @@ class Batch(NamedTuple):
     inputs: np.ndarray
     targets: np.ndarray
 
+    def split(self, num_rows: int) -> Iterator["Batch"]:
+        """Yields the batch in pieces of `num_rows`, without empty ones."""
+        for start in range(0, len(self.rows), num_rows):
+            rows = self.rows[start : start + num_rows]
+            yield _padded(rows, num_rows, self.inputs.shape[1])
+
 
 def bucket_lengths(context: int) -> list[int]:
     """Returns the lengths T that batches may have, longest first.
 
-    The context, its half, its quarter, ..., down to 64: few programs to
-    compile, and the same for every corpus, so that a text's score does not
-    depend on what else is scored.
+    The context, and below it five lengths in each doubling, down to 64: a
+    bounded number of programs to compile, and the same for every corpus, so
+    that a text's score does not depend on what else is scored.
 
     >>> bucket_lengths(300)
-    [300, 150, 75]
+    [300, 288, 256, 224, 192, 160, 144, 128, 112, 96, 80, 72, 64]
     """
-    lengths = [context]
-    while lengths[-1] // 2 >= _SHORTEST:
-        lengths.append(lengths[-1] // 2)
-    return lengths
+    lengths, doubled = [context], 2 * _SHORTEST
+    while doubled < 2 * context:
+        lengths += [doubled // 16 * sixteenths for sixteenths in _SIXTEENTHS]
+        doubled *= 2
+    lengths = {T for T in (_SHORTEST, *lengths) if T <= context}
+    return sorted(lengths, reverse=True)
+
+
+def rows_per_batch(
+    length: int, tokens_per_batch: int, num_data: int = 1
+) -> int:
+    """Returns the rows B of a bucket's batches: `num_data` equal shares.
+
+    Args:
+      length: The bucket's T.
+      tokens_per_batch: The token budget of a share, padding included; one row
+        is taken where even that exceeds it.
+      num_data: Devices that a batch is spread over.
+
+    >>> rows_per_batch(300, tokens_per_batch=1000, num_data=2)
+    6
+    """
+    return num_data * max(1, tokens_per_batch // length)
 
 
 def batches(
-    rows: Sequence[Row], lengths: Sequence[int], tokens_per_batch: int
+    rows: Iterable[Row],
+    lengths: Sequence[int],
+    tokens_per_batch: int,
+    num_data: int = 1,
 ) -> Iterator[Batch]:
-    """Yields the rows in batches, the longest bucket first.
+    """Yields the rows in batches, each as soon as it is full.
 
-    The shape of a bucket is always [tokens_per_batch // T or 1, T]: the last
-    batch of a bucket has rows of padding.
+    A row waits in the shortest bucket that it fits in, so that what is in
+    memory depends on the buckets and not on how many rows there are. The shape
+    of a bucket is always [rows_per_batch, T]: its last batch, which comes at
+    the end, has rows of padding.
 
     Args:
       rows: In any order; inside a bucket it is kept.
       lengths: As `bucket_lengths` returns them.
-      tokens_per_batch: The token budget, padding included.
+      tokens_per_batch: As for `rows_per_batch`.
+      num_data: As for `rows_per_batch`.
     """
-    by_length: dict[int, list[Row]] = {length: [] for length in lengths}
+    lengths = sorted(lengths)
+    waiting: dict[int, list[Row]] = {length: [] for length in lengths}
     for row in rows:
-        fits = [length for length in lengths if length >= len(row.inputs)]
-        by_length[min(fits)].append(row)
-    for length, of_length in by_length.items():
-        size = max(1, tokens_per_batch // length)
-        for start in range(0, len(of_length), size):
-            chosen = of_length[start : start + size]
-            inputs = np.zeros((size, length), np.int32)
-            targets = np.zeros((size, length), np.int32)
-            for i, row in enumerate(chosen):
-                inputs[i, : len(row.inputs)] = row.inputs
-                targets[i, : len(row.targets)] = row.targets
-            yield Batch(chosen, inputs, targets)
+        length = lengths[bisect.bisect_left(lengths, len(row.inputs))]
+        bucket = waiting[length]
+        bucket.append(row)
+        num_rows = rows_per_batch(length, tokens_per_batch, num_data)
+        if len(bucket) == num_rows:
+            yield _padded(bucket, num_rows, length)
+            waiting[length] = []
+    for length in reversed(lengths):
+        num_rows = rows_per_batch(length, tokens_per_batch, num_data)
+        if waiting[length]:
+            yield _padded(waiting.pop(length), num_rows, length)
+
+
+def _padded(rows: Sequence[Row], num_rows: int, length: int) -> Batch:
+    """Returns the rows as a batch of the shape [num_rows, length]."""
+    inputs = np.zeros((num_rows, length), np.int32)
+    targets = np.zeros((num_rows, length), np.int32)
+    for i, row in enumerate(rows):
+        inputs[i, : len(row.inputs)] = row.inputs
+        targets[i, : len(row.targets)] = row.targets
+    return Batch(rows, inputs, targets)

@@ -1,0 +1,187 @@
+"""What a forward pass costs, counted from a config alone.
+
+Counted is what the formula of a model needs, a product and a sum being two
+operations: not what a program spends beside it on padding, on keys that the
+mask hides, on experts whose blocks are half empty or on parallel scans. Left
+out is what takes but a few operations a feature: norms, activations, gates,
+rotary angles, convolutions' taps beside their weights, and the recurrences of
+RWKV and of the RG-LRU, whose state is one number a feature.
+
+T positions, N query heads, H head features, E inner features, S state size, D
+width, V vocabulary, L layers.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+
+import transformers
+from flax import nnx
+
+from mmc_jax import models
+
+# Parameters that each token is multiplied by: of linear layers (of GPT-2's kind
+# as well), convolutions and the RG-LRU's gates.
+_MULTIPLIED = re.compile(
+    r"(kernel|\.c_(attn|proj|fc)\.weight|\.conv_?1d\.weight|_gate_weight)$"
+)
+
+# exp(step a), two; inflow, one; h = decay h + inflow, two; y = h . c, two.
+_MAMBA_OPERATIONS = 7
+# As Mamba, but one decay for a whole head, which then hardly counts.
+_MAMBA2_OPERATIONS = 5
+
+
+def forward_flops(config: transformers.PreTrainedConfig, T: int) -> int:
+    """Returns the operations that the nll of T tokens takes, one text.
+
+    FLOPs(T) = 2 T (parameters that multiply) + mixing(T), the head at every
+    position and the experts that are active included.
+
+    Args:
+      config: Hugging Face's, of a ported family.
+      T: Positions.
+
+    Raises:
+      ValueError: As for `mmc_jax.models.build`.
+    """
+    return T * matmul_flops_per_token(config) + mixing_flops(config, T)
+
+
+def matmul_flops_per_token(config: transformers.PreTrainedConfig) -> int:
+    """Returns 2 (parameters that multiply a token), the head's included.
+
+    Of a mixture, the experts that a token gets; of an embedding nothing, unless
+    it is the head as well.
+    """
+    num_multiplied = sum(
+        _num_active(path, shape, config)
+        for path, shape in _shapes(config)
+        if _MULTIPLIED.search(path) or _is_tied_head(path, shape, config)
+    )
+    return 2 * num_multiplied
+
+
+def num_active_params(config: transformers.PreTrainedConfig) -> int:
+    """Returns the parameters that take part in one token, tied ones once.
+
+    All but the experts that the router does not choose.
+    """
+    return sum(_num_active(*leaf, config) for leaf in _shapes(config))
+
+
+def mixing_flops(config: transformers.PreTrainedConfig, T: int) -> int:
+    """Returns the operations by which T positions see each other.
+
+    Attention takes 4 N H for each pair of a query and a key that its mask lets
+    through: T (T + 1) / 2 pairs where it is causal, less with a window. (Peers
+    that count T^2 pairs come to twice as many.)
+    """
+    return _MIXING.get(config.model_type, _attention_flops)(config, T)
+
+
+def num_pairs(T: int, window: int | None = None) -> int:
+    """Returns the pairs of a query and a key that a causal mask lets through.
+
+    sum over t = 1 ... T of min(t, window)
+
+    >>> num_pairs(4), num_pairs(4, window=2)
+    (10, 7)
+    """
+    full = T if window is None else min(window, T)
+    return full * (full + 1) // 2 + (T - full) * full
+
+
+def _attention_flops(config: transformers.PreTrainedConfig, T: int) -> int:
+    width, N = config.hidden_size, config.num_attention_heads
+    H = getattr(config, "head_dim", None) or width // N
+    return 4 * N * H * _num_pairs(_windows(config), T)
+
+
+def _windows(config: transformers.PreTrainedConfig) -> list[int | None]:
+    """Returns the window of each layer that attends, None for a full one."""
+    window = getattr(config, "sliding_window", None)
+    layer_types = getattr(config, "layer_types", None)
+    if layer_types is None:
+        return [window] * config.num_hidden_layers
+    windows = {"full_attention": None, "sliding_attention": window}
+    return [windows[kind] for kind in layer_types if kind in windows]
+
+
+def _num_pairs(windows: Iterable[int | None], T: int) -> int:
+    return sum(num_pairs(T, window) for window in windows)
+
+
+def _gpt_neo_flops(config: transformers.GPTNeoConfig, T: int) -> int:
+    windows = {"global": None, "local": config.window_size}
+    layers = [windows[kind] for kind in config.attention_layers]
+    return 4 * config.hidden_size * _num_pairs(layers, T)
+
+
+def _recurrent_gemma_flops(
+    config: transformers.RecurrentGemmaConfig, T: int
+) -> int:
+    kinds, L = config.block_types, config.num_hidden_layers
+    num_attention = sum(kinds[i % len(kinds)] == "attention" for i in range(L))
+    features = config.num_attention_heads * config.head_dim
+    pairs = num_pairs(T, config.attention_window_size)
+    return 4 * features * num_attention * pairs
+
+
+def _deepseek_v2_flops(config: transformers.DeepseekV2Config, T: int) -> int:
+    # Values are shorter than keys.
+    H = config.qk_nope_head_dim + config.qk_rope_head_dim + config.v_head_dim
+    pairs = num_pairs(T) * config.num_hidden_layers
+    return 2 * config.num_attention_heads * H * pairs
+
+
+def _mamba_flops(config: transformers.MambaConfig, T: int) -> int:
+    states = config.intermediate_size * config.state_size
+    return _MAMBA_OPERATIONS * T * states * config.num_hidden_layers
+
+
+def _mamba2_flops(config: transformers.Mamba2Config, T: int) -> int:
+    states = int(config.expand * config.hidden_size) * config.state_size
+    return _MAMBA2_OPERATIONS * T * states * config.num_hidden_layers
+
+
+# model_type -> how positions mix, where it is not softmax attention over keys
+# and values of `head_dim` features in windows by `layer_types`.
+_MIXING: dict[str, Callable[[transformers.PreTrainedConfig, int], int]] = {
+    "deepseek_v2": _deepseek_v2_flops,
+    "falcon_mamba": _mamba_flops,
+    "gpt_neo": _gpt_neo_flops,
+    "mamba": _mamba_flops,
+    "mamba2": _mamba2_flops,
+    "recurrent_gemma": _recurrent_gemma_flops,
+    "rwkv": lambda config, T: 0,
+}
+
+
+def _shapes(
+    config: transformers.PreTrainedConfig,
+) -> list[tuple[str, tuple[int, ...]]]:
+    """Returns path and shape of each parameter, stacks of layers as one."""
+    model = nnx.eval_shape(lambda: models.build(config, rngs=nnx.Rngs(0)))
+    return [
+        (".".join(path), variable.shape)
+        for path, variable in nnx.to_flat_state(nnx.state(model))
+    ]
+
+
+def _num_active(
+    path: str, shape: tuple[int, ...], config: transformers.PreTrainedConfig
+) -> int:
+    size = 1
+    for length in shape:
+        size *= length
+    if ".experts." not in path:
+        return size
+    num_experts = shape[1]  # [L, experts, ...]
+    return size // num_experts * config.num_experts_per_tok
+
+
+def _is_tied_head(
+    path: str, shape: tuple[int, ...], config: transformers.PreTrainedConfig
+) -> bool:
+    is_table = path.endswith("embedding") and shape[0] == config.vocab_size
+    return is_table and config.tie_word_embeddings

@@ -1,0 +1,62 @@
+"""The program that compares dtypes, from its command line to its result."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+from absl.testing import absltest
+
+from mmc_jax import scores
+from tests import tolerances
+
+_ROOT = pathlib.Path(__file__).parents[2]
+
+
+class CompareDtypesTest(absltest.TestCase):
+    def test_result_is_that_of_the_tables(self):
+        folder = pathlib.Path(tempfile.mkdtemp())
+        lines = [dict(text=f"Text number {i}.", domain="d") for i in range(9)]
+        corpus = folder / "texts.jsonl"
+        corpus.write_text("\n".join(map(json.dumps, lines)))
+        run = subprocess.run(
+            [
+                *(sys.executable, "-m", "experiments.compare_dtypes"),
+                f"--corpus={corpus}",
+                "--pool=stdlib20",
+                "--models=gpt2-30k,llama-30k",
+                "--num_texts_per_domain=5",
+                f"--out={folder}/out",
+            ],
+            capture_output=True,
+            text=True,
+            cwd=_ROOT,
+            env={**os.environ, "JAX_PLATFORMS": "cpu"},
+            check=False,
+        )
+        self.assertEqual(run.returncode, 0, run.stderr)
+        result = json.loads((folder / "out/result.json").read_text())
+        self.assertEqual(result["num_texts"], 5)
+        names = [model["name"] for model in result["models"]]
+        self.assertEqual(names, ["gpt2-30k", "llama-30k"])
+        tables = [
+            scores.open(folder / "out" / dtype)
+            for dtype in ("float32", "bfloat16")
+        ]
+        found = scores.differences(*tables)
+        with np.load(folder / "out/arrays.npz") as arrays:
+            np.testing.assert_array_equal(arrays["relative"], found.relative)
+        for m, model in enumerate(result["models"]):
+            distribution = model["relative_difference"]
+            self.assertEqual(distribution["max"], found.relative[m].max())
+            # The two were not scored alike, and not wildly apart.
+            self.assertGreater(distribution["median"], 0)
+            self.assertLess(distribution["max"], tolerances.TEXT_NLL_BFLOAT16)
+        self.assertIn("percentile_95", run.stdout)
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,264 @@
+"""Operations of a forward pass, counted from a config and from the program."""
+
+import math
+from unittest import mock
+
+import jax
+import jax.extend
+import jax.numpy as jnp
+import numpy as np
+import transformers
+from absl.testing import absltest, parameterized
+from flax import nnx
+
+from mmc_jax import models
+from mmc_jax.models import experts, layers
+from mmc_jax.scoring import flops, likelihood
+from tests import tolerances
+from tests.models import test_parity
+from tests.models.cases import CASES
+
+# Fewer positions than any block of attention, so that the program multiplies
+# each query with each key.
+_T = 8
+# Their scans are made of other operations than matrix products, or of more.
+_RECURRENT = ("falcon_mamba", "mamba", "mamba2", "recurrent_gemma")
+
+
+def _abstract(config: transformers.PreTrainedConfig) -> nnx.Module:
+    return nnx.eval_shape(lambda: models.build(config, rngs=nnx.Rngs(0)))
+
+
+def traced_flops(config: transformers.PreTrainedConfig, T: int) -> int:
+    """Returns the operations of all matrix products of the traced program."""
+    tokens = jax.ShapeDtypeStruct((1, T), jnp.int32)
+    with mock.patch.object(experts, "mixture", _mixture_by_token):
+        traced = jax.make_jaxpr(likelihood.token_nll)(
+            _abstract(config), tokens, tokens
+        )
+    return _products(traced.jaxpr)
+
+
+def _mixture_by_token(x, experts, chosen, weights):
+    """A mixture that does nothing but what each token needs."""
+
+    def expert(token, number):
+        return jax.tree.map(lambda leaf: leaf[number], experts)(token)
+
+    each = jax.vmap(jax.vmap(expert, in_axes=(None, 0)))
+    tokens, numbers = (
+        x.reshape(-1, x.shape[-1]),
+        chosen.reshape(-1, chosen.shape[-1]),
+    )
+    y = each(tokens, numbers).reshape(*chosen.shape, -1)
+    return (weights[..., None].astype(y.dtype) * y).sum(axis=-2)
+
+
+def _products(jaxpr: jax.extend.core.Jaxpr) -> int:
+    total = 0
+    for equation in jaxpr.eqns:
+        params = equation.params
+        if equation.primitive.name == "dot_general":
+            (axes, _), _ = params["dimension_numbers"]
+            shape = equation.invars[0].aval.shape
+            length = math.prod(shape[axis] for axis in axes)
+            total += 2 * length * equation.outvars[0].aval.size
+        inner = [_products(j) for j in jax.extend.core.jaxprs_in_params(params)]
+        if equation.primitive.name == "cond":
+            total += max(inner)
+        else:
+            total += params.get("length", 1) * sum(inner)
+    return total
+
+
+def _elementwise(function, *shapes: tuple[int, ...]) -> int:
+    """Returns the operations of a function, sums over axes included."""
+    traced = jax.make_jaxpr(function)(
+        *(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes)
+    )
+    moves = ("broadcast_in_dim", "reshape")
+    return sum(
+        max(v.aval.size for v in (*equation.invars, *equation.outvars))
+        for equation in traced.jaxpr.eqns
+        if equation.primitive.name not in moves
+    )
+
+
+class FlopsTest(parameterized.TestCase):
+    @parameterized.named_parameters(
+        (f"{model_type}_{case}", model_type, case)
+        for model_type in CASES
+        for case in (0, -1)
+        if model_type not in _RECURRENT
+    )
+    def test_products_of_the_program(self, model_type, case):
+        """They are those counted, the pairs under the mask apart."""
+        config = test_parity.make_config(model_type, case).get_text_config()
+        mixing = flops.mixing_flops(config, _T)
+        hidden_too = mixing * _T**2 // flops.num_pairs(_T)
+        self.assertEqual(
+            traced_flops(config, _T),
+            _T * flops.matmul_flops_per_token(config) + hidden_too,
+        )
+        self.assertEqual(
+            flops.forward_flops(config, _T),
+            _T * flops.matmul_flops_per_token(config) + mixing,
+        )
+
+    @parameterized.parameters("gpt2", "llama", "gemma2")
+    def test_compiled_program(self, model_type):
+        """XLA counts the same, and the operations a feature besides.
+
+        One layer: of a loop it counts one round.
+        """
+        config = test_parity.make_config(
+            model_type,
+            **dict(
+                hidden_size=192,
+                num_hidden_layers=1,
+                num_attention_heads=6,
+                vocab_size=500,
+            ),
+            **dict(layer_types=["full_attention"])
+            if model_type == "gemma2"
+            else {},
+        )
+        tokens = jax.ShapeDtypeStruct((1, 16), jnp.int32)
+        compiled = (
+            jax.jit(likelihood.token_nll)
+            .lower(_abstract(config), tokens, tokens)
+            .compile()
+        )
+        ratio = compiled.cost_analysis()["flops"] / flops.forward_flops(
+            config, 16
+        )
+        self.assertGreater(ratio, 1)
+        self.assertLess(ratio, tolerances.COMPILED_FLOPS)
+
+    @parameterized.parameters(
+        *("mistral", "mixtral", "phi3", "starcoder2"),
+        *("cohere2", "gemma2", "gemma3_text", "olmo3", "qwen2", "gpt_neo"),
+    )
+    def test_windows(self, model_type):
+        """Pairs are those under the masks of the port's layers."""
+        changes = dict(sliding_window=31) if model_type == "mixtral" else {}
+        config = test_parity.make_config(model_type, **changes)
+        num_layers, T = config.num_hidden_layers, 77
+        (windows,) = {
+            getattr(module, name)
+            for _, module in nnx.iter_modules(_abstract(config))
+            for name in ("window", "windows")
+            if hasattr(module, name)
+        }
+        if isinstance(windows, int):
+            windows = [windows] * num_layers
+        self.assertLen(windows, num_layers)
+        pairs = sum(int(layers.causal_mask(T, w).sum()) for w in windows)
+        self.assertLess(pairs, num_layers * T * (T + 1) // 2)
+        heads = flops.mixing_flops(config, 1) // num_layers
+        self.assertEqual(flops.mixing_flops(config, T), heads * pairs)
+
+    def test_pairs(self):
+        for T in (1, 2, 7):
+            for window in (1, 2, 6, 7, 8, None):
+                mask = layers.causal_mask(T, window)
+                self.assertEqual(flops.num_pairs(T, window), mask.sum())
+
+    def test_by_hand(self):
+        """GPT-2 small, as its paper's sizes have it."""
+        config = transformers.GPT2Config()
+        num_multiplied = 12 * (4 * 768**2 + 2 * 768 * 3072) + 768 * 50257
+        self.assertEqual(
+            flops.matmul_flops_per_token(config), 2 * num_multiplied
+        )
+        self.assertEqual(
+            flops.mixing_flops(config, 1024), 12 * 4 * 768 * 1024 * 1025 // 2
+        )
+        self.assertEqual(flops.num_active_params(config), 124_439_808)
+
+    def test_recurrent_gemma_by_hand(self):
+        config = test_parity.make_config("recurrent_gemma")
+        width, inner, heads = config.hidden_size, config.lru_width, 10
+        recurrent = 3 * width * inner + 2 * inner * inner // 6 + 3 * inner
+        attention = 2 * width * 6 * heads + 2 * width * 2 * heads
+        mlp = 3 * width * config.intermediate_size // 2
+        total = 4 * recurrent + attention + 5 * mlp + width * config.vocab_size
+        self.assertEqual(flops.matmul_flops_per_token(config), 2 * total)
+        pairs = int(layers.causal_mask(77, config.attention_window_size).sum())
+        self.assertEqual(flops.mixing_flops(config, 77), 4 * 6 * heads * pairs)
+
+    @parameterized.parameters("mamba", "falcon_mamba")
+    def test_mamba_by_hand(self, model_type):
+        config = test_parity.make_config(model_type)
+        D, E, S = (
+            config.hidden_size,
+            config.intermediate_size,
+            config.state_size,
+        )
+        rank = int(config.time_step_rank)
+        mixer = 3 * D * E + config.conv_kernel * E + E * (2 * rank + 2 * S)
+        total = config.num_hidden_layers * mixer + D * config.vocab_size
+        self.assertEqual(flops.matmul_flops_per_token(config), 2 * total)
+
+        def step(h, u, step, a, b, c):
+            h = jnp.exp(step[:, None] * a) * h + (step * u)[:, None] * b
+            return (h * c).sum(axis=1)
+
+        # What is one operation a feature is left out: step u.
+        once = _elementwise(step, (E, S), (E,), (E,), (E, S), (S,), (S,)) - E
+        self.assertEqual(
+            flops.mixing_flops(config, 77), 77 * once * config.num_hidden_layers
+        )
+
+    def test_mamba2_by_hand(self):
+        config = test_parity.make_config("mamba2")
+        M, P, S = config.num_heads, config.head_dim, config.state_size
+        D, E, G = config.hidden_size, M * P, config.n_groups
+        mixer = D * (2 * E + 2 * G * S + M) + E * D
+        mixer += config.conv_kernel * (E + 2 * G * S)
+        total = config.num_hidden_layers * mixer + D * config.vocab_size
+        self.assertEqual(flops.matmul_flops_per_token(config), 2 * total)
+
+        def step(h, decay, u, b, c):
+            h = decay[:, None, None] * h + u[..., None] * b[:, None]
+            return (h * c[:, None]).sum(axis=-1)
+
+        once = _elementwise(step, (M, P, S), (M,), (M, P), (M, S), (M, S))
+        self.assertEqual(
+            flops.mixing_flops(config, 77), 77 * once * config.num_hidden_layers
+        )
+
+    @parameterized.parameters(
+        "deepseek_v2", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe"
+    )
+    def test_active_parameters(self, model_type):
+        """An expert more a token is its parameters more."""
+        counts = np.array(
+            [
+                flops.num_active_params(
+                    test_parity.make_config(model_type, num_experts_per_tok=k)
+                )
+                for k in (1, 2, 3)
+            ]
+        )
+        sizes = {
+            ".".join(path): variable.shape
+            for path, variable in nnx.to_flat_state(
+                nnx.state(_abstract(test_parity.make_config(model_type)))
+            )
+        }
+        expert = sum(
+            math.prod(shape) // shape[1]
+            for path, shape in sizes.items()
+            if ".experts." in path
+        )
+        np.testing.assert_array_equal(np.diff(counts), [expert, expert])
+        total = sum(math.prod(shape) for shape in sizes.values())
+        (num_experts,) = {
+            s[1] for path, s in sizes.items() if ".experts." in path
+        }
+        self.assertEqual(total - counts[0], (num_experts - 1) * expert)
+
+
+if __name__ == "__main__":
+    absltest.main()

@@ -1,0 +1,104 @@
+"""Two score tables side by side."""
+
+import dataclasses
+
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from mmc_jax import corpus, scores
+from tests import tolerances
+
+
+def _table(nll_nats, num_scored) -> scores.ScoreTable:
+    M, X = np.shape(nll_nats)
+    num_scored = np.array(num_scored)
+    texts = corpus.Corpus(
+        ids=tuple(f"t{x}" for x in range(X)),
+        domains=("",) * X,
+        num_bytes=np.full(X, 9),
+        num_chars=np.full(X, 9),
+        sha256=tuple(f"{x:064}" for x in range(X)),
+        texts=None,
+    )
+    return scores.ScoreTable(
+        models=tuple(scores.ScoredModel(f"m{m}") for m in range(M)),
+        texts=texts,
+        nll_nats=np.array(nll_nats),
+        num_tokens=num_scored + 1,
+        num_scored=num_scored,
+    )
+
+
+class DifferencesTest(parameterized.TestCase):
+    def test_by_hand(self):
+        table = _table([[8.0, 3.0], [2.0, 0.0]], [[4, 3], [2, 1]])
+        other = _table([[6.0, 3.0], [2.5, 0.0]], [[4, 3], [2, 1]])
+        found = scores.differences(table, other)
+        np.testing.assert_array_equal(
+            found.nats_per_token, [[0.5, 0], [0.25, 0]]
+        )
+        np.testing.assert_array_equal(found.relative, [[0.25, 0], [0.25, 0]])
+
+    def test_against_a_loop(self):
+        rng = np.random.default_rng(0)
+        num_scored = rng.integers(1, 50, (3, 101))
+        nll = rng.uniform(1, 100, (2, 3, 101))
+        found = scores.differences(*(_table(n, num_scored) for n in nll))
+        for m, x in np.ndindex(3, 101):
+            difference = abs(nll[0, m, x] - nll[1, m, x])
+            np.testing.assert_allclose(
+                found.nats_per_token[m, x],
+                difference / num_scored[m, x],
+                rtol=tolerances.DIFFERENCE,
+            )
+            np.testing.assert_allclose(
+                found.relative[m, x],
+                difference / nll[0, m, x],
+                rtol=tolerances.DIFFERENCE,
+            )
+
+    @parameterized.named_parameters(
+        (
+            "models",
+            dict(models=(scores.ScoredModel("other"),)),
+            "other models: m0 and other",
+        ),
+        ("tokens", dict(num_scored=np.array([[3, 1]])), "'m0': text 't1'"),
+        (
+            "no_counts",
+            dict(num_tokens=None, num_scored=None),
+            "nats_per_token needs num_tokens",
+        ),
+        ("nothing_scored", dict(num_scored=np.array([[3, 0]])), "'t1'"),
+    )
+    def test_refused(self, changes, message):
+        table = _table([[1.0, 2.0]], [[3, 4]])
+        other = dataclasses.replace(table, **changes)
+        with self.assertRaisesRegex(ValueError, message):
+            scores.differences(table, other)
+
+    def test_other_texts(self):
+        table = _table([[1.0, 2.0]], [[3, 4]])
+        texts = dataclasses.replace(table.texts, sha256=("a", "b"))
+        other = dataclasses.replace(table, texts=texts)
+        with self.assertRaisesRegex(ValueError, "other texts, 2 and 2"):
+            scores.differences(table, other)
+
+    @parameterized.parameters(1, 2, 100)
+    def test_distribution(self, num_texts):
+        values = np.random.default_rng(0).uniform(0, 1, (3, num_texts))
+        found = scores.distribution(values)
+        for m, row in enumerate(np.sort(values)):
+            self.assertAlmostEqual(found.mean[m], sum(row) / num_texts)
+            middle = row[(num_texts - 1) // 2], row[num_texts // 2]
+            self.assertAlmostEqual(found.median[m], sum(middle) / 2)
+            at = 0.95 * (num_texts - 1)  # Between the two nearest values.
+            low, high = row[int(at)], row[min(int(at) + 1, num_texts - 1)]
+            self.assertAlmostEqual(
+                found.percentile_95[m], low + (at - int(at)) * (high - low)
+            )
+            self.assertEqual(found.max[m], row[-1])
+
+
+if __name__ == "__main__":
+    absltest.main()
