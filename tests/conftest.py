@@ -1,5 +1,7 @@
 """JAX for all tests: 8 virtual CPU devices, exact matmuls, strict dtypes.
 
+Compiled programs are not kept: tests leave nothing in the user's cache.
+
 Warnings are errors; each exception has its reason.
 """
 
@@ -10,6 +12,7 @@ jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_default_matmul_precision", "highest")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_enable_compilation_cache", False)
 
 # Filters of warnings that are none of ours, each under its reason; such as
 # "ignore:the message's beginning:DeprecationWarning:the_module". None so far.

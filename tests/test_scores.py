@@ -1,4 +1,5 @@
 import doctest
+import errno
 import os
 import pathlib
 import tempfile
@@ -550,6 +551,7 @@ class ModelWriterTest(_TestInFolder):
         self.assertEqual(writer.finished_ids, {"t5", "t2"})
         with self.assertRaisesRegex(ValueError, "unfinished models: m"):
             scores.open(self.path)
+        writer.close()
         again = self._writer()
         self.assertEqual(again.finished_ids, {"t5", "t2"})
         self.assertEqual(self._score(again), 5)
@@ -609,9 +611,13 @@ class ModelWriterTest(_TestInFolder):
     def test_leftover_temporary_files(self):
         writer = self._writer()
         self._append(writer, range(3))
-        for name in ("part-000001.parquet.123.tmp", "../m.parquet.123.tmp"):
+        for name in (
+            "part-000001-0000.parquet.123.tmp",
+            "../m.parquet.123.tmp",
+        ):
             (self.parts / name).write_bytes(b"half")
         (self.path / "corpus.parquet.123.tmp").write_bytes(b"half")
+        writer.close()
         self.assertEqual(self._score(), 4)
         self._assert_finished()
 
@@ -662,6 +668,7 @@ class ModelWriterTest(_TestInFolder):
         writer = self._writer(key=key, rescore=True)
         self.assertEmpty(writer.finished_ids)
         self._append(writer, range(2))
+        writer.close()
         with self.subTest("rescore resumes its own"):
             again = self._writer(key=key, rescore=True)
             self.assertEqual(again.finished_ids, {"t0", "t1"})
@@ -679,7 +686,7 @@ class ModelWriterTest(_TestInFolder):
         (self.path / "corpus.parquet").unlink()
         scores.write_corpus(self.path, _texts(7, sha256=("1" * 64,) * 7))
         with self.assertRaisesRegex(
-            ValueError, "part-000000.parquet: scored on other texts"
+            ValueError, "part-000000-0000.parquet: scored on other texts"
         ):
             scores.ModelWriter(self.path, _MODEL, _KEY)
 
@@ -689,11 +696,11 @@ class ModelWriterTest(_TestInFolder):
 
     def test_damaged_part(self):
         self._append(self._writer(), range(3))
-        part = self.parts / "part-000000.parquet"
+        part = self.parts / "part-000000-0000.parquet"
         part.write_bytes(part.read_bytes()[:50])
         with self.assertRaisesRegex(
             ValueError,
-            "part-000000.parquet: damaged.*delete it and score again",
+            "part-000000-0000.parquet: damaged.*delete it and score again",
         ):
             self._writer()
         part.unlink()
@@ -701,10 +708,11 @@ class ModelWriterTest(_TestInFolder):
 
     def test_part_twice(self):
         self._append(self._writer(), range(3))
-        part = (self.parts / "part-000000.parquet").read_bytes()
-        (self.parts / "part-000001.parquet").write_bytes(part)
+        part = (self.parts / "part-000000-0000.parquet").read_bytes()
+        (self.parts / "part-000001-0000.parquet").write_bytes(part)
         with self.assertRaisesRegex(
-            ValueError, "part-000001.parquet: text 't0' has a score already"
+            ValueError,
+            "part-000001-0000.parquet: text 't0' has a score already",
         ):
             self._writer()
 
@@ -747,7 +755,7 @@ class ModelWriterTest(_TestInFolder):
         with self.assertRaisesRegex(ValueError, f"model 'm': .*{message}"):
             writer.append(**arguments)
         self.assertEqual(writer.finished_ids, {"t6"})
-        self.assertLen(list(self.parts.iterdir()), 1)
+        self.assertLen(list(self.parts.glob("part-*")), 1)
 
     def test_failed_write_can_be_repeated(self):
         writer = self._writer()
@@ -758,6 +766,66 @@ class ModelWriterTest(_TestInFolder):
             self._append(writer, range(3))
         self.assertEmpty(writer.finished_ids)
         self._score(writer)
+        self._assert_finished()
+
+    def test_full_disk(self):
+        writer = self._writer()
+        self._append(writer, range(3))
+        # /dev/full takes any write with ENOSPC.
+        name = f"part-000001-0000.parquet.{os.getpid()}.tmp"
+        (self.parts / name).symlink_to("/dev/full")
+        with self.assertRaisesRegex(
+            OSError,
+            "part-000001-0000.parquet: not written .*No space left.*is kept",
+        ) as raised:
+            self._append(writer, range(3, 7))
+        self.assertEqual(raised.exception.errno, errno.ENOSPC)
+        with self.subTest("nothing is left of it, all else is there"):
+            self.assertEmpty(list(self.parts.glob("*.tmp")))
+            self.assertEqual(writer.finished_ids, {"t0", "t1", "t2"})
+            writer.close()
+            self.assertEqual(self._writer().finished_ids, writer.finished_ids)
+        self.assertEqual(self._score(), 4)
+        self._assert_finished()
+
+    def test_another_run_is_kept_out(self):
+        with self._writer() as writer:
+            with self.assertRaisesRegex(
+                BlockingIOError, "another run is scoring the model 'm'; wait"
+            ):
+                self._writer()
+            with self.subTest("another model is not"):
+                self._writer(scores.ScoredModel("m2", "f")).close()
+            self._append(writer, range(3))
+        self.assertEqual(self._score(), 4)
+        self.assertTrue(self.file.exists())
+
+    def test_processes_write_together(self):
+        with self._writer() as first, self._writer(process=1) as second:
+            self._append(second, [6, 0], seconds=2.0)
+            self._append(first, [3, 1, 2], seconds=1.0)
+            with self.subTest("another process deletes nothing"):
+                left = self.parts / "part-000009-0000.parquet.123.tmp"
+                left.write_bytes(b"half")
+                self._writer(process=2).close()
+                self.assertTrue(left.exists())
+                left.unlink()
+            with self.assertRaisesRegex(ValueError, "2 texts of 7"):
+                first.finish()
+            self._append(second, [5, 4], seconds=2.0)
+            first.finish()
+        provenance = scores.open(self.path).models[0].provenance
+        self.assertEqual(provenance, {"key": _KEY, "seconds": 5.0})
+        np.testing.assert_array_equal(
+            scores.open(self.path).nll_nats, self.table.nll_nats
+        )
+        self.assertFalse(self.parts.exists())
+
+    def test_resumes_what_processes_wrote(self):
+        with self._writer() as first, self._writer(process=1) as second:
+            self._append(second, [6, 0])
+            self._append(first, [3])
+        self.assertEqual(self._score(), 4)
         self._assert_finished()
 
     def test_finish_needs_every_text(self):

@@ -24,19 +24,25 @@ Rules = tuple[tuple[str, P], ...]
 _WEIGHTS_SHARE = 0.75
 
 
-def mesh(num_data: int | None = None, num_model: int = 1) -> Mesh:
-    """Returns the devices, of all processes, as a mesh: data x model.
+def mesh(
+    num_data: int | None = None,
+    num_model: int = 1,
+    devices: Sequence[jax.Device] | None = None,
+) -> Mesh:
+    """Returns devices as a mesh: data x model.
 
     Args:
       num_data: Devices along `data`, over which batches are split; as many as
         there are for None.
       num_model: Devices along `model`, over which weights are split.
+      devices: Those to take from; of all processes for None.
 
     Raises:
       ValueError: There are not so many devices, or `num_model` does not divide
-        them; or some would be left out where there are several processes.
+        them; or some would be left out where they are of several processes.
     """
-    devices = jax.devices()
+    devices = jax.devices() if devices is None else devices
+    num_processes = len({device.process_index for device in devices})
     if num_data is None and num_model > 0 and len(devices) % num_model == 0:
         num_data = len(devices) // num_model
     if (num_data or 0) < 1 or num_model < 1:
@@ -47,11 +53,11 @@ def mesh(num_data: int | None = None, num_model: int = 1) -> Mesh:
         )
     num_devices = num_data * num_model
     if num_devices > len(devices) or (
-        num_devices < len(devices) and jax.process_count() > 1
+        num_devices < len(devices) and num_processes > 1
     ):
         raise ValueError(
             f"a mesh of {num_data} x {num_model} needs {num_devices} devices, "
-            f"and there are {len(devices)} in {jax.process_count()} processes"
+            f"and there are {len(devices)} in {num_processes} processes"
         )
     return jax.make_mesh(
         (num_data, num_model),

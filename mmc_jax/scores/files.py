@@ -313,15 +313,27 @@ def read_parquet(file: pathlib.Path, schema: pa.Schema) -> pa.Table:
 
 
 def write_atomically(table: pa.Table, file: pathlib.Path) -> None:
-    """Writes a file that is complete as soon as it has its name."""
+    """Writes a file that is complete as soon as it has its name.
+
+    Raises:
+      OSError: It cannot be written, as on a full disk. Nothing is left of it.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     # The process id keeps two processes that begin a table apart.
     temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as opened:
-        pyarrow.parquet.write_table(table, opened)
-        opened.flush()
-        os.fsync(opened.fileno())
-    os.replace(temporary, file)
+    try:
+        with temporary.open("wb") as opened:
+            pyarrow.parquet.write_table(table, opened)
+            opened.flush()
+            os.fsync(opened.fileno())
+        os.replace(temporary, file)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(
+            error.errno,
+            f"{file}: not written ({error}); what was written before is kept: "
+            "see to it, and run again",
+        ) from error
     folder = os.open(file.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # Else a power cut may undo the renaming.

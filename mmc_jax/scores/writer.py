@@ -1,10 +1,12 @@
 """The writer of one model's scores: append-only, and safe to be killed."""
 
 import dataclasses
+import fcntl
 import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence, Set
+import weakref
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -24,14 +26,17 @@ class ModelWriter:
     the finished file does not depend on how often that happened.
 
         scores.write_corpus(path, texts)
-        writer = scores.ModelWriter(path, model, key)
-        missing = [i for i in texts.ids if i not in writer.finished_ids]
-        ...
-        writer.append(text_ids, nll_nats, num_tokens, num_scored, round_trips)
-        writer.finish()
+        with scores.ModelWriter(path, model, key) as writer:
+            missing = [i for i in texts.ids if i not in writer.finished_ids]
+            ...
+            writer.append(ids, nll_nats, num_tokens, num_scored, round_trips)
+            writer.finish()
 
-    Two processes may write different models of one table at the same time, but
-    not the same model.
+    Different models of one table may be written at the same time. One model is
+    written by one run alone: a second one is refused, where the file system has
+    locks. The processes of a run that score a model together have a writer
+    each: that of process 0 is opened before the others, and finishes when they
+    have appended all.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class ModelWriter:
         key: Mapping[str, Any],
         *,
         rescore: bool = False,
+        process: int = 0,
     ):
         """Opens what is there of the model, or begins it.
 
@@ -51,8 +57,11 @@ class ModelWriter:
           key: All that the scores depend on but the texts, as JSON: hash of
             the checkpoint, revision, dtype, window plan, prefix policy, ...
           rescore: Delete what is there with another key, instead of refusing.
+          process: Of those that write this model together. Only 0 deletes what
+            is left from a kill, or of another key.
 
         Raises:
+          BlockingIOError: Another run is writing this model.
           FileNotFoundError: The folder has no corpus.
           ValueError: Scores are there with another key (the message names the
             fields that differ) or of other texts, or a file is damaged.
@@ -66,17 +75,59 @@ class ModelWriter:
         self._known_ids = frozenset(texts.ids)
         self._file = files.model_file(path, model.name)
         self._parts = self._file.with_suffix(".parts")
-        self._clean()
-        if rescore:
-            self._delete_other_keys()
+        self._process = process
         self._seconds = 0.0
         self._ids: set[str] = set()
         self._num_parts = 0
+        self._unlock: Callable[[], None] | None = None
+        try:
+            if process == 0:
+                if rescore or not self._file.exists():
+                    self._lock()
+                self._clean()
+                if rescore:
+                    self._delete_other_keys()
+            self._read()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "ModelWriter":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets others write this model; what is written stays."""
+        if self._unlock is not None:
+            self._unlock()
+
+    def _lock(self) -> None:
+        """Keeps other runs out, until `close` or the end of the process."""
+        self._parts.mkdir(parents=True, exist_ok=True)
+        file = os.open(self._parts / "lock", os.O_RDWR | os.O_CREAT)
+        # Also when this writer is forgotten without having been closed.
+        self._unlock = weakref.finalize(self, os.close, file)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(
+                error.errno,
+                f"{self._parts}: another run is scoring the model "
+                f"{self._model.name!r}; wait for it or choose another output "
+                "folder",
+            ) from error
+        except OSError:
+            pass  # A file system without locks.
+
+    def _read(self) -> None:
+        """Takes note of what is there, and checks it."""
         if self._file.exists():  # Parts beside it are left from a kill.
             _, facts = files.read_scores(self._file)
             found = facts["provenance"].get("key")
             self._check_facts(self._file, facts, found)
-            self._ids = set(texts.ids)
+            self._ids = set(self._known_ids)
             return
         self._parts.mkdir(parents=True, exist_ok=True)
         for part in self._part_files():
@@ -86,7 +137,7 @@ class ModelWriter:
             self._check_ids(text_ids, part)
             self._ids.update(text_ids)
             self._seconds += facts["seconds"]
-            self._num_parts = int(part.stem.removeprefix("part-")) + 1
+            self._num_parts = int(part.stem.split("-")[1]) + 1
 
     @property
     def finished_ids(self) -> Set[str]:
@@ -157,17 +208,19 @@ class ModelWriter:
             "key": self._key,
             "seconds": float(seconds),
         }
-        part = self._parts / f"part-{self._num_parts:06d}.parquet"
+        name = f"part-{self._num_parts:06d}-{self._process:04d}.parquet"
+        part = self._parts / name
         files.write_atomically(files.with_facts(table, facts), part)
         self._ids.update(text_ids)
         self._num_parts += 1
         self._seconds += float(seconds)
 
     def finish(self, provenance: Mapping[str, Any] | None = None) -> None:
-        """Puts the parts together; safe to call again after a kill.
+        """Puts the parts of all processes together, on process 0.
 
-        A model that was finished before keeps its scores and provenance; its
-        family, kind and costs become those of this writer's model.
+        It is safe to call again after a kill. A model that was finished before
+        keeps its scores and provenance; its family, kind and costs become those
+        of this writer's model.
 
         Args:
           provenance: Facts to add that are known only now.
@@ -175,6 +228,8 @@ class ModelWriter:
         Raises:
           ValueError: Texts of the corpus have no score.
         """
+        self._ids, self._seconds, self._num_parts = set(), 0.0, 0
+        self._read()  # Other processes have written too.
         if self._file.exists():
             scores, facts = files.read_scores(self._file)
             there = files.model_of(facts)
@@ -196,7 +251,11 @@ class ModelWriter:
                     },
                 ),
             )
-        self._delete_parts()
+        if self._parts.exists():
+            self._delete_parts()
+            (self._parts / "lock").unlink(missing_ok=True)
+            self._parts.rmdir()
+        self.close()
 
     def _write(self, scores: pa.Table, model: ScoredModel) -> None:
         facts = files.facts_of(model, self._corpus_sha256)
@@ -281,7 +340,5 @@ class ModelWriter:
             file.unlink()
 
     def _delete_parts(self) -> None:
-        if self._parts.exists():
-            for part in self._part_files():
-                part.unlink()
-            self._parts.rmdir()
+        for part in self._part_files():
+            part.unlink()

@@ -1,11 +1,23 @@
 """From texts and checkpoints to a table of negative log-likelihoods.
 
-    tokenization -> windows -> batches -> likelihood -> engine
+    checkpoints (tokenization, windows) -> texts -> batches
+        -> device (likelihood) -> texts -> engine
 
-`score` runs all of it for a pool, `surprisal` for one text and model.
+`score` runs all of it for a pool, `surprisal` for one text and model. The parts
+before the device run in a thread, ahead of it. Several processes meet in
+`hosts`.
 """
 
-from mmc_jax.scoring.engine import Settings, Surprisal, score, surprisal
+from mmc_jax.scoring.engine import ScoringError, score
 from mmc_jax.scoring.likelihood import token_nll
+from mmc_jax.scoring.settings import Settings
+from mmc_jax.scoring.surprisal import Surprisal, surprisal
 
-__all__ = ["Settings", "Surprisal", "score", "surprisal", "token_nll"]
+__all__ = [
+    "ScoringError",
+    "Settings",
+    "Surprisal",
+    "score",
+    "surprisal",
+    "token_nll",
+]

@@ -2,7 +2,7 @@
 
 import bisect
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,13 +18,13 @@ class Row(NamedTuple):
     """One window, ready for the model.
 
     Attributes:
-      text: Index of its text.
+      text: Its text, as whoever takes the batches knows it.
       inputs: Tokens that the model sees, int32 [T].
       targets: Tokens that it predicts, int32 [T].
       first: First position whose score counts.
     """
 
-    text: int
+    text: Any
     inputs: np.ndarray
     targets: np.ndarray
     first: int

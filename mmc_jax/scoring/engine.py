@@ -1,14 +1,16 @@
 """Scores a corpus with a pool, one model after the other, and resumes.
 
-One text under one model can be looked at token by token.
+With several processes each scores its share of the texts on its own devices,
+and process 0 puts the parts together; they share the table's folder. Where a
+mesh has more devices than one process does, all of them run each batch together
+and process 0 writes.
 """
 
-import hashlib
+import contextlib
 import os
-import pathlib
+import sys
 import time
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -18,60 +20,54 @@ import tqdm
 import transformers
 
 from mmc_jax import models, pool, scores
-from mmc_jax.corpus import Corpus
+from mmc_jax.corpus import Corpus, Stream
 from mmc_jax.models import loading
-from mmc_jax.scoring import batches, likelihood, tokenization, windows
+from mmc_jax.scoring import (
+    batches,
+    checkpoints,
+    compilation_cache,
+    device,
+    hosts,
+    texts,
+)
+from mmc_jax.scoring.settings import DTYPES, Settings
 
 # Scores of another version of the engine are not mixed with these.
 _ENGINE_VERSION = 1
-# Positions for a model that has no limit of its own (a state-space model).
-_CONTEXT = 4096
+# Texts that are tokenized at once, and batches that wait for the device.
+_TEXTS_PER_CHUNK = 128
+_BATCHES_AHEAD = 4
 
 
-class Settings(NamedTuple):
-    """How texts are scored.
-
-    Attributes:
-      dtype: Of the parameters, "float32" or "bfloat16".
-      max_context: Positions that a window takes; the model's own limit if it is
-        less, or where None is given.
-      stride: Tokens by which windows move on; half the window's positions where
-        None is given.
-      tokens_per_batch: Token budget of a batch, padding included.
-      part_seconds: Finished texts are written to disk this often.
-    """
-
-    dtype: str = "float32"
-    max_context: int | None = None
-    stride: int | None = None
-    tokens_per_batch: int = 8192
-    part_seconds: float = 10.0
-
-
-class Surprisal(NamedTuple):
-    """The score of one text, token by token.
+class ScoringError(ValueError):
+    """Some models could not be scored; the others were.
 
     Attributes:
-      tokens: As the tokenizer's vocabulary spells them, [T].
-      nll_nats: Surprisal of each, float64 [T]; NaN for a first token that is
-        not scored because the tokenizer has no prefix to stand before it.
-      num_scored: Tokens that are scored.
-      total_nats: Sum over those.
-      bits_per_byte: The total by the bytes of the raw text.
-      prefix: What stood before each window.
+      failures: Why, by the models' names.
+      table: The models that were scored, None if there are none.
     """
 
-    tokens: list[str]
-    nll_nats: np.ndarray
-    num_scored: int
-    total_nats: float
-    bits_per_byte: float
-    prefix: tokenization.Prefix
+    def __init__(
+        self,
+        failures: Mapping[str, Exception],
+        table: scores.ScoreTable | None,
+    ):
+        num_scored = 0 if table is None else len(table.models)
+        reasons = "; ".join(
+            f"{name}: {type(error).__name__}: {error}"
+            for name, error in failures.items()
+        )
+        super().__init__(
+            f"{len(failures)} of {len(failures) + num_scored} models could not "
+            f"be scored: {reasons}"
+        )
+        self.failures = dict(failures)
+        self.table = table
 
 
 def score(
     pool: pool.Pool,
-    corpus: Corpus,
+    corpus: Corpus | Stream,
     out: str | os.PathLike[str],
     *,
     settings: Settings = Settings(),  # noqa: B008
@@ -80,11 +76,13 @@ def score(
     """Returns the score table of a corpus under a pool, and writes it.
 
     Whatever `out` holds already is kept and not scored again; a run that was
-    killed goes on where it was.
+    killed goes on where it was. Where a model fails, what is finished of it is
+    kept and the others are scored. Compiled programs stay on disk, see
+    `compilation_cache`.
 
     Args:
       pool: The models.
-      corpus: The texts, with the texts themselves.
+      corpus: The texts; of a stream few are in memory at a time.
       out: The table's folder.
       settings: How to score.
       rescore: Replace scores that were made with other settings or another
@@ -94,120 +92,145 @@ def score(
       The table, its models in the order of the pool.
 
     Raises:
-      FileNotFoundError: A checkpoint is not there.
-      ValueError: A checkpoint cannot be loaded, a text cannot be scored, or
-        `out` holds scores of another corpus, checkpoint or settings. A note
-        names the model; what was finished before stays.
+      ScoringError: Models could not be scored, at the end of the run: their
+        checkpoint is not there or cannot be loaded, a text cannot be scored or
+        its score is not finite, a batch of one row does not fit in memory, or
+        `out` holds scores with another checkpoint or other settings.
+      ValueError: There are no texts, `out` has another corpus, or settings
+        that cannot be. Nothing is scored.
+      OSError: The disk is full; what was finished before stays.
+      hosts.HostError: Another process is gone; the same holds.
     """
-    if corpus.texts is None:
+    if settings.dtype not in DTYPES:
+        raise ValueError(
+            f"dtype {settings.dtype!r}: use {' or '.join(DTYPES)} (float16 "
+            "overflows in several families)"
+        )
+    if isinstance(corpus, Corpus) and corpus.texts is None:
         raise ValueError(
             "the corpus holds counts only; scoring needs its texts"
         )
-    scores.write_corpus(out, corpus)
-    bar = tqdm.tqdm(total=len(pool.models) * len(corpus), unit="text")
-    with bar:
-        for model in pool.models:
+    if not len(corpus):
+        raise ValueError("the corpus has no texts; there is nothing to score")
+    compilation_cache.enable()
+    mesh = device.mesh(settings)
+    with hosts.together():
+        if hosts.is_first():
+            scores.write_corpus(out, corpus)
+    with hosts.together():
+        scores.write_corpus(out, corpus)  # Is there: of all the same texts.
+    failures = {}
+    with tqdm.tqdm(
+        total=len(pool.models) * len(corpus),
+        unit="text",
+        disable=not hosts.is_first(),
+    ) as bar:
+        for i, model in enumerate(pool.models, start=1):
             bar.set_description(model.name)
             try:
-                _score_model(model, corpus, out, settings, rescore, bar)
+                _score_model(model, corpus, out, settings, mesh, rescore, bar)
             except Exception as error:
                 error.add_note(f"while scoring the model {model.name}")
-                raise
-    return scores.open(out, leave_out_unfinished=True).select(
-        models=[model.name for model in pool.models]
-    )
+                if _ends_the_run(error):
+                    raise
+                failures[model.name] = error
+                bar.write(f"{model.name}: {error}", file=sys.stderr)
+            bar.update(i * len(corpus) - bar.n)
+    finished = [m.name for m in pool.models if m.name not in failures]
+    table = None
+    if finished:
+        table = scores.open(out, leave_out_unfinished=True)
+        table = table.select(models=finished)
+    if failures:
+        raise ScoringError(failures, table) from next(iter(failures.values()))
+    return table
 
 
-def surprisal(
-    checkpoint: str | os.PathLike[str],
-    text: str,
-    *,
-    revision: str | None = None,
-    settings: Settings = Settings(),  # noqa: B008
-) -> Surprisal:
-    """Returns how surprised a model is by each token of a text.
-
-    Tokens, prefix, windows and likelihood are those of `score`.
-
-    Args:
-      checkpoint: A folder or a hub id, as for `mmc_jax.models.load`.
-      text: The text, not empty.
-      revision: A branch, tag or commit of the hub id.
-      settings: How to score; one window goes at a time.
-
-    Raises:
-      FileNotFoundError: The checkpoint is not there.
-      ValueError: It cannot be loaded, or the text cannot be scored.
-    """
-    num_bytes = len(text.encode())
-    folder = loading.resolve(checkpoint, revision)
-    config = loading.read_config(folder).get_text_config()
-    tokenizer = tokenization.load(folder)
-    prefix = tokenizer.prefix
-    context, stride = _window_plan(config, settings)
-    encoded = tokenization.encode(
-        tokenizer, [text], [_title(text)], config.vocab_size
-    )
-    tokens = encoded.tokens[0]
-    plan = windows.plan(
-        len(tokens), context, stride, has_prefix=prefix.token is not None
-    )
-    # Each window is a row, and would be a text of its own for the batches.
-    rows = [
-        batches.Row(i, *windows.model_input(tokens, window, prefix.token))
-        for i, window in enumerate(plan)
-    ]
-    network = loading.load(folder, dtype=jnp.dtype(settings.dtype))
-    nll = np.full(len(tokens), np.nan)
-    one_row = settings._replace(tokens_per_batch=1)
-    for batch, token_nll in _scored_batches(network, rows, context, one_row):
-        for row, values in zip(batch.rows, token_nll, strict=True):
-            window = plan[row.text]
-            nll[window.scored_from : window.end] = values[
-                row.first : len(row.targets)
-            ]
-    first = 0 if prefix.token is not None else 1
-    total = float(nll[first:].sum())
-    return Surprisal(
-        tokens=list(map(tokenizer.backend.id_to_token, tokens.tolist())),
-        nll_nats=nll,
-        num_scored=len(tokens) - first,
-        total_nats=total,
-        bits_per_byte=float(scores.bits_per_byte(total, num_bytes)),
-        prefix=prefix,
-    )
-
-
-def _title(text: str) -> str:
-    """Returns a short name of a text that has none, for errors."""
-    return text if len(text) <= 20 else text[:17] + "..."
+def _ends_the_run(error: Exception) -> bool:
+    """Returns whether an error would meet the next model as well."""
+    disk = isinstance(error, OSError) and error.errno in hosts.DISK_ERRORS
+    return disk or isinstance(error, hosts.HostError)
 
 
 def _score_model(
     model: pool.Model,
-    corpus: Corpus,
+    corpus: Corpus | Stream,
     out: str | os.PathLike[str],
     settings: Settings,
+    mesh: jax.sharding.Mesh,
     rescore: bool,
     bar: tqdm.tqdm,
 ) -> None:
     """Scores what is missing of one model and writes it."""
-    folder = loading.resolve(model.checkpoint, model.revision)
-    config = loading.read_config(folder).get_text_config()
-    tokenizer = tokenization.load(folder)
-    prefix = tokenizer.prefix
-    context, stride = _window_plan(config, settings)
+    with hosts.together():
+        checkpoint = checkpoints.open(
+            model.checkpoint, model.revision, settings
+        )
+    prefix = checkpoint.tokenizer.prefix
     key = {
-        "files": file_hashes(folder),
+        # Read by one process: it may be hundreds of gigabytes.
+        "files": hosts.of_first(
+            lambda: checkpoints.file_hashes(
+                checkpoint.folder, settings.cache_dir
+            )
+        ),
         "dtype": settings.dtype,
-        "context": context,
-        "stride": stride,
+        "context": checkpoint.context,
+        "stride": checkpoint.stride,
         "prefix_policy": prefix.policy,
         "prefix_token": prefix.token,
         "engine_version": _ENGINE_VERSION,
     }
-    num_params = models.num_params(folder)
-    scored = scores.ScoredModel(
+    scored = _scored_model(model, checkpoint, mesh)
+    is_shared = jax.process_count() == 1 or device.spans_processes(mesh)
+    cache_dir = settings.cache_dir if is_shared else None
+    with contextlib.ExitStack() as stack:
+
+        def writer() -> scores.ModelWriter:
+            return stack.enter_context(
+                scores.ModelWriter(
+                    out,
+                    scored,
+                    key,
+                    rescore=rescore,
+                    process=jax.process_index(),
+                )
+            )
+
+        with hosts.together():  # Process 0 tidies up before others look.
+            own = writer() if hosts.is_first() else None
+        with hosts.together():
+            own = own or writer()
+            # As it is now, before any process adds to it.
+            finished_ids = frozenset(own.finished_ids)
+            is_finished = len(finished_ids) == len(corpus)
+            if not is_finished:
+                network = loading.load(
+                    checkpoint.folder,
+                    dtype=jnp.dtype(settings.dtype),
+                    mesh=mesh,
+                    cache_dir=cache_dir,
+                )
+        bar.update(len(finished_ids))
+        if not is_finished:
+            with hosts.together():
+                missing = _missing(corpus, finished_ids, mesh)
+                _score_texts(
+                    network, mesh, checkpoint, missing, own, settings, bar
+                )
+        with hosts.together():
+            if hosts.is_first():
+                own.finish()
+
+
+def _scored_model(
+    model: pool.Model,
+    checkpoint: checkpoints.Checkpoint,
+    mesh: jax.sharding.Mesh,
+) -> scores.ScoredModel:
+    """Returns what the table tells of a model, but for its scores' key."""
+    num_params = models.num_params(checkpoint.folder)
+    return scores.ScoredModel(
         name=model.name,
         family=model.family,
         kind=model.kind,
@@ -221,8 +244,11 @@ def _score_model(
         provenance={
             "checkpoint": model.checkpoint,
             "revision": model.revision,
-            "model_type": config.model_type,
-            "device": jax.devices()[0].device_kind,
+            "resolved_revision": loading.resolved_revision(checkpoint.folder),
+            "model_type": checkpoint.config.model_type,
+            "device": mesh.devices.flat[0].device_kind,
+            "mesh": dict(mesh.shape),
+            "num_processes": jax.process_count(),
             "versions": {
                 "jax": jax.__version__,
                 "tokenizers": tokenizers.__version__,
@@ -230,129 +256,82 @@ def _score_model(
             },
         },
     )
-    writer = scores.ModelWriter(out, scored, key, rescore=rescore)
-    missing = [
-        i for i, id_ in enumerate(corpus.ids) if id_ not in writer.finished_ids
-    ]
-    bar.update(len(corpus) - len(missing))
-    if missing:
-        texts = corpus.select(missing)
-        encoded = tokenization.encode(
-            tokenizer, texts.texts, texts.ids, config.vocab_size
-        )
-        network = loading.load(folder, dtype=jnp.dtype(settings.dtype))
-        num_tokens = np.array([len(tokens) for tokens in encoded.tokens])
-        last = time.monotonic()
-        for done, nll, num_scored in _finished_texts(
-            network, encoded, prefix, context, stride, settings
-        ):
-            now = time.monotonic()
-            # The finite ones first: those that are refused then cost no others.
-            finite = np.isfinite(nll)
-            for kept in (finite, ~finite):
-                writer.append(
-                    [texts.ids[i] for i in done[kept]],
-                    nll[kept],
-                    num_tokens[done[kept]],
-                    num_scored[kept],
-                    encoded.round_trips[done[kept]],
-                    seconds=now - last,
-                )
-                last = now
-            bar.update(len(done))
-    writer.finish()
 
 
-def _finished_texts(
-    network: models.layers.LanguageModel,
-    encoded: tokenization.Encoded,
-    prefix: tokenization.Prefix,
-    context: int,
-    stride: int,
-    settings: Settings,
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yields (texts, their nll in nats, tokens scored) every few seconds.
+def _missing(
+    corpus: Corpus | Stream,
+    finished_ids: frozenset[str],
+    mesh: jax.sharding.Mesh,
+) -> Iterator[Corpus]:
+    """Yields the texts without a score that are this process's, in chunks.
 
-    Each text comes once, as soon as all of its windows are done.
+    Each process has every P-th of them, or all where one mesh spans processes.
     """
-    num_texts = len(encoded.tokens)
-    rows, num_windows = [], np.zeros(num_texts, int)
-    for text, tokens in enumerate(encoded.tokens):
-        has_prefix = prefix.token is not None
-        for window in windows.plan(
-            len(tokens), context, stride, has_prefix=has_prefix
-        ):
-            inputs = windows.model_input(tokens, window, prefix.token)
-            rows.append(batches.Row(text, *inputs))
-            num_windows[text] += 1
-    nll, num_scored = np.zeros(num_texts), np.zeros(num_texts, int)
-    # A text of one token, with no prefix before it, has no window at all.
-    done = list(np.flatnonzero(num_windows == 0))
+    process, num_processes = jax.process_index(), jax.process_count()
+    if device.spans_processes(mesh):
+        process, num_processes = 0, 1
+    num_missing = 0
+    for chunk in corpus.chunks(_TEXTS_PER_CHUNK):
+        chosen = []
+        for i, id_ in enumerate(chunk.ids):
+            if id_ not in finished_ids:
+                if num_missing % num_processes == process:
+                    chosen.append(i)
+                num_missing += 1
+        if chosen:
+            yield chunk.select(chosen)
+
+
+def _score_texts(
+    network: models.layers.LanguageModel,
+    mesh: jax.sharding.Mesh,
+    checkpoint: checkpoints.Checkpoint,
+    chunks: Iterator[Corpus],
+    writer: scores.ModelWriter,
+    settings: Settings,
+    bar: tqdm.tqdm,
+) -> None:
+    """Scores the texts and writes them as they are finished."""
+    under_way = texts.Texts(checkpoint)
+    made = batches.batches(
+        under_way.rows(chunks),
+        batches.bucket_lengths(checkpoint.context),
+        settings.tokens_per_batch,
+        mesh.shape["data"],
+    )
+    writes = hosts.is_first() or not device.spans_processes(mesh)
     last = time.monotonic()
-    for batch, token_nll in _scored_batches(network, rows, context, settings):
-        for row, values in zip(batch.rows, token_nll, strict=False):
-            scored = values[row.first : len(row.targets)]
-            nll[row.text] += scored.sum(dtype=np.float64)
-            num_scored[row.text] += scored.size
-            num_windows[row.text] -= 1
-            if num_windows[row.text] == 0:
-                done.append(row.text)
-        if done and time.monotonic() - last > settings.part_seconds:
-            yield np.array(done), nll[done], num_scored[done]
-            done, last = [], time.monotonic()
-    if done:
-        yield np.array(done), nll[done], num_scored[done]
+
+    def write_finished() -> None:
+        nonlocal last
+        finished = under_way.take_finished()
+        seconds, last = time.monotonic() - last, time.monotonic()
+        bar.update(len(finished))
+        # The finite ones first: those that are refused then cost no others.
+        finite = [text for text in finished if np.isfinite(text.nll_nats)]
+        others = [text for text in finished if not np.isfinite(text.nll_nats)]
+        if writes:
+            _append(writer, finite, seconds)
+        _append(writer, others, seconds=0.0)
+
+    with contextlib.closing(texts.ahead(made, _BATCHES_AHEAD)) as made:
+        try:
+            for batch, nll in device.Scorer(network, mesh).scored(made):
+                under_way.add(batch, nll)
+                if time.monotonic() - last > settings.part_seconds:
+                    write_finished()
+        finally:  # A failure costs what is not finished, nothing else.
+            write_finished()
 
 
-def _scored_batches(
-    network: models.layers.LanguageModel,
-    rows: list[batches.Row],
-    context: int,
-    settings: Settings,
-) -> Iterator[tuple[batches.Batch, np.ndarray]]:
-    """Yields each batch with the nll of its targets, float32 [B, T].
-
-    One batch is ahead: the device works while the host sums.
-    """
-    nll_of = jax.jit(likelihood.token_nll)
-    ahead = None
-    for batch in batches.batches(
-        rows, batches.bucket_lengths(context), settings.tokens_per_batch
-    ):
-        running = batch, nll_of(network, batch.inputs, batch.targets)
-        if ahead is not None:
-            yield ahead[0], np.asarray(ahead[1])
-        ahead = running
-    if ahead is not None:
-        yield ahead[0], np.asarray(ahead[1])
-
-
-def _window_plan(
-    config: transformers.PreTrainedConfig, settings: Settings
-) -> tuple[int, int]:
-    """Returns the positions of a window and its stride."""
-    context = windows.native_context(config) or _CONTEXT
-    if settings.max_context is not None:
-        context = min(context, settings.max_context)
-    stride = settings.stride
-    if stride is None:
-        stride = max(1, context // 2)
-    if context < 1 or not 1 <= stride <= context:
-        raise ValueError(
-            f"stride {stride} and window of {context} positions: a stride is "
-            "at least 1 and at most the window"
-        )
-    return context, stride
-
-
-def file_hashes(folder: pathlib.Path) -> dict[str, str]:
-    """Returns the SHA-256 of each file that a score depends on."""
-    files = [folder / "config.json", *loading.weight_files(folder)]
-    for pattern in tokenization.FILES:
-        files += filter(pathlib.Path.is_file, sorted(folder.glob(pattern)))
-    hashes = {}
-    for file in files:
-        with file.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256")
-        hashes[file.name] = digest.hexdigest()
-    return hashes
+def _append(
+    writer: scores.ModelWriter, finished: list[texts.Text], seconds: float
+) -> None:
+    writer.append(
+        [text.id for text in finished],
+        [text.nll_nats for text in finished],
+        [text.num_tokens for text in finished],
+        [text.num_scored for text in finished],
+        [text.round_trips for text in finished],
+        seconds=seconds,
+    )

@@ -11,8 +11,8 @@ import transformers
 
 from mmc_jax import corpus, pool, training
 
-# Positions of every model but Mamba: two buckets, 128 and 64.
-CONTEXT = 128
+# Positions of every model but Mamba: two buckets, 72 and 64.
+CONTEXT = 72
 SEPARATOR = "<|endoftext|>"
 # More than the 257 tokens of the byte tokenizer, as in many real models.
 VOCAB_SIZE = 264

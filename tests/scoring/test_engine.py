@@ -76,7 +76,7 @@ from tests.scoring import checkpoints
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _SETTINGS = scoring.Settings(
-    max_context=checkpoints.CONTEXT, tokens_per_batch=512
+    max_context=checkpoints.CONTEXT, tokens_per_batch=512, num_data=1
 )
 _WORDS = "The naïve 漢字 parser\n\treturns (x_1, 42) + 🙂; don't ask  why. "
 # Texts of one window and of several, in both buckets and at their ends.
@@ -398,7 +398,7 @@ class RefusalsTest(ScoreTest):
         self.assertFalse(self.out.exists())
 
     @parameterized.parameters(
-        dict(stride=0), dict(stride=129), dict(max_context=0)
+        dict(stride=0), dict(stride=73), dict(max_context=0)
     )
     def test_window_plan(self, **settings):
         with self.assertRaisesRegex(ValueError, "a stride is at least 1"):

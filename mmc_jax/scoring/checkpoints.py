@@ -1,0 +1,98 @@
+"""A checkpoint as scoring needs it: tokenizer and window plan, no weights."""
+
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import transformers
+
+from mmc_jax.models import cache, loading
+from mmc_jax.scoring import tokenization, windows
+from mmc_jax.scoring.settings import Settings
+
+# Positions for a model that has no limit of its own (a state-space model).
+_CONTEXT = 4096
+
+
+class Checkpoint(NamedTuple):
+    """All of a checkpoint but its weights.
+
+    Attributes:
+      folder: Where its files are.
+      config: Of the text model, Hugging Face's.
+      tokenizer: Its own.
+      context: Positions of a window.
+      stride: Tokens by which windows move on.
+    """
+
+    folder: pathlib.Path
+    config: transformers.PreTrainedConfig
+    tokenizer: tokenization.Tokenizer
+    context: int
+    stride: int
+
+    def encoded(
+        self, texts: Sequence[str], text_ids: Sequence[str]
+    ) -> tokenization.Encoded:
+        """Returns the texts as tokens; raises as `tokenization.encode`."""
+        return tokenization.encode(
+            self.tokenizer, texts, text_ids, self.config.vocab_size
+        )
+
+    def windows(self, num_tokens: int) -> list[windows.Window]:
+        """Returns the windows of a text of so many tokens."""
+        has_prefix = self.tokenizer.prefix.token is not None
+        return windows.plan(
+            num_tokens, self.context, self.stride, has_prefix=has_prefix
+        )
+
+
+def open(
+    checkpoint: str | os.PathLike[str],
+    revision: str | None,
+    settings: Settings,
+) -> Checkpoint:
+    """Returns a checkpoint; a hub id is fetched.
+
+    Args:
+      checkpoint: A folder or a hub id.
+      revision: A branch, tag or commit of the hub id.
+      settings: Of which windows and stride are made.
+
+    Raises:
+      FileNotFoundError: The checkpoint is not there.
+      ValueError: Its family is not ported, it has no tokenizer, or the stride
+        does not suit the windows.
+    """
+    folder = loading.resolve(checkpoint, revision)
+    config = loading.read_config(folder).get_text_config()
+    context = windows.native_context(config) or _CONTEXT
+    if settings.max_context is not None:
+        context = min(context, settings.max_context)
+    stride = settings.stride
+    if stride is None:
+        stride = max(1, context // 2)
+    if context < 1 or not 1 <= stride <= context:
+        raise ValueError(
+            f"stride {stride} and window of {context} positions: a stride is "
+            "at least 1 and at most the window"
+        )
+    return Checkpoint(
+        folder, config, tokenization.load(folder), context, stride
+    )
+
+
+def file_hashes(
+    folder: pathlib.Path, cache_dir: str | os.PathLike[str] | None = None
+) -> dict[str, str]:
+    """Returns the SHA-256 of each file that a score depends on.
+
+    Args:
+      folder: Of the checkpoint.
+      cache_dir: As for `models.cache.file_hashes`.
+    """
+    files = [folder / loading.CONFIG, *loading.weight_files(folder)]
+    for pattern in tokenization.FILES:
+        files += filter(pathlib.Path.is_file, sorted(folder.glob(pattern)))
+    return cache.file_hashes(files, cache_dir=cache_dir)

@@ -1,0 +1,153 @@
+"""Several processes, one or more a machine, that score one table together."""
+
+import contextlib
+import errno
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import jax
+
+# The key-value store and the barriers of JAX's coordination service have no
+# public name; Orbax uses them in this way too. Device collectives do not do:
+# they give up on a process that is an hour behind.
+from jax._src import distributed
+
+# Longer than any run. Who waits for a process that died is told by its missing
+# heartbeats.
+_WAIT_MS = 10**10
+# After these nothing can be written by any process.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT)
+
+_Value = TypeVar("_Value")
+_meetings = itertools.count()
+
+
+class HostError(ConnectionError):
+    """Another process is gone."""
+
+
+def initialize(
+    coordinator_address: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+    *,
+    heartbeat_seconds: int = 100,
+) -> None:
+    """Makes this process one of several; before anything else of JAX.
+
+    What is None is taken from the environment where that tells it: Slurm, Open
+    MPI, Kubernetes, Cloud TPU, or JAX_COORDINATOR_ADDRESS.
+
+    Args:
+      coordinator_address: Host and port where process 0 can be reached.
+      num_processes: All of them.
+      process_id: Of this one, from 0.
+      heartbeat_seconds: When a process has not been heard of for so long, all
+        others are ended.
+
+    Raises:
+      ValueError: Something is None that the environment does not tell, or the
+        id is not below the number of processes.
+    """
+    try:
+        jax.distributed.initialize(
+            coordinator_address,
+            num_processes,
+            process_id,
+            heartbeat_timeout_seconds=heartbeat_seconds,
+            # To wait longer for a process that is gone would not help.
+            shutdown_timeout_seconds=heartbeat_seconds,
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"several processes: {error} Give coordinator_address, "
+            "num_processes and process_id, or start under Slurm, Open MPI or "
+            "on a TPU pod"
+        ) from error
+
+
+def is_first() -> bool:
+    """Returns whether this is the process that writes what is written once."""
+    return jax.process_index() == 0
+
+
+def all_values(value: Any) -> list[Any]:
+    """Returns the value of each process, once all have called this.
+
+    Args:
+      value: As for JSON.
+
+    Raises:
+      HostError: A process is gone.
+    """
+    num_processes = jax.process_count()
+    if num_processes == 1:
+        return [value]
+    client = distributed.global_state.client
+    # All processes meet in the same order.
+    meeting = f"mmc_jax/{next(_meetings)}"
+    try:
+        client.key_value_set(
+            f"{meeting}/{jax.process_index()}", json.dumps(value)
+        )
+        client.wait_at_barrier(meeting, _WAIT_MS)
+        return [
+            json.loads(
+                client.blocking_key_value_get(f"{meeting}/{p}", _WAIT_MS)
+            )
+            for p in range(num_processes)
+        ]
+    except jax.errors.JaxRuntimeError as error:
+        raise HostError(
+            f"process {jax.process_index()} of {num_processes}: another "
+            "process is gone; what is finished is kept: start all of them "
+            f"again ({str(error).splitlines()[0]})"
+        ) from error
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """A stage that ends on all processes at once, or fails on all of them.
+
+    Raises:
+      HostError: A process is gone.
+      OSError: Another process has no room on its disk.
+      RuntimeError: The stage failed on another process.
+    """
+    failure = None
+    try:
+        yield
+    except Exception as error:
+        failure = error
+    told = None
+    if failure is not None:
+        number = getattr(failure, "errno", None)
+        told = [f"{type(failure).__name__}: {failure}", number]
+    others = all_values(told)
+    if failure is not None:
+        raise failure
+    for process, told in enumerate(others):
+        if told is not None:
+            text, number = told
+            if number in DISK_ERRORS:
+                raise OSError(number, f"process {process}: {text}")
+            raise RuntimeError(f"process {process}: {text}")
+
+
+def of_first(value: Callable[[], _Value]) -> _Value:
+    """Returns what a function gives on process 0, which alone calls it.
+
+    Args:
+      value: The function; its result is as for JSON.
+
+    Raises:
+      Exception: What the function raises, on process 0.
+      RuntimeError: The same, on the others.
+    """
+    values = [None]
+    with together():
+        if is_first():
+            values[0] = value()
+    return all_values(values[0])[0]
