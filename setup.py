@@ -110,13 +110,14 @@ setuptools.setup(
         "pyarrow",
         "pyyaml",
         "safetensors>=0.8",
+        "scipy",
         "tokenizers",
         "tqdm",
         "transformers>=5.23",
     ],
     extras_require={
         # This torch is a CPU build; a plain `torch` brings gigabytes of CUDA.
-        "test": ["pytest>=9", "scipy", "torch==2.13.0"],
+        "test": ["pytest>=9", "torch==2.13.0"],
         "dev": ["pre-commit", "ruff==0.17.5"],
         "datasets": ["datasets"],
     },

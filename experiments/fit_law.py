@@ -39,6 +39,9 @@ _NUM_RESAMPLES = flags.DEFINE_integer(
 _NUM_SEARCHES = flags.DEFINE_integer(
     "num_searches", 20, "Resamples traced anew.", lower_bound=2
 )
+_FORMS = flags.DEFINE_list(
+    "forms", list(law.ONE_BUDGET), "To compare with one another."
+)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the resamples.")
 _BUDGETS = flags.DEFINE_multi_float("budget", [], "Predict the loss here.")
 _LOSSES = flags.DEFINE_multi_float("loss", [], "Find the budget for this.")
@@ -53,6 +56,7 @@ def main():
         "num_starts": _NUM_STARTS.value,
         "num_resamples": _NUM_RESAMPLES.value,
         "seed": _SEED.value,
+        "forms": _FORMS.value,
     }
     chain = None
     if _POINTS.value is not None:

@@ -10,29 +10,10 @@ or of scores that others made, one row a text and one column a model:
 
 from absl import flags
 
-from experiments import program
-from mmc_jax import importers, report, scores
+from experiments import program, tables
+from mmc_jax import report
 
-_SCORES = flags.DEFINE_string("scores", None, "A score table.")
-_CSV = flags.DEFINE_string(
-    "csv", None, "A wide .csv, .csv.gz or .parquet file of scores."
-)
-_MODELS = flags.DEFINE_string(
-    "models", None, "With --csv: a file with model, family, num_params, ..."
-)
-_TEXT_ID = flags.DEFINE_string(
-    "text_id", "text_id", "With --csv: the column that names the texts."
-)
-_DOMAIN = flags.DEFINE_string(
-    "domain", None, "With --csv: the column of the texts' domains."
-)
-_NORMALISATION = flags.DEFINE_enum(
-    "normalisation",
-    "text_length",
-    list(scores.NORMALISATIONS),
-    "From scores to losses.",
-)
-_COST = flags.DEFINE_string("cost", "num_params", "What a subset spends.")
+flags.adopt_module_key_flags(tables)
 _METHOD = flags.DEFINE_enum(
     "method", "pruned", list(report.METHODS), "How subsets are searched."
 )
@@ -45,30 +26,16 @@ _ROUTED = flags.DEFINE_bool(
 _OUT = flags.DEFINE_string("out", None, "The result folder.", required=True)
 
 flags.mark_flags_as_mutual_exclusive(["scores", "csv"], required=True)
-flags.register_multi_flags_validator(
-    ["csv", "models"],
-    lambda values: (values["csv"] is None) == (values["models"] is None),
-    "--csv and --models come together.",
-)
 
 
 def main():
-    if _SCORES.value is not None:
-        table = scores.open(_SCORES.value)
-    else:
-        table = importers.csv(
-            _CSV.value,
-            _MODELS.value,
-            text_id=_TEXT_ID.value,
-            domain=_DOMAIN.value,
-        )
     print(
         report.write_study(
-            table,
+            tables.read(),
             _OUT.value,
             flags=program.flag_values(),
-            normalisation=_NORMALISATION.value,
-            cost=_COST.value,
+            normalisation=tables.NORMALISATION.value,
+            cost=tables.COST.value,
             method=_METHOD.value,
             max_size=_MAX_SIZE.value,
             routed=_ROUTED.value,

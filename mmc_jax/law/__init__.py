@@ -54,6 +54,7 @@ from mmc_jax.law.resampling import (
     text_bootstrap,
 )
 from mmc_jax.law.selection import (
+    ONE_BUDGET,
     SHARES,
     Extrapolation,
     FormScore,
@@ -64,6 +65,7 @@ __all__ = [
     "FORMS",
     "HUBER_DELTA",
     "LEAST_SQUARES",
+    "ONE_BUDGET",
     "SHARES",
     "Bootstrap",
     "Extrapolation",

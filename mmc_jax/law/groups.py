@@ -1,10 +1,8 @@
 """Whether groups of points share an exponent, an amplitude or a floor.
 
-G groups, X points of all groups, k parameters of all laws.
+G groups, X points of all groups.
 """
 
-import functools
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -103,9 +101,6 @@ def compare_groups(
     scale = float(np.exp(np.log(budgets).mean()))
     log_L = np.log(np.concatenate([L for _, L in checked]))
     of_group = np.repeat(np.arange(len(groups)), [len(L) for _, L in checked])
-    points = optimizers.Points(
-        (budgets / scale, of_group), log_L, np.ones(num_points)
-    )
     logs = np.array(
         [
             [
@@ -125,7 +120,7 @@ def compare_groups(
                 raise ValueError(
                     f"no parameter {name!r}; there are {', '.join(_NAMES)}."
                 )
-        ends, laws = _shared_fit(tuple(shared), logs, points)
+        ends, laws = _shared_fit(shared, logs, budgets / scale, log_L, of_group)
         freed = (len(groups) - 1) * len(shared)
         F = max(0.0, (2 * ends.objectives - squares) / freed) / (
             squares / num_free
@@ -147,48 +142,48 @@ def compare_groups(
 
 
 def _shared_fit(
-    shared: tuple[str, ...], logs: np.ndarray, points: optimizers.Points
+    shared: Sequence[str],
+    logs: np.ndarray,
+    p: np.ndarray,
+    log_L: np.ndarray,
+    of_group: np.ndarray,
 ) -> tuple[optimizers.Optima, np.ndarray]:
     """Returns the best optimum, and the parameters of each group [G, 3].
 
     Args:
       shared: Names.
       logs: [G, 3], logarithms of the groups' own laws.
-      points: Of all groups; their variables are budget and group.
+      p: [X], budgets at scale, of all groups.
+      log_L: [X].
+      of_group: [X].
     """
-    num_groups = len(logs)
-    # Where in the vector of k parameters each group finds its three.
-    columns = np.empty((num_groups, len(_NAMES)), int)
-    start, k = [], itertools.count()
+    # Where in the vector of 3 G parameters each group finds its three: a shared
+    # one stands where the first group has its own. The places are data, so that
+    # one compiled fit answers all questions.
+    places = np.arange(logs.size).reshape(logs.shape)
+    start = logs.copy()
     for j, name in enumerate(_NAMES):
         if name in shared:
-            columns[:, j] = next(k)
-            start.append(logs[:, j].mean())
-        else:
-            columns[:, j] = [next(k) for _ in range(num_groups)]
-            start.extend(logs[:, j])
-    spread = np.random.default_rng(0).normal(0, 0.5, (_NUM_STARTS, len(start)))
+            places[:, j] = places[0, j]
+            start[:, j] = logs[:, j].mean()
+    spread = np.random.default_rng(0).normal(0, 0.5, (_NUM_STARTS, logs.size))
     spread[0] = 0
+    points = optimizers.Points((p, places[of_group]), log_L, np.ones(len(p)))
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         ends = optimizers.lbfgs(
-            _function(tuple(map(tuple, columns.tolist()))),
-            start + spread,
+            _law_of_each,
+            start.reshape(-1) + spread,
             points,
             fitting.LEAST_SQUARES,
         )
         ends = jax.tree.map(np.asarray, ends)
     best = int(np.nanargmin(ends.objectives))
     ends = jax.tree.map(lambda end: end[best], ends)
-    return ends, np.exp(ends.logs)[columns]
+    return ends, np.exp(ends.logs)[places]
 
 
-@functools.cache
-def _function(columns: tuple[tuple[int, ...], ...]) -> optimizers.Function:
-    """Returns the law of all groups, one object for each way of sharing."""
-
-    def law(P, of_group, *parameters):
-        return power_law(
-            P, *jnp.stack(parameters)[jnp.asarray(columns)][of_group].T
-        )
-
-    return law
+def _law_of_each(
+    P: jax.Array, places: jax.Array, *parameters: jax.Array
+) -> jax.Array:
+    """Returns the law of each point's group; places [X, 3]."""
+    return power_law(P, *jnp.stack(parameters)[places].T)

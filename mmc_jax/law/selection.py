@@ -93,7 +93,8 @@ def compare_forms(
       The forms by name, and by name why one cannot be fitted.
 
     Raises:
-      ValueError: No form can be fitted; the reason of the first is given.
+      ValueError: A name that is no form of one budget; no form can be fitted,
+        with the reason of the first.
 
     Source: Burnham and Anderson 2002, Model Selection and Multimodel Inference,
     section 2.4; Alabdulmohsin et al. 2022 (arXiv 2209.06640) judge laws by
@@ -107,6 +108,11 @@ def compare_forms(
     """
     scores, reasons = {}, {}
     for name in forms:
+        if name not in ONE_BUDGET:
+            raise ValueError(
+                f"no form {name!r} of one budget; there are "
+                f"{', '.join(ONE_BUDGET)}."
+            )
         try:
             scores[name] = _score(name, costs, losses, shares, num_starts)
         except ValueError as error:

@@ -162,6 +162,7 @@ def laws_of_points(
     num_starts: int = 64,
     num_resamples: int = 1000,
     seed: int = 0,
+    forms: Sequence[str] = law.ONE_BUDGET,
 ) -> tuple[dict[str, GroupLaw], dict[str, str]]:
     """Returns the law of each group of points, and why one has none.
 
@@ -171,6 +172,7 @@ def laws_of_points(
       num_starts: Of each fit.
       num_resamples: Of the residuals of each law.
       seed: Of the resamples.
+      forms: To compare with one another.
     """
     laws, reasons = {}, {}
     for name, (costs, losses) in groups.items():
@@ -186,7 +188,7 @@ def laws_of_points(
             seed=seed,
             num_starts=num_starts,
         )
-        laws[name] = _group_law(costs, losses, fit, draws, "points")
+        laws[name] = _group_law(costs, losses, fit, draws, "points", forms)
     return laws, reasons
 
 
@@ -202,6 +204,7 @@ def laws_of_table(
     num_resamples: int = 1000,
     num_searches: int = 20,
     seed: int = 0,
+    forms: Sequence[str] = law.ONE_BUDGET,
 ) -> tuple[dict[str, GroupLaw], dict[str, str], Chain]:
     """Returns the laws of a score table, why one is missing, and the chain's.
 
@@ -216,6 +219,7 @@ def laws_of_table(
       num_resamples: Of the texts, with the frontier's subsets fixed.
       num_searches: Of the texts, with the frontier traced anew.
       seed: Of the resamples.
+      forms: To compare with one another.
 
     Raises:
       ValueError: The table lacks what the normalisation or the cost needs.
@@ -243,7 +247,9 @@ def laws_of_table(
         except ValueError as error:
             reasons[name] = str(error)
             continue
-        laws[name] = _group_law(line.costs, line.losses, fit, draws, "texts")
+        laws[name] = _group_law(
+            line.costs, line.losses, fit, draws, "texts", forms
+        )
     ways = {
         "full": lambda: law.full_bootstrap(
             losses,
@@ -294,9 +300,9 @@ def laws_of_table(
     return laws, reasons, chain
 
 
-def _group_law(costs, losses, fit, draws, drawn) -> GroupLaw:
+def _group_law(costs, losses, fit, draws, drawn, forms) -> GroupLaw:
     variants, reasons = law.variants(costs, losses, delta=fit.delta)
-    forms, of_forms = law.compare_forms(costs, losses)
+    scores, of_forms = law.compare_forms(costs, losses, forms=forms)
     rises = np.diff(np.asarray(losses)[np.argsort(costs, kind="stable")]) > 0
     return GroupLaw(
         costs=np.asarray(costs),
@@ -310,7 +316,7 @@ def _group_law(costs, losses, fit, draws, drawn) -> GroupLaw:
         draws=draws,
         drawn=drawn,
         variants=variants,
-        forms=forms,
+        forms=scores,
         reasons={**reasons, **of_forms},
         num_rises=int(rises.sum()),
     )

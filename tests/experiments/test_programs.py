@@ -78,6 +78,8 @@ class TraceAndFitTest(absltest.TestCase):
             "experiments.fit_law",
             f"--points={folder}/f",
             "--huber_delta=0.01",
+            "--num_resamples=8",
+            "--forms=power_law",
             f"--out={folder}/law",
         )
         self.assertEqual(fitted.returncode, 0, fitted.stderr)

@@ -143,12 +143,6 @@ class WriteStudyTest(absltest.TestCase):
         np.testing.assert_array_equal(
             groups["single models"][0], found.single.costs
         )
-        fits = {name: law.fit(*points) for name, points in groups.items()}
-        out = self.out / "fits"
-        words = report.write_fits(groups, fits, out, flags={})
-        self.assertIn("single models", words)
-        result = json.loads((out / "result.json").read_text())
-        self.assertEqual(result["laws"]["pool"]["alpha"], fits["pool"].alpha)
 
 
 class ReadPointsTest(parameterized.TestCase):
