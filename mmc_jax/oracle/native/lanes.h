@@ -16,10 +16,13 @@
 
 #include <cstdint>
 
+// GCC unrolls a loop around an unrolled one as well, unless told not to.
 #if defined(__clang__)
 #define MMC_UNROLL _Pragma("unroll")
+#define MMC_NO_UNROLL _Pragma("nounroll")
 #else
 #define MMC_UNROLL _Pragma("GCC unroll 32")
+#define MMC_NO_UNROLL _Pragma("GCC unroll 1")
 #endif
 
 namespace mmc {

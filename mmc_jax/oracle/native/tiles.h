@@ -265,6 +265,8 @@ void MinSum(const MinSumTask& task) {
   const int64_t num_subsets = task.subsets.size();
   const int64_t num_models = task.models.size();
   const int64_t col_tiles = RoundedUp(num_models, kCols) / kCols;
+  // 7 models are two tiles of 4 and 3, not of 6 and 1.
+  const int64_t width = RoundedUp(num_models, col_tiles) / col_tiles;
   const int64_t row_tiles = RoundedUp(num_subsets, kRows) / kRows;
   Scratch<T> losses(num_models * kBlock);
   Scratch<T> values(kPanel * kBlock);
@@ -305,12 +307,12 @@ void MinSum(const MinSumTask& task) {
           }
         }
         for (int64_t col = 0; col < col_tiles; ++col) {
-          const int64_t cols = Least(kCols, num_models - col * kCols);
+          const int64_t cols = Least(width, num_models - col * width);
           for (int64_t s = 0; s < in_panel; s += kRows) {
             const int64_t row = (panel + s) / kRows;
             tiles[Least(kRows, in_panel - s)][cols](
                 values.data() + s * kBlock,
-                losses.data() + col * kCols * kBlock, kBlock, num_padded,
+                losses.data() + col * width * kBlock, kBlock, num_padded,
                 &in_tiles[(row * col_tiles + col) * kRows * kCols]);
           }
         }
@@ -318,12 +320,12 @@ void MinSum(const MinSumTask& task) {
     }
     for (int64_t s = 0; s < num_subsets; ++s) {
       for (int64_t col = 0; col < col_tiles; ++col) {
-        const int64_t cols = Least(kCols, num_models - col * kCols);
+        const int64_t cols = Least(width, num_models - col * width);
         Total* tile =
             &in_tiles[(s / kRows * col_tiles + col) * kRows * kCols];
         for (int64_t c = 0; c < cols; ++c) {
           Total& sum = tile[s % kRows * cols + c];
-          const int64_t m = col * kCols + c;
+          const int64_t m = col * width + c;
           Total chunk_sum = sum;
           if constexpr (V::kDifferences) {
             chunk_sum = (subset_sums[s] + model_sums[m] - sum) / 2;
@@ -370,7 +372,7 @@ void OracleSums(const OracleTask& task) {
 
   // The members of each subset as places in the block; where there are none,
   // the row of identities behind the models.
-  Scratch<uint32_t> members(num_subsets * (num_models > 0 ? num_models : 1));
+  Scratch<uint32_t> members(num_subsets * (num_models + 1));
   Scratch<int64_t> ends(num_subsets);
   Scratch<bool> used(num_models + 1);
   int64_t end = 0;
@@ -385,6 +387,10 @@ void OracleSums(const OracleTask& task) {
     if (end == begin) {
       members[end++] = static_cast<uint32_t>(num_models * kBlock);
       used[num_models] = true;
+    }
+    if ((end - begin) % 2 == 0) {
+      members[end] = members[end - 1];
+      ++end;
     }
     ends[s] = end;
   }
@@ -423,11 +429,16 @@ void OracleSums(const OracleTask& task) {
         for (int d = 0; d < kDepth; ++d) {
           least[d] = V::Load(row + d * V::kLanes);
         }
-        for (const uint32_t* last = members.data() + ends[s]; member < last;) {
+        // Two rows a step: one minimum of each waits for the step before.
+        const uint32_t* last = members.data() + ends[s];
+        MMC_NO_UNROLL
+        while (member < last) {
           row = losses.data() + *member++;
+          const T* other = losses.data() + *member++;
           MMC_UNROLL
           for (int d = 0; d < kDepth; ++d) {
-            least[d] = V::Min(least[d], V::Load(row + d * V::kLanes));
+            least[d] = V::Min(least[d], V::Min(V::Load(row + d * V::kLanes),
+                                               V::Load(other + d * V::kLanes)));
           }
         }
         typename V::Acc acc[1] = {V::Zero()};
