@@ -1,5 +1,14 @@
-"""The two kernels beneath every search over subsets, one file a backend."""
+"""The kernels beneath every search over subsets, one file a backend."""
 
+from mmc_jax.oracle.integers import Bounds, Quantised, loss_bounds, quantised
 from mmc_jax.oracle.kernels import min_sum, oracle_losses, oracle_sums
 
-__all__ = ["min_sum", "oracle_losses", "oracle_sums"]
+__all__ = [
+    "Bounds",
+    "Quantised",
+    "loss_bounds",
+    "min_sum",
+    "oracle_losses",
+    "oracle_sums",
+    "quantised",
+]

@@ -24,9 +24,10 @@ Which backend serves a call is said in backends.py.
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
-from mmc_jax.oracle import backends
+from mmc_jax.oracle import backends, sharded
 
 _FLOATS = (np.float32, np.float64)
 _INTEGERS = (np.uint8, np.uint16, np.uint32)
@@ -38,6 +39,7 @@ def oracle_losses(
     weights: ArrayLike | None = None,
     *,
     backend: str | None = None,
+    mesh: Mesh | None = None,
 ) -> jax.Array:
     """Returns the oracle loss of each subset, in the unit of the losses: [S].
 
@@ -51,6 +53,8 @@ def oracle_losses(
       weights: [X], not negative, with a positive sum; 1 for each text if left
         out. Bootstrap counts are weights.
       backend: "cpu", "gpu", "tpu" or "xla"; chosen by the device if left out.
+      mesh: Devices with an axis "subsets", an axis "texts" or both, over which
+        the work is shared (sharded.py); one device if left out.
 
     Raises:
       ValueError: no models; no texts; a wrong shape or dtype; a loss that is
@@ -71,7 +75,7 @@ def oracle_losses(
         raise ValueError("losses [M, X] has no texts: a mean needs one.")
     if _is_known(weights) and not np.asarray(weights).any():
         raise ValueError("weights are all 0: their mean is undefined.")
-    sums = backends.oracle_sums(losses, masks, weights, backend)
+    sums = _oracle_sums(losses, masks, weights, backend, mesh)
     if weights is None:
         total = jnp.asarray(losses.shape[1], sums.dtype)
     elif sums.dtype == jnp.int64:
@@ -79,7 +83,7 @@ def oracle_losses(
     else:
         # The loss sum of a model that loses 1 on every text.
         one = jnp.ones((1, losses.shape[1]), losses.dtype)
-        total = backends.min_sum(one, one, weights, backend)[0, 0]
+        total = _min_sum(one, one, weights, backend, mesh)[0, 0]
     if sums.dtype == jnp.int64:
         means = sums.astype(jnp.float64) / total.astype(jnp.float64)
         return jnp.where(masks.any(axis=1), means, jnp.inf)
@@ -94,6 +98,7 @@ def oracle_sums(
     weights: ArrayLike | None = None,
     *,
     backend: str | None = None,
+    mesh: Mesh | None = None,
 ) -> jax.Array:
     """Returns the loss sum of each subset, exact for integers: [S].
 
@@ -107,7 +112,7 @@ def oracle_sums(
     [5 3]
     """
     losses, masks, weights = _checked_subsets(losses, masks, weights)
-    return backends.oracle_sums(losses, masks, weights, backend)
+    return _oracle_sums(losses, masks, weights, backend, mesh)
 
 
 def min_sum(
@@ -116,6 +121,7 @@ def min_sum(
     weights: ArrayLike | None = None,
     *,
     backend: str | None = None,
+    mesh: Mesh | None = None,
 ) -> jax.Array:
     """Returns the loss sum of each row of values joined by each model: [S, M].
 
@@ -131,6 +137,7 @@ def min_sum(
       losses: [M, X], M at least 1.
       weights: [X], not negative; 1 for each text if left out.
       backend: As in `oracle_losses`.
+      mesh: As in `oracle_losses`.
 
     Raises:
       ValueError: as `oracle_losses` does, for values as for losses.
@@ -153,13 +160,25 @@ def min_sum(
             f"values has dtype {values.dtype}, losses has {losses.dtype}."
         )
     weights = _checked_weights(weights, losses)
-    sums = backends.min_sum(values, losses, weights, backend)
+    sums = _min_sum(values, losses, weights, backend, mesh)
     # A pass over the values would cost half the time of the kernel: NaN and
     # -inf are seen in the sums, and looked for only then.
     if not _is_known(sums) or not (np.asarray(sums) > -np.inf).all():
         _check_values("losses", given_losses, "model")
         _check_values("values", given_values, "subset")
     return sums
+
+
+def _oracle_sums(losses, masks, weights, backend, mesh):
+    if mesh is None:
+        return backends.oracle_sums(losses, masks, weights, backend)
+    return sharded.oracle_sums(losses, masks, weights, backend, mesh)
+
+
+def _min_sum(values, losses, weights, backend, mesh):
+    if mesh is None:
+        return backends.min_sum(values, losses, weights, backend)
+    return sharded.min_sum(values, losses, weights, backend, mesh)
 
 
 def _is_known(array: ArrayLike | None) -> bool:
