@@ -74,7 +74,8 @@ def routed(
       costs: [M], finite and not negative: of running the model on a text.
       weights: [X], not negative; 1 for each text if left out.
       lambdas: prices to be answered [K], not negative; or how many points, of
-        the exact frontier, evenly spaced in cost; or all of them if left out.
+        those of the exact frontier, evenly spaced among them; or all of them if
+        left out.
       models: [M] of booleans, those that there are; all if left out.
 
     Raises:
@@ -121,7 +122,7 @@ def routed(
     moves = _Moves(*map(np.concatenate, zip(*parts, strict=True)))
     by_price = np.argsort(-moves.prices, kind="stable")
     moves = _Moves(*(values[by_price] for values in moves))
-    prices, ends = _points(moves, cost, lambdas)
+    prices, ends = _points(moves, lambdas)
     if len(ends) * num_models > _MAX_SHARES:
         raise ValueError(
             f"{len(ends):,} points of {num_models} shares do not fit in "
@@ -224,7 +225,7 @@ def _moves(
 
 
 def _points(
-    moves: _Moves, costs: np.ndarray, lambdas: ArrayLike | int | None
+    moves: _Moves, lambdas: ArrayLike | int | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the price of each point and the number of moves before it: [K].
 
@@ -242,14 +243,8 @@ def _points(
                 f"lambdas is {lambdas}; an array of prices or a number of "
                 "points, at least 2, is needed."
             )
-        spent = np.cumsum(
-            moves.weights * (costs[moves.targets] - costs[moves.origins])
-        )
-        spent = np.concatenate([[0.0], spent])[ends]
-        evenly = np.linspace(0, spent[-1], int(lambdas))
-        # The point at or below each, and the last whatever its rounding.
-        place = np.searchsorted(spent, evenly, side="right") - 1
-        place = np.unique(np.append(place, len(ends) - 1))
+        place = np.linspace(0, len(ends) - 1, int(lambdas)).round().astype(int)
+        place = np.unique(place)
         return prices[place], ends[place]
     prices = np.asarray(lambdas, np.float64)
     if prices.ndim != 1:
