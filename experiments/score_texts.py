@@ -6,8 +6,12 @@
 The corpus is JSONL, Parquet, a folder of text files, the held-out texts that
 come with Python (`embedded`) or a Hugging Face data set (`hf:NAME:SPLIT`). The
 result is a folder of Parquet files, a score table; a killed run goes on where
-it was, and a finished one is not scored again.
+it was, and a finished one is not scored again. With `--dry_run` nothing is
+scored: memory, batches, FLOPs and expected time of each model are printed, from
+a sample of the texts and some seconds of calibration a model.
 """
+
+import sys
 
 from absl import flags
 
@@ -43,19 +47,13 @@ _TOKENS_PER_BATCH = flags.DEFINE_integer(
 _RESCORE = flags.DEFINE_bool(
     "rescore", False, "Replace scores of other settings or checkpoints."
 )
-
-
-def _read_corpus(name):
-    if name == "embedded":
-        return corpus.embedded("held_out")
-    if name.startswith("hf:"):
-        data_set, _, split = name.removeprefix("hf:").rpartition(":")
-        return corpus.hugging_face(data_set, split=split)
-    return corpus.read(name)
+_DRY_RUN = flags.DEFINE_bool(
+    "dry_run", False, "Tell what it would take; nothing is scored."
+)
 
 
 def main():
-    texts = _read_corpus(_CORPUS.value)
+    texts = corpus.named(_CORPUS.value)
     if _NUM_TEXTS.value is not None:
         texts = texts.sample(_NUM_TEXTS.value)
     models = pool.read(_POOL.value)
@@ -67,6 +65,10 @@ def main():
         stride=_STRIDE.value,
         tokens_per_batch=_TOKENS_PER_BATCH.value,
     )
+    if _DRY_RUN.value:
+        run = scoring.dry_run(models, texts, settings=settings)
+        print(run)
+        sys.exit(1 if run.failures else 0)
     table = scoring.score(
         models, texts, _OUT.value, settings=settings, rescore=_RESCORE.value
     )
