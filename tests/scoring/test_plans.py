@@ -56,7 +56,7 @@ class DryRunTest(parameterized.TestCase):
         (plan,) = run.plans
         return plan
 
-    @parameterized.parameters(None, 100)
+    @parameterized.parameters(None, 66)
     def test_batches_are_those_of_a_run(self, max_context):
         plan = self.plan("bare", max_context=max_context)
         tokenizer = tokenization.load(self.folders["gpt2"])
@@ -193,7 +193,7 @@ class DryRunTest(parameterized.TestCase):
             "not there",
             "broken",
             "unheard-of",
-            "x128",
+            f"x{checkpoints.CONTEXT}",
             "60 of 60 texts",
         ):
             self.assertIn(part, text)
