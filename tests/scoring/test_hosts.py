@@ -129,9 +129,9 @@ class TwoProcessesTest(absltest.TestCase):
         safetensors.numpy.save_file(tensors, bad / loading.WEIGHTS)
         # Process 1 has every second text, such as the one with a z.
         texts = [f"text {i} " + "word " * (7 * i % 30) for i in range(21)]
-        texts[3] += "z"
+        texts[3] += "zebra"
         corpus_file = self._corpus(texts)
-        good_pool = self._pool("good", llama=llama, neox=neox)
+        good_pool = self._pool("good", llama=llama)
         one_bad_pool = self._pool("one_bad", bad=bad, neox=neox)
         settings = dict(tokens_per_batch=256)
         both = settings | dict(num_data=2, num_model=2)
