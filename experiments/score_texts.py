@@ -9,10 +9,16 @@ result is a folder of Parquet files, a score table; a killed run goes on where
 it was, and a finished one is not scored again. Where models fail, the others
 are scored; the last lines name those and the exit code is 1.
 
+With `--dry_run` nothing is scored: memory, batches, FLOPs and expected time of
+each model are printed, from a sample of the texts and some seconds of
+calibration a model.
+
 With several machines, start it on each with the same flags and a folder that
 all of them see: under Slurm, Open MPI or on a TPU pod with --distributed,
 elsewhere with --coordinator_address, --num_processes and --process_id.
 """
+
+import sys
 
 import jax
 from absl import flags
@@ -73,6 +79,9 @@ _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Of this one, from 0.")
 _HEARTBEAT = flags.DEFINE_integer(
     "heartbeat_seconds", 100, "A process silent for longer is gone."
 )
+_DRY_RUN = flags.DEFINE_bool(
+    "dry_run", False, "Tell what it would take; nothing is scored."
+)
 
 
 def main():
@@ -97,6 +106,10 @@ def main():
         num_model=_MESH_MODEL.value,
         cache_dir=_CACHE_DIR.value,
     )
+    if _DRY_RUN.value:
+        run = scoring.dry_run(models, texts, settings=settings)
+        print(run)
+        sys.exit(1 if run.failures else 0)
     try:
         table = scoring.score(
             models, texts, _OUT.value, settings=settings, rescore=_RESCORE.value
