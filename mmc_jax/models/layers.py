@@ -13,6 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+# Queries of a block of attention, and the most blocks of a text: more would
+# save little work and be compiled one by one.
+_BLOCK = 128
+_MAX_BLOCKS = 8
+
 
 def _relu2(x: jax.Array) -> jax.Array:
     return jnp.square(jax.nn.relu(x))
@@ -152,6 +157,9 @@ def causal_attention(
     Softmax in float32 over the keys s <= t, with a window also s > t - window.
     Right padding needs no mask: later positions never reach earlier ones.
 
+    On NVIDIA GPUs it is cuDNN's flash attention where that takes the dtype, the
+    head size and the window; elsewhere `blockwise_attention`.
+
     Args:
       query: [B, T, N, H].
       key: [B, T, K, H]; K divides N.
@@ -160,19 +168,97 @@ def causal_attention(
       window: Number of positions that a query sees, its own included; an array
         where it differs from layer to layer under a scan.
     """
-    if isinstance(window, jax.Array):
-        mask = causal_mask(query.shape[1], window)[None, None]
-        return jax.nn.dot_product_attention(
-            query, key, value, mask=mask, scale=scale
-        )
-    return jax.nn.dot_product_attention(
-        query,
-        key,
-        value,
+    blockwise = functools.partial(
+        blockwise_attention, scale=scale, window=window
+    )
+    if not _cudnn_takes(query, window):
+        return blockwise(query, key, value)
+    flash = functools.partial(
+        jax.nn.dot_product_attention,
         scale=scale,
         is_causal=True,
         local_window_size=None if window is None else (window - 1, 0),
+        implementation="cudnn",
     )
+    return jax.lax.platform_dependent(
+        query, key, value, cuda=flash, default=blockwise
+    )
+
+
+def _cudnn_takes(query: jax.Array, window: int | jax.Array | None) -> bool:
+    """Returns whether cuDNN is there and has a kernel for such heads."""
+    capability = _cuda_capability()
+    # Of cuDNN 9: 16-bit floats, from Ampere on; longer heads from Hopper on.
+    largest_head = 256 if capability >= 9.0 else 128
+    return (
+        capability >= 8.0
+        and query.dtype == jnp.bfloat16
+        and query.shape[-1] <= largest_head
+        and query.shape[-1] % 8 == 0
+        and not isinstance(window, jax.Array)
+    )
+
+
+def _cuda_capability() -> float:
+    """Returns the compute capability of the default device; 0 if not CUDA."""
+    device = jax.devices()[0]
+    if device.platform != "gpu" or "cuda" not in device.client.platform_version:
+        return 0.0
+    return float(device.compute_capability)
+
+
+def blockwise_attention(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    *,
+    scale: float,
+    window: int | jax.Array | None = None,
+) -> jax.Array:
+    """Returns causal attention in blocks of queries: [B, T, N, H].
+
+    A block reads no key behind its end, which leaves little more than half of
+    the work, and the scores of one block only are in memory. The division by
+    the softmax's sum waits until after the product with the values, which is
+    smaller.
+
+    Args: as for `causal_attention`.
+    """
+    B, T, N, H = query.shape
+    K = key.shape[2]
+    G = N // K
+    # Transposed once, not once a block.
+    query = jnp.einsum("BTKGH->BKTGH", (query * scale).reshape(B, T, K, G, H))
+    key, value = jnp.swapaxes(key, 1, 2), jnp.swapaxes(value, 1, 2)
+    size = max(_BLOCK, -(-T // _MAX_BLOCKS))
+    attended = []
+    for start in range(0, T, size):
+        end = min(start + size, T)
+        first = 0
+        if isinstance(window, int):
+            first = max(0, start - window + 1)
+        scores = jnp.einsum(
+            "BKTGH,BKSH->BKTGS",
+            query[:, :, start:end],
+            key[:, :, first:end],
+            preferred_element_type=jnp.float32,
+        )
+        distance = jnp.arange(start, end)[:, None] - jnp.arange(first, end)
+        mask = distance >= 0
+        if window is not None:
+            mask &= distance < window
+        scores = jnp.where(mask[:, None], scores, -jnp.inf)
+        weights = jnp.exp(scores - scores.max(axis=-1, keepdims=True))
+        total = weights.sum(axis=-1, keepdims=True)
+        block = jnp.einsum(
+            "BKTGS,BKSH->BKTGH",
+            weights.astype(value.dtype),
+            value[:, :, first:end],
+            preferred_element_type=jnp.float32,
+        )
+        attended.append((block / total).astype(value.dtype))
+    attended = jnp.concatenate(attended, axis=2)
+    return jnp.einsum("BKTGH->BTKGH", attended).reshape(B, T, N, -1)
 
 
 def attention_scores(query: jax.Array, key: jax.Array) -> jax.Array:

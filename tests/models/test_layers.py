@@ -1,4 +1,10 @@
-"""What parity does not cover: rotary scalings, activations, the scan alone."""
+"""What parity does not cover: rotary scalings, attention, scans, ..."""
+
+import contextlib
+import functools
+import math
+import re
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +12,7 @@ import numpy as np
 import torch
 import transformers
 from absl.testing import absltest, parameterized
+from jax._src.cudnn import fused_attention_stablehlo
 from transformers import activations, modeling_rope_utils
 
 from mmc_jax.models import layers, mamba, rotary
@@ -135,13 +142,34 @@ class RotaryTest(parameterized.TestCase):
             rotary.rotary(_LONGROPE, 32, 8)
 
 
+def _attention(query, key, value, scale, window):
+    """Returns causal attention by its definition, float64 [B, T, N, H]."""
+    B, T, N, _ = query.shape
+    group = N // key.shape[2]
+    attended = np.zeros((B, T, N, value.shape[-1]))
+    for b, t, n in np.ndindex(B, T, N):
+        seen = slice(0 if window is None else max(0, t - window + 1), t + 1)
+        keys = key[b, seen, n // group].astype(np.float64)
+        scores = scale * keys @ query[b, t, n]
+        weights = np.exp(scores - scores.max())
+        values = value[b, seen, n // group].astype(np.float64)
+        attended[b, t, n] = weights @ values / weights.sum()
+    return attended
+
+
+def _query_key_value(T, dtype=jnp.float32, H=8):
+    keys = jax.random.split(jax.random.key(1), 3)
+    shapes = (2, T, 6, H), (2, T, 2, H), (2, T, 2, H)
+    return [
+        jax.random.normal(*key_and_shape, dtype)
+        for key_and_shape in zip(keys, shapes, strict=True)
+    ]
+
+
 class AttentionTest(parameterized.TestCase):
     @parameterized.parameters(None, 1, 3, 20)
     def test_three_ways_are_one(self, window):
-        keys = jax.random.split(jax.random.key(1), 3)
-        q = jax.random.normal(keys[0], (2, 9, 6, 5))
-        k = jax.random.normal(keys[1], (2, 9, 2, 5))
-        v = jax.random.normal(keys[2], (2, 9, 2, 5))
+        q, k, v = _query_key_value(9)
         expected = layers.causal_attention(q, k, v, scale=0.3, window=window)
         scores = 0.3 * layers.attention_scores(q, k)
         mask = layers.causal_mask(9, window)
@@ -151,6 +179,102 @@ class AttentionTest(parameterized.TestCase):
                 q, k, v, scale=0.3, window=jnp.array(window)
             )
             _assert_close(by_array, expected)
+
+    # Blocks are of 4 queries or more, and eight at most.
+    @parameterized.product(length=(1, 3, 4, 5, 13, 45), window=(None, 1, 5, 9))
+    def test_blocks_equal_the_definition(self, length, window):
+        q, k, v = _query_key_value(length)
+        with mock.patch.object(layers, "_BLOCK", 4):
+            actual = jax.jit(
+                functools.partial(
+                    layers.blockwise_attention, scale=0.7, window=window
+                )
+            )(q, k, v)
+        expected = _attention(*map(np.asarray, (q, k, v)), 0.7, window)
+        _assert_close(actual, expected)
+
+    def test_huge_scores(self):
+        # exp(1000) is infinite in float32.
+        q, k, v = _query_key_value(5)
+        actual = layers.blockwise_attention(q, k, v, scale=1000.0)
+        expected = _attention(*map(np.asarray, (q, k, v)), 1000.0, None)
+        _assert_close(actual, expected)
+
+    def test_scores_of_one_block_only(self):
+        T = 8 * layers._BLOCK
+        traced = jax.make_jaxpr(
+            functools.partial(layers.blockwise_attention, scale=1.0)
+        )(*_query_key_value(T))
+        shapes = re.findall(r"f32\[([\d,]+)\]", str(traced))
+        sizes = [math.prod(map(int, shape.split(","))) for shape in shapes]
+        self.assertEqual(max(sizes), 2 * 6 * layers._BLOCK * T)
+
+
+@contextlib.contextmanager
+def _cuda(capability):
+    """Traces as if a CUDA device of that capability were there."""
+    asked = dict(
+        check_cudnn_version=lambda: 91000,
+        check_compute_capability=lambda least: capability >= float(least),
+    )
+    with (
+        mock.patch.object(layers, "_cuda_capability", lambda: capability),
+        mock.patch.multiple(fused_attention_stablehlo, **asked),
+    ):
+        yield
+
+
+class FlashAttentionTest(parameterized.TestCase):
+    """What a CUDA device would run; there is none, so nothing runs."""
+
+    def _lowered(self, capability, window=None, **kwargs):
+        q, k, v = _query_key_value(64, **kwargs)
+        traced = jax.jit(
+            functools.partial(layers.causal_attention, scale=0.3, window=window)
+        )
+        with _cuda(capability):
+            traced = traced.trace(q, k, v)
+            return traced.lower(lowering_platforms=("cuda",)).as_text()
+
+    @parameterized.parameters(
+        dict(capability=8.0),
+        dict(capability=9.0, window=20),
+        dict(capability=9.0, H=256),
+    )
+    def test_bfloat16(self, capability, window=None, H=64):
+        text = self._lowered(capability, window, H=H, dtype=jnp.bfloat16)
+        self.assertIn("cudnn$fmhaSoftmax", text)
+        self.assertNotIn("dot_general", text)
+        self.assertIn("CAUSAL", text)
+        if window is not None:
+            self.assertRegex(text, rf"sliding_window_length\W+{window}")
+
+    @parameterized.parameters(
+        dict(dtype=jnp.float32),
+        dict(capability=0.0),
+        dict(capability=7.5),
+        dict(capability=8.9, H=256),
+        dict(H=260),
+        dict(H=12),
+        dict(by_layer=True),
+    )
+    def test_falls_back(
+        self, capability=9.0, dtype=jnp.bfloat16, H=64, by_layer=False
+    ):
+        window = jnp.array(20) if by_layer else None
+        text = self._lowered(capability, window, H=H, dtype=dtype)
+        self.assertNotIn("cudnn", text)
+        self.assertIn("dot_general", text)
+
+    def test_other_platforms_fall_back(self):
+        q, k, v = _query_key_value(5, jnp.bfloat16)
+        with _cuda(9.0):
+            actual = jax.jit(
+                functools.partial(layers.causal_attention, scale=0.3)
+            )(q, k, v)
+        np.testing.assert_array_equal(
+            actual, layers.blockwise_attention(q, k, v, scale=0.3)
+        )
 
 
 class ActivationTest(parameterized.TestCase):

@@ -1,4 +1,4 @@
-"""B batch, T position, C chunk of positions, D width, V vocabulary."""
+"""B batch, T position, D width, V vocabulary."""
 
 import functools
 import re
@@ -12,13 +12,15 @@ import transformers
 from absl.testing import absltest, parameterized
 from flax import nnx
 from jax.extend import core as jax_core
+from jax.sharding import NamedSharding, PartitionSpec
 
 from mmc_jax import models
-from mmc_jax.models import layers
+from mmc_jax.models import layers, sharding
 from mmc_jax.scoring import likelihood
 from tests import tolerances
 
-_B, _T, _D, _V = 3, 37, 16, 1009
+# V is 16 x 63: chunks are of 16 parts, and most do not divide it.
+_B, _T, _D, _V = 3, 37, 16, 1008
 
 
 class _Counting(layers.LanguageModel):
@@ -26,27 +28,44 @@ class _Counting(layers.LanguageModel):
 
     def __init__(self, vocab_size: int, certainty: float):
         self.config = types.SimpleNamespace(vocab_size=vocab_size)
-        self.certainty = certainty
+        self.lm_head = nnx.Linear(
+            vocab_size, vocab_size, use_bias=False, rngs=nnx.Rngs(0)
+        )
+        self.lm_head.kernel[...] = certainty * jnp.eye(vocab_size)
 
     def hidden_states(self, tokens):
         vocab_size = self.config.vocab_size
         return jax.nn.one_hot((tokens + 1) % vocab_size, vocab_size)
 
     def logits(self, hidden):
-        return self.certainty * hidden
+        return self.lm_head(hidden)
+
+
+class _Bigram(layers.LanguageModel):
+    """A tied table and nothing between."""
+
+    def __init__(self, vocab_size: int, width: int):
+        self.config = types.SimpleNamespace(vocab_size=vocab_size)
+        self.embed_tokens = layers.Embed(vocab_size, width, rngs=nnx.Rngs(0))
+
+    def hidden_states(self, tokens):
+        return self.embed_tokens(tokens)
+
+    def logits(self, hidden):
+        return self.embed_tokens.attend(hidden)
 
 
 @functools.cache
-def _model(dtype=jnp.float32):
+def _model(dtype=jnp.float32, tied=True, vocab_size=_V):
     config = transformers.LlamaConfig(
-        vocab_size=_V,
+        vocab_size=vocab_size,
         hidden_size=_D,
         intermediate_size=24,
         num_attention_heads=2,
         num_key_value_heads=1,
         num_hidden_layers=2,
         max_position_embeddings=64,
-        tie_word_embeddings=True,
+        tie_word_embeddings=tied,
     )
 
     model = nnx.eval_shape(lambda: models.build(config, rngs=nnx.Rngs(0)))
@@ -71,10 +90,8 @@ def _tokens():
     return tokens[:, :-1], tokens[:, 1:]
 
 
-def _chunks_of(num_positions):
-    return mock.patch.object(
-        likelihood, "_LOGITS_PER_CHUNK", num_positions * _B * _V
-    )
+def _chunks_of(num_columns):
+    return mock.patch.object(likelihood, "_COLUMNS", (num_columns, num_columns))
 
 
 def _reference_nll(logits, targets):
@@ -104,14 +121,25 @@ def _largest_in_program(text):
 
 
 class TokenNllTest(parameterized.TestCase):
-    @parameterized.parameters(1, 7, 37, 1000)
-    def test_equals_the_definition(self, chunk):
-        # 7 does not divide T = 37.
-        model = _model()
+    # 1 and 100 columns become 16 and 96 in 16 parts; 63 x 16 is all.
+    @parameterized.product(columns=(1, 100, 63 * 16), tied=(True, False))
+    def test_equals_the_definition(self, columns, tied):
+        model = _model(tied=tied)
         inputs, targets = _tokens()
-        with _chunks_of(chunk):
+        with _chunks_of(columns):
             nll = _nll(model, inputs, targets)
         self.assertEqual(nll.dtype, jnp.float32)
+        np.testing.assert_allclose(
+            nll,
+            _reference_nll(_logits(model, inputs), targets),
+            rtol=tolerances.LOG_SOFTMAX,
+        )
+
+    def test_odd_vocabulary(self):
+        model = _model(vocab_size=1009)
+        inputs, targets = _tokens()
+        with _chunks_of(100):
+            nll = _nll(model, inputs, targets)
         np.testing.assert_allclose(
             nll,
             _reference_nll(_logits(model, inputs), targets),
@@ -131,7 +159,7 @@ class TokenNllTest(parameterized.TestCase):
         model = _model(jnp.bfloat16)
         inputs, targets = _tokens()
         # Flax's norms mix dtypes.
-        with jax.numpy_dtype_promotion("standard"), _chunks_of(7):
+        with jax.numpy_dtype_promotion("standard"), _chunks_of(100):
             logits = _logits(model, inputs)
             nll = _nll(model, inputs, targets)
         self.assertEqual(logits.dtype, jnp.bfloat16)
@@ -141,7 +169,7 @@ class TokenNllTest(parameterized.TestCase):
         )
 
     def test_huge_logits(self):
-        # exp(1000) is infinite in float32.
+        # exp(1000) is infinite in float32. A head of 7 x 7 is not transposed.
         model = _Counting(7, certainty=1000.0)
         tokens = jnp.arange(6)[None] % 7
         np.testing.assert_array_equal(
@@ -172,8 +200,8 @@ class TokenNllTest(parameterized.TestCase):
 
 
 class MemoryTest(parameterized.TestCase):
-    def _largest(self, num_positions):
-        with _chunks_of(num_positions):
+    def _largest(self, num_columns):
+        with _chunks_of(num_columns):
             # A function of its own: nothing compiled is shared.
             function = jax.jit(lambda *a: likelihood.token_nll(*a))
             arguments = (_model(), *_tokens())
@@ -182,16 +210,48 @@ class MemoryTest(parameterized.TestCase):
         return _largest_in_jaxpr(jaxpr), _largest_in_program(compiled.as_text())
 
     def test_logits_never_exist_as_a_whole(self):
-        num_positions = 4
-        chunk = _B * num_positions * _V
-        self.assertLess(_V * _D, 2 * chunk)  # The table is not what is found.
-        for largest in self._largest(num_positions):
+        num_columns = 160
+        chunk = _B * _T * num_columns
+        self.assertLess(_V * _D, chunk)  # The table is not what is found.
+        for largest in self._largest(num_columns):
             self.assertLess(largest, 2 * chunk)
-        self.assertLess(2 * chunk, _B * _T * _V / 4)
+        self.assertLess(2 * chunk, _B * _T * _V / 3)
 
     def test_one_chunk_would_be_seen(self):
-        for largest in self._largest(_T):
+        for largest in self._largest(_V):
             self.assertGreaterEqual(largest, _B * _T * _V)
+
+    # (1, 1) is one device; on (2, 4) the vocabulary is in four parts.
+    @parameterized.parameters((1, 1), (2, 4))
+    def test_large_vocabulary(self, num_data, num_model):
+        """V = 256,000, T = 2,048, B = 8: less than 1 GB beside the rest."""
+        B, T, D, V = 8, 2048, 16, 256_000
+        mesh = sharding.mesh(num_data, num_model)
+        rows = NamedSharding(mesh, PartitionSpec("model", None))
+        model = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(
+                leaf.shape, leaf.dtype, sharding=rows
+            ),
+            nnx.eval_shape(lambda: _Bigram(V, D)),
+        )
+        tokens = jax.ShapeDtypeStruct(
+            (B, T),
+            jnp.int32,
+            sharding=NamedSharding(mesh, PartitionSpec("data")),
+        )
+        compiled = (
+            jax.jit(lambda *a: likelihood.token_nll(*a))
+            .lower(model, tokens, tokens)
+            .compile()
+        )
+        temporary = compiled.memory_analysis().temp_size_in_bytes
+        activations = B * T * D * 4
+        self.assertLess(temporary, 2**30 + activations)
+        # No device sees the whole table, nor the logits of all.
+        largest = _largest_in_program(compiled.as_text())
+        self.assertLess(largest, B * T * V // 32)
+        if num_model > 1:
+            self.assertNotIn(f"f32[{V},{D}]", compiled.as_text())
 
 
 if __name__ == "__main__":
