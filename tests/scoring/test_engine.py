@@ -508,11 +508,12 @@ class FailuresTest(ScoreTest):
         (failure,) = raised.exception.failures.values()
         self.assertIsInstance(failure, kind)
         self.assertEqual(failure.__notes__, ["while scoring the model bad"])
-        table = scores.open(self.out, leave_out_unfinished=True)
-        for found in (table, raised.exception.table):
-            self.assertEqual(
-                [model.name for model in found.models], ["first", "last"]
-            )
+        table = raised.exception.table
+        self.assertEqual([m.name for m in table.models], ["first", "last"])
+        there = scores.open(self.out, leave_out_unfinished=True)
+        np.testing.assert_array_equal(
+            there.select(models=["first", "last"]).nll_nats, table.nll_nats
+        )
 
     def test_missing_tensor(self):
         bad = self._copy("bad", "gpt2")
@@ -662,16 +663,13 @@ class StreamTest(ScoreTest):
 
 
 class MeshTest(parameterized.TestCase):
-    @parameterized.parameters((8, 1), (2, 4), (1, 8), (None, 2))
+    @parameterized.parameters((8, 1), (2, 4), (1, 8))
     def test_devices_change_nothing(self, num_data, num_model):
-        for model_type in ("gpt2", "llama"):
-            np.testing.assert_allclose(
-                _nll(
-                    model_type, _TEXTS, num_data=num_data, num_model=num_model
-                ),
-                _nll_of_all(model_type),
-                rtol=tolerances.TEXT_NLL,
-            )
+        np.testing.assert_allclose(
+            _nll("llama", _TEXTS, num_data=num_data, num_model=num_model),
+            _nll_of_all("llama"),
+            rtol=tolerances.TEXT_NLL,
+        )
 
     def test_all_devices_by_default(self):
         with tempfile.TemporaryDirectory() as out:
@@ -706,7 +704,7 @@ class ResumeTest(ScoreTest):
 
     def test_killed(self):
         settings = _SETTINGS._replace(tokens_per_batch=1, part_seconds=0.0)
-        texts = [f"{i} {_WORDS[: i % 40]}" for i in range(300)]
+        texts = [f"{i} {_WORDS[: i % 40]}" for i in range(120)]
         lines = [json.dumps({"text": text}) for text in texts]
         corpus_file = self.folder / "texts.jsonl"
         corpus_file.write_text("\n".join(lines))
