@@ -327,7 +327,9 @@ def _work_bytes(
 ) -> int:
     """Returns what a bucket's program needs beside the weights, a device."""
     tokens = _tokens(bucket, mesh)
-    program = jax.jit(likelihood.token_nll).lower(abstract, tokens, tokens)
+    options = likelihood.compiler_options(abstract)
+    nll_of = jax.jit(likelihood.token_nll, compiler_options=options)
+    program = nll_of.lower(abstract, tokens, tokens)
     return program.compile().memory_analysis().temp_size_in_bytes
 
 
@@ -348,7 +350,8 @@ def _seconds(
     heaviest = buckets[int(np.argmax(padded))]
     tokens = _tokens(heaviest, mesh)
     tokens = jax.device_put(np.zeros(tokens.shape, np.int32), tokens.sharding)
-    nll_of = jax.jit(likelihood.token_nll)
+    options = likelihood.compiler_options(network)
+    nll_of = jax.jit(likelihood.token_nll, compiler_options=options)
     started = time.monotonic()
     program = nll_of.lower(network, tokens, tokens).compile()
     compile_one = time.monotonic() - started
