@@ -247,7 +247,7 @@ class FlashAttentionTest(parameterized.TestCase):
         self.assertNotIn("dot_general", text)
         self.assertIn("CAUSAL", text)
         if window is not None:
-            self.assertRegex(text, rf"sliding_window_length\W+{window}")
+            self.assertRegex(text, rf"sliding_window_length\W+22: {window}\b")
 
     @parameterized.parameters(
         dict(dtype=jnp.float32),

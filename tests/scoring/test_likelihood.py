@@ -1,6 +1,7 @@
 """B batch, T position, D width, V vocabulary."""
 
 import functools
+import platform
 import re
 import types
 from unittest import mock
@@ -197,6 +198,42 @@ class TokenNllTest(parameterized.TestCase):
             shifted = jnp.roll(targets, shift, axis=1)[:, 1:-1]
             nll = likelihood.token_nll(model, inputs[:, 1:-1], shifted)
             self.assertGreater(nll.min(), 19.0)
+
+
+class CompilerOptionsTest(absltest.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.enterContext(
+            mock.patch.object(platform, "machine", lambda: "x86_64")
+        )
+        likelihood._knows_onednn.cache_clear()
+        self.addCleanup(likelihood._knows_onednn.cache_clear)
+
+    def test_float32(self):
+        model = _model()
+        inputs, targets = _tokens()
+        options = likelihood.compiler_options(model)
+        self.assertNotEmpty(options)
+        nll = jax.jit(
+            lambda *a: likelihood.token_nll(*a), compiler_options=options
+        )(model, inputs, targets)
+        np.testing.assert_allclose(
+            nll,
+            _reference_nll(_logits(model, inputs), targets),
+            rtol=tolerances.LOG_SOFTMAX,
+        )
+
+    def test_none(self):
+        self.assertEmpty(likelihood.compiler_options(_model(jnp.bfloat16)))
+        with mock.patch.object(platform, "machine", lambda: "arm64"):
+            self.assertEmpty(likelihood.compiler_options(_model()))
+        with mock.patch.object(jax, "default_backend", lambda: "gpu"):
+            self.assertEmpty(likelihood.compiler_options(_model()))
+
+    def test_an_xla_that_does_not_know_them(self):
+        unknown = {"xla_cpu_of_another_time": True}
+        with mock.patch.object(likelihood, "_ONEDNN", unknown):
+            self.assertEmpty(likelihood.compiler_options(_model()))
 
 
 class MemoryTest(parameterized.TestCase):

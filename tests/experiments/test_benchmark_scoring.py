@@ -1,0 +1,69 @@
+"""The benchmark of scoring, on a tiny model."""
+
+import json
+import pathlib
+
+import numpy as np
+import transformers
+from absl import flags
+from absl.testing import absltest, flagsaver
+
+from experiments import benchmark_scoring
+from tests import tolerances
+
+
+def _tiny():
+    return transformers.LlamaConfig(
+        vocab_size=96,
+        hidden_size=16,
+        intermediate_size=24,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        num_hidden_layers=2,
+        max_position_embeddings=1024,
+    )
+
+
+class BenchmarkScoringTest(absltest.TestCase):
+    def test_side_by_side(self):
+        out = pathlib.Path(self.create_tempdir().full_path)
+        self.enter_context(
+            flagsaver.flagsaver(
+                shape="llama-1b",
+                num_texts=3,
+                tokens_per_batch=512,
+                repetitions=1,
+                depths=[],
+                out=str(out),
+            )
+        )
+        self.enter_context(
+            absltest.mock.patch.dict(
+                benchmark_scoring._SHAPES, {"llama-1b": _tiny}
+            )
+        )
+        benchmark_scoring.main()
+        result = json.loads((out / "result.json").read_text())
+        self.assertGreaterEqual(result["num_texts"], 3)
+        self.assertGreater(result["ratio"], 0)
+        self.assertLess(
+            result["relative_differences"]["max"], tolerances.SCORE_TORCH
+        )
+        with np.load(out / "arrays.npz") as arrays:
+            self.assertLen(arrays["mmc_jax"], result["num_texts"])
+
+    def test_texts_fill_their_batches(self):
+        with flagsaver.flagsaver(num_texts=20, tokens_per_batch=2048):
+            rows = benchmark_scoring._texts(96)
+            self.assertGreaterEqual(len(rows), 20)
+            made = list(benchmark_scoring._batches(rows, 1))
+        self.assertEqual([row.text for row in rows], list(range(len(rows))))
+        for batch in made:
+            self.assertLen(batch.rows, len(batch.inputs))
+
+
+if not flags.FLAGS.is_parsed():
+    flags.FLAGS.mark_as_parsed()
+
+if __name__ == "__main__":
+    absltest.main()
