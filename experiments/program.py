@@ -19,7 +19,7 @@ def run(main: Callable[[], None]) -> None:
             raise app.UsageError(f"stray arguments: {' '.join(argv[1:])}")
         try:
             main()
-        except (ValueError, FileNotFoundError, ImportError) as error:
+        except (ValueError, OSError, ImportError) as error:
             if logging.get_verbosity() >= logging.DEBUG:
                 raise
             notes = "".join(f"; {n}" for n in getattr(error, "__notes__", ()))

@@ -125,7 +125,7 @@ def load(
     folder = resolve(checkpoint, revision)
     config = read_config(folder)
     model = abstract(config, dtype=dtype, mesh=mesh, over_data=over_data)
-    params = _values(model)
+    params = parameters(model)
     if cache_dir is None:
         _set_values(model, _converted(folder, config, params))
         return model
@@ -162,7 +162,7 @@ def save(
     folder.mkdir(parents=True, exist_ok=True)
     stacks = tensors.stacks(_family(model.config), model.config)
     rows = {}
-    for path, value in _values(model).items():
+    for path, value in parameters(model).items():
         names = tensors.tensor_names(path, stacks)
         value = np.asarray(value)
         value = value if dtype is None else value.astype(jnp.dtype(dtype))
@@ -244,6 +244,15 @@ def abstract(
     return model
 
 
+def parameters(model: layers.LanguageModel) -> dict[str, Any]:
+    """Returns a model's parameters by their paths, layers in one.
+
+    Those of an abstract model are `jax.ShapeDtypeStruct`.
+    """
+    state = nnx.to_flat_state(nnx.state(model))
+    return {".".join(path): param.get_value() for path, param in state}
+
+
 class Memory(NamedTuple):
     """What the weights of a model take.
 
@@ -259,7 +268,7 @@ class Memory(NamedTuple):
 
 def memory(model: layers.LanguageModel) -> Memory:
     """Returns what the weights of a model, or of an abstract one, take."""
-    values = _values(model)
+    values = parameters(model)
     return Memory(
         sharding.bytes_per_device(values),
         sharding.undivided(values, _rules(model.config)),
@@ -276,7 +285,7 @@ def num_params(
       ValueError: As for `load`, of the config.
     """
     model = abstract(read_config(resolve(checkpoint, revision)))
-    return sum(param.size for param in _values(model).values())
+    return sum(param.size for param in parameters(model).values())
 
 
 def resolve(
@@ -429,12 +438,6 @@ def _family(config: transformers.PreTrainedConfig) -> types.ModuleType:
 
 def _rules(config: transformers.PreTrainedConfig) -> sharding.Rules:
     return getattr(_family(config), "SHARDING", sharding.RULES)
-
-
-def _values(model: layers.LanguageModel) -> dict[str, Any]:
-    """Returns the values of a model's parameters by their paths."""
-    state = nnx.to_flat_state(nnx.state(model))
-    return {".".join(path): param.get_value() for path, param in state}
 
 
 def _set_values(model: layers.LanguageModel, values: Mapping[str, Any]) -> None:

@@ -168,10 +168,12 @@ def rotary_by_layer(
                 f"{rope_parameters[layer_type]['rope_type']!r} of {layer_type} "
                 "is not ported"
             )
-    each = [of_type[layer_type] for layer_type in layer_types]
+    # One row a type, and each layer's: a program as long as there are types.
+    rows = jnp.array([list(of_type).index(kind) for kind in layer_types])
+    types = of_type.values()
     return Rotary(
-        jnp.stack([one.frequencies for one in each]),
-        jnp.array([one.scale for one in each], jnp.float32),
+        jnp.stack([one.frequencies for one in types])[rows],
+        jnp.array([one.scale for one in types], jnp.float32)[rows],
     )
 
 

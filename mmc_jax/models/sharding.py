@@ -133,8 +133,8 @@ def shardings(
       shapes: Of the parameters, stacks' axes first.
       rules: The family's; exactly one matches each path.
       mesh: Its axes are `data` and `model`.
-      over_data: Split each matrix along its longest other axis over `data` as
-        well, instead of holding it once a row of the mesh.
+      over_data: Split what the rules split over `model` over all devices. A
+        batch then goes through all of them, as if they stood along `model`.
 
     Raises:
       ValueError: A path matches no rule, or several.
@@ -164,20 +164,15 @@ def _spec(
     over_data: bool,
 ) -> P:
     """Returns a parameter's spec: what a rule asks for and the shape allows."""
-    num_stacks = len(shape) - len(rule)
-    axes = [*num_stacks * [None], *rule]
-    axes = [
-        name if name and size % sizes[name] == 0 else None
-        for name, size in zip(axes, shape, strict=True)
-    ]
-    free = [
-        i
-        for i in range(num_stacks, len(shape))
-        if axes[i] is None and shape[i] % sizes["data"] == 0
-    ]
-    if over_data and free:
-        axes[max(free, key=lambda i: shape[i])] = "data"
-    return P(*axes)
+
+    def split(size: int) -> tuple[str, ...] | str | None:
+        if over_data and size % (sizes["model"] * sizes["data"]) == 0:
+            return ("model", "data")
+        return "model" if size % sizes["model"] == 0 else None
+
+    stacks = (len(shape) - len(rule)) * [None]
+    axes = zip(rule, shape[len(stacks) :], strict=True)
+    return P(*stacks, *(split(size) if name else None for name, size in axes))
 
 
 def bytes_per_device(
@@ -206,7 +201,9 @@ def undivided(
     return {
         path: value.size * value.dtype.itemsize
         for path, value in params.items()
-        if any(_rule(path, rules)) and _shard_shape(value) == value.shape
+        if isinstance(value.sharding, NamedSharding)
+        and any(_rule(path, rules))
+        and not any(value.sharding.spec)
     }
 
 

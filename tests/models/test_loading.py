@@ -1,7 +1,11 @@
 """Checkpoints in and out: what is read, what is refused, and the way back."""
 
 import json
+import math
 import pathlib
+import re
+import subprocess
+import sys
 import tempfile
 from unittest import mock
 
@@ -16,7 +20,7 @@ from absl.testing import absltest, parameterized
 from flax import nnx
 
 from mmc_jax import models
-from mmc_jax.models import loading, tensors
+from mmc_jax.models import loading, sharding, tensors
 from tests.models import test_parity
 
 _FAMILIES = tuple(test_parity.CASES)
@@ -30,6 +34,21 @@ _BUFFERS = {
         "gpt_neox.layers.0.attention.rotary_emb.inv_freq",
     ),
     "llama": ("model.layers.0.self_attn.rotary_emb.inv_freq",),
+}
+
+_PART = tensors.Tensors.part
+# What Python and JAX take while a model is loaded, of whatever size; a stack of
+# layers is 29 MB there.
+_MARGIN_BYTES = 12e6
+
+# What a config says of its layers: their number, or something of each.
+_DEPTHS = {
+    "attention_types",
+    "layer_types",
+    "n_layer",
+    "n_layers",
+    "num_hidden_layers",
+    "num_layers",
 }
 
 # A kind of rotary scaling that transformers has and no port.
@@ -388,10 +407,19 @@ class FilesTest(LoadingTest):
 
     def test_only_pickled_weights(self):
         reference, folder = self.saved("gpt2")
+        original = models.load(folder)
         (folder / loading.WEIGHTS).unlink()
-        torch.save(reference.state_dict(), folder / "pytorch_model.bin")
         with self.assertRaisesRegex(FileNotFoundError, "only safetensors"):
             models.load(folder)
+        torch.save(reference.state_dict(), folder / "pytorch_model.bin")
+        with self.assertRaisesRegex(
+            FileNotFoundError, "pytorch_model.bin is a pickle.*If you trust it"
+        ) as raised:
+            models.load(folder)
+        # What the error says is what helps.
+        program = re.search(r"python -c '(.*)'", str(raised.exception))[1]
+        exec(program, {})
+        self.assert_same(original, models.load(folder))
 
     @parameterized.parameters(
         ("../elsewhere.safetensors", ValueError),
@@ -408,6 +436,134 @@ class FilesTest(LoadingTest):
         path.write_text(json.dumps(index))
         with self.assertRaisesRegex(error, file):
             models.load(shards)
+
+    def shards_with_link(self, folder: pathlib.Path, target: pathlib.Path):
+        """Makes the first file of an indexed checkpoint a link to another."""
+        reference, _ = self.saved("gpt2")
+        reference.save_pretrained(folder, max_shard_size="10KB")
+        file = tensors.weight_files(folder)[0]
+        target.parent.mkdir(exist_ok=True)
+        file.rename(target)
+        file.symlink_to(target)
+        return file
+
+    def test_index_with_a_link_that_leads_outside(self):
+        shards = self.folder / "shards"
+        file = self.shards_with_link(shards, self.folder / "other" / "weights")
+        with self.assertRaisesRegex(ValueError, f"{file.name}' is outside"):
+            models.load(shards)
+
+    def test_links_of_the_hub_cache(self):
+        hub = self.folder / "models--some--model"
+        shards = hub / "snapshots" / "0123"
+        self.shards_with_link(shards, hub / "blobs" / "4567")
+        self.assert_same(
+            models.load(shards), models.load(self.folder / "saved")
+        )
+
+    @parameterized.parameters("{", "[]", "{}", '{"weight_map": {"a": 1}}')
+    def test_index_that_is_none(self, text):
+        _, folder = self.saved("gpt2")
+        (folder / loading.WEIGHTS).unlink()
+        (folder / tensors.INDEX).write_text(text)
+        with self.assertRaisesRegex(ValueError, "index.json: not readable"):
+            models.load(folder)
+
+    def test_file_that_is_none(self):
+        _, folder = self.saved("gpt2")
+        (folder / loading.WEIGHTS).write_bytes(b"not weights")
+        with self.assertRaisesRegex(
+            ValueError, "model.safetensors: not readable as safetensors"
+        ):
+            models.load(folder)
+
+    def test_code_of_a_checkpoint_is_not_run(self):
+        _, folder = self.saved("gpt2")
+        original = models.load(folder)
+        (folder / "code.py").write_text("raise AssertionError('was run')")
+        self.change_config(
+            folder,
+            auto_map={
+                "AutoConfig": "code.Config",
+                "AutoModelForCausalLM": "code.Model",
+            },
+        )
+        self.assert_same(original, models.load(folder))
+
+
+class MeshTest(LoadingTest):
+    # One of each layout: transposed and not, experts, convolutions, stacks of
+    # several kinds.
+    @parameterized.parameters("gpt2", "llama", "mixtral", "recurrent_gemma")
+    def test_each_part_is_read_once(self, model_type):
+        _, folder = self.saved(model_type, hidden_size=96, vocab_size=160)
+        whole = models.load(folder)
+        mesh = sharding.mesh(2, 4)
+        with mock.patch.object(
+            tensors.Tensors, "part", autospec=True, side_effect=_PART
+        ) as part:
+            split = models.load(folder, mesh=mesh)
+        self.assert_same(whole, split)
+        expected = models.abstract(whole.config, mesh=mesh)
+        num_params = 0
+        for path, value in loading.parameters(split).items():
+            place = loading.parameters(expected)[path].sharding
+            self.assertEqual(value.sharding, place)
+            num_params += value.size
+        read = [math.prod(map(len, call.args[2])) for call in part.mock_calls]
+        self.assertEqual(sum(read), num_params)
+        self.assertGreater(len(read), len(self.tensors(folder)))
+
+    def test_a_host_reads_its_own_parts(self):
+        _, folder = self.saved("llama", hidden_size=96)
+        whole = models.load(folder).model.layers.self_attn
+        names = [f"model.layers.{i}.self_attn.q_proj.weight" for i in range(3)]
+        num_rows = whole.q_proj.kernel.shape[-1]
+        part = (range(3), range(96), range(num_rows // 2, num_rows))
+        with (
+            tensors.Tensors(folder, models.FAMILIES["llama"]) as opened,
+            mock.patch.object(
+                tensors.Tensors, "part", autospec=True, side_effect=_PART
+            ) as read,
+        ):
+            found = opened.parameter(
+                tensors.TensorNames(names, (3,), True), part, np.float32
+            )
+        np.testing.assert_array_equal(
+            found, whole.q_proj.kernel[..., num_rows // 2 :]
+        )
+        self.assertEqual(
+            [call.args[1:] for call in read.mock_calls],
+            [(name, (part[2], part[1])) for name in names],
+        )
+
+    def test_tied_head_may_be_in_the_file(self):
+        _, folder = self.saved(
+            "llama", vocab_size=160, tie_word_embeddings=True
+        )
+        mesh = sharding.mesh(1, 8)
+        stored = self.tensors(folder)
+        table = stored["model.embed_tokens.weight"].copy()
+        self.write(folder, stored | {"lm_head.weight": table})
+        self.assert_same(models.load(folder, mesh=mesh), models.load(folder))
+        table[-1, -1] += 1
+        self.write(folder, stored | {"lm_head.weight": table})
+        with self.assertRaisesRegex(ValueError, "lm_head.weight differs"):
+            models.load(folder, mesh=mesh)
+
+    def test_host_memory(self):
+        """The shards and one tensor, and not a second copy of a stack."""
+        run = subprocess.run(
+            [sys.executable, "-m", "tests.models.loading_memory"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        self.assertEqual(run.returncode, 0, run.stderr)
+        measured = json.loads(run.stdout)
+        most = measured["shards"] + measured["largest_tensor"]
+        self.assertLess(measured["most"], most + _MARGIN_BYTES)
+        self.assertGreater(measured["most"], 0.9 * measured["shards"])
 
 
 class ConfigTest(LoadingTest):
@@ -553,6 +709,23 @@ class SavingTest(LoadingTest):
 
 
 class CompilationTest(LoadingTest):
+    @parameterized.parameters(*_FAMILIES)
+    def test_programs_do_not_grow_with_depth(self, model_type):
+        case = test_parity.CASES[model_type][0]
+        num_lines = set()
+        for factor in (2, 24):  # Of two layers, 4 and 48.
+            config = test_parity.make_config(
+                model_type,
+                **{name: factor * case[name] for name in _DEPTHS & case.keys()},
+            )
+            model = models.abstract(config)
+            tokens = jax.ShapeDtypeStruct((2, 24), np.int32)
+            program = jax.jit(lambda model, tokens: model(tokens)).lower(
+                model, tokens
+            )
+            num_lines.add(program.as_text().count("\n"))
+        self.assertLen(num_lines, 1)
+
     @parameterized.parameters(*_FAMILIES)
     def test_models_of_one_config_share_it(self, model_type):
         _, folder = self.saved(model_type)

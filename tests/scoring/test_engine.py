@@ -33,8 +33,8 @@ Without a file's name, a test is in this one.
     test_equals_pytorch.
 20. Order of requests: InvarianceTest; the forward pass keeps no state.
 21. Out of memory: every batch keeps the budget of tokens, test_batches
-    test_invariants; halving it after a failure does not exist yet.
-22. Several devices: cannot differ, as one device scores all.
+    test_invariants; one that does not fit is halved, test_device.
+22. Several devices and processes: MeshTest; test_hosts.
 23. The window in use: it is in the provenance, and another is refused,
     test_provenance and test_other_settings_are_refused.
 24. Capacity of experts: cannot happen, no mixture of experts is ported.
@@ -47,6 +47,7 @@ Without a file's name, a test is in this one.
 """
 
 import dataclasses
+import errno
 import functools
 import json
 import os
@@ -57,6 +58,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from unittest import mock
 
 import jax
@@ -70,6 +72,7 @@ from absl.testing import absltest, parameterized
 
 from mmc_jax import corpus, pool, scores, scoring, training
 from mmc_jax.models import loading
+from mmc_jax.scores import files
 from mmc_jax.scoring import tokenization
 from tests import tolerances
 from tests.scoring import checkpoints
@@ -229,12 +232,14 @@ class ScoreTest(parameterized.TestCase):
     def _copy(self, name, model_type):
         return shutil.copytree(_checkpoints[model_type], self.folder / name)
 
-    def _score(self, texts=("one", "two", "three"), **folders):
+    def _score(
+        self, texts=("one", "two", "three"), settings=_SETTINGS, **folders
+    ):
         return scoring.score(
             checkpoints.pool_of(**folders),
             checkpoints.corpus_of(texts),
             self.out,
-            settings=_SETTINGS,
+            settings=settings,
         )
 
     def _rescored(self):
@@ -242,6 +247,10 @@ class ScoreTest(parameterized.TestCase):
         return mock.patch.object(
             tokenization, "encode", wraps=tokenization.encode
         )
+
+    def _ids(self, encode):
+        """Returns the ids of the texts that a patched `encode` was given."""
+        return [id_ for call in encode.call_args_list for id_ in call.args[2]]
 
 
 class WithoutPrefixTest(ScoreTest):
@@ -344,8 +353,11 @@ class TableTest(ScoreTest):
             {
                 "checkpoint": str(folder),
                 "revision": None,
+                "resolved_revision": None,
                 "model_type": "qwen3",
                 "device": jax.devices()[0].device_kind,
+                "mesh": {"data": 1, "model": 1},
+                "num_processes": 1,
                 "versions": {
                     "jax": jax.__version__,
                     "tokenizers": tokenizers.__version__,
@@ -389,6 +401,18 @@ class TableTest(ScoreTest):
 
 
 class RefusalsTest(ScoreTest):
+    def test_no_texts(self):
+        empty = checkpoints.corpus_of(["a"]).select([])
+        with self.assertRaisesRegex(ValueError, "the corpus has no texts"):
+            scoring.score(
+                checkpoints.pool_of(m=_checkpoints["gpt2"]), empty, self.out
+            )
+        self.assertFalse(self.out.exists())
+
+    def test_mesh_of_too_many_devices(self):
+        with self.assertRaisesRegex(ValueError, "mesh of 4 x 4"):
+            _nll("gpt2", ["one"], num_data=4, num_model=4)
+
     def test_corpus_without_texts(self):
         counts = dataclasses.replace(checkpoints.corpus_of(["a"]), texts=None)
         with self.assertRaisesRegex(ValueError, "scoring needs its texts"):
@@ -420,7 +444,10 @@ class RefusalsTest(ScoreTest):
             ValueError, "text 't0' has the token .* vocabulary ends at 29"
         ) as raised:
             self._score(small=small)
-        self.assertIn("the model small", raised.exception.__notes__[0])
+        self.assertIn(
+            "the model small", raised.exception.failures["small"].__notes__[0]
+        )
+        self.assertIsNone(raised.exception.table)
 
     def _score_again(self, folder, rescore, **settings):
         with jax.numpy_dtype_promotion("standard"):  # Flax's norms mix dtypes.
@@ -470,16 +497,23 @@ class RefusalsTest(ScoreTest):
 
 
 class FailuresTest(ScoreTest):
-    def _fails(self, error, message, **folders):
-        """Scores a pool that fails at its last model, keeping the others."""
-        *_, last = folders
-        with self.assertRaisesRegex(error, message) as raised:
-            self._score(**folders)
-        self.assertEqual(
-            raised.exception.__notes__, [f"while scoring the model {last}"]
+    def _fails(self, kind, message, bad):
+        """Scores a pool that fails in its midst, all the others included."""
+        good = _checkpoints["gpt2"]
+        with self.assertRaisesRegex(
+            scoring.ScoringError,
+            rf"1 of 3 models could not be scored: bad: .*{message}",
+        ) as raised:
+            self._score(first=good, bad=bad, last=good)
+        (failure,) = raised.exception.failures.values()
+        self.assertIsInstance(failure, kind)
+        self.assertEqual(failure.__notes__, ["while scoring the model bad"])
+        table = raised.exception.table
+        self.assertEqual([m.name for m in table.models], ["first", "last"])
+        there = scores.open(self.out, leave_out_unfinished=True)
+        np.testing.assert_array_equal(
+            there.select(models=["first", "last"]).nll_nats, table.nll_nats
         )
-        table = scores.open(self.out, leave_out_unfinished=True)
-        self.assertEqual([model.name for model in table.models], ["good"])
 
     def test_missing_tensor(self):
         bad = self._copy("bad", "gpt2")
@@ -489,8 +523,7 @@ class FailuresTest(ScoreTest):
         self._fails(
             ValueError,
             "missing: transformer.h.0.ln_1.bias",
-            good=_checkpoints["gpt2"],
-            bad=bad,
+            bad,
         )
 
     def test_no_weights(self):
@@ -499,14 +532,13 @@ class FailuresTest(ScoreTest):
         self._fails(
             FileNotFoundError,
             "model.safetensors: missing",
-            good=_checkpoints["gpt2"],
-            bad=bad,
+            bad,
         )
 
     def test_damaged_weights(self):
         bad = self._copy("bad", "gpt2")
         (bad / loading.WEIGHTS).write_bytes(b"not weights")
-        self._fails(Exception, "header", good=_checkpoints["gpt2"], bad=bad)
+        self._fails(Exception, "header", bad)
 
     def test_no_folder(self):
         with mock.patch.object(
@@ -517,9 +549,49 @@ class FailuresTest(ScoreTest):
             self._fails(
                 FileNotFoundError,
                 "nowhere/bad: no such folder.*no network",
-                good=_checkpoints["gpt2"],
-                bad="nowhere/bad",
+                "nowhere/bad",
             )
+
+    def test_tokenizer_without_vocabulary(self):
+        bad = self._copy("bad", "gpt2")
+        (bad / "tokenizer.json").unlink()
+        self._fails(ValueError, "no tokenizer; tokenizer.json", bad)
+
+    def test_other_settings_of_one_model(self):
+        good, other = _checkpoints["gpt2"], _checkpoints["llama"]
+        self._score(bad=other)
+        self._fails(ValueError, "was scored differently: files", good)
+
+    def test_full_disk_ends_the_run(self):
+        """What was written before stays, and is not scored again."""
+        write, num_written = files.write_atomically, 0
+
+        def write_some(table, file):
+            nonlocal num_written
+            if file.name.startswith("part-"):
+                num_written += 1
+                if num_written == 4:
+                    raise OSError(errno.ENOSPC, "No space left on device")
+            write(table, file)
+
+        folders = dict(a=_checkpoints["gpt2"], b=_checkpoints["llama"])
+        settings = _SETTINGS._replace(tokens_per_batch=1, part_seconds=0.0)
+        texts = tuple("abcdefgh")
+        with (
+            mock.patch.object(files, "write_atomically", write_some),
+            self.assertRaisesRegex(OSError, "No space left") as raised,
+        ):
+            self._score(texts, settings=settings, **folders)
+        self.assertEqual(
+            raised.exception.__notes__, ["while scoring the model a"]
+        )
+        with self._rescored() as encode:
+            table = self._score(texts, settings=settings, **folders)
+        self.assertEqual(
+            self._ids(encode),
+            [*"t3 t4 t5 t6 t7".split(), *(f"t{i}" for i in range(8))],
+        )
+        self.assertEqual(table.nll_nats.shape, (2, 8))
 
 
 class NotFiniteTest(ScoreTest):
@@ -533,19 +605,80 @@ class NotFiniteTest(ScoreTest):
         safetensors.numpy.save_file(tensors, bad / loading.WEIGHTS)
         texts = ("apple", "ozone", "cherry", "date")
         good = _checkpoints["gpt_neox"]
-        for expected in (list("0123"), list("1")):
+        first = ["t0", "t1", "t2", "t3"]
+        for expected in (first + first, ["t1"]):
             with (
                 self._rescored() as encode,
                 self.assertRaisesRegex(
-                    ValueError, "model 'bad': the nll of text 't1' is nan"
-                ),
+                    scoring.ScoringError,
+                    "1 of 2 .*model 'bad': the nll of text 't1' is nan",
+                ) as raised,
             ):
-                self._score(texts, good=good, bad=bad)
-            self.assertEqual(
-                list(encode.call_args.args[2]), [f"t{i}" for i in expected]
-            )
-        table = scores.open(self.out, leave_out_unfinished=True)
-        self.assertEqual([model.name for model in table.models], ["good"])
+                self._score(texts, bad=bad, good=good)
+            self.assertEqual(self._ids(encode), expected)
+            (model,) = raised.exception.table.models
+            self.assertEqual(model.name, "good")
+
+
+class _Watched(str):
+    """A text that can be watched by a weak reference."""
+
+
+class _Stream:
+    """A stream that notes how many of its texts are in memory at most."""
+
+    def __init__(self, counts):
+        self.counts = counts
+        self.most_alive = 0
+        self._texts = []
+
+    def __len__(self):
+        return len(self.counts)
+
+    def chunks(self, num_texts):
+        for start in range(0, len(self), num_texts):
+            end = min(start + num_texts, len(self))
+            chunk = self.counts.select(range(start, end))
+            texts = [_Watched(id_) for id_ in chunk.ids]
+            self._texts += map(weakref.ref, texts)
+            alive = sum(text() is not None for text in self._texts)
+            self.most_alive = max(self.most_alive, alive)
+            yield dataclasses.replace(chunk, texts=tuple(texts))
+
+
+class StreamTest(ScoreTest):
+    def test_few_texts_are_in_memory(self):
+        texts = checkpoints.corpus_of([f"t{i}" for i in range(3000)])
+        stream = _Stream(texts.counts)
+        pool_of_two = checkpoints.pool_of(
+            a=_checkpoints["gpt2"], b=_checkpoints["llama"]
+        )
+        table = scoring.score(pool_of_two, stream, self.out, settings=_SETTINGS)
+        # A chunk of 128 that is tokenized, and the one before it.
+        self.assertBetween(stream.most_alive, 1, 2 * 128)
+        whole = scoring.score(
+            pool_of_two, texts, self.folder / "whole", settings=_SETTINGS
+        )
+        np.testing.assert_array_equal(table.nll_nats, whole.nll_nats)
+
+
+class MeshTest(parameterized.TestCase):
+    @parameterized.parameters((8, 1), (2, 4), (1, 8))
+    def test_devices_change_nothing(self, num_data, num_model):
+        np.testing.assert_allclose(
+            _nll("llama", _TEXTS, num_data=num_data, num_model=num_model),
+            _nll_of_all("llama"),
+            rtol=tolerances.TEXT_NLL,
+        )
+
+    def test_all_devices_by_default(self):
+        with tempfile.TemporaryDirectory() as out:
+            (model,) = scoring.score(
+                checkpoints.pool_of(m=_checkpoints["gpt2"]),
+                checkpoints.corpus_of(["one"]),
+                out,
+            ).models
+        self.assertEqual(model.provenance["mesh"], {"data": 8, "model": 1})
 
 
 class ResumeTest(ScoreTest):
@@ -571,7 +704,7 @@ class ResumeTest(ScoreTest):
 
     def test_killed(self):
         settings = _SETTINGS._replace(tokens_per_batch=1, part_seconds=0.0)
-        texts = [f"{i} {_WORDS[: i % 40]}" for i in range(300)]
+        texts = [f"{i} {_WORDS[: i % 40]}" for i in range(120)]
         lines = [json.dumps({"text": text}) for text in texts]
         corpus_file = self.folder / "texts.jsonl"
         corpus_file.write_text("\n".join(lines))
@@ -610,8 +743,7 @@ class ResumeTest(ScoreTest):
         again = pool.read(pool_file), corpus.read(corpus_file)
         with self._rescored() as encode:
             resumed = scoring.score(*again, self.out, settings=settings)
-        encode.assert_called_once()
-        missing = encode.call_args.args[2]
+        missing = self._ids(encode)
         self.assertBetween(len(missing), 1, len(texts) - 1)
         self.assertLen(missing, len(texts) - num_parts)
         whole = scoring.score(*again, self.folder / "whole", settings=settings)

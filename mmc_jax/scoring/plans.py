@@ -1,8 +1,8 @@
 """What a run would take, before it is begun: memory, batches and time.
 
-Nothing is scored and nothing is written. Of a hub id the config and the
-tokenizer are fetched but not the weights; where those are not there yet, or do
-not fit, everything but the time is told.
+In a dry run nothing is scored and nothing is written. Of a hub id the config
+and the tokenizer are fetched but not the weights; where those are not there
+yet, or do not fit, everything but the time is told.
 
 B batch, T position.
 """
@@ -27,12 +27,12 @@ from mmc_jax import corpus, models, pool
 from mmc_jax.models import loading, tensors
 from mmc_jax.scoring import (
     batches,
-    engine,
+    checkpoints,
+    device,
     flops,
     likelihood,
-    tokenization,
-    windows,
 )
+from mmc_jax.scoring.settings import Settings
 
 # Rounds of a calibration, of which the fastest counts, and the seconds after
 # which no other begins.
@@ -75,6 +75,10 @@ class Seconds(NamedTuple):
         """Seconds from the beginning of a model to its end."""
         return self.load + self.compile + max(self.score, self.tokenize)
 
+    def __str__(self) -> str:
+        """Returns the total as hours, minutes and seconds."""
+        return str(datetime.timedelta(seconds=math.ceil(self.total)))
+
 
 class Plan(NamedTuple):
     """What it takes to score a corpus with one model.
@@ -85,7 +89,8 @@ class Plan(NamedTuple):
       num_active_params: Those that take part in one token.
       weight_bytes: Of the parameters, on each device.
       work_bytes: Of activations and logits at the longest bucket, on each
-        device, as the compiled program states them.
+        device, as the compiled program states them. (That of a CPU computes
+        bfloat16 in float32 and holds a copy of all weights for it.)
       num_tokens: Of the corpus.
       buckets: What is needed of them, the longest first.
       padding_share: Positions of the batches that hold no token.
@@ -114,21 +119,55 @@ class DryRun(NamedTuple):
       num_texts: Of the corpus.
       num_tokenized: Of them, those that were looked at. The others are taken to
         be like them, byte for byte.
+      num_devices: Of the mesh.
       plans: Of the models, in the order of the pool.
       failures: Of the models that no plan could be made for, by name.
     """
 
     num_texts: int
     num_tokenized: int
+    num_devices: int
     plans: tuple[Plan, ...]
     failures: dict[str, Exception]
+
+    def __str__(self) -> str:
+        """Returns a table, a line for each model and its batches below."""
+        heads = ("M params", "GiB held", "GiB work", "M tokens", "padding")
+        heads += ("TFLOP", "time")
+        lines = [f"{'model':<32}" + "".join(f"{head:>12}" for head in heads)]
+        for plan in self.plans:
+            cells = (
+                f"{plan.num_params / 1e6:,.1f}",
+                f"{plan.weight_bytes / 2**30:,.3f}",
+                f"{plan.work_bytes / 2**30:,.3f}",
+                f"{plan.num_tokens / 1e6:,.2f}",
+                f"{plan.padding_share:.1%}",
+                f"{plan.flops / 1e12:,.2f}",
+                "?" if plan.seconds is None else str(plan.seconds),
+            )
+            lines.append(
+                f"{plan.name:<32}" + "".join(f"{c:>12}" for c in cells)
+            )
+            shapes = (
+                f"{bucket.num_batches} of {bucket.num_rows}x{bucket.length}"
+                for bucket in plan.buckets
+            )
+            lines.append(f"  batches: {', '.join(shapes)}")
+            if plan.seconds is None:
+                lines.append(f"  no time: {plan.why_no_seconds}")
+        lines.append(
+            f"on {self.num_devices} devices; {self.num_tokenized} of "
+            f"{self.num_texts} texts were looked at"
+        )
+        failed = (f"{name}: {e}" for name, e in self.failures.items())
+        return "\n".join([*lines, *failed])
 
 
 def dry_run(
     pool: pool.Pool,
     corpus: corpus.Corpus | corpus.Stream,
     *,
-    settings: engine.Settings = engine.Settings(),  # noqa: B008
+    settings: Settings = Settings(),  # noqa: B008
     num_texts: int = 2000,
 ) -> DryRun:
     """Returns what `score` would take, having looked at a sample.
@@ -150,83 +189,62 @@ def dry_run(
     by_hash = sorted(range(len(counts)), key=counts.sha256.__getitem__)
     (sample,) = corpus.select(sorted(by_hash[:num_texts])).chunks(num_texts)
     share = float(sample.num_bytes.sum() / counts.num_bytes.sum())
-    mesh = settings.mesh()
+    mesh = device.mesh(settings)
     plans, failures = [], {}
     for model in pool.models:
         try:
             plans.append(_plan(model, sample, share, settings, mesh))
         except Exception as error:  # The others have a plan all the same.
             failures[model.name] = error
-    return DryRun(len(counts), len(sample), tuple(plans), failures)
-
-
-def table(run: DryRun) -> str:
-    """Returns a dry run as text, one model a line and its buckets below."""
-    heads = ("M params", "GiB held", "GiB work", "M tokens", "padding")
-    heads += ("TFLOP", "time")
-    lines = [f"{'model':<32}" + "".join(f"{head:>12}" for head in heads)]
-    for plan in run.plans:
-        seconds = plan.seconds
-        cells = (
-            f"{plan.num_params / 1e6:,.1f}",
-            f"{plan.weight_bytes / 2**30:,.3f}",
-            f"{plan.work_bytes / 2**30:,.3f}",
-            f"{plan.num_tokens / 1e6:,.2f}",
-            f"{plan.padding_share:.1%}",
-            f"{plan.flops / 1e12:,.2f}",
-            "?" if seconds is None else _duration(seconds.total),
-        )
-        lines.append(f"{plan.name:<32}" + "".join(f"{c:>12}" for c in cells))
-        shapes = (
-            f"{b.num_batches} of {b.num_rows}x{b.length}" for b in plan.buckets
-        )
-        lines.append(f"  batches: {', '.join(shapes)}")
-        if seconds is None:
-            lines.append(f"  no time: {plan.why_no_seconds}")
-    lines += [f"{name}: {error}" for name, error in run.failures.items()]
-    return "\n".join(lines)
-
-
-def _duration(seconds: float) -> str:
-    return str(datetime.timedelta(seconds=math.ceil(seconds)))
+    return DryRun(
+        num_texts=len(counts),
+        num_tokenized=len(sample),
+        num_devices=mesh.devices.size,
+        plans=tuple(plans),
+        failures=failures,
+    )
 
 
 def _plan(
     model: pool.Model,
     sample: corpus.Corpus,
     share: float,
-    settings: engine.Settings,
+    settings: Settings,
     mesh: jax.sharding.Mesh,
 ) -> Plan:
     """Returns the plan of a model; the sample is a share of the corpus."""
     folder = loading.resolve(
         model.checkpoint, model.revision, with_weights=False
     )
-    config = loading.read_config(folder)
-    context, stride = engine.window_plan(config, settings)
-    started = time.monotonic()
-    tokenizer = tokenization.load(folder)
-    encoded = tokenization.encode(
-        tokenizer, sample.texts, sample.ids, config.vocab_size
-    )
-    tokenize = (time.monotonic() - started) / share
+    checkpoint = checkpoints.open(folder, None, settings)
+    with _Timer() as tokenizing:
+        encoded = checkpoint.encoded(sample.texts, sample.ids)
     num_tokens = [len(tokens) for tokens in encoded.tokens]
-    lengths = _row_lengths(num_tokens, context, stride, tokenizer.prefix)
+    lengths = _row_lengths(checkpoint, num_tokens)
     if not lengths:
         raise ValueError("no text has a token that the model would score")
-    buckets = _buckets(lengths, share, context, settings, mesh)
-    row_flops = _row_flops(config)
-    abstract = loading.abstract(config, dtype=settings.dtype, mesh=mesh)
+    buckets = _buckets(lengths, share, checkpoint.context, settings, mesh)
+    row_flops = _row_flops(checkpoint.config)
+    abstract = loading.abstract(
+        checkpoint.config, dtype=settings.dtype, mesh=mesh
+    )
     weight_bytes = loading.memory(abstract).bytes_per_device
     why_no_seconds = _why_no_seconds(folder, weight_bytes, mesh)
     seconds = None
     if not why_no_seconds:
-        seconds = _seconds(folder, buckets, row_flops, tokenize, settings, mesh)
+        seconds = _seconds(
+            folder,
+            buckets,
+            row_flops,
+            tokenizing.seconds / share,
+            settings,
+            mesh,
+        )
     num_positions = sum(b.num_batches * b.num_rows * b.length for b in buckets)
     return Plan(
         name=model.name,
         num_params=sum(p.size for p in jax.tree.leaves(abstract)),
-        num_active_params=flops.num_active_params(config),
+        num_active_params=flops.num_active_params(checkpoint.config),
         weight_bytes=weight_bytes,
         work_bytes=_work_bytes(abstract, buckets[0], mesh),
         num_tokens=round(sum(num_tokens) / share),
@@ -239,17 +257,16 @@ def _plan(
 
 
 def _row_lengths(
-    num_tokens: Iterable[int],
-    context: int,
-    stride: int,
-    prefix: tokenization.Prefix,
+    checkpoint: checkpoints.Checkpoint, num_tokens: Iterable[int]
 ) -> list[int]:
     """Returns the positions of each window of texts of so many tokens."""
-    has_prefix = prefix.token is not None
+    # As in `windows.model_input`: without a prefix, what is predicted first
+    # stands second.
+    fewer = checkpoint.tokenizer.prefix.token is None
     return [
-        window.end - window.start - (not has_prefix)
+        window.end - window.start - fewer
         for num in num_tokens
-        for window in windows.plan(num, context, stride, has_prefix=has_prefix)
+        for window in checkpoint.windows(num)
     ]
 
 
@@ -257,7 +274,7 @@ def _buckets(
     lengths: Sequence[int],
     share: float,
     context: int,
-    settings: engine.Settings,
+    settings: Settings,
     mesh: jax.sharding.Mesh,
 ) -> tuple[Bucket, ...]:
     """Returns the buckets that rows of such lengths fall in, longest first."""
@@ -294,7 +311,7 @@ def _why_no_seconds(
     except FileNotFoundError:
         return f"{folder}: the weights are not there"
     devices = mesh.local_devices
-    room = min(_free_bytes(device, len(devices)) for device in devices)
+    room = min(_free_bytes(each, len(devices)) for each in devices)
     if weight_bytes > room:
         return (
             f"the weights take {weight_bytes} bytes on each device, which has "
@@ -303,21 +320,13 @@ def _why_no_seconds(
     return ""
 
 
-def _free_bytes(device: jax.Device, num_devices: int) -> int:
+def _free_bytes(one: jax.Device, num_devices: int) -> int:
     """Returns what a device has left; CPU devices share what the host has."""
-    stats = device.memory_stats()
+    stats = one.memory_stats()
     if stats:
         return stats["bytes_limit"] - stats["bytes_in_use"]
     pages = os.sysconf("SC_AVPHYS_PAGES")
     return pages * os.sysconf("SC_PAGE_SIZE") // num_devices
-
-
-def _tokens(bucket: Bucket, mesh: jax.sharding.Mesh) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(
-        (bucket.num_rows, bucket.length),
-        jnp.int32,
-        sharding=NamedSharding(mesh, PartitionSpec("data")),
-    )
 
 
 def _work_bytes(
@@ -326,7 +335,11 @@ def _work_bytes(
     mesh: jax.sharding.Mesh,
 ) -> int:
     """Returns what a bucket's program needs beside the weights, a device."""
-    tokens = _tokens(bucket, mesh)
+    tokens = jax.ShapeDtypeStruct(
+        (bucket.num_rows, bucket.length),
+        jnp.int32,
+        sharding=NamedSharding(mesh, PartitionSpec("data")),
+    )
     options = likelihood.compiler_options(abstract)
     nll_of = jax.jit(likelihood.token_nll, compiler_options=options)
     program = nll_of.lower(abstract, tokens, tokens)
@@ -338,31 +351,46 @@ def _seconds(
     buckets: Sequence[Bucket],
     row_flops: Callable[[int], int],
     tokenize: float,
-    settings: engine.Settings,
+    settings: Settings,
     mesh: jax.sharding.Mesh,
 ) -> Seconds:
     """Returns the expected times of a model, which it loads."""
-    started = time.monotonic()
-    network = loading.load(folder, dtype=settings.dtype, mesh=mesh)
-    jax.block_until_ready(network)
-    load = time.monotonic() - started
     padded = [b.num_batches * b.num_rows * row_flops(b.length) for b in buckets]
     heaviest = buckets[int(np.argmax(padded))]
-    tokens = _tokens(heaviest, mesh)
-    tokens = jax.device_put(np.zeros(tokens.shape, np.int32), tokens.sharding)
-    options = likelihood.compiler_options(network)
-    nll_of = jax.jit(likelihood.token_nll, compiler_options=options)
-    started = time.monotonic()
-    program = nll_of.lower(network, tokens, tokens).compile()
-    compile_one = time.monotonic() - started
-    rounds, began = [], time.monotonic()
-    while len(rounds) < _NUM_ROUNDS and (
-        not rounds or time.monotonic() - began < _ROUND_SECONDS
-    ):
-        started = time.monotonic()
-        jax.block_until_ready(program(network, tokens, tokens))
-        rounds.append(time.monotonic() - started)
+    tokens = np.zeros(heaviest.length, np.int32)
+    row = batches.Row(0, tokens, tokens, 0)
+    (batch,) = batches.batches(
+        [row] * heaviest.num_rows,
+        [heaviest.length],
+        settings.tokens_per_batch,
+        mesh.shape["data"],
+    )
+    with _Timer() as load:
+        network = loading.load(folder, dtype=settings.dtype, mesh=mesh)
+        jax.block_until_ready(network)
+    scorer = device.Scorer(network, mesh)
+    with _Timer() as first:
+        list(scorer.scored([batch]))
+    rounds = []
+    while len(rounds) < _NUM_ROUNDS and sum(rounds) < _ROUND_SECONDS:
+        with _Timer() as later:
+            list(scorer.scored([batch]))
+        rounds.append(later.seconds)
     per_flop = min(rounds) / (heaviest.num_rows * row_flops(heaviest.length))
     return Seconds(
-        load, compile_one * len(buckets), sum(padded) * per_flop, tokenize
+        load=load.seconds,
+        compile=max(0.0, first.seconds - min(rounds)) * len(buckets),
+        score=sum(padded) * per_flop,
+        tokenize=tokenize,
     )
+
+
+class _Timer:
+    """Measures the seconds that its block takes."""
+
+    def __enter__(self) -> "_Timer":
+        self._started = time.monotonic()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.seconds = time.monotonic() - self._started

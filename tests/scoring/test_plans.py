@@ -11,7 +11,7 @@ from absl.testing import absltest, parameterized
 
 from mmc_jax import corpus, models, scoring
 from mmc_jax.models import loading
-from mmc_jax.scoring import batches, dry_run, flops, tokenization, windows
+from mmc_jax.scoring import batches, flops, plans, tokenization, windows
 from tests import tolerances
 from tests.scoring import checkpoints
 
@@ -36,17 +36,18 @@ class DryRunTest(parameterized.TestCase):
     def setUpClass(cls):
         super().setUpClass()
         root = pathlib.Path(tempfile.mkdtemp())
+        # Without weights there is no calibration, which takes its time.
         cls.folders = {
-            name: checkpoints.make(root / name, name)
-            for name in ("gpt2", "llama")
+            "gpt2": checkpoints.make(root / "gpt2", "gpt2"),
+            "bare": checkpoints.make(root / "bare", "gpt2", with_weights=False),
+            "llama": checkpoints.make(
+                root / "llama", "llama", with_weights=False
+            ),
         }
-        cls.folders["bare"] = checkpoints.make(
-            root / "bare", "gpt2", with_weights=False
-        )
         cls.texts = checkpoints.corpus_of(_texts(60))
 
-    def plan(self, name="gpt2", **settings) -> dry_run.Plan:
-        run = dry_run.dry_run(
+    def plan(self, name="gpt2", **settings) -> plans.Plan:
+        run = plans.dry_run(
             checkpoints.pool_of(**{name: self.folders[name]}),
             self.texts,
             settings=_settings(**settings),
@@ -55,9 +56,9 @@ class DryRunTest(parameterized.TestCase):
         (plan,) = run.plans
         return plan
 
-    @parameterized.parameters(None, 100)
+    @parameterized.parameters(None, 66)
     def test_batches_are_those_of_a_run(self, max_context):
-        plan = self.plan(max_context=max_context)
+        plan = self.plan("bare", max_context=max_context)
         tokenizer = tokenization.load(self.folders["gpt2"])
         encoded = tokenization.encode(
             tokenizer, self.texts.texts, self.texts.ids, 264
@@ -79,7 +80,7 @@ class DryRunTest(parameterized.TestCase):
         )
         shapes = [batch.inputs.shape for batch in made]
         expected = [
-            dry_run.Bucket(*shape, shapes.count(shape))
+            plans.Bucket(*shape, shapes.count(shape))
             for shape in sorted(set(shapes), key=lambda shape: -shape[1])
         ]
         self.assertEqual(list(plan.buckets), expected)
@@ -101,7 +102,8 @@ class DryRunTest(parameterized.TestCase):
         self.assertEqual(plan.num_active_params, num_params)
         self.assertEqual(plan.weight_bytes, 4 * num_params)
         self.assertGreater(plan.work_bytes, 0)
-        halved = self.plan("llama", dtype="bfloat16")
+        with jax.numpy_dtype_promotion("standard"):  # As outside of tests.
+            halved = self.plan("llama", dtype="bfloat16")
         self.assertEqual(halved.weight_bytes, 2 * num_params)
 
     def test_on_a_mesh(self):
@@ -118,13 +120,9 @@ class DryRunTest(parameterized.TestCase):
         seconds = self.plan().seconds
         for part in seconds:
             self.assertGreater(part, 0)
-        self.assertEqual(dry_run.Seconds(1, 2, 30, 4).total, 33)
-        self.assertEqual(dry_run.Seconds(1, 2, 3, 40).total, 43)
-
-    def test_nothing_is_scored(self):
-        with mock.patch.object(scoring.engine, "score") as score:
-            self.plan()
-        score.assert_not_called()
+        self.assertEqual(plans.Seconds(1, 2, 30, 4).total, 33)
+        self.assertEqual(plans.Seconds(1, 2, 3, 40).total, 43)
+        self.assertEqual(str(plans.Seconds(1, 2, 3597.2, 0)), "1:00:01")
 
     def test_weights_that_are_not_there(self):
         plan, whole = self.plan("bare"), self.plan()
@@ -135,22 +133,23 @@ class DryRunTest(parameterized.TestCase):
         self.assertEqual(plan._replace(**told), whole._replace(**told))
 
     def test_weights_that_do_not_fit(self):
-        with mock.patch.object(dry_run, "_free_bytes", return_value=1000):
+        with mock.patch.object(plans, "_free_bytes", return_value=1000):
             plan = self.plan()
         self.assertIsNone(plan.seconds)
         self.assertIn(f"{plan.weight_bytes} bytes", plan.why_no_seconds)
         self.assertIn("1000", plan.why_no_seconds)
         device = jax.devices()[0]
-        self.assertGreater(dry_run._free_bytes(device, 8), 2**20)
+        self.assertGreater(plans._free_bytes(device, 8), 2**20)
 
     def test_weights_of_the_hub_are_not_fetched(self):
         pool = checkpoints.pool_of(gpt2=self.folders["gpt2"])
         with mock.patch.object(
             loading, "resolve", return_value=self.folders["bare"]
         ) as resolve:
-            dry_run.dry_run(pool, self.texts, settings=_settings())
-        resolve.assert_called_once_with(
-            str(self.folders["gpt2"]), None, with_weights=False
+            plans.dry_run(pool, self.texts, settings=_settings())
+        self.assertEqual(
+            resolve.call_args_list[0],
+            mock.call(str(self.folders["gpt2"]), None, with_weights=False),
         )
 
     def test_sample_of_a_stream(self):
@@ -161,7 +160,7 @@ class DryRunTest(parameterized.TestCase):
         stream = corpus.stream(folder / "a.jsonl")
         pool = checkpoints.pool_of(bare=self.folders["bare"])
         exact, sampled = (
-            dry_run.dry_run(
+            plans.dry_run(
                 pool, stream, settings=_settings(), num_texts=num_texts
             )
             for num_texts in (2000, 400)
@@ -180,7 +179,7 @@ class DryRunTest(parameterized.TestCase):
     def test_other_models_are_planned(self):
         broken = pathlib.Path(tempfile.mkdtemp())
         (broken / "config.json").write_text('{"model_type": "unheard-of"}')
-        run = dry_run.dry_run(
+        run = plans.dry_run(
             checkpoints.pool_of(broken=broken, bare=self.folders["bare"]),
             self.texts,
             settings=_settings(),
@@ -188,14 +187,21 @@ class DryRunTest(parameterized.TestCase):
         self.assertEqual([plan.name for plan in run.plans], ["bare"])
         self.assertEqual(list(run.failures), ["broken"])
         self.assertIn("unheard-of", str(run.failures["broken"]))
-        text = dry_run.table(run)
-        for part in ("bare", "not there", "broken", "unheard-of", "x128"):
+        text = str(run)
+        for part in (
+            "bare",
+            "not there",
+            "broken",
+            "unheard-of",
+            f"x{checkpoints.CONTEXT}",
+            "60 of 60 texts",
+        ):
             self.assertIn(part, text)
 
     def test_no_texts(self):
         pool = checkpoints.pool_of(bare=self.folders["bare"])
         with self.assertRaisesRegex(ValueError, "no texts"):
-            dry_run.dry_run(pool, self.texts.select([]))
+            plans.dry_run(pool, self.texts.select([]))
 
 
 if __name__ == "__main__":
