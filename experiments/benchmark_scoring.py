@@ -63,7 +63,7 @@ _NUM_TEXTS = flags.DEFINE_integer(
     "num_texts", 64, "At least so many texts, in full batches.", lower_bound=1
 )
 _TOKENS_PER_BATCH = flags.DEFINE_integer(
-    "tokens_per_batch", 2048, "Token budget of a batch.", lower_bound=1
+    "tokens_per_batch", 8192, "Token budget of a batch.", lower_bound=1
 )
 _REPETITIONS = flags.DEFINE_integer(
     "repetitions", 3, "The fastest counts.", lower_bound=1
