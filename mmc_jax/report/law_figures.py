@@ -40,7 +40,7 @@ def residuals(laws: Mapping[str, GroupLaw]) -> Figure:
         axes.axhline(0, color="0.6", linewidth=1)
         axes.plot(found.costs, percent, "o", markersize=4, color=color)
         axes.set_xscale("log")
-        axes.set_title(f"{name}: no law has a trend here")
+        axes.set_title(f"{name}: residuals; a trend speaks against the law")
         axes.set_ylabel("Residual of log loss (percent)", fontsize=9)
         axes.grid(alpha=0.25)
     panels[-1, 0].set_xlabel("Cost")
@@ -101,11 +101,14 @@ def _draw_extrapolations(axes: Axes, found: GroupLaw) -> None:
         )
     axes.set_xscale("log", base=2)
     axes.set_xticks(law.SHARES, [f"1/{1 / s:g}" for s in law.SHARES])
-    axes.invert_xaxis()
+    axes.set_xlim(1.15 * max(law.SHARES), min(law.SHARES) / 1.15)
     axes.set_ylabel("Mean error (percent)", fontsize=9)
     axes.grid(alpha=0.25)
     if axes.lines:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}")
+        axes.tick_params(axis="y", which="both", labelsize=8)
         axes.legend(fontsize=8, frameon=False)
     else:
         axes.annotate(
