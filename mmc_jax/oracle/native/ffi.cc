@@ -150,7 +150,8 @@ struct Call {
 };
 
 ffi::Unexpected<ffi::Error> Invalid(std::string message) {
-  return ffi::Unexpected<ffi::Error>(ffi::Error::InvalidArgument(std::move(message)));
+  return ffi::Unexpected<ffi::Error>(
+      ffi::Error::InvalidArgument(std::move(message)));
 }
 
 ffi::ErrorOr<Call> Checked(ffi::ThreadPool& pool, std::string_view level,

@@ -18,7 +18,7 @@
 // Accumulation, float32: four neighbouring registers of minima are added
 // pairwise, then to a sum of up to kVectors / 4 of them, then its lanes to each
 // other pairwise; from block to block in float64. That is at most 9 + 2 + 4
-// roundings, and one to store: 16 * 2^-24 = 9.6e-7. float64 goes the same way,
+// roundings, and one to store: 16 * 2^-24 = 9.5e-7. float64 goes the same way,
 // from block to block with the rounding errors kept (Knuth's TwoSum).
 
 #ifndef MMC_JAX_ORACLE_NATIVE_TILES_H_
@@ -63,7 +63,9 @@ class Scratch {
 };
 
 inline int64_t Least(int64_t a, int64_t b) { return a < b ? a : b; }
-inline int64_t RoundedUp(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+inline int64_t RoundedUp(int64_t n, int64_t to) {
+  return (n + to - 1) / to * to;
+}
 
 inline void Store(uint64_t total, uint64_t& out) { out = total; }
 inline void Store(double total, float& out) { out = static_cast<float>(total); }
@@ -89,10 +91,7 @@ inline void SetNan(uint64_t&) {}
 inline void SetNan(double& total) { total = __builtin_nan(""); }
 inline void SetNan(Compensated& total) { total.sum = __builtin_nan(""); }
 
-// What a sum of minima is, given what the level added up in its place.
-//
-// A level may add |V - L| for min(V, L) = (V + L - |V - L|) / 2, and numbers
-// with a bias.
+// What a sum is of which every number, padding too, lacked the level's bias.
 template <class T>
 typename TotalOf<T>::type Unbiased(typename TotalOf<T>::type total,
                                    int64_t num_padded) {
@@ -102,18 +101,14 @@ typename TotalOf<T>::type Unbiased(typename TotalOf<T>::type total,
   return total;
 }
 
+// The sum of V or L, for levels that take min(V, L) = (V + L - |V - L|) / 2.
 template <class T>
-typename TotalOf<T>::type RowSum(const T* row, int64_t num_padded) {
+uint64_t RowSum(const T* row, int64_t num_padded) {
   using V = Simd<T>;
-  typename TotalOf<T>::type total{};
+  uint64_t total = 0;
   typename V::Acc acc[1] = {V::Zero()};
-  for (int64_t x = 0; x < num_padded; x += V::kGroup * V::kLanes) {
-    typename V::Reg terms[V::kGroup];
-    MMC_UNROLL
-    for (int g = 0; g < V::kGroup; ++g) {
-      terms[g] = V::Load(row + x + g * V::kLanes);
-    }
-    acc[0] = V::Add(acc[0], terms);
+  for (int64_t x = 0; x < num_padded; x += V::kLanes) {
+    acc[0] = V::Add(acc[0], {V::Load(row + x)});
   }
   V::template Flush<1>(acc, &total);
   return total;
@@ -399,6 +394,7 @@ void OracleSums(const OracleTask& task) {
   using V = Simd<T>;
   using Total = typename TotalOf<T>::type;
   constexpr int64_t kBlock = kDepth * V::kLanes;
+  static_assert(kBlock <= kMaxBlock);
   constexpr int64_t kChunk = kChunkBlocks * kVectors * V::kLanes;
   const int64_t num_models = task.num_models;
   const int64_t num_subsets = task.subsets.size();
