@@ -4,9 +4,12 @@
   python -m experiments.list_models --pool=base71 --mesh=2x4 --dtype=bfloat16
 
 Without a pool: the ports with their model types, and how much of each shipped
-pool they cover. With one: its models, which of them have a port, and the least
-memory that their weights take on each device of a mesh (data x model; weights
-are split along the second). Nothing is fetched; some seconds on any machine.
+pool they cover. With one: its models, which of them have a port, and the memory
+that their weights take on each device of a mesh (data x model; weights are
+split along the second, or with --over_data along both), and how much of it
+stays whole because the mesh does not divide it. That is exact for a model whose
+config.json is here; of others it is the least (>=). Nothing is fetched; some
+seconds on any machine.
 """
 
 import re
@@ -23,16 +26,19 @@ _MESH = flags.DEFINE_string("mesh", "1x1", "Devices: data x model.")
 _DTYPE = flags.DEFINE_enum(
     "dtype", "float32", ["float32", "bfloat16"], "Of the parameters."
 )
+_OVER_DATA = flags.DEFINE_boolean(
+    "over_data", False, "Split weights over all devices of the mesh."
+)
 _OUT = flags.DEFINE_string("out", None, "A result folder, if one is wanted.")
 
 
-def _num_model_shards():
+def _mesh_sizes():
     match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", _MESH.value)
     if match is None:
         raise ValueError(
             f"--mesh={_MESH.value}: give devices along data and model, like 2x4"
         )
-    return int(match[2])
+    return int(match[1]), int(match[2])
 
 
 def _coverage(rows):
@@ -58,18 +64,20 @@ def _list_ports():
     }
 
 
-def _list_pool(models, num_model_shards):
+def _list_pool(models, num_data, num_model):
     rows = catalogue.rows(models)
     listed, lines = [], []
-    for row in rows:
-        num_bytes = None
-        if row.num_params is not None:
-            num_bytes = catalogue.weight_bytes_per_device(
-                row.num_params,
-                _DTYPE.value,
-                num_model_shards=num_model_shards,
-            )
-        listed.append({**row._asdict(), "weight_bytes_per_device": num_bytes})
+    for row, model in zip(rows, models.models, strict=True):
+        weights = catalogue.weights(
+            model,
+            _DTYPE.value,
+            num_data=num_data,
+            num_model=num_model,
+            over_data=_OVER_DATA.value,
+        )
+        listed.append(
+            {**row._asdict(), "weights": weights and weights._asdict()}
+        )
         lines.append(
             (
                 row.name,
@@ -78,13 +86,22 @@ def _list_pool(models, num_model_shards):
                 "yes" if row.covered else "no",
                 _number(row.num_params, 1e6, 1),
                 _number(row.num_active_params, 1e6, 1),
-                _number(num_bytes, 2**30, 2),
+                *_gib(weights),
             )
         )
     heads = ("model", "family", "model type", "port", "M params", "M active")
-    _print_table((*heads, "GiB/device"), lines, num_left=4)
+    _print_table((*heads, "GiB/device", "whole"), lines, num_left=4)
     print(f"{models.name}: {_coverage(rows)}; weights in {_DTYPE.value}")
     return {"pool": models.name, "models": listed}
+
+
+def _gib(weights):
+    if weights is None:
+        return "?", "?"
+    on_device = _number(weights.bytes_per_device, 2**30, 2)
+    if not weights.is_exact:
+        return f">={on_device}", "?"
+    return on_device, _number(sum(weights.undivided.values()), 2**30, 2)
 
 
 def _number(value, unit, num_digits):
@@ -103,13 +120,14 @@ def _print_table(heads, lines, *, num_left):
 
 
 def main():
-    num_model_shards = _num_model_shards()
-    if _POOL.value is None and (_MESH.present or _DTYPE.present):
-        raise ValueError("--mesh and --dtype ask for a --pool")
+    sizes = _mesh_sizes()
+    about_weights = (_MESH, _DTYPE, _OVER_DATA)
+    if _POOL.value is None and any(flag.present for flag in about_weights):
+        raise ValueError("--mesh, --dtype and --over_data ask for a --pool")
     if _POOL.value is None:
         numbers = _list_ports()
     else:
-        numbers = _list_pool(pool.read(_POOL.value), num_model_shards)
+        numbers = _list_pool(pool.read(_POOL.value), *sizes)
     if _OUT.value is not None:
         print(
             report.write_result(

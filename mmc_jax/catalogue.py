@@ -9,6 +9,7 @@ import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
@@ -87,36 +88,63 @@ def _whole(count: float | None) -> int | None:
     return None if count is None else round(count)
 
 
-def weight_bytes_per_device(
-    num_params: int, dtype: DTypeLike, *, num_model_shards: int = 1
-) -> int:
-    """Returns the least bytes of weights that a device of a mesh holds.
+class Weights(NamedTuple):
+    """What the weights of a model take on each device of a mesh.
 
-    bytes = ceil(num_params / num_model_shards) * bytes of a parameter
+    Attributes:
+      bytes_per_device: Activations and logits come on top.
+      is_exact: Whether it is by the rules of the model's port. Of a model that
+        is not here it is the least: all of it evenly split.
+      undivided: Bytes of what the rules would split and every device holds
+        whole, since the mesh does not divide its axis; by the parameter's path.
+    """
 
-    Every parameter is split over the mesh's model axis; along its data axis all
-    devices hold the same. It is the least because an array whose axes the
-    shards do not divide stays whole on every device, and because activations
-    and logits come on top.
+    bytes_per_device: int
+    is_exact: bool
+    undivided: dict[str, int]
+
+
+def weights(
+    model: Model,
+    dtype: DTypeLike,
+    *,
+    num_data: int = 1,
+    num_model: int = 1,
+    over_data: bool = False,
+) -> Weights | None:
+    """Returns what a model's weights take; None where nothing is known of it.
 
     Args:
-      num_params: Of the whole model; all experts, also those that are not
-        active.
+      model: With a local config.json that has a port, or a number of parameters
+        (all experts, also those that are not active) in the pool file.
       dtype: Of the parameters in memory.
-      num_model_shards: Devices along the mesh's model axis.
+      num_data: Devices along the mesh's `data`.
+      num_model: Devices along the mesh's `model`, over which weights are split.
+      over_data: Split them over all devices.
 
     Raises:
-      ValueError: A negative number of parameters, or no shard.
+      ValueError: A local config.json cannot be read, or its port refuses it.
 
-    >>> weight_bytes_per_device(8030261248, "bfloat16", num_model_shards=4)
+    >>> costs = {"num_params": 8030261248}
+    >>> model = Model("llama-8b", "some/llama", "main", "llama", costs=costs)
+    >>> weights(model, "bfloat16", num_model=4).bytes_per_device
     4015130624
     """
-    if num_params < 0 or num_model_shards < 1:
-        raise ValueError(
-            f"{num_params} parameters on {num_model_shards} shards: neither "
-            "a negative number of parameters nor less than one shard will do"
+    row = _row(model)
+    if model.revision is None and row.covered:
+        mesh = jax.sharding.AbstractMesh(
+            (num_data, num_model), ("data", "model")
         )
-    return -(-num_params // num_model_shards) * jnp.dtype(dtype).itemsize
+        config = models.loading.read_config(pathlib.Path(model.checkpoint))
+        memory = models.memory(
+            models.abstract(config, dtype=dtype, mesh=mesh, over_data=over_data)
+        )
+        return Weights(memory.bytes_per_device, True, memory.undivided)
+    if row.num_params is None:
+        return None
+    num_shards = num_model * (num_data if over_data else 1)
+    least = -(-row.num_params // num_shards) * jnp.dtype(dtype).itemsize
+    return Weights(least, False, {})
 
 
 def family_table(

@@ -166,29 +166,51 @@ class RowsTest(absltest.TestCase):
                 self._rows(self._local())
 
 
-class WeightBytesTest(parameterized.TestCase):
+class WeightsTest(parameterized.TestCase):
     @parameterized.parameters(
-        (0, "float32", 1, 0),
-        (1, "float32", 1, 4),
-        (1, "bfloat16", 8, 2),
-        (16, "bfloat16", 8, 4),
-        (17, "bfloat16", 8, 6),
-        (70553706496, "bfloat16", 1, 141107412992),
+        # parameters, dtype, data, model, over data, bytes a device
+        (0, "float32", 1, 1, False, 0),
+        (1, "float32", 1, 1, False, 4),
+        (1, "bfloat16", 1, 8, False, 2),
+        (16, "bfloat16", 4, 8, False, 4),
+        (17, "bfloat16", 1, 8, False, 6),
+        (17, "bfloat16", 2, 4, True, 6),
+        (70553706496, "bfloat16", 1, 1, False, 141107412992),
     )
-    def test_by_hand(self, num_params, dtype, num_model_shards, num_bytes):
+    def test_least(self, num_params, dtype, data, model, over_data, num_bytes):
+        hub = pool.Model("a", "a/b", "m", "f", costs={"num_params": num_params})
         self.assertEqual(
-            catalogue.weight_bytes_per_device(
-                num_params, dtype, num_model_shards=num_model_shards
+            catalogue.weights(
+                hub,
+                dtype,
+                num_data=data,
+                num_model=model,
+                over_data=over_data,
             ),
-            num_bytes,
+            catalogue.Weights(num_bytes, False, {}),
         )
 
-    def test_refuses(self):
-        for num_params, shards in ((-1, 1), (1, 0)):
-            with self.subTest(shards=shards), self.assertRaises(ValueError):
-                catalogue.weight_bytes_per_device(
-                    num_params, "float32", num_model_shards=shards
-                )
+    def test_nothing_is_known(self):
+        hub = pool.Model("a", "a/b", "main", "f")
+        self.assertIsNone(catalogue.weights(hub, "float32"))
+
+    def test_by_the_rules_of_the_port(self):
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        # Of 11 tokens, which 4 does not divide: the table stays whole.
+        transformers.GPT2Config(
+            vocab_size=11, n_positions=8, n_embd=4, n_layer=1, n_head=2
+        ).save_pretrained(folder)
+        model = pool.Model("a", folder, None, "f")
+        matrices = 12 * 16 // 4 + (12 + 16) // 4
+        whole = 11 * 4 + 8 * 4 + 4 + 4 + 3 * 8
+        self.assertEqual(
+            catalogue.weights(model, "float32", num_data=2, num_model=4),
+            catalogue.Weights(
+                4 * (matrices + whole),
+                True,
+                {"transformer.wte.embedding": 4 * 44},
+            ),
+        )
 
 
 if __name__ == "__main__":

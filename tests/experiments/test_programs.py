@@ -136,21 +136,28 @@ models:
         lines = [line.split() for line in listed.stdout.splitlines()]
         self.assertEqual(
             lines[1],
-            "half-ported f gpt2 yes 8,589.9 4,295.0 4.00".split(),
+            "half-ported f gpt2 yes 8,589.9 4,295.0 >=4.00 ?".split(),
         )
-        self.assertEqual(lines[2], "unknown g ? no ? ? ?".split())
+        self.assertEqual(lines[2], "unknown g ? no ? ? ? ?".split())
         self.assertIn("1 of 2 models", listed.stdout)
         result = json.loads((folder / "out/result.json").read_text())
         self.assertEqual(result["flags"]["mesh"], "2x4")
         self.assertEqual(
-            [row["weight_bytes_per_device"] for row in result["models"]],
-            [2 * 2147483649, None],
+            [row["weights"] for row in result["models"]],
+            [
+                {
+                    "bytes_per_device": 2 * 2147483649,
+                    "is_exact": False,
+                    "undivided": {},
+                },
+                None,
+            ],
         )
 
     def test_a_mesh_that_is_none(self):
         for flag, message in (
             ("--mesh=8", "error: --mesh=8: give devices along data and model"),
-            ("--mesh=2x4", "error: --mesh and --dtype ask for a --pool"),
+            ("--mesh=2x4", "error: --mesh, --dtype and --over_data ask"),
         ):
             with self.subTest(flag=flag):
                 failed = _run("experiments.list_models", flag)

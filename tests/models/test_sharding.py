@@ -6,6 +6,7 @@ from unittest import mock
 
 import jax
 import numpy as np
+import transformers
 from absl.testing import absltest, parameterized
 from flax import nnx
 from jax.sharding import AbstractMesh, NamedSharding
@@ -211,6 +212,36 @@ class RulesTest(parameterized.TestCase):
 
 
 class MemoryTest(parameterized.TestCase):
+    @parameterized.parameters((1, 8, False), (2, 4, True))
+    def test_70b_compiles_for_a_mesh(self, num_data, num_model, over_data):
+        """As LLaMA 3 70B, without any of its 282 GB."""
+        config = transformers.LlamaConfig(
+            vocab_size=128256,
+            hidden_size=8192,
+            intermediate_size=28672,
+            num_hidden_layers=80,
+            num_attention_heads=64,
+            num_key_value_heads=8,
+            tie_word_embeddings=False,
+        )
+        mesh = sharding.mesh(num_data, num_model)
+        model = models.abstract(config, mesh=mesh, over_data=over_data)
+        tokens = jax.ShapeDtypeStruct(
+            (8, 1024), np.int32, sharding=NamedSharding(mesh, P("data"))
+        )
+        compiled = jax.jit(likelihood.token_nll).lower(model, tokens, tokens)
+        used = compiled.compile().memory_analysis()
+        memory = models.memory(model)
+        self.assertEmpty(memory.undivided)
+        self.assertBetween(memory.bytes_per_device, 282.2e9 / 8, 282.3e9 / 8)
+        tokens_per_device = 2 * 8 * 1024 // num_data
+        self.assertEqual(
+            used.argument_size_in_bytes,
+            memory.bytes_per_device + 4 * tokens_per_device,
+        )
+        # A layer and its activations, but never the weights of all layers.
+        self.assertLess(used.temp_size_in_bytes, 2e9)
+
     def test_by_hand(self):
         mesh = AbstractMesh((2, 4), ("data", "model"))
 
