@@ -12,6 +12,11 @@ _SHORTEST = 64
 # 576, 640, 768, 896, 1024. Padding is at most 1 in 6, on average 1 in 15, and
 # the lengths are multiples of large powers of two, as devices' tiles are.
 _SIXTEENTHS = (9, 10, 12, 14, 16)
+# Below so many batches to compile all of those takes longer than padding to one
+# length in each doubling.
+_MANY_BATCHES = 100
+# Of a token in most tokenizers' English; the decision needs no more.
+_BYTES_PER_TOKEN = 4
 
 
 class Row(NamedTuple):
@@ -50,22 +55,46 @@ class Batch(NamedTuple):
             yield _padded(rows, num_rows, self.inputs.shape[1])
 
 
-def bucket_lengths(context: int) -> list[int]:
+def bucket_lengths(
+    context: int, num_batches: float = float("inf")
+) -> list[int]:
     """Returns the lengths T that batches may have, longest first.
 
     The context, and below it five lengths in each doubling, down to 64: a
-    bounded number of programs to compile, and the same for every corpus, so
-    that a text's score does not depend on what else is scored.
+    bounded number of programs to compile, whatever the texts. For few batches
+    it is one in each doubling.
+
+    Args:
+      context: The longest.
+      num_batches: About how many there will be, from `expected_batches`.
 
     >>> bucket_lengths(300)
     [300, 288, 256, 224, 192, 160, 144, 128, 112, 96, 80, 72, 64]
+    >>> bucket_lengths(300, num_batches=20)
+    [300, 256, 128, 64]
     """
-    lengths, doubled = [context], 2 * _SHORTEST
+    sixteenths = _SIXTEENTHS if num_batches >= _MANY_BATCHES else (16,)
+    lengths, doubled = {context, _SHORTEST}, 2 * _SHORTEST
     while doubled < 2 * context:
-        lengths += [doubled // 16 * sixteenths for sixteenths in _SIXTEENTHS]
+        lengths.update(doubled // 16 * part for part in sixteenths)
         doubled *= 2
-    lengths = {T for T in (_SHORTEST, *lengths) if T <= context}
-    return sorted(lengths, reverse=True)
+    return sorted((T for T in lengths if T <= context), reverse=True)
+
+
+def expected_batches(
+    num_bytes: int, tokens_per_batch: int, num_data: int = 1
+) -> float:
+    """Returns about how many batches a corpus makes, from its bytes alone.
+
+    It is the same for what is left of the corpus after a kill, and so are the
+    shapes of its batches.
+
+    Args:
+      num_bytes: Of all texts.
+      tokens_per_batch: As for `rows_per_batch`.
+      num_data: As for `rows_per_batch`.
+    """
+    return num_bytes / (_BYTES_PER_TOKEN * tokens_per_batch * num_data)
 
 
 def rows_per_batch(

@@ -40,6 +40,10 @@ class Scorer:
     Batches are spread over the mesh's axis `data`. Where a batch of some bucket
     does not fit in memory it is scored again in halves, and so is whatever
     comes after it in that bucket.
+
+    Attributes:
+      num_data: Devices that a batch is spread over: what divides its rows.
+      spans_processes: Whether all processes have to score the same batches.
     """
 
     def __init__(self, network: layers.LanguageModel, mesh: Mesh):
@@ -47,19 +51,18 @@ class Scorer:
 
         Args:
           network: Its parameters are on the mesh's devices.
-          mesh: With the axes `data` and `model`. Where it spans processes, all
-            of them have to score the same batches.
+          mesh: With the axes `data` and `model`.
         """
         self._network = network
-        self._num_data = mesh.shape["data"]
+        self.num_data = mesh.shape["data"]
         self._rows_over_data = NamedSharding(mesh, P("data"))
-        self._spans_processes = spans_processes(mesh)
+        self.spans_processes = spans_processes(mesh)
         # A process sees only what its own devices have.
         self._token_nll = jax.jit(
             likelihood.token_nll,
             compiler_options=likelihood.compiler_options(network),
             out_shardings=NamedSharding(
-                mesh, P() if self._spans_processes else P("data")
+                mesh, P() if self.spans_processes else P("data")
             ),
         )
         # Rows that fit in memory, of the buckets where a full batch did not.
@@ -130,18 +133,18 @@ class Scorer:
         """Notes that a batch of this shape does not fit."""
         num_rows, length = batch.inputs.shape
         what_to_do = "use more devices for the model, or a smaller max_context"
-        if self._spans_processes:
+        if self.spans_processes:
             # Others may have had the memory: all would have to know.
             what_to_do += ", or fewer tokens_per_batch"
-        elif num_rows > self._num_data:
-            share = num_rows // self._num_data
-            fits = self._num_data * (share // 2)
+        elif num_rows > self.num_data:
+            share = num_rows // self.num_data
+            fits = self.num_data * (share // 2)
             # Another batch that was in flight may have said so before.
             self._num_rows[length] = min(fits, self._num_rows.get(length, fits))
             return
         raise MemoryError(
             f"bucket of {length} tokens: a batch of {num_rows} rows on "
-            f"{self._num_data} devices does not fit in memory: "
+            f"{self.num_data} devices does not fit in memory: "
             f"{str(error).splitlines()[0]}; {what_to_do}"
         ) from error
 

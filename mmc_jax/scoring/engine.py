@@ -118,7 +118,8 @@ def score(
         if hosts.is_first():
             scores.write_corpus(out, corpus)
     with hosts.together():
-        scores.write_corpus(out, corpus)  # Is there: of all the same texts.
+        if not hosts.is_first():  # Is there, and has to be of the same texts.
+            scores.write_corpus(out, corpus)
     failures = {}
     with tqdm.tqdm(
         total=len(pool.models) * len(corpus),
@@ -214,9 +215,19 @@ def _score_model(
         bar.update(len(finished_ids))
         if not is_finished:
             with hosts.together():
-                missing = _missing(corpus, finished_ids, mesh)
+                num_batches = batches.expected_batches(
+                    int(corpus.counts.num_bytes.sum()),
+                    settings.tokens_per_batch,
+                    mesh.shape["data"],
+                )
                 _score_texts(
-                    network, mesh, checkpoint, missing, own, settings, bar
+                    device.Scorer(network, mesh),
+                    checkpoint,
+                    batches.bucket_lengths(checkpoint.context, num_batches),
+                    _missing(corpus, finished_ids, mesh),
+                    own,
+                    settings,
+                    bar,
                 )
         with hosts.together():
             if hosts.is_first():
@@ -283,9 +294,9 @@ def _missing(
 
 
 def _score_texts(
-    network: models.layers.LanguageModel,
-    mesh: jax.sharding.Mesh,
+    scorer: device.Scorer,
     checkpoint: checkpoints.Checkpoint,
+    lengths: list[int],
     chunks: Iterator[Corpus],
     writer: scores.ModelWriter,
     settings: Settings,
@@ -295,11 +306,11 @@ def _score_texts(
     under_way = texts.Texts(checkpoint)
     made = batches.batches(
         under_way.rows(chunks),
-        batches.bucket_lengths(checkpoint.context),
+        lengths,
         settings.tokens_per_batch,
-        mesh.shape["data"],
+        scorer.num_data,
     )
-    writes = hosts.is_first() or not device.spans_processes(mesh)
+    writes = hosts.is_first() or not scorer.spans_processes
     last = time.monotonic()
 
     def write_finished() -> None:
@@ -316,7 +327,7 @@ def _score_texts(
 
     with contextlib.closing(texts.ahead(made, _BATCHES_AHEAD)) as made:
         try:
-            for batch, nll in device.Scorer(network, mesh).scored(made):
+            for batch, nll in scorer.scored(made):
                 under_way.add(batch, nll)
                 if time.monotonic() - last > settings.part_seconds:
                     write_finished()

@@ -223,7 +223,13 @@ def _plan(
     lengths = _row_lengths(checkpoint, num_tokens)
     if not lengths:
         raise ValueError("no text has a token that the model would score")
-    buckets = _buckets(lengths, share, checkpoint.context, settings, mesh)
+    num_batches = batches.expected_batches(
+        round(int(sample.num_bytes.sum()) / share),
+        settings.tokens_per_batch,
+        mesh.shape["data"],
+    )
+    of_bucket = batches.bucket_lengths(checkpoint.context, num_batches)
+    buckets = _buckets(lengths, share, of_bucket, settings, mesh)
     row_flops = _row_flops(checkpoint.config)
     abstract = loading.abstract(
         checkpoint.config, dtype=settings.dtype, mesh=mesh
@@ -273,12 +279,12 @@ def _row_lengths(
 def _buckets(
     lengths: Sequence[int],
     share: float,
-    context: int,
+    of_bucket: Sequence[int],
     settings: Settings,
     mesh: jax.sharding.Mesh,
 ) -> tuple[Bucket, ...]:
     """Returns the buckets that rows of such lengths fall in, longest first."""
-    of_bucket = sorted(batches.bucket_lengths(context))
+    of_bucket = sorted(of_bucket)
     places = np.searchsorted(of_bucket, lengths)
     buckets = []
     for place, num_rows in sorted(collections.Counter(places.tolist()).items()):

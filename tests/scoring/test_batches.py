@@ -38,6 +38,19 @@ class BucketLengthsTest(parameterized.TestCase):
     def test_by_hand(self, context, expected):
         self.assertEqual(batches.bucket_lengths(context), expected)
 
+    @parameterized.parameters(63, 64, 65, 300, 1024, 131072)
+    def test_few_batches_have_few_buckets(self, context):
+        few = batches.bucket_lengths(context, num_batches=99)
+        self.assertContainsSubset(few, batches.bucket_lengths(context, 100))
+        self.assertLessEqual(len(few), 2 + max(0.0, math.log2(context / 64)))
+        self.assertEqual(few[0], context)
+        for longer, shorter in itertools.pairwise(few):
+            self.assertLessEqual(longer, 2 * shorter)
+
+    def test_expected_batches(self):
+        # 32,000 bytes are about 8,000 tokens.
+        self.assertEqual(batches.expected_batches(32_000, 500, 2), 8)
+
     @parameterized.parameters(63, 64, 65, 300, 1000, 1024, 4096, 131072)
     def test_invariants(self, context):
         lengths = batches.bucket_lengths(context)

@@ -73,11 +73,11 @@ class DryRunTest(parameterized.TestCase):
                 len(tokens), context, context // 2, has_prefix=True
             )
         ]
-        made = list(
-            batches.batches(
-                rows, batches.bucket_lengths(context), _TOKENS_PER_BATCH
-            )
+        num_batches = batches.expected_batches(
+            self.texts.num_bytes.sum(), _TOKENS_PER_BATCH
         )
+        of_bucket = batches.bucket_lengths(context, num_batches)
+        made = list(batches.batches(rows, of_bucket, _TOKENS_PER_BATCH))
         shapes = [batch.inputs.shape for batch in made]
         expected = [
             plans.Bucket(*shape, shapes.count(shape))
