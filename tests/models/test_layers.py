@@ -181,7 +181,7 @@ class AttentionTest(parameterized.TestCase):
             _assert_close(by_array, expected)
 
     # Blocks are of 4 queries or more, and eight at most.
-    @parameterized.product(length=(1, 3, 4, 5, 13, 45), window=(None, 1, 5, 9))
+    @parameterized.product(length=(1, 4, 13, 45), window=(None, 1, 9))
     def test_blocks_equal_the_definition(self, length, window):
         q, k, v = _query_key_value(length)
         with mock.patch.object(layers, "_BLOCK", 4):
