@@ -86,7 +86,7 @@ def min_sum(
     """
     num_models, num_texts = losses.shape
     dtype = losses.dtype
-    if num_texts == 0:
+    if 0 in (num_texts, values.shape[0]):
         return jnp.zeros((values.shape[0], num_models), xla.sum_dtype(dtype))
     if jnp.issubdtype(dtype, jnp.floating):
         values = xla.weighted(values, weights)
@@ -145,7 +145,7 @@ def oracle_sums(
     """
     num_texts = losses.shape[1]
     dtype = losses.dtype
-    if num_texts == 0:
+    if 0 in (num_texts, masks.shape[0]):
         return jnp.zeros(masks.shape[0], xla.sum_dtype(dtype))
     if jnp.issubdtype(dtype, jnp.floating):
         losses = xla.weighted(losses, weights)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from mmc_jax.oracle import backends, xla
@@ -125,26 +125,12 @@ def _summed_over_texts(
     def on_mesh(spec):
         return P(*(name if name in mesh.axis_names else None for name in spec))
 
-    specs = tuple(on_mesh(spec) for spec in in_specs)
-    shared = jax.shard_map(
+    return jax.shard_map(
         share,
         mesh=mesh,
-        in_specs=specs,
+        in_specs=tuple(on_mesh(spec) for spec in in_specs),
         out_specs=on_mesh(out_specs),
         # What a foreign function returns is not known to be the same over axes
         # that it does not use.
         check_vma=False,
     )
-
-    def placed(*arrays):
-        return shared(
-            *(
-                # None, the weights, has no place.
-                jax.device_put(array, NamedSharding(mesh, spec))
-                if array is not None
-                else None
-                for array, spec in zip(arrays, specs, strict=True)
-            )
-        )
-
-    return placed

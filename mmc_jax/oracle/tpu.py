@@ -71,7 +71,7 @@ def min_sum(
       interpret: Whether JAX runs the kernel, on any device; for tests.
     """
     num_models, num_texts = losses.shape
-    if num_texts == 0:
+    if 0 in (num_texts, values.shape[0]):
         return jnp.zeros((values.shape[0], num_models), losses.dtype)
     num_rows = min(_NUM_MODELS, -(-num_models // _ROWS) * _ROWS)
     losses = xla.padded(xla.weighted(losses, weights), num_rows, axis=0)
@@ -80,20 +80,30 @@ def min_sum(
     def kernel(values_ref, losses_ref, *sums_refs):
         def rows_sums(group, _):
             models = pl.ds(group * _ROWS, _ROWS)
-            totals = [jnp.zeros((_ROWS, _LANES), jnp.float32)] * _ROWS
-            for first in range(0, _TEXTS, _TREE):
+
+            def add_tree(tree, totals):
                 texts = [
-                    pl.ds(first + lane, _LANES)
+                    pl.ds(pl.multiple_of(tree * _TREE, _TREE) + lane, _LANES)
                     for lane in range(0, _TREE, _LANES)
                 ]
-                # Read once for the subsets.
+                # Read once for all subsets.
                 loss = [losses_ref[models, lanes] for lanes in texts]
-                for subset in range(_ROWS):
-                    terms = [
-                        jnp.minimum(values_ref[pl.ds(subset, 1), lanes], term)
-                        for lanes, term in zip(texts, loss, strict=True)
-                    ]
-                    totals[subset] += xla.pairwise(jnp.add, terms)
+                return [
+                    total
+                    + xla.pairwise(
+                        jnp.add,
+                        [
+                            jnp.minimum(
+                                values_ref[pl.ds(subset, 1), lanes], row
+                            )
+                            for lanes, row in zip(texts, loss, strict=True)
+                        ],
+                    )
+                    for subset, total in enumerate(totals)
+                ]
+
+            totals = [jnp.zeros((_ROWS, _LANES), jnp.float32)] * _ROWS
+            totals = jax.lax.fori_loop(0, _TEXTS // _TREE, add_tree, totals)
             for subset, total in enumerate(totals):
                 _add(total, (subset, models), *sums_refs)
             return 0
@@ -151,7 +161,7 @@ def oracle_sums(
       interpret: Whether JAX runs the kernel, on any device; for tests.
     """
     num_models, num_texts = losses.shape
-    if num_texts == 0:
+    if 0 in (num_texts, masks.shape[0]):
         return jnp.zeros(masks.shape[0], losses.dtype)
     num_registers = max(
         1, min(4, _MOST_LOSSES // (num_models * _ROWS * _LANES))

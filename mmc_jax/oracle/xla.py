@@ -75,9 +75,11 @@ def oracle_sums(
     num_texts = losses.shape[1]
     if num_texts == 0:
         return jnp.zeros(num_subsets, sum_dtype(losses.dtype))
-    factors = None if weights is None else padded(weights, _BLOCK, axis=0)
+    factors = None
     if jnp.issubdtype(losses.dtype, jnp.floating):
-        losses, factors = weighted(losses, weights), None
+        losses = weighted(losses, weights)
+    elif weights is not None:
+        factors = padded(weights.astype(jnp.int64), _BLOCK, axis=0)
     losses = padded(losses, _BLOCK, axis=1)
     block_minima = minima
     for least_subsets, together in reversed(_TABULATED):
@@ -118,10 +120,11 @@ def min_sum(
     num_models, num_texts = losses.shape
     if num_texts == 0:
         return jnp.zeros((values.shape[0], num_models), sum_dtype(losses.dtype))
-    factors = None if weights is None else padded(weights, _BLOCK, axis=0)
+    factors = None
     if jnp.issubdtype(losses.dtype, jnp.floating):
         values, losses = weighted(values, weights), weighted(losses, weights)
-        factors = None
+    elif weights is not None:
+        factors = padded(weights.astype(jnp.int64), _BLOCK, axis=0)
     values, losses = (
         padded(values, _BLOCK, axis=1),
         padded(losses, _BLOCK, axis=1),
