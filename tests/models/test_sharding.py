@@ -40,6 +40,7 @@ _BATCH, _LENGTH = 8, 20
 # Over 100 programs of a millisecond each: compiling them is all that counts.
 _QUICKLY_COMPILED = {
     "xla_backend_optimization_level": 0,
+    "xla_cpu_use_fusion_emitters": False,
     "xla_llvm_disable_expensive_passes": True,
 }
 _token_nll = jax.jit(likelihood.token_nll, compiler_options=_QUICKLY_COMPILED)
