@@ -338,7 +338,7 @@ class FilesTest(LoadingTest):
         self.assert_same(model, models.load(folder))
         prefix = models.FAMILIES[model_type].PREFIX
         self.write(
-            folder, {k.removeprefix(prefix): v for k, v in tensors.items()}
+            folder, {k.removeprefix(prefix): v for k, v in stored.items()}
         )
         self.assert_same(model, models.load(folder))
 
