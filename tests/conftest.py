@@ -5,6 +5,8 @@ Compiled programs are not kept: tests leave nothing in the user's cache.
 Warnings are errors; each exception has its reason.
 """
 
+from collections.abc import Iterator
+
 import jax
 import pytest
 
@@ -26,3 +28,13 @@ _EXCEPTIONS = (
 def pytest_configure(config: pytest.Config) -> None:
     for warning in ("error", *_EXCEPTIONS):
         config.addinivalue_line("filterwarnings", warning)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs_of_one_module() -> Iterator[None]:
+    """Frees compiled programs: each maps memory, and Linux limits the maps.
+
+    Without it XLA's compiler crashes at some 65,000 maps (vm.max_map_count).
+    """
+    yield
+    jax.clear_caches()
