@@ -280,6 +280,47 @@ class InvarianceTest(KernelsTestCase):
                     got = cpu.oracle_sums(losses, masks[s], weights)
                     np.testing.assert_array_equal(got, oracle[s])
 
+    def test_oracle_sums_of_many_and_of_few_subsets(self):
+        # Many go by rank at AVX-512, few never do. The masks of one model have
+        # ranks that two registers of losses do not hold.
+        for num_models, density in ((40, 0.5), (71, 0.7)):
+            rng = np.random.default_rng(1)
+            losses, _, _, weights = random_case(
+                1, num_models, 3_000, "float32", True
+            )
+            losses = np.round(losses, 1)  # ties
+            losses[2, 7] = np.inf
+            masks = rng.random((3_000, num_models)) < density
+            masks[:9] = False
+            masks[np.arange(1, 9), np.arange(1, 9) % num_models] = True
+            for level in cpu.levels():
+                with (
+                    self.subTest(num_models=num_models, level=level),
+                    at_level(level),
+                ):
+                    many = np.asarray(cpu.oracle_sums(losses, masks, weights))
+                    for s in (0, 100, 1_500, 2_900):
+                        few = slice(s, s + 100)
+                        np.testing.assert_array_equal(
+                            many[few],
+                            cpu.oracle_sums(losses, masks[few], weights),
+                        )
+                    np.testing.assert_allclose(
+                        many[:20],
+                        brute_oracle_sums(losses, masks[:20], weights),
+                        rtol=tolerances.KERNEL_FLOAT32,
+                    )
+                    with_nan = losses.copy()
+                    with_nan[3, 2_000] = np.nan
+                    np.testing.assert_array_equal(
+                        cpu.oracle_sums(with_nan, masks, None)[masks[:, 3]],
+                        np.nan,
+                    )
+                    np.testing.assert_array_equal(
+                        cpu.oracle_sums(with_nan, masks, weights)[~masks[:, 3]],
+                        many[~masks[:, 3]],
+                    )
+
     def test_calls_at_the_same_time(self):
         losses, values, _, _ = random_case(200, 13, 5_000, "float32", False)
         want = np.asarray(cpu.min_sum(values, losses, None))

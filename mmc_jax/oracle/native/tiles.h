@@ -13,7 +13,8 @@
 // tables keep their layout, so that few subsets are as fast as many.
 //
 // `oracle_sums` keeps a block of texts of all models in the first-level cache
-// and takes the minimum of each subset's rows there, kDepth registers wide.
+// and takes the minimum of each subset's rows there, kDepth registers wide; for
+// many and large subsets a level may have a faster way (ranks.h).
 //
 // Accumulation, float32: four neighbouring registers of minima are added
 // pairwise, then to a sum of up to kVectors / 4 of them, then its lanes to each
@@ -23,8 +24,6 @@
 
 #ifndef MMC_JAX_ORACLE_NATIVE_TILES_H_
 #define MMC_JAX_ORACLE_NATIVE_TILES_H_
-
-#include <stdlib.h>
 
 #include "kernels.h"
 
@@ -41,26 +40,6 @@ constexpr int kFlushed = 4;
 constexpr int kPanel = 8;
 // Blocks in a chunk.
 constexpr int kChunkBlocks = 16;
-
-// Memory for a task, zeroed. Where there is none the process ends, as it does
-// in XLA's own allocations.
-template <class T>
-class Scratch {
- public:
-  explicit Scratch(int64_t size) {
-    size_t bytes = size * sizeof(T) + 64;
-    if (posix_memalign(reinterpret_cast<void**>(&data_), 64, bytes)) abort();
-    __builtin_memset(data_, 0, bytes);
-  }
-  ~Scratch() { free(data_); }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  T* data() { return data_; }
-  T& operator[](int64_t i) { return data_[i]; }
-
- private:
-  T* data_;
-};
 
 inline int64_t Least(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t RoundedUp(int64_t n, int64_t to) {
@@ -332,7 +311,15 @@ void MinSum(const MinSumTask& task) {
           if (any_nan && (subset_is_nan[s] || model_is_nan[m])) {
             SetNan(chunk_sum);
           }
-          AddTo(chunk_sum, totals[s * num_models + m]);
+          if (task.partial) {
+            const int64_t row = chunk / kChunk * task.num_subsets +
+                                task.subsets.begin + s;
+            static_cast<Total*>(
+                task.partial)[row * task.num_models + task.models.begin + m] =
+                chunk_sum;
+          } else {
+            AddTo(chunk_sum, totals[s * num_models + m]);
+          }
           sum = Total{};
         }
       }
@@ -342,16 +329,12 @@ void MinSum(const MinSumTask& task) {
       for (int64_t m = 0; m < num_models; ++m) model_sums[m] = 0;
     }
   }
+  if (task.partial) return;
   for (int64_t s = 0; s < num_subsets; ++s) {
-    const int64_t to =
-        (task.subsets.begin + s) * task.num_models + task.models.begin;
+    auto* out = static_cast<typename OutOf<T>::type*>(task.out) +
+                (task.subsets.begin + s) * task.num_models + task.models.begin;
     for (int64_t m = 0; m < num_models; ++m) {
-      const Total& total = totals[s * num_models + m];
-      if (task.partial) {
-        static_cast<Total*>(task.partial)[to + m] = total;
-      } else {
-        Store(total, static_cast<typename OutOf<T>::type*>(task.out)[to + m]);
-      }
+      Store(totals[s * num_models + m], out[m]);
     }
   }
 }
@@ -395,7 +378,7 @@ void OracleSums(const OracleTask& task) {
   using Total = typename TotalOf<T>::type;
   constexpr int64_t kBlock = kDepth * V::kLanes;
   static_assert(kBlock <= kMaxBlock);
-  constexpr int64_t kChunk = kChunkBlocks * kVectors * V::kLanes;
+  constexpr int64_t kChunk = kChunkBlocks * kBlock;
   const int64_t num_models = task.num_models;
   const int64_t num_subsets = task.subsets.size();
 
@@ -403,12 +386,19 @@ void OracleSums(const OracleTask& task) {
   // of identities behind the models. An odd number of them: one, then two a
   // step.
   Scratch<T> losses((num_models + 1) * kBlock);
-  Scratch<const T*> rows(num_subsets * (num_models + 1));
+  const bool* masks = task.masks + task.subsets.begin * num_models;
+  int64_t num_members = 0;
+  for (int64_t i = 0; i < num_subsets * num_models; ++i) {
+    num_members += masks[i];
+  }
+  // One more for each subset, and one to write at before it is known whether
+  // the model is a member.
+  Scratch<const T*> rows(num_members + num_subsets + 1);
   Scratch<int64_t> ends(num_subsets);
   Scratch<bool> used(num_models + 1);
   int64_t end = 0;
   for (int64_t s = 0; s < num_subsets; ++s) {
-    const bool* mask = task.masks + (task.subsets.begin + s) * num_models;
+    const bool* mask = masks + s * num_models;
     const int64_t begin = end;
     for (int64_t m = 0; m < num_models; ++m) {
       rows[end] = losses.data() + m * kBlock;
@@ -425,6 +415,22 @@ void OracleSums(const OracleTask& task) {
     }
     ends[s] = end;
   }
+
+  Scratch<int64_t> used_models(num_models + 1);
+  Scratch<const T*> used_rows(num_models + 1);
+  int64_t num_used = 0;
+  for (int64_t m = 0; m <= num_models; ++m) {
+    if (!used[m]) continue;
+    used_models[num_used] = m;
+    used_rows[num_used++] = losses.data() + m * kBlock;
+  }
+  using ByRank = typename V::ByRank;
+  const int64_t num_groups = ByRank::IsFaster(num_subsets, num_used, end)
+                                 ? num_subsets / ByRank::kGroup
+                                 : 0;
+  ByRank by_rank(num_groups, masks, num_models, used_models.data(),
+                 used_rows.data(), num_used,
+                 static_cast<double>(end) / (num_subsets * num_used));
 
   Scratch<bool> is_nan(num_models + 1);
   Scratch<Total> in_chunk(num_subsets);
@@ -451,8 +457,17 @@ void OracleSums(const OracleTask& task) {
                                    num_texts, kBlock, row);
         if (nan) is_nan[m] = any_nan = true;
       }
-      const T* const* row = rows.data();
-      for (int64_t s = 0; s < num_subsets; s += kFlushed) {
+      // NaN has no rank.
+      int64_t first = 0;
+      if (num_groups > 0 && !any_nan) {
+        by_rank.Sort();
+        for (int64_t g = 0; g < num_groups; ++g) {
+          by_rank.AddSums(g, &in_chunk[g * ByRank::kGroup]);
+        }
+        first = num_groups * ByRank::kGroup;
+      }
+      const T* const* row = rows.data() + (first > 0 ? ends[first - 1] : 0);
+      for (int64_t s = first; s < num_subsets; s += kFlushed) {
         const int64_t in_group = Least(kFlushed, num_subsets - s);
         typename V::Acc acc[kFlushed] = {};
         MMC_NO_UNROLL
@@ -478,17 +493,19 @@ void OracleSums(const OracleTask& task) {
           if (is_nan[(rows[i] - losses.data()) / kBlock]) SetNan(chunk_sum);
         }
       }
-      AddTo(chunk_sum, totals[s]);
+      if (task.partial) {
+        static_cast<Total*>(task.partial)[chunk / kChunk * task.num_subsets +
+                                          task.subsets.begin + s] = chunk_sum;
+      } else {
+        AddTo(chunk_sum, totals[s]);
+      }
       in_chunk[s] = Total{};
     }
   }
+  if (task.partial) return;
   for (int64_t s = 0; s < num_subsets; ++s) {
-    const int64_t to = task.subsets.begin + s;
-    if (task.partial) {
-      static_cast<Total*>(task.partial)[to] = totals[s];
-    } else {
-      Store(totals[s], static_cast<typename OutOf<T>::type*>(task.out)[to]);
-    }
+    Store(totals[s], static_cast<typename OutOf<T>::type*>(
+                         task.out)[task.subsets.begin + s]);
   }
 }
 
@@ -534,6 +551,7 @@ inline float MinAdd(int64_t num_pairs) {
 template <class T>
 constexpr Kernels KernelsOf() {
   return {kChunkBlocks * kVectors * Simd<T>::kLanes,
+          kChunkBlocks * kDepth * Simd<T>::kLanes,
           sizeof(typename TotalOf<T>::type), MinSum<T>, OracleSums<T>,
           Combine<T>};
 }
