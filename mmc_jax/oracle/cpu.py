@@ -65,14 +65,14 @@ def min_adds_per_second(
 
     Args:
       level: one of `levels()`; the best if empty.
-      num_threads: as many as the process has cores if left out.
+      num_threads: as many as the machine has cores if left out.
       seconds: how long to measure.
 
     Raises:
       ValueError: a level that this machine does not have.
     """
     _check_level(level)
-    num_threads = num_threads or len(os.sched_getaffinity(0))
+    num_threads = num_threads or os.cpu_count()
     return _library().mmc_min_adds_per_second(
         level.encode(), num_threads, seconds
     )

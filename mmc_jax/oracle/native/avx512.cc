@@ -10,6 +10,7 @@
 #include <immintrin.h>
 
 #include "lanes.h"
+#include "ranks.h"
 
 namespace mmc {
 namespace {
@@ -27,6 +28,7 @@ struct Simd : IntegerLanes<T, kBytes>, Tile {};
 
 template <>
 struct Simd<float> : FloatLanes<float, kBytes>, Tile {
+  using ByRank = Ranking;
   static Reg Min(Reg a, Reg b) { return _mm512_min_ps(a, b); }
 
   // Returns the sums of four registers.

@@ -144,13 +144,11 @@ struct Call {
     return {static_cast<const char*>(data), num_texts, type->bytes, weights,
             weight_bytes, pack};
   }
-  int64_t num_chunks() const {
-    return (num_texts + kernels->chunk - 1) / kernels->chunk;
-  }
 };
 
 ffi::Unexpected<ffi::Error> Invalid(std::string message) {
-  return ffi::Unexpected<ffi::Error>(ffi::Error::InvalidArgument(std::move(message)));
+  return ffi::Unexpected<ffi::Error>(
+      ffi::Error::InvalidArgument(std::move(message)));
 }
 
 ffi::ErrorOr<Call> Checked(ffi::ThreadPool& pool, std::string_view level,
@@ -191,7 +189,8 @@ ffi::ErrorOr<Call> Checked(ffi::ThreadPool& pool, std::string_view level,
   return call;
 }
 
-// How [0, size) is cut into at most num_parts ranges of a multiple of `grain`.
+// How [0, size) is cut into at most num_parts ranges of a multiple of `grain`;
+// one range where it is empty.
 class Parts {
  public:
   Parts(int64_t size, int64_t grain, int64_t num_parts)
@@ -199,7 +198,9 @@ class Parts {
         width_(std::max<int64_t>(
             grain, (size + num_parts * grain - 1) / (num_parts * grain) *
                        grain)) {}
-  int64_t count() const { return (size_ + width_ - 1) / width_; }
+  int64_t count() const {
+    return std::max<int64_t>(1, (size_ + width_ - 1) / width_);
+  }
   Range operator[](int64_t i) const {
     return {i * width_, std::min(size_, (i + 1) * width_)};
   }
@@ -210,7 +211,7 @@ class Parts {
 };
 
 // Tasks for each thread, so that one that is held up does not hold up the rest.
-constexpr int64_t kTasksPerThread = 4;
+constexpr int64_t kTasksPerThread = 2;
 
 int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -234,41 +235,32 @@ ffi::Error MinSum(ffi::ThreadPool pool, std::string_view level,
       call.num_subsets, 8,
       std::min(std::max(wanted, DivideUp(call.num_subsets, 256)),
                std::max<int64_t>(1, call.num_subsets / 64)));
-  const int64_t num_chunks = call.num_chunks();
-  const bool by_chunk = subsets.count() < wanted && num_chunks > 1;
-  const int64_t text_parts = by_chunk ? num_chunks : 1;
-  const bool by_model = subsets.count() * text_parts < call.num_threads;
-  const Parts models(call.num_models, 6,
-                     by_model ? DivideUp(call.num_threads,
-                                         subsets.count() * text_parts)
-                              : 1);
+  const int64_t chunk = call.kernels->min_sum_chunk;
+  const Parts texts(call.num_texts, chunk, DivideUp(wanted, subsets.count()));
+  const Parts models(
+      call.num_models, 6,
+      DivideUp(call.num_threads, subsets.count() * texts.count()));
 
-  std::vector<char> partial(by_chunk ? num_chunks * num_sums *
-                                           call.kernels->total_bytes
-                                     : 0);
-  Run(pool, call.num_threads, text_parts * models.count() * subsets.count(),
-      [&](int64_t i) {
+  const int64_t num_chunks = DivideUp(call.num_texts, chunk);
+  std::vector<char> partial(
+      texts.count() > 1 ? num_chunks * num_sums * call.kernels->total_bytes
+                        : 0);
+  Run(pool, call.num_threads,
+      texts.count() * models.count() * subsets.count(), [&](int64_t i) {
         MinSumTask task;
         task.values = call.RowsOf(values.untyped_data());
         task.losses = call.RowsOf(losses.untyped_data());
         task.subsets = subsets[i % subsets.count()];
         i /= subsets.count();
         task.models = models[i % models.count()];
-        i /= models.count();
+        task.texts = texts[i / models.count()];
+        task.num_subsets = call.num_subsets;
         task.num_models = call.num_models;
         task.out = out->untyped_data();
-        task.texts = {0, call.num_texts};
-        task.partial = nullptr;
-        if (by_chunk) {
-          task.texts = {i * call.kernels->chunk,
-                        std::min((i + 1) * call.kernels->chunk,
-                                 call.num_texts)};
-          task.partial =
-              partial.data() + i * num_sums * call.kernels->total_bytes;
-        }
+        task.partial = partial.empty() ? nullptr : partial.data();
         call.kernels->min_sum(task);
       });
-  if (by_chunk) {
+  if (!partial.empty()) {
     call.kernels->combine(partial.data(), num_chunks, num_sums,
                           out->untyped_data());
   }
@@ -296,39 +288,37 @@ ffi::Error OracleSums(ffi::ThreadPool pool, std::string_view level,
                 std::numeric_limits<double>::infinity());
   }
 
+  // Texts are dealt out first: what a task does to a block of texts before the
+  // first subset, only thousands of subsets repay.
   const int64_t wanted = kTasksPerThread * call.num_threads;
+  const int64_t chunk = call.kernels->oracle_chunk;
+  const int64_t least_parts = DivideUp(call.num_subsets, 4096);
+  const Parts texts(call.num_texts, chunk, DivideUp(wanted, least_parts));
   const Parts subsets(
       call.num_subsets, 1,
-      std::min(std::max(wanted, DivideUp(call.num_subsets, 2048)),
-               std::max<int64_t>(1, call.num_subsets / 256)));
-  const int64_t num_chunks = call.num_chunks();
-  const bool by_chunk = subsets.count() < wanted && num_chunks > 1;
+      std::max(least_parts, std::min(DivideUp(call.num_threads, texts.count()),
+                                     call.num_subsets / 256)));
 
-  std::vector<char> partial(by_chunk ? num_chunks * call.num_subsets *
-                                           call.kernels->total_bytes
-                                     : 0);
-  Run(pool, call.num_threads, (by_chunk ? num_chunks : 1) * subsets.count(),
+  const int64_t num_chunks = DivideUp(call.num_texts, chunk);
+  std::vector<char> partial(texts.count() > 1
+                                ? num_chunks * call.num_subsets *
+                                      call.kernels->total_bytes
+                                : 0);
+  Run(pool, call.num_threads, texts.count() * subsets.count(),
       [&](int64_t i) {
         OracleTask task;
         task.losses = call.RowsOf(losses.untyped_data());
         task.identities = identities.data();
         task.masks = masks.typed_data();
         task.num_models = call.num_models;
+        task.num_subsets = call.num_subsets;
         task.subsets = subsets[i % subsets.count()];
-        i /= subsets.count();
-        task.texts = {0, call.num_texts};
+        task.texts = texts[i / subsets.count()];
         task.out = out->untyped_data();
-        task.partial = nullptr;
-        if (by_chunk) {
-          task.texts = {i * call.kernels->chunk,
-                        std::min((i + 1) * call.kernels->chunk,
-                                 call.num_texts)};
-          task.partial = partial.data() +
-                         i * call.num_subsets * call.kernels->total_bytes;
-        }
+        task.partial = partial.empty() ? nullptr : partial.data();
         call.kernels->oracle_sums(task);
       });
-  if (by_chunk) {
+  if (!partial.empty()) {
     call.kernels->combine(partial.data(), num_chunks, call.num_subsets,
                           out->untyped_data());
   }
@@ -379,11 +369,11 @@ extern "C" double mmc_min_adds_per_second(const char* level, int num_threads,
   std::vector<std::thread> threads;
   for (int i = 0; i < num_threads; ++i) {
     threads.emplace_back([&] {
-      while (Clock::now() < end) {
+      do {
         volatile float kept = found->min_add(kPairs);
         (void)kept;
         ++num_rounds;
-      }
+      } while (Clock::now() < end);
     });
   }
   for (std::thread& thread : threads) thread.join();

@@ -51,14 +51,15 @@ struct Range {
   int64_t size() const { return end - begin; }
 };
 
-// Sums go to `out` in its dtype; to `partial`, if given, as totals that
-// `combine` adds up. Both are indexed by [subset, model] of the whole call.
+// Sums go to out[subset, model] in its dtype; or, if `partial` is given, to
+// partial[chunk, subset, model] as totals that `combine` adds up.
 struct MinSumTask {
   Rows values;
   Rows losses;
   Range subsets;
   Range models;
-  Range texts;
+  Range texts;  // from the beginning of a chunk on
+  int64_t num_subsets;
   int64_t num_models;
   void* out;
   void* partial;
@@ -69,6 +70,7 @@ struct OracleTask {
   const void* identities;  // the minimum over nothing, kMaxBlock times
   const bool* masks;       // [S, M]
   int64_t num_models;
+  int64_t num_subsets;
   Range subsets;
   Range texts;
   void* out;
@@ -81,7 +83,8 @@ constexpr int64_t kMaxBlock = 4096;
 struct Kernels {
   // Texts are added up in chunks, from the first on, whoever adds them: the
   // order of additions depends on nothing but X.
-  int64_t chunk;
+  int64_t min_sum_chunk;
+  int64_t oracle_chunk;
   int64_t total_bytes;
   void (*min_sum)(const MinSumTask&);
   void (*oracle_sums)(const OracleTask&);

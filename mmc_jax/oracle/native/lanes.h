@@ -9,21 +9,47 @@
 //   Flush<N>        adds the lanes of N sums to N totals
 //   kRows x kCols   the tile whose sums stay in registers
 //   kBias           what is taken from every whole number, modulo 2^bits
+//   ByRank          the other way to oracle sums, if there is one
 //   kDifferences    min_sum adds |V - L| (`AddDifference`) and not minima
 
 #ifndef MMC_JAX_ORACLE_NATIVE_LANES_H_
 #define MMC_JAX_ORACLE_NATIVE_LANES_H_
 
+#include <stdlib.h>
+
 #include <cstdint>
 
+// GCC unrolls a loop around an unrolled one as well, unless told not to.
 #if defined(__clang__)
 #define MMC_UNROLL _Pragma("unroll")
+#define MMC_NO_UNROLL _Pragma("nounroll")
 #else
 #define MMC_UNROLL _Pragma("GCC unroll 32")
+#define MMC_NO_UNROLL _Pragma("GCC unroll 1")
 #endif
 
 namespace mmc {
 namespace {
+
+// Memory for a task, zeroed. Where there is none the process ends, as it does
+// in XLA's own allocations.
+template <class T>
+class Scratch {
+ public:
+  explicit Scratch(int64_t size) {
+    size_t bytes = size * sizeof(T) + 64;
+    if (posix_memalign(reinterpret_cast<void**>(&data_), 64, bytes)) abort();
+    __builtin_memset(data_, 0, bytes);
+  }
+  ~Scratch() { free(data_); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  T* data() const { return data_; }
+  T& operator[](int64_t i) { return data_[i]; }
+
+ private:
+  T* data_;
+};
 
 // Totals over blocks: exact for whole numbers (modulo 2^64), float64 for
 // float32, float64 with its rounding errors for float64.
@@ -66,8 +92,20 @@ struct VectorOf {
   typedef T type __attribute__((vector_size(kBytes)));
 };
 
+// For levels where `oracle_sums` always takes minima; else see ranks.h.
+struct NoRanking {
+  static constexpr int64_t kGroup = 1;
+  static bool IsFaster(int64_t, int64_t, int64_t) { return false; }
+  template <class... Arguments>
+  explicit NoRanking(const Arguments&...) {}
+  void Sort() {}
+  template <class Total>
+  void AddSums(int64_t, Total*) {}
+};
+
 template <class T, int kBytes>
 struct Lanes {
+  using ByRank = NoRanking;
   using Reg = typename VectorOf<T, kBytes>::type;
   static constexpr int kLanes = kBytes / sizeof(T);
   static constexpr uint64_t kBias = 0;

@@ -13,18 +13,17 @@
 // tables keep their layout, so that few subsets are as fast as many.
 //
 // `oracle_sums` keeps a block of texts of all models in the first-level cache
-// and takes the minimum of each subset's rows there, kDepth registers wide.
+// and takes the minimum of each subset's rows there, kDepth registers wide; for
+// many and large subsets a level may have a faster way (ranks.h).
 //
 // Accumulation, float32: four neighbouring registers of minima are added
 // pairwise, then to a sum of up to kVectors / 4 of them, then its lanes to each
 // other pairwise; from block to block in float64. That is at most 9 + 2 + 4
-// roundings, and one to store: 16 * 2^-24 = 9.6e-7. float64 goes the same way,
+// roundings, and one to store: 16 * 2^-24 = 9.5e-7. float64 goes the same way,
 // from block to block with the rounding errors kept (Knuth's TwoSum).
 
 #ifndef MMC_JAX_ORACLE_NATIVE_TILES_H_
 #define MMC_JAX_ORACLE_NATIVE_TILES_H_
-
-#include <stdlib.h>
 
 #include "kernels.h"
 
@@ -35,33 +34,17 @@ namespace {
 constexpr int kVectors = 40;
 // Registers of texts that `oracle_sums` works on at once.
 constexpr int kDepth = 8;
+// Subsets whose lanes it adds up together, which takes fewer instructions.
+constexpr int kFlushed = 4;
 // Subsets in a panel: 8 rows with a tile of models fill a cache of 48 KiB.
 constexpr int kPanel = 8;
 // Blocks in a chunk.
 constexpr int kChunkBlocks = 16;
 
-// Memory for a task, zeroed. Where there is none the process ends, as it does
-// in XLA's own allocations.
-template <class T>
-class Scratch {
- public:
-  explicit Scratch(int64_t size) {
-    size_t bytes = size * sizeof(T) + 64;
-    if (posix_memalign(reinterpret_cast<void**>(&data_), 64, bytes)) abort();
-    __builtin_memset(data_, 0, bytes);
-  }
-  ~Scratch() { free(data_); }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  T* data() { return data_; }
-  T& operator[](int64_t i) { return data_[i]; }
-
- private:
-  T* data_;
-};
-
 inline int64_t Least(int64_t a, int64_t b) { return a < b ? a : b; }
-inline int64_t RoundedUp(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+inline int64_t RoundedUp(int64_t n, int64_t to) {
+  return (n + to - 1) / to * to;
+}
 
 inline void Store(uint64_t total, uint64_t& out) { out = total; }
 inline void Store(double total, float& out) { out = static_cast<float>(total); }
@@ -87,10 +70,7 @@ inline void SetNan(uint64_t&) {}
 inline void SetNan(double& total) { total = __builtin_nan(""); }
 inline void SetNan(Compensated& total) { total.sum = __builtin_nan(""); }
 
-// What a sum of minima is, given what the level added up in its place.
-//
-// A level may add |V - L| for min(V, L) = (V + L - |V - L|) / 2, and numbers
-// with a bias.
+// What a sum is of which every number, padding too, lacked the level's bias.
 template <class T>
 typename TotalOf<T>::type Unbiased(typename TotalOf<T>::type total,
                                    int64_t num_padded) {
@@ -100,18 +80,14 @@ typename TotalOf<T>::type Unbiased(typename TotalOf<T>::type total,
   return total;
 }
 
+// The sum of V or L, for levels that take min(V, L) = (V + L - |V - L|) / 2.
 template <class T>
-typename TotalOf<T>::type RowSum(const T* row, int64_t num_padded) {
+uint64_t RowSum(const T* row, int64_t num_padded) {
   using V = Simd<T>;
-  typename TotalOf<T>::type total{};
+  uint64_t total = 0;
   typename V::Acc acc[1] = {V::Zero()};
-  for (int64_t x = 0; x < num_padded; x += V::kGroup * V::kLanes) {
-    typename V::Reg terms[V::kGroup];
-    MMC_UNROLL
-    for (int g = 0; g < V::kGroup; ++g) {
-      terms[g] = V::Load(row + x + g * V::kLanes);
-    }
-    acc[0] = V::Add(acc[0], terms);
+  for (int64_t x = 0; x < num_padded; x += V::kLanes) {
+    acc[0] = V::Add(acc[0], {V::Load(row + x)});
   }
   V::template Flush<1>(acc, &total);
   return total;
@@ -265,6 +241,8 @@ void MinSum(const MinSumTask& task) {
   const int64_t num_subsets = task.subsets.size();
   const int64_t num_models = task.models.size();
   const int64_t col_tiles = RoundedUp(num_models, kCols) / kCols;
+  // 7 models are two tiles of 4 and 3, not of 6 and 1.
+  const int64_t width = RoundedUp(num_models, col_tiles) / col_tiles;
   const int64_t row_tiles = RoundedUp(num_subsets, kRows) / kRows;
   Scratch<T> losses(num_models * kBlock);
   Scratch<T> values(kPanel * kBlock);
@@ -305,12 +283,12 @@ void MinSum(const MinSumTask& task) {
           }
         }
         for (int64_t col = 0; col < col_tiles; ++col) {
-          const int64_t cols = Least(kCols, num_models - col * kCols);
+          const int64_t cols = Least(width, num_models - col * width);
           for (int64_t s = 0; s < in_panel; s += kRows) {
             const int64_t row = (panel + s) / kRows;
             tiles[Least(kRows, in_panel - s)][cols](
                 values.data() + s * kBlock,
-                losses.data() + col * kCols * kBlock, kBlock, num_padded,
+                losses.data() + col * width * kBlock, kBlock, num_padded,
                 &in_tiles[(row * col_tiles + col) * kRows * kCols]);
           }
         }
@@ -318,12 +296,12 @@ void MinSum(const MinSumTask& task) {
     }
     for (int64_t s = 0; s < num_subsets; ++s) {
       for (int64_t col = 0; col < col_tiles; ++col) {
-        const int64_t cols = Least(kCols, num_models - col * kCols);
+        const int64_t cols = Least(width, num_models - col * width);
         Total* tile =
             &in_tiles[(s / kRows * col_tiles + col) * kRows * kCols];
         for (int64_t c = 0; c < cols; ++c) {
           Total& sum = tile[s % kRows * cols + c];
-          const int64_t m = col * kCols + c;
+          const int64_t m = col * width + c;
           Total chunk_sum = sum;
           if constexpr (V::kDifferences) {
             chunk_sum = (subset_sums[s] + model_sums[m] - sum) / 2;
@@ -333,7 +311,15 @@ void MinSum(const MinSumTask& task) {
           if (any_nan && (subset_is_nan[s] || model_is_nan[m])) {
             SetNan(chunk_sum);
           }
-          AddTo(chunk_sum, totals[s * num_models + m]);
+          if (task.partial) {
+            const int64_t row = chunk / kChunk * task.num_subsets +
+                                task.subsets.begin + s;
+            static_cast<Total*>(
+                task.partial)[row * task.num_models + task.models.begin + m] =
+                chunk_sum;
+          } else {
+            AddTo(chunk_sum, totals[s * num_models + m]);
+          }
           sum = Total{};
         }
       }
@@ -343,53 +329,109 @@ void MinSum(const MinSumTask& task) {
       for (int64_t m = 0; m < num_models; ++m) model_sums[m] = 0;
     }
   }
+  if (task.partial) return;
   for (int64_t s = 0; s < num_subsets; ++s) {
-    const int64_t to =
-        (task.subsets.begin + s) * task.num_models + task.models.begin;
+    auto* out = static_cast<typename OutOf<T>::type*>(task.out) +
+                (task.subsets.begin + s) * task.num_models + task.models.begin;
     for (int64_t m = 0; m < num_models; ++m) {
-      const Total& total = totals[s * num_models + m];
-      if (task.partial) {
-        static_cast<Total*>(task.partial)[to + m] = total;
-      } else {
-        Store(total, static_cast<typename OutOf<T>::type*>(task.out)[to + m]);
-      }
+      Store(totals[s * num_models + m], out[m]);
     }
   }
 }
 
 // ------------------------------------------------------------ oracle_sums
 
+// Returns, still in lanes, the sum over texts of the least of an odd number of
+// rows.
+template <class T>
+typename Simd<T>::Acc SumOfMinima(const T* const* row, const T* const* end) {
+  using V = Simd<T>;
+  typename V::Reg least[kDepth];
+  MMC_UNROLL
+  for (int d = 0; d < kDepth; ++d) least[d] = V::Load(*row + d * V::kLanes);
+  ++row;
+  MMC_NO_UNROLL
+  while (row < end) {
+    const T* one = *row++;
+    const T* other = *row++;
+    // Of the two minima only one waits for the step before.
+    MMC_UNROLL
+    for (int d = 0; d < kDepth; ++d) {
+      least[d] = V::Min(least[d], V::Min(V::Load(one + d * V::kLanes),
+                                         V::Load(other + d * V::kLanes)));
+    }
+  }
+  typename V::Acc acc = V::Zero();
+  MMC_UNROLL
+  for (int d = 0; d < kDepth; d += V::kGroup) {
+    typename V::Reg terms[V::kGroup];
+    MMC_UNROLL
+    for (int g = 0; g < V::kGroup; ++g) terms[g] = least[d + g];
+    acc = V::Add(acc, terms);
+  }
+  return acc;
+}
+
 template <class T>
 void OracleSums(const OracleTask& task) {
   using V = Simd<T>;
   using Total = typename TotalOf<T>::type;
   constexpr int64_t kBlock = kDepth * V::kLanes;
-  constexpr int64_t kChunk = kChunkBlocks * kVectors * V::kLanes;
+  static_assert(kBlock <= kMaxBlock);
+  constexpr int64_t kChunk = kChunkBlocks * kBlock;
   const int64_t num_models = task.num_models;
   const int64_t num_subsets = task.subsets.size();
 
-  // The members of each subset as places in the block; where there are none,
-  // the row of identities behind the models.
-  Scratch<uint32_t> members(num_subsets * (num_models > 0 ? num_models : 1));
+  // The rows of each subset's members in the block; where it has none, the row
+  // of identities behind the models. An odd number of them: one, then two a
+  // step.
+  Scratch<T> losses((num_models + 1) * kBlock);
+  const bool* masks = task.masks + task.subsets.begin * num_models;
+  int64_t num_members = 0;
+  for (int64_t i = 0; i < num_subsets * num_models; ++i) {
+    num_members += masks[i];
+  }
+  // One more for each subset, and one to write at before it is known whether
+  // the model is a member.
+  Scratch<const T*> rows(num_members + num_subsets + 1);
   Scratch<int64_t> ends(num_subsets);
   Scratch<bool> used(num_models + 1);
   int64_t end = 0;
   for (int64_t s = 0; s < num_subsets; ++s) {
-    const bool* mask = task.masks + (task.subsets.begin + s) * num_models;
+    const bool* mask = masks + s * num_models;
     const int64_t begin = end;
     for (int64_t m = 0; m < num_models; ++m) {
-      members[end] = static_cast<uint32_t>(m * kBlock);
+      rows[end] = losses.data() + m * kBlock;
       end += mask[m];
       used[m] |= mask[m];
     }
     if (end == begin) {
-      members[end++] = static_cast<uint32_t>(num_models * kBlock);
+      rows[end++] = losses.data() + num_models * kBlock;
       used[num_models] = true;
+    }
+    if ((end - begin) % 2 == 0) {
+      rows[end] = rows[end - 1];
+      ++end;
     }
     ends[s] = end;
   }
 
-  Scratch<T> losses((num_models + 1) * kBlock);
+  Scratch<int64_t> used_models(num_models + 1);
+  Scratch<const T*> used_rows(num_models + 1);
+  int64_t num_used = 0;
+  for (int64_t m = 0; m <= num_models; ++m) {
+    if (!used[m]) continue;
+    used_models[num_used] = m;
+    used_rows[num_used++] = losses.data() + m * kBlock;
+  }
+  using ByRank = typename V::ByRank;
+  const int64_t num_groups = ByRank::IsFaster(num_subsets, num_used, end)
+                                 ? num_subsets / ByRank::kGroup
+                                 : 0;
+  ByRank by_rank(num_groups, masks, num_models, used_models.data(),
+                 used_rows.data(), num_used,
+                 static_cast<double>(end) / (num_subsets * num_used));
+
   Scratch<bool> is_nan(num_models + 1);
   Scratch<Total> in_chunk(num_subsets);
   Scratch<Total> totals(num_subsets);
@@ -415,30 +457,32 @@ void OracleSums(const OracleTask& task) {
                                    num_texts, kBlock, row);
         if (nan) is_nan[m] = any_nan = true;
       }
-      const uint32_t* member = members.data();
-      for (int64_t s = 0; s < num_subsets; ++s) {
-        typename V::Reg least[kDepth];
-        const T* row = losses.data() + *member++;
-        MMC_UNROLL
-        for (int d = 0; d < kDepth; ++d) {
-          least[d] = V::Load(row + d * V::kLanes);
+      // NaN has no rank.
+      int64_t first = 0;
+      if (num_groups > 0 && !any_nan) {
+        by_rank.Sort();
+        for (int64_t g = 0; g < num_groups; ++g) {
+          by_rank.AddSums(g, &in_chunk[g * ByRank::kGroup]);
         }
-        for (const uint32_t* last = members.data() + ends[s]; member < last;) {
-          row = losses.data() + *member++;
-          MMC_UNROLL
-          for (int d = 0; d < kDepth; ++d) {
-            least[d] = V::Min(least[d], V::Load(row + d * V::kLanes));
+        first = num_groups * ByRank::kGroup;
+      }
+      const T* const* row = rows.data() + (first > 0 ? ends[first - 1] : 0);
+      for (int64_t s = first; s < num_subsets; s += kFlushed) {
+        const int64_t in_group = Least(kFlushed, num_subsets - s);
+        typename V::Acc acc[kFlushed] = {};
+        MMC_NO_UNROLL
+        for (int64_t i = 0; i < in_group; ++i) {
+          acc[i] = SumOfMinima<T>(row, rows.data() + ends[s + i]);
+          row = rows.data() + ends[s + i];
+        }
+        if (in_group == kFlushed) {
+          V::template Flush<kFlushed>(acc, &in_chunk[s]);
+        } else {
+          for (int64_t i = 0; i < in_group; ++i) {
+            typename V::Acc one[1] = {acc[i]};
+            V::template Flush<1>(one, &in_chunk[s + i]);
           }
         }
-        typename V::Acc acc[1] = {V::Zero()};
-        MMC_UNROLL
-        for (int d = 0; d < kDepth; d += V::kGroup) {
-          typename V::Reg terms[V::kGroup];
-          MMC_UNROLL
-          for (int g = 0; g < V::kGroup; ++g) terms[g] = least[d + g];
-          acc[0] = V::Add(acc[0], terms);
-        }
-        V::template Flush<1>(acc, &in_chunk[s]);
       }
     }
     int64_t begin = 0;
@@ -446,20 +490,22 @@ void OracleSums(const OracleTask& task) {
       Total chunk_sum = Unbiased<T>(in_chunk[s], texts_in_chunk);
       if (any_nan) {
         for (int64_t i = begin; i < ends[s]; ++i) {
-          if (is_nan[members[i] / kBlock]) SetNan(chunk_sum);
+          if (is_nan[(rows[i] - losses.data()) / kBlock]) SetNan(chunk_sum);
         }
       }
-      AddTo(chunk_sum, totals[s]);
+      if (task.partial) {
+        static_cast<Total*>(task.partial)[chunk / kChunk * task.num_subsets +
+                                          task.subsets.begin + s] = chunk_sum;
+      } else {
+        AddTo(chunk_sum, totals[s]);
+      }
       in_chunk[s] = Total{};
     }
   }
+  if (task.partial) return;
   for (int64_t s = 0; s < num_subsets; ++s) {
-    const int64_t to = task.subsets.begin + s;
-    if (task.partial) {
-      static_cast<Total*>(task.partial)[to] = totals[s];
-    } else {
-      Store(totals[s], static_cast<typename OutOf<T>::type*>(task.out)[to]);
-    }
+    Store(totals[s], static_cast<typename OutOf<T>::type*>(
+                         task.out)[task.subsets.begin + s]);
   }
 }
 
@@ -505,6 +551,7 @@ inline float MinAdd(int64_t num_pairs) {
 template <class T>
 constexpr Kernels KernelsOf() {
   return {kChunkBlocks * kVectors * Simd<T>::kLanes,
+          kChunkBlocks * kDepth * Simd<T>::kLanes,
           sizeof(typename TotalOf<T>::type), MinSum<T>, OracleSums<T>,
           Combine<T>};
 }
