@@ -21,14 +21,9 @@ BACKENDS = {"cpu": cpu, "gpu": gpu, "tpu": tpu, "xla": xla}
 DTYPES = ("float32", "float64", "uint8", "uint16", "uint32")
 
 # (S, M, X) and whether weighted: one of each; groups of models and blocks of
-# texts that are just full and just over. Of more than 32 subsets XLA gathers
-# minima from tables, of 512 from larger ones.
-SHAPES = [
-    (1, 1, 1, False),
-    (3, 16, 128, True),
-    (33, 17, 513, False),
-    (520, 7, 5, True),
-]
+# texts just over; and for XLA, which gathers minima from tables of more than 32
+# subsets, from larger ones of 512.
+SHAPES = [(1, 1, 1, False), (33, 17, 130, True), (520, 7, 5, False)]
 
 
 def kernel(backend, name):
@@ -69,7 +64,8 @@ class BruteForceTest(parameterized.TestCase):
 
     @parameterized.named_parameters(cases())
     def test_random(self, backend, dtype):
-        for *shape, weighted in SHAPES:
+        shapes = SHAPES[:2] if backend in ("gpu", "tpu") else SHAPES
+        for *shape, weighted in shapes:
             losses, values, masks, weights = brute_force.random_case(
                 *shape, dtype
             )
@@ -146,20 +142,20 @@ class BruteForceTest(parameterized.TestCase):
     @parameterized.named_parameters(*((b, b) for b in BACKENDS))
     def test_a_pair_does_not_depend_on_its_batch(self, backend):
         losses, values, masks, _ = brute_force.random_case(
-            70, 33, 300, np.float32
+            12, 19, 130, np.float32
         )
         sums = np.asarray(kernel(backend, "min_sum")(values, losses, None))
-        alone = kernel(backend, "min_sum")(values[66:], losses[31:32], None)
-        np.testing.assert_array_equal(alone, sums[66:, 31:32])
+        alone = kernel(backend, "min_sum")(values[9:], losses[17:18], None)
+        np.testing.assert_array_equal(alone, sums[9:, 17:18])
         sums = np.asarray(kernel(backend, "oracle_sums")(losses, masks, None))
-        alone = kernel(backend, "oracle_sums")(losses, masks[66:], None)
-        np.testing.assert_array_equal(alone, sums[66:])
+        alone = kernel(backend, "oracle_sums")(losses, masks[9:], None)
+        np.testing.assert_array_equal(alone, sums[9:])
 
     @parameterized.named_parameters(*((b, b) for b in BACKENDS))
     def test_many_texts_in_float32(self, backend):
         rng = np.random.default_rng(0)
         # Interpreted kernels are slow; the C++ ones have a test of their own.
-        num_texts = 10**6 if backend == "xla" else 50_000
+        num_texts = 10**6 if backend == "xla" else 20_000
         losses = np.stack(
             [
                 np.full(num_texts, 0.1),
