@@ -100,9 +100,8 @@ def load(
 ) -> layers.LanguageModel:
     """Returns the model of a checkpoint; `model.config` is Hugging Face's.
 
-    With a mesh each process reads the parts that its own devices hold. The
-    host's memory then holds those that the devices do not, one parameter at a
-    time, and one tensor.
+    Each process reads only what its own devices hold, one parameter after the
+    other: a host needs memory for its own parts and for one tensor, no more.
 
     Args:
       checkpoint: A folder with config.json and safetensors (one file, or
@@ -225,22 +224,25 @@ def abstract(
             "overflows in several families)"
         )
     model = nnx.eval_shape(lambda: build(config, rngs=nnx.Rngs(0)))
-    state = nnx.to_flat_state(nnx.state(model))
-    shapes = {".".join(path): param.shape for path, param in state}
-    for try_over_data in (False, True) if over_data is None else (over_data,):
+    shapes = {path: value.shape for path, value in parameters(model).items()}
+
+    def values(over_data: bool) -> dict[str, jax.ShapeDtypeStruct]:
         places = dict.fromkeys(shapes)
         if mesh is not None:
             places = sharding.shardings(
-                shapes, _rules(config), mesh, over_data=try_over_data
+                shapes, _rules(config), mesh, over_data=over_data
             )
-        values = {
-            path: jax.ShapeDtypeStruct(shapes[path], dtype, sharding=place)
-            for path, place in places.items()
+        return {
+            path: jax.ShapeDtypeStruct(shape, dtype, sharding=places[path])
+            for path, shape in shapes.items()
         }
-        num_bytes = sharding.bytes_per_device(values)
-        if mesh is None or sharding.fits(num_bytes, mesh):
-            break
-    _set_values(model, values)
+
+    chosen = values(bool(over_data))
+    if over_data is None and mesh is not None:
+        num_bytes = sharding.bytes_per_device(chosen)
+        if not sharding.fits(num_bytes, mesh):
+            chosen = values(True)
+    _set_values(model, chosen)
     return model
 
 
@@ -424,11 +426,6 @@ def _check_model_type(model_type: str | None, where: str) -> None:
             f"{where}: model_type {model_type!r} is not ported; ported are "
             f"{', '.join(sorted(FAMILIES))}"
         )
-
-
-def _family(config: transformers.PreTrainedConfig) -> types.ModuleType:
-    _check_model_type(config.model_type, type(config).__name__)
-    return FAMILIES[config.model_type]
 
 
 def _family(config: transformers.PreTrainedConfig) -> types.ModuleType:
