@@ -66,9 +66,9 @@ def min_sum_cases(rng, num_models, num_texts, num_subsets):
             ],
             axis=1,
         )
-        v, l = jnp.asarray(values), jnp.asarray(losses)
+        tables = jnp.asarray(values), jnp.asarray(losses)
         for name, module in backends.runnable(dtype).items():
-            kernel = functools.partial(jax.jit(module.min_sum), v, l, None)
+            kernel = functools.partial(jax.jit(module.min_sum), *tables, None)
             yield (
                 f"mmc_jax {name}",
                 np.dtype(dtype).name,
