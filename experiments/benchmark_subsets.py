@@ -1,220 +1,225 @@
-"""Times the oracle kernels on every backend, beside other libraries.
+r"""How fast subsets are evaluated, by every backend and by other libraries.
 
-  pip install -e ".[bench]"
-  python -m experiments.benchmark_subsets --out=results/subsets
+    pip install -e ".[bench]"
+    python -m experiments.benchmark_subsets --out=results/benchmark_subsets
 
-Every implementation takes its turn in every round, and its best round counts.
-All are checked against float64 before they are timed. The roofline is the rate
-at which this machine takes minima and adds them up in registers alone. On a GPU
-or TPU the same command times their kernels. Some three minutes on two cores;
-the numbers to look at are ratios.
+Each sweep varies one size and keeps the others. All implementations of a case
+are first checked to agree, then timed in turns, and the least time of each
+counts: load on the machine meets them alike. The roofline is the rate of
+minima and additions of the machine in the same run. Runs on GPUs and TPUs
+unchanged; libraries that are not installed are left out.
+
+Expected: a table and two figures. About four minutes on 2 quiet cores.
 """
 
-import functools
 import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+import tqdm
 from absl import flags
 from matplotlib.figure import Figure
 
 from experiments import program, subset_peers
-from mmc_jax.oracle import backends, cpu
 from mmc_jax.report import result
+from mmc_jax.report.figures import COLORS
 
-_NUM_MODELS = flags.DEFINE_multi_integer("num_models", [71], "M.")
-_NUM_TEXTS = flags.DEFINE_multi_integer("num_texts", [8_192], "X.")
-_NUM_SUBSETS = flags.DEFINE_multi_integer("num_subsets", [1_024], "S.")
-_DENSITY = flags.DEFINE_multi_float(
-    "density", [0.3], "Share of the models that is in a subset."
+_OUT = flags.DEFINE_string("out", None, "Result folder.", required=True)
+_REPEATS = flags.DEFINE_integer("repeats", 5, "Turns of each.", lower_bound=1)
+_SECONDS = flags.DEFINE_float(
+    "seconds", 2.0, "An implementation gets no further turn in a case after it."
 )
-_ROUNDS = flags.DEFINE_integer("rounds", 10, "Turns of each.", lower_bound=1)
-_OUT = flags.DEFINE_string("out", None, "The result folder.", required=True)
+_SIZES = {
+    "S": flags.DEFINE_list("num_subsets", ["16", "128", "1024", "4096"], "S."),
+    "M": flags.DEFINE_list("num_models", ["20", "71", "200"], "M."),
+    "X": flags.DEFINE_list("num_texts", ["1024", "8192", "65536"], "X."),
+    "density": flags.DEFINE_list(
+        "density", ["0.05", "0.3", "0.8"], "Share of the models in a subset."
+    ),
+}
 
-_DTYPES = (np.float32, np.float64, np.uint32, np.uint16, np.uint8)
-# Of a sum in float32 by a peer; ours are held to 1e-6 by the tests.
-_TOLERANCE = 1e-4
-# Subsets of oracle_sums for each of min_sum: a subset is a row of pairs less.
-_SUBSETS_PER_ROW = 4
+# The case that the others depart from.
+_USUAL = {"S": 1024, "M": 71, "X": 8192, "density": 0.3}
 
-Implementation = tuple[str, str, int, Callable[[], Any], np.ndarray]
-
-
-def drawn(
-    rng: np.random.Generator, shape: tuple[int, int], dtype: type
-) -> np.ndarray:
-    """Returns log-normal losses, as integers over the dtype's whole range."""
-    losses = rng.lognormal(0.0, 0.4, shape)
-    if issubclass(dtype, np.floating):
-        return losses.astype(dtype)
-    most = np.iinfo(dtype).max
-    return np.minimum(losses / 4 * most, most).astype(dtype)
+# Two float32 sums, in whatever order, as a fraction of the largest.
+_AGREEMENT = 1e-4
 
 
-def min_sum_cases(rng, num_models, num_texts, num_subsets):
-    """Yields each implementation of min_sum with what it should find."""
-    for dtype in _DTYPES:
-        values = drawn(rng, (num_subsets, num_texts), dtype)
-        losses = drawn(rng, (num_models, num_texts), dtype)
-        exact = np.stack(
-            [
-                np.minimum(values, loss).sum(axis=1, dtype=float)
-                for loss in losses
-            ],
-            axis=1,
-        )
-        tables = jnp.asarray(values), jnp.asarray(losses)
-        for name, module in backends.runnable(dtype).items():
-            kernel = functools.partial(jax.jit(module.min_sum), *tables, None)
-            yield (
-                f"mmc_jax {name}",
-                np.dtype(dtype).name,
-                num_subsets,
-                kernel,
-                exact,
-            )
-        if dtype is np.float32:
-            for name, call in subset_peers.min_sums(values, losses).items():
-                yield name, "float32", num_subsets, call, exact
-
-
-def oracle_cases(rng, num_models, num_texts, num_subsets, density):
-    """Yields each implementation of oracle_sums with what it should find."""
-    masks = rng.random((num_subsets, num_models)) < density
-    masks[:, 0] |= ~masks.any(axis=1)
-    for dtype in _DTYPES:
-        losses = drawn(rng, (num_models, num_texts), dtype)
-        exact = np.array(
-            [losses[mask].min(axis=0).sum(dtype=float) for mask in masks]
-        )
-        table, subsets = jnp.asarray(losses), jnp.asarray(masks)
-        for name, module in backends.runnable(dtype).items():
-            kernel = jax.jit(module.oracle_sums)
-            call = functools.partial(kernel, table, subsets, None)
-            yield (
-                f"mmc_jax {name}",
-                np.dtype(dtype).name,
-                num_subsets,
-                call,
-                exact,
-            )
-        if dtype is np.float32:
-            peers = subset_peers.oracle_sums(losses, masks)
-            for name, (count, call) in peers.items():
-                yield name, "float32", count, call, exact[:count]
-
-
-def best_seconds(cases: list[Implementation]) -> tuple[list[float], float]:
-    """Returns the best time of each, and the best roofline, pairs a second."""
-    for name, dtype, _, call, exact in cases:  # Compiles, too.
-        np.testing.assert_allclose(
-            call(), exact, rtol=_TOLERANCE, err_msg=f"{name} {dtype}"
-        )
-    best, roofline = [np.inf] * len(cases), 0.0
-    for _ in range(_ROUNDS.value):
-        for i, (_, _, _, call, _) in enumerate(cases):
-            start = time.perf_counter()
-            jax.block_until_ready(call())
-            best[i] = min(best[i], time.perf_counter() - start)
-        if jax.default_backend() == "cpu" and cpu.why_not() is None:
-            roofline = max(roofline, cpu.min_adds_per_second(seconds=0.1))
-    return best, roofline
-
-
-def rows_of(kernel, cases, **shape) -> list[dict[str, Any]]:
-    """Returns a row for each implementation, printed as it goes."""
-    cases = list(cases)
-    best, roofline = best_seconds(cases)
-    rows = []
-    for (name, dtype, count, _, _), seconds in zip(cases, best, strict=True):
-        pairs = count * shape["num_texts"]
-        pairs *= shape["num_models"] if kernel == "min_sum" else 1
-        rows.append(
-            {
-                "kernel": kernel,
-                **shape,
-                "implementation": name,
-                "dtype": dtype,
-                "seconds": seconds,
-                "subsets_per_second": count / seconds,
-                "giga_pairs_per_second": pairs / seconds / 1e9
-                if kernel == "min_sum"
-                else None,
-                "roofline_giga_pairs_per_second": roofline / 1e9 or None,
-            }
-        )
-    ours = next(r for r in rows if r["dtype"] == "float32")
-    print(" ".join(f"{k}={v}" for k, v in {"kernel": kernel, **shape}.items()))
-    for row in rows:
-        ratio = ours["subsets_per_second"] / row["subsets_per_second"]
-        pairs = row["giga_pairs_per_second"]
-        print(
-            f"  {row['implementation']:<14}{row['dtype']:<9}"
-            f"{row['subsets_per_second']:14,.0f} subsets/s"
-            + (f"{pairs:9.1f} Gpair/s" if pairs else "")
-            + f"   first / this: {ratio:.2f}"
-        )
-    if kernel == "min_sum" and roofline:
-        share = ours["giga_pairs_per_second"] * 1e9 / roofline
-        print(
-            f"  roofline, float32: {roofline / 1e9:.1f} Gpair/s, of which the "
-            f"first is {share:.0%}"
-        )
-    return rows
-
-
-def bars(rows: list[dict[str, Any]]) -> Figure:
-    """Returns subsets a second of each implementation, a panel a shape."""
-    keys = ("kernel", "num_models", "num_texts", "num_subsets", "density")
-    panels: dict[tuple, list] = {}
-    for row in rows:
-        panels.setdefault(tuple(row.get(key) for key in keys), []).append(row)
-    figure = Figure(figsize=(7, 3.4 * len(panels)), layout="constrained")
-    all_axes = np.atleast_1d(figure.subplots(len(panels), 1))
-    for axes, (key, panel) in zip(all_axes, panels.items(), strict=True):
-        panel = sorted(panel, key=lambda row: row["subsets_per_second"])
-        axes.barh(
-            [f"{r['implementation']}, {r['dtype']}" for r in panel],
-            [r["subsets_per_second"] for r in panel],
-            color=[
-                "C0" if r["implementation"].startswith("mmc") else "0.7"
-                for r in panel
-            ],
-        )
-        kernel, M, X, S, density = key
-        of = "" if density is None else f", density {density}"
-        axes.set(
-            xscale="log",
-            xlabel="Subsets per second",
-            title=f"{kernel}: {M} models, {X:,} texts, {S:,} subsets{of}",
-        )
-    return figure
-
-
-def main():
-    rng = np.random.default_rng(0)
-    rows = []
-    with jax.enable_x64(True):
-        for M in _NUM_MODELS.value:
-            for X in _NUM_TEXTS.value:
-                for S in _NUM_SUBSETS.value:
-                    shape = {"num_models": M, "num_texts": X}
-                    cases = min_sum_cases(rng, M, X, S)
-                    rows += rows_of("min_sum", cases, **shape, num_subsets=S)
-                    S *= _SUBSETS_PER_ROW
-                    for density in _DENSITY.value:
-                        cases = oracle_cases(rng, M, X, S, density)
-                        shape |= {"num_subsets": S, "density": density}
-                        rows += rows_of("oracle_sums", cases, **shape)
+def main() -> None:
+    # 64-bit mode for the sums of integers; all float tables are float32.
+    jax.config.update("jax_enable_x64", True)
+    roofline, rows = 0.0, []
+    for kernel, implementations in (
+        ("min_sum", subset_peers.min_sums()),
+        ("oracle_sums", subset_peers.oracle_sums()),
+    ):
+        cases = _cases(kernel)
+        for case in tqdm.tqdm(cases, desc=kernel):
+            rows += _measured(kernel, case, implementations)
+            # Other programs' load can only lower it.
+            rate = subset_peers.min_adds_per_second(_seconds)
+            roofline = max(roofline, rate)
+    print(f"roofline: {roofline / 1e9:.1f} Gpair/s")
+    print(_table(rows, roofline))
     result.write_result(
         _OUT.value,
-        {"cases": rows},
+        {"roofline_gpairs_per_second": roofline / 1e9, "measurements": rows},
         flags=program.flag_values(),
-        figures={"subsets": bars(rows)},
+        figures={
+            kernel: _figure(kernel, rows, roofline)
+            for kernel in ("min_sum", "oracle_sums")
+        },
     )
+
+
+def _cases(kernel: str) -> list[dict[str, float]]:
+    """Returns the usual case and, one at a time, the other sizes."""
+    cases = [dict(_USUAL)]
+    for size, flag in _SIZES.items():
+        if size != "density" or kernel == "oracle_sums":
+            for text in flag.value:
+                case = _USUAL | {size: type(_USUAL[size])(text)}
+                if case not in cases:
+                    cases.append(case)
+    return cases
+
+
+def _measured(
+    kernel: str,
+    case: dict[str, float],
+    implementations: dict[str, subset_peers.Implementation],
+) -> list[dict[str, Any]]:
+    """Returns a row for each implementation, all checked to agree."""
+    rng = np.random.default_rng(0)
+    table = rng.lognormal(size=(case["M"], case["X"])).astype(np.float32)
+    others = rng.lognormal(size=(case["S"], case["X"])).astype(np.float32)
+    masks = rng.random((case["S"], case["M"])) < case["density"]
+    masks[:, 0] |= ~masks.any(axis=1)
+    num_pairs = masks.sum() * case["X"]
+    if kernel == "min_sum":
+        num_pairs = case["S"] * case["M"] * case["X"]
+    calls, expected = {}, {}
+    for name, (place, compute, dtype) in implementations.items():
+        losses = _as(table, dtype)
+        arrays = (losses, masks)
+        if kernel == "min_sum":
+            arrays = (_as(others, dtype), losses)
+        placed = [place(array) for array in arrays]
+        calls[name] = lambda compute=compute, placed=placed: _finished(
+            compute(*placed)
+        )
+        sums = np.asarray(calls[name](), np.float64)
+        scale = expected.setdefault(dtype, sums)
+        exact = np.dtype(dtype).kind == "u"
+        np.testing.assert_allclose(
+            sums,
+            scale,
+            rtol=0,
+            atol=0 if exact else _AGREEMENT * np.abs(scale).max(),
+            err_msg=f"{name} differs at {case}",
+        )
+    seconds = {name: [] for name in calls}
+    for _ in range(_REPEATS.value):
+        for name, call in calls.items():
+            if sum(seconds[name]) < _SECONDS.value:
+                seconds[name].append(_seconds(call))
+    return [
+        {
+            "kernel": kernel,
+            **case,
+            "implementation": name,
+            "seconds": min(times),
+            "gpairs_per_second": num_pairs / min(times) / 1e9,
+            "subsets_per_second": case["S"] / min(times),
+        }
+        for name, times in seconds.items()
+    ]
+
+
+def _as(table: np.ndarray, dtype: str) -> np.ndarray:
+    """Returns the table in the dtype; integers fill it up to its largest."""
+    if np.dtype(dtype).kind == "f":
+        return table.astype(dtype)
+    codes = table / table.max() * np.iinfo(dtype).max
+    return codes.astype(dtype)
+
+
+def _finished(sums: Any) -> np.ndarray:
+    """Returns the sums on the host: the call is over only then."""
+    return np.asarray(sums.cpu() if hasattr(sums, "cpu") else sums)
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def _table(rows: list[dict[str, Any]], roofline: float) -> str:
+    """Returns the rows in Markdown."""
+    lines = [
+        "| kernel | S | M | X | density | implementation | Gpair/s | subsets/s "
+        "| of the float32 roofline |",
+        "|---|" + "--:|" * 4 + "---|" + "--:|" * 3,
+    ]
+    for row in rows:
+        density = row["density"] if row["kernel"] == "oracle_sums" else ""
+        share = row["gpairs_per_second"] * 1e9 / roofline
+        lines.append(
+            f"| {row['kernel']} | {row['S']:,} | {row['M']:,} | {row['X']:,} "
+            f"| {density} | {row['implementation']} "
+            f"| {row['gpairs_per_second']:.2f} "
+            f"| {row['subsets_per_second']:,.0f} | {share:.0%} |"
+        )
+    return "\n".join(lines)
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith("mmc_jax")
+
+
+def _figure(kernel: str, rows: list[dict[str, Any]], roofline: float) -> Figure:
+    """Returns the rate over each size, a line for each implementation."""
+    rows = [row for row in rows if row["kernel"] == kernel]
+    sizes = [
+        size
+        for size in _SIZES
+        if len({row[size] for row in rows}) > 1
+    ] or ["S"]  # fmt: skip
+    figure = Figure(figsize=(4 * len(sizes) + 3, 4.5), layout="constrained")
+    panels = figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
+    unit = "gpairs_per_second" if kernel == "min_sum" else "subsets_per_second"
+    for axes, size in zip(panels, sizes, strict=True):
+        others = [name for name in _USUAL if name != size]
+        names = dict.fromkeys(row["implementation"] for row in rows)
+        for number, name in enumerate(sorted(names, key=_is_ours)):
+            points = sorted(
+                (row[size], row[unit])
+                for row in rows
+                if row["implementation"] == name
+                and all(row[other] == _USUAL[other] for other in others)
+            )
+            axes.plot(
+                *zip(*points, strict=True),
+                color=COLORS[number % len(COLORS)],
+                linestyle="-" if _is_ours(name) else ":",
+                marker="o" if _is_ours(name) else "x",
+                label=name,
+            )
+        if kernel == "min_sum":
+            axes.axhline(
+                roofline / 1e9, color="black", ls="--", label="roofline"
+            )
+        axes.set(xscale="log", yscale="log", xlabel=size)
+    panels[0].set_ylabel(unit.replace("_", " "))
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside right", fontsize=8
+    )
+    figure.suptitle(f"{kernel}: one size varied, the others S=1,024, M=71, "
+                    "X=8,192, density 0.3")  # fmt: skip
+    return figure
 
 
 if __name__ == "__main__":

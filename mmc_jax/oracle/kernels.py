@@ -76,17 +76,17 @@ def oracle_losses(
     if _is_known(weights) and not np.asarray(weights).any():
         raise ValueError("weights are all 0: their mean is undefined.")
     sums = _oracle_sums(losses, masks, weights, backend, mesh)
+    whole = sums.dtype == jnp.int64
+    if whole:
+        sums = jnp.where(masks.any(axis=1), sums.astype(jnp.float64), jnp.inf)
     if weights is None:
-        total = jnp.asarray(losses.shape[1], sums.dtype)
-    elif sums.dtype == jnp.int64:
-        total = weights.sum(dtype=jnp.int64)
+        total = losses.shape[1]
+    elif whole:
+        total = weights.sum(dtype=jnp.int64).astype(jnp.float64)
     else:
         # The loss sum of a model that loses 1 on every text.
         one = jnp.ones((1, losses.shape[1]), losses.dtype)
         total = _min_sum(one, one, weights, backend, mesh)[0, 0]
-    if sums.dtype == jnp.int64:
-        means = sums.astype(jnp.float64) / total.astype(jnp.float64)
-        return jnp.where(masks.any(axis=1), means, jnp.inf)
     # XLA multiplies by the reciprocal where it sees that all are divided by one
     # number, a rounding more than a division: the barrier hides it.
     return sums / jax.lax.optimization_barrier(jnp.full_like(sums, total))

@@ -224,7 +224,7 @@ def oracle_sums(
             *(part.reshape(shape[0], -1).T for part in (sums, errors))
         )
 
-    chunk = _MOST_SUMS // (_ROWS * _LANES)
+    chunk = max(_ROWS, _MOST_SUMS // (_ROWS * _LANES))
     return xla.in_chunks(
         lambda part: chunk_sums(part)[: part.shape[0]], masks, chunk
     )

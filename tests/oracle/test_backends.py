@@ -64,7 +64,10 @@ class BruteForceTest(parameterized.TestCase):
 
     @parameterized.named_parameters(cases())
     def test_random(self, backend, dtype):
-        shapes = SHAPES[:2] if backend in ("gpu", "tpu") else SHAPES
+        # Tables of minima differ from dtype to dtype in nothing.
+        shapes = (
+            SHAPES if (backend, dtype) == ("xla", "float32") else SHAPES[:2]
+        )
         for *shape, weighted in shapes:
             losses, values, masks, weights = brute_force.random_case(
                 *shape, dtype
@@ -155,7 +158,7 @@ class BruteForceTest(parameterized.TestCase):
     def test_many_texts_in_float32(self, backend):
         rng = np.random.default_rng(0)
         # Interpreted kernels are slow; the C++ ones have a test of their own.
-        num_texts = 10**6 if backend == "xla" else 20_000
+        num_texts = 10**6 if backend == "xla" else 10_000
         losses = np.stack(
             [
                 np.full(num_texts, 0.1),
@@ -248,13 +251,13 @@ class PallasTest(parameterized.TestCase):
         )
         np.testing.assert_array_equal(subsets, [40, np.nan])
 
-    @parameterized.parameters((gpu, 2**9), (tpu, 2**10))
-    def test_chunks_of_subsets(self, module, most):
+    @parameterized.parameters((gpu, 300), (tpu, 20))
+    def test_chunks_of_subsets(self, module, num_subsets):
         losses, values, masks, _ = brute_force.random_case(
-            140, 5, 30, np.float32
+            num_subsets, 5, 30, np.float32
         )
         jax.clear_caches()
-        with absltest.mock.patch.object(module, "_MOST_SUMS", most):
+        with absltest.mock.patch.object(module, "_MOST_SUMS", 1):
             sums = module.min_sum(values, losses, None, interpret=True)
             subsets = module.oracle_sums(losses, masks, None, interpret=True)
         jax.clear_caches()

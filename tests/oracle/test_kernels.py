@@ -1,5 +1,6 @@
 """The kernels against a brute force in NumPy, their contract and errors."""
 
+import functools
 import itertools
 import math
 
@@ -8,129 +9,73 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from mmc_jax.oracle import min_sum, oracle_losses, xla
+from mmc_jax.oracle import min_sum, oracle_losses, oracle_sums, xla
 from tests import tolerances
-
-# (S, M, X): nothing, one of each, blocks of texts and groups of models that
-# are just full, just over, and neither.
-SHAPES = [(0, 1, 1), (1, 1, 1), (3, 16, 128), (5, 17, 129), (4, 3, 300)]
-WEIGHTED = [False, True, False, True, False]
-
-
-def random_case(num_subsets, num_models, num_texts, seed=0):
-    rng = np.random.default_rng(seed)
-    losses = rng.lognormal(size=(num_models, num_texts))
-    values = rng.lognormal(size=(num_subsets, num_texts))
-    masks = rng.random((num_subsets, num_models)) < 0.5
-    masks[:, 0] |= ~masks.any(axis=1)
-    weights = rng.integers(0, 3, num_texts).astype(np.float64)
-    weights[0] = 1
-    return losses, values, masks, weights
-
-
-def brute_oracle_losses(losses, masks, weights=None):
-    losses = np.asarray(losses, np.float64)
-    num_texts = losses.shape[1]
-    weights = np.ones(num_texts) if weights is None else weights
-    means = []
-    for mask in masks:
-        least = [
-            min(losses[i, x] for i in range(len(mask)) if mask[i])
-            for x in range(num_texts)
-        ]
-        means.append(
-            math.fsum(w * v for w, v in zip(weights, least, strict=True))
-            / math.fsum(weights)
-        )
-    return np.array(means)
-
-
-def brute_min_sum(values, losses, weights=None):
-    values = np.asarray(values, np.float64)
-    losses = np.asarray(losses, np.float64)
-    weights = np.ones(losses.shape[1]) if weights is None else weights
-    sums = np.empty((len(values), len(losses)))
-    for s, m in np.ndindex(sums.shape):
-        sums[s, m] = math.fsum(weights * np.minimum(values[s], losses[m]))
-    return sums
+from tests.oracle import brute_force
+from tests.oracle.brute_force import random_case
 
 
 class BruteForceTest(parameterized.TestCase):
-    @parameterized.parameters(*zip(SHAPES, WEIGHTED, strict=True))
-    def test_float32(self, shape, weighted):
-        losses, values, masks, weights = random_case(*shape)
-        losses, values = np.float32(losses), np.float32(values)
-        weights = weights if weighted else None
-        got = oracle_losses(losses, masks, weights)
-        self.assertEqual(got.dtype, jnp.float32)
-        np.testing.assert_allclose(
-            got,
-            brute_oracle_losses(losses, masks, weights),
-            rtol=tolerances.KERNEL_FLOAT32,
-        )
-        got = min_sum(values, losses, weights)
-        self.assertEqual(got.dtype, jnp.float32)
-        np.testing.assert_allclose(
-            got,
-            brute_min_sum(values, losses, weights),
-            rtol=tolerances.KERNEL_FLOAT32,
-        )
-
-    def test_float64(self):
+    @parameterized.product(dtype=["float32", "float64"], weighted=[False, True])
+    def test_floats(self, dtype, weighted):
         losses, values, masks, weights = random_case(5, 17, 129)
-        with jax.enable_x64(True):
+        losses, values = losses.astype(dtype), values.astype(dtype)
+        weights = weights if weighted else None
+        with jax.enable_x64(dtype == "float64"):
             means = np.asarray(oracle_losses(losses, masks, weights))
             sums = np.asarray(min_sum(values, losses, weights))
+        self.assertEqual(means.dtype, dtype)
+        self.assertEqual(sums.dtype, dtype)
+        total = 129 if weights is None else weights.sum()
+        rtol = (
+            tolerances.KERNEL_FLOAT32
+            if dtype == "float32"
+            else tolerances.KERNEL_FLOAT64
+        )
         np.testing.assert_allclose(
             means,
-            brute_oracle_losses(losses, masks, weights),
-            rtol=tolerances.KERNEL_FLOAT64,
+            brute_force.oracle_sums(losses, masks, weights) / total,
+            rtol=rtol,
         )
         np.testing.assert_allclose(
-            sums,
-            brute_min_sum(values, losses, weights),
-            rtol=tolerances.KERNEL_FLOAT64,
+            sums, brute_force.min_sum(values, losses, weights), rtol=rtol
         )
+
+    @parameterized.product(
+        dtype=["uint8", "uint16", "uint32"], weighted=[False, True]
+    )
+    def test_integers(self, dtype, weighted):
+        losses, values, masks, weights = random_case(5, 17, 129, dtype)
+        masks[2] = False
+        weights = weights if weighted else None
+        total = 129 if weights is None else weights.sum()
+        expected = brute_force.oracle_sums(losses, masks, weights)
+        with jax.enable_x64(True):
+            np.testing.assert_array_equal(
+                oracle_sums(losses, masks, weights), expected
+            )
+            np.testing.assert_array_equal(
+                min_sum(values, losses, weights),
+                brute_force.min_sum(values, losses, weights),
+            )
+            means = oracle_losses(losses, masks, weights)
+            self.assertEqual(means.dtype, jnp.float64)
+            expected = np.where(masks.any(axis=1), expected / total, np.inf)
+            np.testing.assert_array_equal(means, expected)
 
     def test_more_subsets_than_a_tile(self):
         with absltest.mock.patch.object(xla, "_TILE", 4):
             losses, _, masks, _ = random_case(11, 5, 7)
-            got = oracle_losses(np.float32(losses), masks)
+            got = oracle_losses(np.float32(losses), masks, backend="xla")
         np.testing.assert_allclose(
             got,
-            brute_oracle_losses(np.float32(losses), masks),
+            brute_force.oracle_sums(np.float32(losses), masks) / 7,
             rtol=tolerances.KERNEL_FLOAT32,
         )
 
     def test_no_texts_sum_to_0(self):
         sums = min_sum(np.ones((2, 0), np.float32), np.ones((3, 0), np.float32))
         np.testing.assert_array_equal(sums, np.zeros((2, 3)))
-
-    def test_million_texts_in_float32(self):
-        rng = np.random.default_rng(0)
-        num_texts = 10**6
-        losses = np.stack(
-            [
-                np.full(num_texts, 0.1),
-                rng.lognormal(size=num_texts),
-                np.linspace(0, 10, num_texts),
-            ]
-        ).astype(np.float32)
-        masks = np.eye(3, dtype=bool)
-        exact = np.array([math.fsum(row.tolist()) for row in losses])
-        with self.subTest("oracle_losses"):
-            np.testing.assert_allclose(
-                oracle_losses(losses, masks),
-                exact / num_texts,
-                rtol=tolerances.KERNEL_FLOAT32,
-            )
-        with self.subTest("min_sum"):
-            empty = np.full((1, num_texts), np.inf, np.float32)
-            np.testing.assert_allclose(
-                min_sum(empty, losses)[0],
-                exact,
-                rtol=tolerances.KERNEL_FLOAT32,
-            )
 
 
 class InvariantsTest(absltest.TestCase):
@@ -179,18 +124,20 @@ class InvariantsTest(absltest.TestCase):
             )
 
     def test_one_float_for_a_subset_on_every_way(self):
+        # XLA's two kernels add in one order; others need not.
+        whole = functools.partial(oracle_losses, backend="xla")
         for weights in (None, self.weights):
             total = np.float32(131 if weights is None else weights.sum())
-            means = np.asarray(oracle_losses(self.losses, self.masks, weights))
+            means = np.asarray(whole(self.losses, self.masks, weights))
             with self.subTest("alone or in a batch", weights=weights):
                 for i in (1, 13):
-                    alone = oracle_losses(
-                        self.losses, self.masks[i : i + 1], weights
-                    )
+                    alone = whole(self.losses, self.masks[i : i + 1], weights)
                     np.testing.assert_array_equal(alone[0], means[i])
             with self.subTest("extended by a model", weights=weights):
                 values = np.asarray(xla.minima(self.losses, self.masks))
-                sums = np.asarray(min_sum(values, self.losses, weights))
+                sums = np.asarray(
+                    min_sum(values, self.losses, weights, backend="xla")
+                )
                 unions = self.masks[:, None] | np.eye(5, dtype=bool)
                 place = unions @ (2 ** np.arange(5)[::-1])
                 np.testing.assert_array_equal(sums / total, means[place])
@@ -262,6 +209,7 @@ class TransformationsTest(absltest.TestCase):
             ("oracle_losses", oracle_losses, (losses, masks), 3 * num_models),
         ):
             with self.subTest(name):
+                function = functools.partial(function, backend="xla")
                 compiled = jax.jit(function).lower(*arguments, weights)
                 memory = compiled.compile().memory_analysis()
                 # Copies of the tables; a tenth of that for the loop.
@@ -356,6 +304,38 @@ class ContractTest(parameterized.TestCase):
         ):  # fmt: skip
             with (
                 self.subTest(message),
+                self.assertRaisesRegex(ValueError, message),
+            ):
+                function(*arguments)
+
+    def test_bad_integers(self):
+        losses = np.ones((3, 4), np.uint16)
+        masks = np.ones((2, 3), bool)
+        with self.assertRaisesRegex(ValueError, r"uint16.*enable_x64\(True\)"):
+            oracle_sums(losses, masks)
+        for message, function, arguments in (
+            ("losses has dtype int16", oracle_sums,
+             (losses.astype(np.int16), masks)),
+            ("losses has dtype uint64", oracle_sums,
+             (losses.astype(np.uint64), masks)),
+            ("values has dtype uint8, losses has uint16", min_sum,
+             (losses.astype(np.uint8), losses)),
+            ("values has dtype float32, losses has uint16", min_sum,
+             (losses.astype(np.float32), losses)),
+            ("weights has dtype float64; whole counts", oracle_sums,
+             (losses, masks, np.ones(4))),
+            (r"weights\[2\] is -1", oracle_sums,
+             (losses, masks, [1, 1, -1, 1])),
+            (r"weights\[0\] is 4294967296; .* below 2\^32", oracle_sums,
+             (losses, masks, [2**32, 1, 1, 1])),
+            ("would leave int64", min_sum,
+             (np.ones((1, 4), np.uint32), np.ones((1, 4), np.uint32),
+              [2**31, 1, 1, 1])),
+            ("all 0", oracle_losses, (losses, masks, [0, 0, 0, 0])),
+        ):  # fmt: skip
+            with (
+                self.subTest(message),
+                jax.enable_x64(True),
                 self.assertRaisesRegex(ValueError, message),
             ):
                 function(*arguments)

@@ -1,5 +1,9 @@
 """The kernels over 8 virtual devices, against one."""
 
+import socket
+import subprocess
+import sys
+
 import jax
 import numpy as np
 from absl.testing import absltest, parameterized
@@ -80,6 +84,25 @@ class ShardedTest(parameterized.TestCase):
         losses = np.ones((2, 16), np.float32)
         with self.assertRaisesRegex(ValueError, "'subsets' or 'texts' is need"):
             oracle.min_sum(losses, losses, mesh=jax.make_mesh((8,), ("data",)))
+
+    def test_two_hosts(self):
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            port = str(free.getsockname()[1])
+        hosts = [
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.oracle.two_hosts", index, port],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            for index in "01"
+        ]
+        for host in hosts:
+            self.addCleanup(host.kill)
+        for host in hosts:
+            said, _ = host.communicate(timeout=300)
+            self.assertEqual(host.returncode, 0, said)
 
 
 if __name__ == "__main__":
