@@ -13,7 +13,7 @@ against is a large product's, measured in the same run.
 `--num_devices=1,2,4,8` adds the engine alone on so many devices, virtual ones
 on a CPU, where it shows that scores stay the same, and nothing about speed.
 
-Expected on 2 CPU cores in float32: about twice the peer's tokens a second, and
+Expected on 2 CPU cores in float32: 1.3 to 1.5 times the tokens a second, and
 scores within 1e-7; 3 minutes for 16 texts.
 """
 
