@@ -98,3 +98,7 @@ DIFFERENCE = 1e-12
 # products, which grow as the bytes do; what windows add varies by some
 # thousandths.
 SAMPLED_FLOPS = 0.02
+
+# The standard deviation of 284,000 normal numbers, relative: six standard
+# errors, 1 / sqrt(2 x 284,000) each.
+DRAWN_NOISE = 8e-3
