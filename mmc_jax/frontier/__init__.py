@@ -1,6 +1,8 @@
 """The frontier of pools of models: the oracle loss that a cost can buy."""
 
+from mmc_jax.frontier.cross_fitted import CrossFitted, Search, cross_fitted
 from mmc_jax.frontier.exhaustive import exhaustive
+from mmc_jax.frontier.held_out import HeldOut, held_out
 from mmc_jax.frontier.pareto import (
     Frontier,
     non_dominated,
@@ -11,10 +13,15 @@ from mmc_jax.frontier.pruned import pruned
 from mmc_jax.frontier.routed import Routed, expected_costs, routed
 
 __all__ = [
+    "CrossFitted",
     "Frontier",
+    "HeldOut",
     "Routed",
+    "Search",
+    "cross_fitted",
     "exhaustive",
     "expected_costs",
+    "held_out",
     "non_dominated",
     "of_subsets",
     "pruned",
