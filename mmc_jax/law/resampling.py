@@ -16,7 +16,8 @@ from jax.typing import ArrayLike
 
 from mmc_jax import frontier
 from mmc_jax.frontier import Frontier, Search, pruned
-from mmc_jax.frontier.draws import halves, resamples
+from mmc_jax.frontier.bootstrap import resampled_frontiers, resampled_losses
+from mmc_jax.frontier.draws import halves
 from mmc_jax.law import fitting
 from mmc_jax.law.fitting import HUBER_DELTA, Fits
 from mmc_jax.law.forms import FORMS
@@ -79,9 +80,8 @@ def text_bootstrap(
 ) -> Bootstrap:
     """Returns the laws of resampled texts, the frontier's subsets fixed.
 
-    The text-by-text minima of the subsets do not depend on how often a text is
-    drawn: all resamples are one matrix product. The same seed, texts and
-    clusters draw the same resamples, so two frontiers are compared in pairs.
+    The same seed, texts and clusters draw the same resamples, so two frontiers
+    are compared in pairs.
 
     Args:
       losses: [M, X], above 0 in the mean.
@@ -106,13 +106,13 @@ def text_bootstrap(
         raise ValueError(
             f"masks has shape {masks.shape}; [F, {len(losses)}] is needed."
         )
-    minima = [losses[mask].min(axis=0) for mask in masks]
-    minima.append(losses.min(axis=0))
-    found = [
-        counts @ np.stack(minima, axis=1) / counts.sum(axis=1, keepdims=True)
-        for counts in resamples(losses.shape[1], clusters, num_resamples, seed)
-    ]
-    resampled = np.concatenate(found)
+    resampled = resampled_losses(
+        losses,
+        np.concatenate([masks, np.ones((1, len(losses)), bool)]),
+        clusters,
+        num_resamples,
+        seed,
+    )
     laws = fitting.fit_batch(
         costs, resampled[:, :-1], delta=delta, num_starts=num_starts
     )
@@ -148,10 +148,11 @@ def full_bootstrap(
     losses = np.asarray(losses, np.float64)
     costs = np.asarray(costs, np.float64)
     lines, all_models = [], []
-    for counts in resamples(losses.shape[1], clusters, num_resamples, seed):
-        for row in counts:
-            lines.append(search(losses, costs, row))
-            all_models.append(np.average(losses.min(axis=0), weights=row))
+    for line, counts in resampled_frontiers(
+        losses, costs, search, clusters, num_resamples, seed
+    ):
+        lines.append(line)
+        all_models.append(np.average(losses.min(axis=0), weights=counts))
     laws = _fits_of(lines, delta, num_starts)
     return Bootstrap(laws, np.array(all_models))
 
