@@ -25,7 +25,7 @@ from absl import flags
 
 from experiments import program
 from mmc_jax import corpus, pool, scoring
-from mmc_jax.scoring import hosts
+from mmc_jax import hosts
 
 _CORPUS = flags.DEFINE_string(
     "corpus",

@@ -1,6 +1,8 @@
 """The frontier of pools of models: the oracle loss that a cost can buy."""
 
 from mmc_jax.frontier.bootstrap import Band, bootstrap_band
+from mmc_jax.frontier.certificate import Certificate, write_certificate
+from mmc_jax.frontier.certified import Certified, Progress, certified
 from mmc_jax.frontier.co_failures import CoFailures, co_failures
 from mmc_jax.frontier.cross_fitted import CrossFitted, Search, cross_fitted
 from mmc_jax.frontier.exhaustive import exhaustive
@@ -16,6 +18,11 @@ from mmc_jax.frontier.repeats import Repeated, repeated_losses
 from mmc_jax.frontier.routed import Routed, expected_costs, routed
 
 __all__ = [
+    "Certificate",
+    "Certified",
+    "Progress",
+    "certified",
+    "write_certificate",
     "Band",
     "CoFailures",
     "CrossFitted",

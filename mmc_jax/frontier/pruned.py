@@ -30,6 +30,7 @@ def pruned(
     weights: ArrayLike | None = None,
     max_size: int | None = None,
     polish: bool = False,
+    width: int | None = None,
 ) -> Frontier:
     """Returns the frontier that iterative Pareto pruning finds.
 
@@ -49,9 +50,12 @@ def pruned(
       weights: [X], not negative; 1 for each text if left out.
       max_size: the most models in a subset; M if left out.
       polish: whether the local search follows; the frontier is never worse.
+      width: the most subsets of a level that are extended, spread evenly over
+        its frontier: a beam, for when all would take too long.
 
     Raises:
-      ValueError: arguments that do not fit, with the place; max_size below 1.
+      ValueError: arguments that do not fit, with the place; max_size or width
+        below 1.
 
     Source: arXiv 2512.23340; the polish is not in it.
 
@@ -63,12 +67,16 @@ def pruned(
     inputs = checked_inputs(losses, costs, weights)
     num_models = len(inputs.losses)
     max_size = checked_max_size(max_size, num_models)
+    if width is not None and width < 1:
+        raise ValueError(f"width is {width}; at least 1 is needed.")
     chunks = loss_chunks(inputs)
     none = no_subsets(num_models)
     nobody = np.zeros((1, num_models), bool)
     frontier = _extended(none, inputs.costs, chunks, nobody, 1, 1)
     level = np.eye(num_models, dtype=bool)
     for size in range(2, max_size + 1):
+        if width is not None and len(level) > width:
+            level = level[np.linspace(0, len(level) - 1, width).astype(int)]
         found = _extended(none, inputs.costs, chunks, level, size, size)
         level = found.masks
         frontier = non_dominated(

@@ -75,6 +75,7 @@ def quantised(
     rounding: str = "nearest",
     *,
     largest: float | None = None,
+    power_of_two: bool = False,
 ) -> Quantised:
     """Returns the losses as whole numbers, on one scale for the table.
 
@@ -94,6 +95,8 @@ def quantised(
       largest: Losses above it are taken for it (but not for less than the
         text's least), so that a few bad ones do not make the scale coarse. Only
         lower bounds hold then, in either rounding.
+      power_of_two: Whether the scale is one, at up to twice the error: losses
+        that are multiples of it, such as whole numbers, are then exact.
 
     Raises:
       ValueError: a dtype or rounding that is none of these; no models; NaN or
@@ -128,7 +131,9 @@ def quantised(
     # A text's codes go two beyond its spread, for both its ends are rounded;
     # and the largest stands for infinity.
     multiplier, exponent = _scale(
-        spread or float(np.abs(least).max(initial=0.0)) or 1.0, top - 3
+        spread or float(np.abs(least).max(initial=0.0)) or 1.0,
+        top - 3,
+        1 if power_of_two else _MULTIPLIER_BITS,
     )
     values = np.empty(losses.shape, dtype)
     offsets = _floor_quotients(np.ldexp(least, -exponent), multiplier)
@@ -259,14 +264,14 @@ def _spread(losses: np.ndarray, largest: float | None) -> float:
     return math.nextafter(widest, math.inf) if widest else 0.0
 
 
-def _scale(spread: float, num_steps: int) -> tuple[int, int]:
-    """Returns (m, e) of the least m 2^e of which the spread has so many."""
+def _scale(spread: float, num_steps: int, num_bits: int) -> tuple[int, int]:
+    """Returns (m, e) of the least m 2^e, m below 2^bits, that needs no more."""
     # The spread is f 2^e with 1/2 <= f < 1; a step holds f / steps of 2^e.
     fraction, exponent = math.frexp(spread)
-    exponent -= num_steps.bit_length() + _MULTIPLIER_BITS
-    need = math.ldexp(fraction, num_steps.bit_length() + _MULTIPLIER_BITS)
+    exponent -= num_steps.bit_length() + num_bits
+    need = math.ldexp(fraction, num_steps.bit_length() + num_bits)
     multiplier = math.ceil(need / num_steps)
-    while multiplier >= 2**_MULTIPLIER_BITS:
+    while multiplier >= 2**num_bits:
         multiplier, exponent = -(-multiplier // 2), exponent + 1
     return multiplier, exponent
 

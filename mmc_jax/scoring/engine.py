@@ -19,7 +19,7 @@ import tokenizers
 import tqdm
 import transformers
 
-from mmc_jax import models, pool, scores
+from mmc_jax import hosts, models, pool, scores
 from mmc_jax.corpus import Corpus, Stream
 from mmc_jax.models import loading
 from mmc_jax.scoring import (
@@ -27,7 +27,6 @@ from mmc_jax.scoring import (
     checkpoints,
     compilation_cache,
     device,
-    hosts,
     texts,
 )
 from mmc_jax.scoring.settings import DTYPES, Settings

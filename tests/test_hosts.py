@@ -19,7 +19,7 @@ from absl.testing import absltest
 
 from mmc_jax import corpus, pool, scores, scoring, training
 from mmc_jax.models import loading
-from mmc_jax.scoring import hosts
+from mmc_jax import hosts
 from tests import tolerances
 from tests.scoring import checkpoints
 
@@ -27,7 +27,7 @@ _ROOT = pathlib.Path(__file__).parents[2]
 _PROGRAM = """
 import json, sys
 from mmc_jax import corpus, pool, scoring
-from mmc_jax.scoring import hosts
+from mmc_jax import hosts
 
 process_id, address, runs = json.loads(sys.argv[1])
 hosts.initialize(address, 2, process_id, heartbeat_seconds=5)
