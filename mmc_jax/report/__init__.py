@@ -7,6 +7,7 @@ from mmc_jax.report.fits import (
     read_columns,
     read_points,
 )
+from mmc_jax.report.honest import Checks
 from mmc_jax.report.law_results import write_laws
 from mmc_jax.report.law_trials import write_coverage, write_law_benchmark
 from mmc_jax.report.pool_card import pool_card, unigram_bits_per_byte
@@ -16,6 +17,7 @@ from mmc_jax.report.study import METHODS, Study, study, write_study
 
 __all__ = [
     "METHODS",
+    "Checks",
     "Study",
     "domains",
     "law_numbers",
