@@ -225,12 +225,12 @@ def words(found: Honest, pool: frontier.Frontier) -> list[str]:
     """Returns the answers for the terminal, a line each."""
     lines = []
     if found.held_out is not None:
-        rise = found.held_out.losses - pool.losses
+        rise = (found.held_out.losses - pool.losses).mean()
         lines.append(
             f"held out: on {found.num_kept:,} other texts the subsets lose "
-            f"{rise.mean():+.4f} in the mean, {found.held_out.losses[-1]:.4f} "
-            f"at the largest budget; {found.held_out.share:.0%} of them stay "
-            "non-dominated"
+            f"{abs(rise):.4f} {'more' if rise > 0 else 'less'} in the mean, "
+            f"{found.held_out.losses[-1]:.4f} at the largest budget; "
+            f"{found.held_out.share:.0%} of them stay non-dominated"
         )
     if found.cross_fitted is not None:
         halves = found.cross_fitted
@@ -351,6 +351,7 @@ def _draw_losses(axes: Axes, found: Honest, pool: frontier.Frontier) -> None:
                 values,
                 color=_HALVES,
                 linestyle=style,
+                drawstyle="steps-post",
                 linewidth=1.2,
                 label=f"halves {where} (mean of {found.checks.num_splits} "
                 "splits)",
@@ -395,12 +396,14 @@ def _draw_rises(axes: Axes, found: Honest, pool: frontier.Frontier) -> None:
             optimism - halves.optimism_std,
             optimism + halves.optimism_std,
             color=_HALVES,
+            step="post",
             alpha=0.2,
             linewidth=0,
         )
-        axes.plot(
+        axes.step(
             halves.budgets,
             optimism,
+            where="post",
             color=_HALVES,
             linewidth=1.2,
             label="the other half; one standard deviation over splits",
