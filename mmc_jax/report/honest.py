@@ -141,6 +141,7 @@ def honest(
             costs,
             search=search,
             num_splits=checks.num_splits,
+            budgets=pool.costs,
             **drawn,
         )
         if checks.num_splits
@@ -238,7 +239,7 @@ def words(found: Honest, pool: frontier.Frontier) -> list[str]:
         most = optimism.argmax()
         lines.append(
             f"halves ({found.checks.num_splits} splits): the choice flatters "
-            f"by {optimism.mean():.4f} in the mean over budgets, by "
+            f"by {optimism.mean():.4f} in the mean over budgets, most by "
             f"{optimism[most]:.4f} at {halves.budgets[most]:,.4g}; "
             f"{halves.share_of_split.mean():.0%} of the subsets stay "
             "non-dominated on the other half"

@@ -234,11 +234,14 @@ def _figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
                         label=f"{name}, {num_texts:,} texts",
                     )
         grid[0, column].set_title(f"Noise {noise:g}")
-        grid[1, column].set_xlabel("Models")
+        grid[1, column].set(
+            xlabel="Models", xticks=sorted({row["num_models"] for row in rows})
+        )
     for axes in grid.flat:
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.grid(alpha=0.25)
     grid[0, 0].set_ylabel("Points of the exact frontier missed")
     grid[1, 0].set_ylabel("Largest excess loss at any budget")
     grid[0, 0].legend(fontsize=8, frameon=False)
+    figure.suptitle("What the heuristics miss of the exact frontier")
     return figure

@@ -66,7 +66,12 @@ class HonestTest(parameterized.TestCase):
             self.assertIn("on 10 other texts", words)
         with self.subTest("halves"):
             halves = frontier.cross_fitted(
-                chose, costs, search=frontier.exhaustive, num_splits=3, seed=2
+                chose,
+                costs,
+                search=frontier.exhaustive,
+                num_splits=3,
+                seed=2,
+                budgets=line.costs,
             )
             for field in ("budget", "in_sample", "held_out", "optimism_std"):
                 self.assertEqual(
