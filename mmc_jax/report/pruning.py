@@ -242,6 +242,13 @@ def _figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
         axes.grid(alpha=0.25)
     grid[0, 0].set_ylabel("Points of the exact frontier missed")
     grid[1, 0].set_ylabel("Largest excess loss at any budget")
-    grid[0, 0].legend(fontsize=8, frameon=False)
-    figure.suptitle("What the heuristics miss of the exact frontier")
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="outside upper center",
+        ncols=len(texts),
+        fontsize=8,
+        frameon=False,
+    )
     return figure
