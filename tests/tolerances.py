@@ -107,3 +107,7 @@ DRAWN_NOISE = 8e-3
 # binomials, relative: SciPy finds the end to 2e-12, and the tail goes with its
 # twentieth power.
 CLOPPER_PEARSON = 1e-9
+
+# An oracle loss in whole numbers of 32 bits against float64, relative: half a
+# unit a text, of a spread of up to twice the losses.
+WHOLE_LOSSES = 2e-9
