@@ -11,6 +11,7 @@ from mmc_jax.report.honest import Checks
 from mmc_jax.report.law_results import write_laws
 from mmc_jax.report.law_trials import write_coverage, write_law_benchmark
 from mmc_jax.report.pool_card import pool_card, unigram_bits_per_byte
+from mmc_jax.report.proof import Limits
 from mmc_jax.report.pruning import compared, write_pruning
 from mmc_jax.report.refit import write_refit
 from mmc_jax.report.result import law_numbers, write_result
@@ -19,6 +20,7 @@ from mmc_jax.report.study import METHODS, Study, study, write_study
 __all__ = [
     "METHODS",
     "Checks",
+    "Limits",
     "Study",
     "compared",
     "domains",
