@@ -8,6 +8,14 @@
 //   Min             the lesser of two; where one is NaN, anything
 //   Flush<N>        adds the lanes of N sums to N totals
 //   kRows x kCols   the tile whose sums stay in registers
+//   kSharesLosses   whether a tile loads a register of losses once for all rows
+//   kVectors        registers in a block of texts
+//   kRun            registers that are added up before their sum is stored
+//   kPanel          subsets whose blocks the first-level cache keeps
+//   kOrdersBits     `MinOfPositive` is a faster minimum, for where one of the
+//                   two is known not to be negative
+//   kTopBytes       min_sum adds up numbers modulo 2^32 and their highest bytes
+//                   (`Tops`), which `Whole` puts together
 //   kBias           what is taken from every whole number, modulo 2^bits
 //   ByRank          the other way to oracle sums, if there is one
 //   kDifferences    min_sum adds |V - L| (`AddDifference`) and not minima
@@ -26,6 +34,19 @@
 #else
 #define MMC_UNROLL _Pragma("GCC unroll 32")
 #define MMC_NO_UNROLL _Pragma("GCC unroll 1")
+#endif
+
+// Keeps in a register what would be loaded again for each use; and makes the
+// compiler think that it changes.
+#if defined(__x86_64__)
+#define MMC_KEEP(reg) asm("" : "+x"(reg))
+#define MMC_CHANGE(reg) asm volatile("" : "+x"(reg))
+#elif defined(__aarch64__)
+#define MMC_KEEP(reg) asm("" : "+w"(reg))
+#define MMC_CHANGE(reg) asm volatile("" : "+w"(reg))
+#else
+#define MMC_KEEP(reg)
+#define MMC_CHANGE(reg) asm volatile("" : "+m"(reg))
 #endif
 
 namespace mmc {
@@ -110,17 +131,22 @@ struct Lanes {
   static constexpr int kLanes = kBytes / sizeof(T);
   static constexpr uint64_t kBias = 0;
   static constexpr bool kDifferences = false;
+  static constexpr bool kOrdersBits = false;
+  static constexpr bool kTopBytes = false;
   static Reg Load(const T* at) { return *reinterpret_cast<const Reg*>(at); }
   static Reg Min(Reg a, Reg b) { return a < b ? a : b; }
 };
 
-template <class T, int kBytes>
+template <class T, int kBytes, int kTerms = 4>
 struct FloatLanes : Lanes<T, kBytes> {
   static constexpr bool kIsFloat = true;
-  static constexpr int kGroup = 4;
+  static constexpr int kGroup = kTerms;
   using Reg = typename Lanes<T, kBytes>::Reg;
   using Acc = Reg;
   static Acc Zero() { return Acc{}; }
+  static Acc Add(Acc acc, const Reg (&terms)[2]) {
+    return acc + (terms[0] + terms[1]);
+  }
   static Acc Add(Acc acc, const Reg (&terms)[4]) {
     return acc + ((terms[0] + terms[1]) + (terms[2] + terms[3]));
   }

@@ -9,18 +9,20 @@
 //
 // `min_sum` is blocked like a matrix product. A tile of kRows subsets x kCols
 // models keeps its sums in registers while it runs along a block of texts; a
-// panel of subsets stays in the first-level cache while all models pass. Both
-// tables keep their layout, so that few subsets are as fast as many.
+// panel of subsets stays in the first-level cache while all models pass, and
+// the next one is on its way from memory. Both tables keep their layout, so
+// that few subsets are as fast as many.
 //
 // `oracle_sums` keeps a block of texts of all models in the first-level cache
 // and takes the minimum of each subset's rows there, kDepth registers wide; for
 // many and large subsets a level may have a faster way (ranks.h).
 //
-// Accumulation, float32: four neighbouring registers of minima are added
-// pairwise, then to a sum of up to kVectors / 4 of them, then its lanes to each
-// other pairwise; from block to block in float64. That is at most 9 + 2 + 4
-// roundings, and one to store: 16 * 2^-24 = 9.5e-7. float64 goes the same way,
-// from block to block with the rounding errors kept (Knuth's TwoSum).
+// Accumulation, float32: kGroup neighbouring registers of minima are added
+// pairwise, then to a sum of up to kRun / kGroup of them, that to a sum of the
+// runs in the block, then its lanes to each other pairwise; from block to block
+// in float64. That is at most 2 + 9 + 0 + 4 roundings (AVX2: 1 + 7 + 3 + 3), and
+// one to store: 16 * 2^-24 = 9.5e-7. float64 goes the same way, from block to
+// block with the rounding errors kept (Knuth's TwoSum).
 
 #ifndef MMC_JAX_ORACLE_NATIVE_TILES_H_
 #define MMC_JAX_ORACLE_NATIVE_TILES_H_
@@ -30,14 +32,10 @@
 namespace mmc {
 namespace {
 
-// Registers in a block of texts: 2,560 bytes a row for registers of 64 bytes.
-constexpr int kVectors = 40;
 // Registers of texts that `oracle_sums` works on at once.
 constexpr int kDepth = 8;
 // Subsets whose lanes it adds up together, which takes fewer instructions.
 constexpr int kFlushed = 4;
-// Subsets in a panel: 8 rows with a tile of models fill a cache of 48 KiB.
-constexpr int kPanel = 8;
 // Blocks in a chunk.
 constexpr int kChunkBlocks = 16;
 
@@ -115,13 +113,14 @@ typename BitsOf<T>::type AsBits(T value) {
 
 // Comparisons of bits and not of floats: the compiler vectorises only those.
 template <class T>
-bool PackFloats(const T* __restrict from, const T* __restrict weights,
+Seen PackFloats(const T* __restrict from, const T* __restrict weights,
                 int64_t num_texts, T* __restrict to) {
   using Bits = typename BitsOf<T>::type;
   const Bits infinity = AsBits(static_cast<T>(__builtin_inf()));
   const Bits nan = AsBits(static_cast<T>(__builtin_nan("")));
   const Bits sign = AsBits(T(-0.0));
   Bits largest = 0;
+  Bits any = 0;
   for (int64_t x = 0; x < num_texts; ++x) {
     Bits packed = AsBits(from[x]);
     if (weights) {
@@ -135,8 +134,9 @@ bool PackFloats(const T* __restrict from, const T* __restrict weights,
     __builtin_memcpy(to + x, &packed, sizeof packed);
     const Bits magnitude = packed & ~sign;
     largest = magnitude > largest ? magnitude : largest;
+    any |= packed;
   }
-  return largest > infinity;
+  return (largest > infinity ? kNan : 0) | (any & sign ? kNegative : 0);
 }
 
 template <class From, class T>
@@ -152,78 +152,207 @@ void PackIntegers(const From* __restrict from,
 }
 
 template <class From, class T>
-bool PackAs(const void* texts, const void* weights, int64_t num_texts,
+Seen PackAs(const void* texts, const void* weights, int64_t num_texts,
             int64_t num_padded, void* packed) {
   const From* from = static_cast<const From*>(texts);
   T* to = static_cast<T*>(packed);
-  bool nan = false;
+  Seen seen = 0;
   T zero = 0;
   if constexpr (Simd<T>::kIsFloat) {
-    nan = PackFloats(from, static_cast<const T*>(weights), num_texts, to);
+    seen = PackFloats(from, static_cast<const T*>(weights), num_texts, to);
   } else {
     PackIntegers(from, static_cast<const uint32_t*>(weights), num_texts, to);
     zero = static_cast<T>(Simd<T>::kBias);
   }
   for (int64_t x = num_texts; x < num_padded; ++x) to[x] = zero;
-  return nan;
+  return seen;
 }
 
 // ---------------------------------------------------------------- min_sum
 
-// Adds to totals[kRows x kCols] the sums of a tile of S subsets x M models.
-template <class T, int S, int M>
-void AddTile(const T* values, const T* losses, int64_t stride,
-             int64_t num_padded, typename TotalOf<T>::type* totals) {
+// Adds the minima of kGroup registers from each row to the sums of a tile.
+template <class T, int S, int M, bool kPositive>
+inline __attribute__((always_inline)) void AddStep(
+    const T* values, const T* losses, int64_t stride,
+    typename Simd<T>::Acc (&acc)[S * M]) {
   using V = Simd<T>;
-  typename V::Acc acc[S * M];
-  MMC_UNROLL
-  for (int i = 0; i < S * M; ++i) acc[i] = V::Zero();
-  for (int64_t x = 0; x < num_padded; x += V::kGroup * V::kLanes) {
+  using Reg = typename V::Reg;
+  constexpr int kLanes = V::kLanes;
+  auto min = [](Reg a, Reg b) {
+    if constexpr (kPositive) {
+      return V::MinOfPositive(a, b);
+    } else {
+      return V::Min(a, b);
+    }
+  };
+  if constexpr (V::kSharesLosses) {
+    Reg value[S][V::kGroup];
     MMC_UNROLL
     for (int s = 0; s < S; ++s) {
-      typename V::Reg value[V::kGroup];
       MMC_UNROLL
       for (int g = 0; g < V::kGroup; ++g) {
-        value[g] = V::Load(values + s * stride + x + g * V::kLanes);
+        value[s][g] = V::Load(values + s * stride + g * kLanes);
+      }
+    }
+    MMC_UNROLL
+    for (int m = 0; m < M; ++m) {
+      Reg terms[S][V::kGroup];
+      MMC_UNROLL
+      for (int g = 0; g < V::kGroup; ++g) {
+        Reg loss = V::Load(losses + m * stride + g * kLanes);
+        MMC_KEEP(loss);
+        MMC_UNROLL
+        for (int s = 0; s < S; ++s) {
+          if constexpr (V::kDifferences) {
+            acc[s * M + m] =
+                V::AddDifference(acc[s * M + m], value[s][g], loss);
+          } else {
+            terms[s][g] = min(value[s][g], loss);
+          }
+        }
+      }
+      if constexpr (!V::kDifferences) {
+        MMC_UNROLL
+        for (int s = 0; s < S; ++s) {
+          acc[s * M + m] = V::Add(acc[s * M + m], terms[s]);
+        }
+      }
+    }
+  } else {
+    MMC_UNROLL
+    for (int s = 0; s < S; ++s) {
+      Reg value[V::kGroup];
+      MMC_UNROLL
+      for (int g = 0; g < V::kGroup; ++g) {
+        value[g] = V::Load(values + s * stride + g * kLanes);
       }
       MMC_UNROLL
       for (int m = 0; m < M; ++m) {
-        const T* loss = losses + m * stride + x;
+        const T* loss = losses + m * stride;
         if constexpr (V::kDifferences) {
           acc[s * M + m] =
               V::AddDifference(acc[s * M + m], value[0], V::Load(loss));
         } else {
-          typename V::Reg terms[V::kGroup];
+          Reg terms[V::kGroup];
           MMC_UNROLL
           for (int g = 0; g < V::kGroup; ++g) {
-            terms[g] = V::Min(value[g], V::Load(loss + g * V::kLanes));
+            terms[g] = min(value[g], V::Load(loss + g * kLanes));
           }
           acc[s * M + m] = V::Add(acc[s * M + m], terms);
         }
       }
     }
   }
-  V::template Flush<S * M>(acc, totals);
+}
+
+// Writes the sums of a tile of S subsets x M models, still in lanes, to
+// lanes[kRows x kCols].
+template <class T, int S, int M, bool kPositive>
+void AddTile(const T* values, const T* losses, int64_t stride,
+             int64_t num_padded, typename Simd<T>::Acc* lanes) {
+  using V = Simd<T>;
+  constexpr int64_t kStep = V::kGroup * V::kLanes;
+  constexpr int64_t kRun = V::kRun * V::kLanes;
+  for (int64_t run = 0; run < num_padded; run += kRun) {
+    const int64_t end = Least(run + kRun, num_padded);
+    typename V::Acc acc[S * M];
+    MMC_UNROLL
+    for (int i = 0; i < S * M; ++i) acc[i] = V::Zero();
+    MMC_NO_UNROLL
+    for (int64_t x = run; x < end; x += kStep) {
+      AddStep<T, S, M, kPositive>(values + x, losses + x, stride, acc);
+    }
+    MMC_UNROLL
+    for (int i = 0; i < S * M; ++i) {
+      auto& sum = lanes[i / M * V::kCols + i % M];
+      if constexpr (V::kRun < V::kVectors) {
+        sum = run == 0 ? acc[i] : sum + acc[i];
+      } else {
+        sum = acc[i];
+      }
+    }
+  }
+}
+
+// Likewise, where no register of kLanes sums would hold them: the sums modulo
+// 2^32 and those of the highest bytes, which stand behind the rows' numbers.
+template <class T, int S, int M>
+void AddTileByTops(const T* values, const T* losses, int64_t stride,
+                   int64_t num_padded, typename Simd<T>::Acc* lanes) {
+  using V = Simd<T>;
+  using Tops = Simd<uint8_t>;
+  constexpr int64_t kBlock = V::kVectors * V::kLanes;
+  typename V::Reg words[S * M] = {};
+  MMC_NO_UNROLL
+  for (int64_t x = 0; x < num_padded; x += V::kLanes) {
+    typename V::Reg value[S];
+    MMC_UNROLL
+    for (int s = 0; s < S; ++s) value[s] = V::Load(values + s * stride + x);
+    MMC_UNROLL
+    for (int m = 0; m < M; ++m) {
+      typename V::Reg loss = V::Load(losses + m * stride + x);
+      MMC_KEEP(loss);
+      MMC_UNROLL
+      for (int s = 0; s < S; ++s) words[s * M + m] += V::Min(value[s], loss);
+    }
+  }
+  MMC_UNROLL
+  for (int i = 0; i < S * M; ++i) {
+    lanes[i / M * V::kCols + i % M] = (typename V::Acc)words[i];
+  }
+  typename Tops::Acc tops[S * M];
+  MMC_UNROLL
+  for (int i = 0; i < S * M; ++i) tops[i] = Tops::Zero();
+  const auto* value_tops = reinterpret_cast<const uint8_t*>(values + kBlock);
+  const auto* loss_tops = reinterpret_cast<const uint8_t*>(losses + kBlock);
+  MMC_NO_UNROLL
+  for (int64_t x = 0; x < num_padded; x += Tops::kLanes) {
+    typename Tops::Reg value[S];
+    MMC_UNROLL
+    for (int s = 0; s < S; ++s) {
+      value[s] = Tops::Load(value_tops + s * stride * sizeof(T) + x);
+    }
+    MMC_UNROLL
+    for (int m = 0; m < M; ++m) {
+      typename Tops::Reg loss =
+          Tops::Load(loss_tops + m * stride * sizeof(T) + x);
+      MMC_KEEP(loss);
+      MMC_UNROLL
+      for (int s = 0; s < S; ++s) {
+        tops[s * M + m] =
+            Tops::Add(tops[s * M + m], {Tops::Min(value[s], loss)});
+      }
+    }
+  }
+  MMC_UNROLL
+  for (int i = 0; i < S * M; ++i) {
+    auto& sum = lanes[i / M * V::kCols + i % M];
+    sum = V::Whole(sum, tops[i]);
+  }
 }
 
 template <class T>
 using TileFunction = void (*)(const T*, const T*, int64_t, int64_t,
-                              typename TotalOf<T>::type*);
+                              typename Simd<T>::Acc*);
 
 // The tiles of S x 1 to S x M subsets x models.
-template <class T, int S, int M>
+template <class T, int S, int M, bool kPositive>
 void FillRow(TileFunction<T>* row) {
   if constexpr (M > 0) {
-    row[M] = AddTile<T, S, M>;
-    FillRow<T, S, M - 1>(row);
+    if constexpr (Simd<T>::kTopBytes) {
+      row[M] = AddTileByTops<T, S, M>;
+    } else {
+      row[M] = AddTile<T, S, M, kPositive && Simd<T>::kOrdersBits>;
+    }
+    FillRow<T, S, M - 1, kPositive>(row);
   }
 }
 
-template <class T, int S, int kCols>
+template <class T, int S, bool kPositive, int kCols>
 void FillTable(TileFunction<T> (*table)[kCols + 1]) {
   if constexpr (S > 0) {
-    FillRow<T, S, kCols>(table[S]);
-    FillTable<T, S - 1, kCols>(table);
+    FillRow<T, S, kCols, kPositive>(table[S]);
+    FillTable<T, S - 1, kPositive, kCols>(table);
   }
 }
 
@@ -233,10 +362,18 @@ void MinSum(const MinSumTask& task) {
   using Total = typename TotalOf<T>::type;
   constexpr int kRows = V::kRows;
   constexpr int kCols = V::kCols;
-  constexpr int64_t kBlock = kVectors * V::kLanes;
+  using Acc = typename V::Acc;
+  constexpr int kPanel = V::kPanel;
+  constexpr int64_t kBlock = V::kVectors * V::kLanes;
   constexpr int64_t kChunk = kChunkBlocks * kBlock;
-  TileFunction<T> tiles[kRows + 1][kCols + 1] = {};
-  FillTable<T, kRows, kCols>(tiles);
+  // Texts that a step of a tile takes.
+  constexpr int64_t kStep = (V::kTopBytes ? sizeof(T) : V::kGroup) * V::kLanes;
+  // From row to row, with the bytes behind a row.
+  constexpr int64_t kStride =
+      V::kTopBytes ? kBlock + kBlock / sizeof(T) : kBlock;
+  TileFunction<T> tiles[2][kRows + 1][kCols + 1] = {};
+  FillTable<T, kRows, false, kCols>(tiles[false]);
+  FillTable<T, kRows, true, kCols>(tiles[true]);
 
   const int64_t num_subsets = task.subsets.size();
   const int64_t num_models = task.models.size();
@@ -244,8 +381,9 @@ void MinSum(const MinSumTask& task) {
   // 7 models are two tiles of 4 and 3, not of 6 and 1.
   const int64_t width = RoundedUp(num_models, col_tiles) / col_tiles;
   const int64_t row_tiles = RoundedUp(num_subsets, kRows) / kRows;
-  Scratch<T> losses(num_models * kBlock);
-  Scratch<T> values(kPanel * kBlock);
+  Scratch<T> losses(num_models * kStride);
+  Scratch<T> values(kPanel * kStride);
+  Scratch<Acc> lanes(kPanel / kRows * kRows * kCols);
   Scratch<Total> in_tiles(row_tiles * col_tiles * kRows * kCols);
   Scratch<Total> totals(num_subsets * num_models);
   Scratch<bool> subset_is_nan(num_subsets);
@@ -260,35 +398,59 @@ void MinSum(const MinSumTask& task) {
     bool any_nan = false;
     for (int64_t block = chunk; block < chunk_end; block += kBlock) {
       const int64_t num_texts = Least(kBlock, chunk_end - block);
-      const int64_t num_padded = RoundedUp(num_texts, V::kGroup * V::kLanes);
+      const int64_t num_padded = RoundedUp(num_texts, kStep);
       texts_in_chunk += num_padded;
+      Seen seen_losses = 0;
       for (int64_t m = 0; m < num_models; ++m) {
-        T* row = losses.data() + m * kBlock;
-        if (task.losses.Pack(task.models.begin + m, block, num_texts,
-                             num_padded, row)) {
-          model_is_nan[m] = any_nan = true;
-        }
+        T* row = losses.data() + m * kStride;
+        const Seen seen = task.losses.Pack(task.models.begin + m, block,
+                                           num_texts, num_padded, row);
+        if (seen & kNan) model_is_nan[m] = any_nan = true;
+        seen_losses |= seen;
         if constexpr (V::kDifferences) model_sums[m] += RowSum(row, num_padded);
+        if constexpr (V::kTopBytes) V::Tops(row, num_padded, row + kBlock);
       }
       for (int64_t panel = 0; panel < num_subsets; panel += kPanel) {
         const int64_t in_panel = Least(kPanel, num_subsets - panel);
+        Seen seen_values = 0;
         for (int64_t s = 0; s < in_panel; ++s) {
-          T* row = values.data() + s * kBlock;
-          if (task.values.Pack(task.subsets.begin + panel + s, block, num_texts,
-                               num_padded, row)) {
-            subset_is_nan[panel + s] = any_nan = true;
-          }
+          T* row = values.data() + s * kStride;
+          const Seen seen =
+              task.values.Pack(task.subsets.begin + panel + s, block, num_texts,
+                               num_padded, row);
+          if (seen & kNan) subset_is_nan[panel + s] = any_nan = true;
+          seen_values |= seen;
           if constexpr (V::kDifferences) {
             subset_sums[panel + s] += RowSum(row, num_padded);
           }
+          if constexpr (V::kTopBytes) V::Tops(row, num_padded, row + kBlock);
         }
+        const bool positive = !(seen_losses & seen_values & kNegative);
+        const bool is_last = panel + kPanel >= num_subsets;
+        const int64_t next = is_last ? 0 : panel + kPanel;
+        const int64_t next_block = is_last ? block + kBlock : block;
+        const int64_t in_next = Least(kPanel, num_subsets - next);
+        const int64_t next_texts = Least(kBlock, task.texts.end - next_block);
+        int64_t prefetched = 0;
         for (int64_t col = 0; col < col_tiles; ++col) {
+          // The next panel, a row after every few columns.
+          for (; prefetched * col_tiles < in_next * (col + 1); ++prefetched) {
+            task.values.Prefetch(task.subsets.begin + next + prefetched,
+                                 next_block, next_texts);
+          }
           const int64_t cols = Least(width, num_models - col * width);
           for (int64_t s = 0; s < in_panel; s += kRows) {
+            tiles[positive][Least(kRows, in_panel - s)][cols](
+                values.data() + s * kStride,
+                losses.data() + col * width * kStride, kStride, num_padded,
+                &lanes[s * kCols]);
+          }
+          // What a smaller tile left of an earlier one is never looked at.
+          for (int64_t s = 0; s < in_panel; s += kRows) {
+            using Tile = const Acc(&)[kRows * kCols];
             const int64_t row = (panel + s) / kRows;
-            tiles[Least(kRows, in_panel - s)][cols](
-                values.data() + s * kBlock,
-                losses.data() + col * width * kBlock, kBlock, num_padded,
+            V::template Flush<kRows * kCols>(
+                reinterpret_cast<Tile>(lanes[s * kCols]),
                 &in_tiles[(row * col_tiles + col) * kRows * kCols]);
           }
         }
@@ -300,7 +462,7 @@ void MinSum(const MinSumTask& task) {
         Total* tile =
             &in_tiles[(s / kRows * col_tiles + col) * kRows * kCols];
         for (int64_t c = 0; c < cols; ++c) {
-          Total& sum = tile[s % kRows * cols + c];
+          Total& sum = tile[s % kRows * kCols + c];
           const int64_t m = col * width + c;
           Total chunk_sum = sum;
           if constexpr (V::kDifferences) {
@@ -446,7 +608,7 @@ void OracleSums(const OracleTask& task) {
       for (int64_t m = 0; m <= num_models; ++m) {
         if (!used[m]) continue;
         T* row = losses.data() + m * kBlock;
-        bool nan =
+        const Seen seen =
             m < num_models
                 ? task.losses.Pack(m, block, num_texts, kBlock, row)
                 : task.losses.pack(task.identities,
@@ -455,7 +617,7 @@ void OracleSums(const OracleTask& task) {
                                              block * task.losses.weight_bytes
                                        : nullptr,
                                    num_texts, kBlock, row);
-        if (nan) is_nan[m] = any_nan = true;
+        if (seen & kNan) is_nan[m] = any_nan = true;
       }
       // NaN has no rank.
       int64_t first = 0;
@@ -524,20 +686,27 @@ void Combine(const void* partial, int64_t num_chunks, int64_t num_sums,
 
 // --------------------------------------------------------------- roofline
 
-inline float MinAdd(int64_t num_pairs) {
-  using V = Simd<float>;
-  // Enough to hide the latency of both, few enough for any machine's registers.
+template <class V>
+float MinAdd(int64_t num_pairs) {
+  // Enough to hide the latency of an addition, few enough for any machine's
+  // registers.
   constexpr int kChains = 12;
-  Scratch<float> start(kChains + V::kLanes);
-  for (int i = 0; i < kChains + V::kLanes; ++i) start[i] = 1.0f + i;
-  const typename V::Reg loss = V::Load(start.data());
-  typename V::Reg sum[kChains];
-  MMC_UNROLL
-  for (int i = 0; i < kChains; ++i) sum[i] = loss + start[i];
+  Scratch<float> start(2 * V::kLanes);
+  for (int i = 0; i < 2 * V::kLanes; ++i) start[i] = 1.0f + i;
+  typename V::Reg value = V::Load(start.data());
+  const typename V::Reg loss = V::Load(start.data() + V::kLanes);
+  typename V::Reg sum[kChains] = {};
   for (int64_t done = 0; done < num_pairs; done += kChains * V::kLanes) {
-    // A minimum that hangs on the last sum: nothing can be left out.
     MMC_UNROLL
-    for (int i = 0; i < kChains; ++i) sum[i] = V::Min(sum[i], loss) + loss;
+    for (int i = 0; i < kChains; ++i) {
+      // Another value, for all that the compiler knows: nothing is left out.
+      MMC_CHANGE(value);
+      if constexpr (V::kOrdersBits) {
+        sum[i] += V::MinOfPositive(value, loss);
+      } else {
+        sum[i] += V::Min(value, loss);
+      }
+    }
   }
   double total = 0;
   MMC_UNROLL
@@ -550,7 +719,7 @@ inline float MinAdd(int64_t num_pairs) {
 
 template <class T>
 constexpr Kernels KernelsOf() {
-  return {kChunkBlocks * kVectors * Simd<T>::kLanes,
+  return {kChunkBlocks * Simd<T>::kVectors * Simd<T>::kLanes,
           kChunkBlocks * kDepth * Simd<T>::kLanes,
           sizeof(typename TotalOf<T>::type), MinSum<T>, OracleSums<T>,
           Combine<T>};
@@ -569,7 +738,7 @@ constexpr Level LevelOf(const char* name) {
         PackAs<uint16_t, uint32_t>, PackAs<uint16_t, uint64_t>},
        {nullptr, nullptr, nullptr, nullptr, PackAs<uint32_t, uint32_t>,
         PackAs<uint32_t, uint64_t>}},
-      MinAdd};
+      MinAdd<Simd<float>>};
 }
 
 }  // namespace
