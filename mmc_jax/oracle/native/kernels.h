@@ -44,16 +44,13 @@ struct Rows {
 
   Seen Pack(int64_t row, int64_t text, int64_t num_packed, int64_t num_padded,
             void* packed) const {
-    return pack(data + (row * num_texts + text) * element_bytes,
+    return pack(At(row, text),
                 weights ? weights + text * weight_bytes : nullptr, num_packed,
                 num_padded, packed);
   }
 
-  // Asks for a part of a row that will be packed soon.
-  void Prefetch(int64_t row, int64_t text, int64_t num_texts_of_it) const {
-    const char* from = data + (row * num_texts + text) * element_bytes;
-    const char* end = from + num_texts_of_it * element_bytes;
-    for (; from < end; from += 64) __builtin_prefetch(from, 0, 2);
+  const char* At(int64_t row, int64_t text) const {
+    return data + (row * num_texts + text) * element_bytes;
   }
 };
 

@@ -248,8 +248,9 @@ inline __attribute__((always_inline)) void AddStep(
 // Writes the sums of a tile of S subsets x M models, still in lanes, to
 // lanes[kRows x kCols].
 template <class T, int S, int M, bool kPositive>
-void AddTile(const T* values, const T* losses, int64_t stride,
-             int64_t num_padded, typename Simd<T>::Acc* lanes) {
+inline __attribute__((always_inline)) void AddTile(
+    const T* values, const T* losses, int64_t stride, int64_t num_padded,
+    typename Simd<T>::Acc* lanes) {
   using V = Simd<T>;
   constexpr int64_t kStep = V::kGroup * V::kLanes;
   constexpr int64_t kRun = V::kRun * V::kLanes;
@@ -277,8 +278,9 @@ void AddTile(const T* values, const T* losses, int64_t stride,
 // Likewise, where no register of kLanes sums would hold them: the sums modulo
 // 2^32 and those of the highest bytes, which stand behind the rows' numbers.
 template <class T, int S, int M>
-void AddTileByTops(const T* values, const T* losses, int64_t stride,
-                   int64_t num_padded, typename Simd<T>::Acc* lanes) {
+inline __attribute__((always_inline)) void AddTileByTops(
+    const T* values, const T* losses, int64_t stride, int64_t num_padded,
+    typename Simd<T>::Acc* lanes) {
   using V = Simd<T>;
   using Tops = Simd<uint8_t>;
   constexpr int64_t kBlock = V::kVectors * V::kLanes;
@@ -331,25 +333,86 @@ void AddTileByTops(const T* values, const T* losses, int64_t stride,
   }
 }
 
+// The rows that will be packed next, on their way into the cache: a few lines
+// at a time, for all at once would stop what is computed meanwhile.
+class NextRows {
+ public:
+  NextRows(const Rows& rows, Range which, int64_t text, int64_t num_texts)
+      : rows_(rows),
+        row_(which.begin),
+        end_(num_texts > 0 ? which.end : 0),
+        text_(text),
+        num_bytes_(num_texts * rows.element_bytes) {}
+
+  void Prefetch() {
+    if (row_ >= end_) return;
+    const char* const lines = rows_.At(row_, text_) + byte_;
+    MMC_UNROLL
+    for (int i = 0; i < kLines; ++i) __builtin_prefetch(lines + 64 * i, 0, 2);
+    byte_ += 64 * kLines;
+    if (byte_ >= num_bytes_) {
+      ++row_;
+      byte_ = 0;
+    }
+  }
+
+ private:
+  // At a time: 71 models are 18 columns of tiles, which fetch 72 a row of tiles.
+  static constexpr int kLines = 4;
+
+  const Rows& rows_;
+  int64_t row_;
+  int64_t end_;
+  int64_t text_;
+  int64_t num_bytes_;
+  int64_t byte_ = 0;
+};
+
+// Adds to totals[num_rows x kCols] the sums of num_rows subsets x M models,
+// which are tiles of S x M; lanes has room for as many.
+template <class T, int S, int M, bool kPositive>
+void AddColumn(const T* values, const T* losses, int64_t stride,
+               int64_t num_padded, int64_t num_rows, NextRows& next,
+               typename Simd<T>::Acc* lanes,
+               typename TotalOf<T>::type* totals) {
+  using V = Simd<T>;
+  constexpr int kTile = S * V::kCols;
+  MMC_NO_UNROLL
+  for (int64_t s = 0; s < num_rows; s += S) {
+    next.Prefetch();
+    if constexpr (V::kTopBytes) {
+      AddTileByTops<T, S, M>(values + s * stride, losses, stride, num_padded,
+                             lanes + s * V::kCols);
+    } else {
+      AddTile<T, S, M, kPositive>(values + s * stride, losses, stride,
+                                  num_padded, lanes + s * V::kCols);
+    }
+  }
+  MMC_NO_UNROLL
+  for (int64_t s = 0; s < num_rows; s += S) {
+    // What a tile of fewer models left of an earlier one is never looked at.
+    using Lanes = const typename V::Acc(&)[kTile];
+    V::template Flush<kTile>(reinterpret_cast<Lanes>(lanes[s * V::kCols]),
+                             totals + s * V::kCols);
+  }
+}
+
 template <class T>
-using TileFunction = void (*)(const T*, const T*, int64_t, int64_t,
-                              typename Simd<T>::Acc*);
+using ColumnFunction = void (*)(const T*, const T*, int64_t, int64_t, int64_t,
+                                NextRows&, typename Simd<T>::Acc*,
+                                typename TotalOf<T>::type*);
 
 // The tiles of S x 1 to S x M subsets x models.
 template <class T, int S, int M, bool kPositive>
-void FillRow(TileFunction<T>* row) {
+void FillRow(ColumnFunction<T>* row) {
   if constexpr (M > 0) {
-    if constexpr (Simd<T>::kTopBytes) {
-      row[M] = AddTileByTops<T, S, M>;
-    } else {
-      row[M] = AddTile<T, S, M, kPositive && Simd<T>::kOrdersBits>;
-    }
+    row[M] = AddColumn<T, S, M, kPositive && Simd<T>::kOrdersBits>;
     FillRow<T, S, M - 1, kPositive>(row);
   }
 }
 
 template <class T, int S, bool kPositive, int kCols>
-void FillTable(TileFunction<T> (*table)[kCols + 1]) {
+void FillTable(ColumnFunction<T> (*table)[kCols + 1]) {
   if constexpr (S > 0) {
     FillRow<T, S, kCols, kPositive>(table[S]);
     FillTable<T, S - 1, kPositive, kCols>(table);
@@ -371,20 +434,21 @@ void MinSum(const MinSumTask& task) {
   // From row to row, with the bytes behind a row.
   constexpr int64_t kStride =
       V::kTopBytes ? kBlock + kBlock / sizeof(T) : kBlock;
-  TileFunction<T> tiles[2][kRows + 1][kCols + 1] = {};
-  FillTable<T, kRows, false, kCols>(tiles[false]);
-  FillTable<T, kRows, true, kCols>(tiles[true]);
+  ColumnFunction<T> columns[2][kRows + 1][kCols + 1] = {};
+  FillTable<T, kRows, false, kCols>(columns[false]);
+  FillTable<T, kRows, true, kCols>(columns[true]);
 
   const int64_t num_subsets = task.subsets.size();
   const int64_t num_models = task.models.size();
   const int64_t col_tiles = RoundedUp(num_models, kCols) / kCols;
   // 7 models are two tiles of 4 and 3, not of 6 and 1.
   const int64_t width = RoundedUp(num_models, col_tiles) / col_tiles;
-  const int64_t row_tiles = RoundedUp(num_subsets, kRows) / kRows;
   Scratch<T> losses(num_models * kStride);
   Scratch<T> values(kPanel * kStride);
-  Scratch<Acc> lanes(kPanel / kRows * kRows * kCols);
-  Scratch<Total> in_tiles(row_tiles * col_tiles * kRows * kCols);
+  static_assert(kPanel % kRows == 0);
+  Scratch<Acc> lanes(kPanel * kCols);
+  // [panels, col_tiles, kPanel, kCols]
+  Scratch<Total> in_tiles(RoundedUp(num_subsets, kPanel) * col_tiles * kCols);
   Scratch<Total> totals(num_subsets * num_models);
   Scratch<bool> subset_is_nan(num_subsets);
   Scratch<bool> model_is_nan(num_models);
@@ -427,31 +491,25 @@ void MinSum(const MinSumTask& task) {
         }
         const bool positive = !(seen_losses & seen_values & kNegative);
         const bool is_last = panel + kPanel >= num_subsets;
-        const int64_t next = is_last ? 0 : panel + kPanel;
-        const int64_t next_block = is_last ? block + kBlock : block;
-        const int64_t in_next = Least(kPanel, num_subsets - next);
-        const int64_t next_texts = Least(kBlock, task.texts.end - next_block);
-        int64_t prefetched = 0;
+        const int64_t next_row = is_last ? 0 : panel + kPanel;
+        const int64_t next_text = is_last ? block + kBlock : block;
+        NextRows next(task.values,
+                      {task.subsets.begin + next_row,
+                       task.subsets.begin + Least(next_row + kPanel, num_subsets)},
+                      next_text, Least(kBlock, task.texts.end - next_text));
         for (int64_t col = 0; col < col_tiles; ++col) {
-          // The next panel, a row after every few columns.
-          for (; prefetched * col_tiles < in_next * (col + 1); ++prefetched) {
-            task.values.Prefetch(task.subsets.begin + next + prefetched,
-                                 next_block, next_texts);
-          }
           const int64_t cols = Least(width, num_models - col * width);
-          for (int64_t s = 0; s < in_panel; s += kRows) {
-            tiles[positive][Least(kRows, in_panel - s)][cols](
-                values.data() + s * kStride,
-                losses.data() + col * width * kStride, kStride, num_padded,
-                &lanes[s * kCols]);
-          }
-          // What a smaller tile left of an earlier one is never looked at.
-          for (int64_t s = 0; s < in_panel; s += kRows) {
-            using Tile = const Acc(&)[kRows * kCols];
-            const int64_t row = (panel + s) / kRows;
-            V::template Flush<kRows * kCols>(
-                reinterpret_cast<Tile>(lanes[s * kCols]),
-                &in_tiles[(row * col_tiles + col) * kRows * kCols]);
+          const T* const loss = losses.data() + col * width * kStride;
+          Total* const totals =
+              &in_tiles[(panel * col_tiles + col * kPanel) * kCols];
+          const int64_t whole = in_panel / kRows * kRows;
+          columns[positive][kRows][cols](values.data(), loss, kStride,
+                                         num_padded, whole, next, lanes.data(),
+                                         totals);
+          if (whole < in_panel) {
+            columns[positive][in_panel - whole][cols](
+                values.data() + whole * kStride, loss, kStride, num_padded,
+                in_panel - whole, next, lanes.data(), totals + whole * kCols);
           }
         }
       }
@@ -459,10 +517,11 @@ void MinSum(const MinSumTask& task) {
     for (int64_t s = 0; s < num_subsets; ++s) {
       for (int64_t col = 0; col < col_tiles; ++col) {
         const int64_t cols = Least(width, num_models - col * width);
-        Total* tile =
-            &in_tiles[(s / kRows * col_tiles + col) * kRows * kCols];
+        const int64_t panel = s / kPanel * kPanel;
+        Total* row = &in_tiles[(panel * col_tiles + col * kPanel + s - panel) *
+                               kCols];
         for (int64_t c = 0; c < cols; ++c) {
-          Total& sum = tile[s % kRows * kCols + c];
+          Total& sum = row[c];
           const int64_t m = col * width + c;
           Total chunk_sum = sum;
           if constexpr (V::kDifferences) {
@@ -474,10 +533,10 @@ void MinSum(const MinSumTask& task) {
             SetNan(chunk_sum);
           }
           if (task.partial) {
-            const int64_t row = chunk / kChunk * task.num_subsets +
-                                task.subsets.begin + s;
+            const int64_t in_chunk = chunk / kChunk * task.num_subsets +
+                                     task.subsets.begin + s;
             static_cast<Total*>(
-                task.partial)[row * task.num_models + task.models.begin + m] =
+                task.partial)[in_chunk * task.num_models + task.models.begin + m] =
                 chunk_sum;
           } else {
             AddTo(chunk_sum, totals[s * num_models + m]);
