@@ -7,6 +7,7 @@
 #include <immintrin.h>
 
 #include "lanes.h"
+#include "ranks_avx2.h"
 
 namespace mmc {
 namespace {
@@ -36,6 +37,7 @@ struct Simd : IntegerLanes<T, kBytes>, Tile {};
 
 template <>
 struct Simd<float> : FloatLanes<float, kBytes, 2>, FloatTile {
+  using ByRank = Ranking;
   static Reg Min(Reg a, Reg b) { return _mm256_min_ps(a, b); }
   // Numbers from 0 on are in the order of their bits, and so are they and what
   // is below 0. On Zen 3 the minima of floats take the units that additions

@@ -57,18 +57,24 @@ namespace {
 template <class T>
 class Scratch {
  public:
-  explicit Scratch(int64_t size) {
-    size_t bytes = size * sizeof(T) + 64;
-    if (posix_memalign(reinterpret_cast<void**>(&data_), 64, bytes)) abort();
-    __builtin_memset(data_, 0, bytes);
-  }
+  explicit Scratch(int64_t size) { Allocate(size); }
   ~Scratch() { free(data_); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
+  void Renew(int64_t size) {
+    free(data_);
+    Allocate(size);
+  }
   T* data() const { return data_; }
   T& operator[](int64_t i) { return data_[i]; }
 
  private:
+  void Allocate(int64_t size) {
+    size_t bytes = size * sizeof(T) + 64;
+    if (posix_memalign(reinterpret_cast<void**>(&data_), 64, bytes)) abort();
+    __builtin_memset(data_, 0, bytes);
+  }
+
   T* data_;
 };
 

@@ -603,40 +603,24 @@ void OracleSums(const OracleTask& task) {
   const int64_t num_models = task.num_models;
   const int64_t num_subsets = task.subsets.size();
 
-  // The rows of each subset's members in the block; where it has none, the row
-  // of identities behind the models. An odd number of them: one, then two a
-  // step.
+  // The rows of models that some subset has; behind the models, that of the
+  // identities for subsets that have none.
   Scratch<T> losses((num_models + 1) * kBlock);
   const bool* masks = task.masks + task.subsets.begin * num_models;
-  int64_t num_members = 0;
-  for (int64_t i = 0; i < num_subsets * num_models; ++i) {
-    num_members += masks[i];
-  }
-  // One more for each subset, and one to write at before it is known whether
-  // the model is a member.
-  Scratch<const T*> rows(num_members + num_subsets + 1);
-  Scratch<int64_t> ends(num_subsets);
   Scratch<bool> used(num_models + 1);
-  int64_t end = 0;
+  Scratch<int64_t> sizes(num_subsets);
+  int64_t num_members = 0;
   for (int64_t s = 0; s < num_subsets; ++s) {
     const bool* mask = masks + s * num_models;
-    const int64_t begin = end;
+    int size = 0;
     for (int64_t m = 0; m < num_models; ++m) {
-      rows[end] = losses.data() + m * kBlock;
-      end += mask[m];
+      size += mask[m];
       used[m] |= mask[m];
     }
-    if (end == begin) {
-      rows[end++] = losses.data() + num_models * kBlock;
-      used[num_models] = true;
-    }
-    if ((end - begin) % 2 == 0) {
-      rows[end] = rows[end - 1];
-      ++end;
-    }
-    ends[s] = end;
+    used[num_models] |= size == 0;
+    sizes[s] = size > 0 ? size : 1;
+    num_members += sizes[s];
   }
-
   Scratch<int64_t> used_models(num_models + 1);
   Scratch<const T*> used_rows(num_models + 1);
   int64_t num_used = 0;
@@ -646,12 +630,42 @@ void OracleSums(const OracleTask& task) {
     used_rows[num_used++] = losses.data() + m * kBlock;
   }
   using ByRank = typename V::ByRank;
-  const int64_t num_groups = ByRank::IsFaster(num_subsets, num_used, end)
-                                 ? num_subsets / ByRank::kGroup
-                                 : 0;
+  const int64_t num_groups =
+      ByRank::IsFaster(num_subsets, num_used, num_members)
+          ? num_subsets / ByRank::kGroup
+          : 0;
   ByRank by_rank(num_groups, masks, num_models, used_models.data(),
                  used_rows.data(), num_used,
-                 static_cast<double>(end) / (num_subsets * num_used));
+                 static_cast<double>(num_members) / (num_subsets * num_used));
+
+  // The rows of each subset's members, for those from `listed` on. An odd number
+  // of them: one, then two a step.
+  Scratch<const T*> rows(0);
+  Scratch<int64_t> ends(num_subsets);
+  int64_t listed = num_subsets;
+  auto list = [&](int64_t from) {
+    int64_t num_rows = 0;
+    for (int64_t s = from; s < num_subsets; ++s) num_rows += sizes[s] | 1;
+    // One more, to write at before it is known whether the model is a member.
+    rows.Renew(num_rows + 1);
+    int64_t end = 0;
+    for (int64_t s = from; s < num_subsets; ++s) {
+      const bool* mask = masks + s * num_models;
+      const int64_t begin = end;
+      for (int64_t m = 0; m < num_models; ++m) {
+        rows[end] = losses.data() + m * kBlock;
+        end += mask[m];
+      }
+      if (end == begin) rows[end++] = losses.data() + num_models * kBlock;
+      if ((end - begin) % 2 == 0) {
+        rows[end] = rows[end - 1];
+        ++end;
+      }
+      ends[s] = end;
+    }
+    listed = from;
+  };
+  list(num_groups * ByRank::kGroup);
 
   Scratch<bool> is_nan(num_models + 1);
   Scratch<Total> in_chunk(num_subsets);
@@ -679,6 +693,7 @@ void OracleSums(const OracleTask& task) {
         if (seen & kNan) is_nan[m] = any_nan = true;
       }
       // NaN has no rank.
+      if (any_nan && listed > 0) list(0);
       int64_t first = 0;
       if (num_groups > 0 && !any_nan) {
         by_rank.Sort();
@@ -687,7 +702,8 @@ void OracleSums(const OracleTask& task) {
         }
         first = num_groups * ByRank::kGroup;
       }
-      const T* const* row = rows.data() + (first > 0 ? ends[first - 1] : 0);
+      const T* const* row =
+          rows.data() + (first > listed ? ends[first - 1] : 0);
       for (int64_t s = first; s < num_subsets; s += kFlushed) {
         const int64_t in_group = Least(kFlushed, num_subsets - s);
         typename V::Acc acc[kFlushed] = {};
