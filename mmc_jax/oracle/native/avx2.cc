@@ -151,9 +151,9 @@ struct Simd<uint16_t> : Lanes<uint16_t, kBytes>, Tile {
   }
 };
 
-// A sum of up to 256 numbers is known from the sum of their highest bytes, which
-// falls short of it by less than 256 * 2^24, and from itself modulo 2^32. Eight
-// numbers take less than three instructions so, and five in 64-bit lanes.
+// A sum of up to 256 numbers is known from the sum of their highest bytes,
+// which falls short of it by less than 256 * 2^24, and from itself modulo 2^32.
+// Eight numbers take less than three instructions so, and five in 64-bit lanes.
 template <>
 struct Simd<uint32_t> : IntegerLanes<uint32_t, kBytes>, Tile {
   static constexpr bool kTopBytes = true;

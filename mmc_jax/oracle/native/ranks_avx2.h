@@ -4,10 +4,10 @@
 //
 // As ranks.h does it for AVX-512: on each text the models are sorted once for
 // all subsets, and a subset's rank is the number of models before the first of
-// its members. 256 subsets count theirs at once, as bits: each is alive while no
-// member has come, and the b-th bit of its count changes with every 2^b-th model
-// that it lives to see. The four bytes of the sorted losses are looked up at the
-// ranks, 32 subsets at once, and put together to losses.
+// its members. 256 subsets count theirs at once, as bits: each is alive while
+// no member has come, and the b-th bit of its count changes with every 2^b-th
+// model that it lives to see. The four bytes of the sorted losses are looked up
+// at the ranks, 32 subsets at once, and put together to losses.
 //
 // The additions are those of `SumOfMinima` and `Flush` in their order, so that
 // a sum is the same to the last bit on either way.
@@ -152,8 +152,8 @@ class Ranking {
   static int64_t Least(int64_t a, int64_t b) { return a < b ? a : b; }
 
   // The byte of subset s among those of its group that share a bit: where bytes
-  // are put together to the losses of eight neighbours, four come from each half
-  // of a register.
+  // are put together to the losses of eight neighbours, four come from each
+  // half of a register.
   static int64_t Place(int64_t s) {
     return s % 32 / 8 * 4 + s % 4 + s / 4 % 2 * 16;
   }
@@ -280,9 +280,9 @@ class Ranking {
       __m256i rank = _mm256_setzero_si256();
       MMC_UNROLL
       for (int b = 0; b < 5; ++b) {
-        const __m256i moved = kBit > b
-                                  ? _mm256_srli_epi16(bits[b], kBit > b ? kBit - b : 0)
-                                  : _mm256_slli_epi16(bits[b], kBit > b ? 0 : b - kBit);
+        const int by = kBit - b;
+        const __m256i moved = by > 0 ? _mm256_srli_epi16(bits[b], by)
+                                     : _mm256_slli_epi16(bits[b], -by);
         rank = _mm256_or_si256(
             rank, _mm256_and_si256(
                       moved, _mm256_set1_epi8(static_cast<char>(1 << b))));

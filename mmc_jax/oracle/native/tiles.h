@@ -20,9 +20,9 @@
 // Accumulation, float32: kGroup neighbouring registers of minima are added
 // pairwise, then to a sum of up to kRun / kGroup of them, that to a sum of the
 // runs in the block, then its lanes to each other pairwise; from block to block
-// in float64. That is at most 2 + 9 + 0 + 4 roundings (AVX2: 1 + 7 + 3 + 3), and
-// one to store: 16 * 2^-24 = 9.5e-7. float64 goes the same way, from block to
-// block with the rounding errors kept (Knuth's TwoSum).
+// in float64. That is at most 2 + 9 + 0 + 4 roundings (AVX2: 1 + 7 + 3 + 3),
+// and one to store: 16 * 2^-24 = 9.5e-7. float64 goes the same way, from block
+// to block with the rounding errors kept (Knuth's TwoSum).
 
 #ifndef MMC_JAX_ORACLE_NATIVE_TILES_H_
 #define MMC_JAX_ORACLE_NATIVE_TILES_H_
@@ -337,19 +337,23 @@ inline __attribute__((always_inline)) void AddTileByTops(
 // at a time, for all at once would stop what is computed meanwhile.
 class NextRows {
  public:
-  NextRows(const Rows& rows, Range which, int64_t text, int64_t num_texts)
+  // num_rows from `row` on, fetched in num_times times.
+  NextRows(const Rows& rows, int64_t row, int64_t num_rows, int64_t text,
+           int64_t num_texts, int64_t num_times)
       : rows_(rows),
-        row_(which.begin),
-        end_(num_texts > 0 ? which.end : 0),
+        row_(row),
+        end_(num_texts > 0 ? row + num_rows : row),
         text_(text),
-        num_bytes_(num_texts * rows.element_bytes) {}
+        num_bytes_(num_texts * rows.element_bytes),
+        num_lines_(num_rows * (num_bytes_ / 64 + 1) / num_times + 1) {}
 
   void Prefetch() {
     if (row_ >= end_) return;
     const char* const lines = rows_.At(row_, text_) + byte_;
-    MMC_UNROLL
-    for (int i = 0; i < kLines; ++i) __builtin_prefetch(lines + 64 * i, 0, 2);
-    byte_ += 64 * kLines;
+    for (int64_t i = 0; i < num_lines_; ++i) {
+      __builtin_prefetch(lines + 64 * i, 0, 2);
+    }
+    byte_ += 64 * num_lines_;
     if (byte_ >= num_bytes_) {
       ++row_;
       byte_ = 0;
@@ -357,14 +361,12 @@ class NextRows {
   }
 
  private:
-  // At a time: 71 models are 18 columns of tiles, which fetch 72 a row of tiles.
-  static constexpr int kLines = 4;
-
   const Rows& rows_;
   int64_t row_;
   int64_t end_;
   int64_t text_;
   int64_t num_bytes_;
+  int64_t num_lines_;
   int64_t byte_ = 0;
 };
 
@@ -493,10 +495,10 @@ void MinSum(const MinSumTask& task) {
         const bool is_last = panel + kPanel >= num_subsets;
         const int64_t next_row = is_last ? 0 : panel + kPanel;
         const int64_t next_text = is_last ? block + kBlock : block;
-        NextRows next(task.values,
-                      {task.subsets.begin + next_row,
-                       task.subsets.begin + Least(next_row + kPanel, num_subsets)},
-                      next_text, Least(kBlock, task.texts.end - next_text));
+        const int64_t in_next = Least(kPanel, num_subsets - next_row);
+        NextRows next(task.values, task.subsets.begin + next_row, in_next,
+                      next_text, Least(kBlock, task.texts.end - next_text),
+                      col_tiles * RoundedUp(in_panel, kRows) / kRows);
         for (int64_t col = 0; col < col_tiles; ++col) {
           const int64_t cols = Least(width, num_models - col * width);
           const T* const loss = losses.data() + col * width * kStride;
@@ -535,8 +537,8 @@ void MinSum(const MinSumTask& task) {
           if (task.partial) {
             const int64_t in_chunk = chunk / kChunk * task.num_subsets +
                                      task.subsets.begin + s;
-            static_cast<Total*>(
-                task.partial)[in_chunk * task.num_models + task.models.begin + m] =
+            static_cast<Total*>(task.partial)[in_chunk * task.num_models +
+                                              task.models.begin + m] =
                 chunk_sum;
           } else {
             AddTo(chunk_sum, totals[s * num_models + m]);
@@ -638,8 +640,8 @@ void OracleSums(const OracleTask& task) {
                  used_rows.data(), num_used,
                  static_cast<double>(num_members) / (num_subsets * num_used));
 
-  // The rows of each subset's members, for those from `listed` on. An odd number
-  // of them: one, then two a step.
+  // The rows of each subset's members, for those from `listed` on. An odd
+  // number of them: one, then two a step.
   Scratch<const T*> rows(0);
   Scratch<int64_t> ends(num_subsets);
   int64_t listed = num_subsets;
