@@ -36,16 +36,12 @@
 #define MMC_NO_UNROLL _Pragma("GCC unroll 1")
 #endif
 
-// Keeps in a register what would be loaded again for each use; and makes the
-// compiler think that it changes.
+// Makes the compiler think that a register changes.
 #if defined(__x86_64__)
-#define MMC_KEEP(reg) asm("" : "+x"(reg))
 #define MMC_CHANGE(reg) asm volatile("" : "+x"(reg))
 #elif defined(__aarch64__)
-#define MMC_KEEP(reg) asm("" : "+w"(reg))
 #define MMC_CHANGE(reg) asm volatile("" : "+w"(reg))
 #else
-#define MMC_KEEP(reg)
 #define MMC_CHANGE(reg) asm volatile("" : "+m"(reg))
 #endif
 

@@ -199,8 +199,7 @@ inline __attribute__((always_inline)) void AddStep(
       Reg terms[S][V::kGroup];
       MMC_UNROLL
       for (int g = 0; g < V::kGroup; ++g) {
-        Reg loss = V::Load(losses + m * stride + g * kLanes);
-        MMC_KEEP(loss);
+        const Reg loss = V::Load(losses + m * stride + g * kLanes);
         MMC_UNROLL
         for (int s = 0; s < S; ++s) {
           if constexpr (V::kDifferences) {
@@ -292,8 +291,7 @@ inline __attribute__((always_inline)) void AddTileByTops(
     for (int s = 0; s < S; ++s) value[s] = V::Load(values + s * stride + x);
     MMC_UNROLL
     for (int m = 0; m < M; ++m) {
-      typename V::Reg loss = V::Load(losses + m * stride + x);
-      MMC_KEEP(loss);
+      const typename V::Reg loss = V::Load(losses + m * stride + x);
       MMC_UNROLL
       for (int s = 0; s < S; ++s) words[s * M + m] += V::Min(value[s], loss);
     }
@@ -316,9 +314,8 @@ inline __attribute__((always_inline)) void AddTileByTops(
     }
     MMC_UNROLL
     for (int m = 0; m < M; ++m) {
-      typename Tops::Reg loss =
+      const typename Tops::Reg loss =
           Tops::Load(loss_tops + m * stride * sizeof(T) + x);
-      MMC_KEEP(loss);
       MMC_UNROLL
       for (int s = 0; s < S; ++s) {
         tops[s * M + m] =
