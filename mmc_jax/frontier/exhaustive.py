@@ -5,6 +5,8 @@ M models, X texts, S subsets that begin a union, R that end it.
 
 import itertools
 import math
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from jax.typing import ArrayLike
@@ -12,6 +14,7 @@ from jax.typing import ArrayLike
 from mmc_jax.frontier.inputs import checked_inputs, checked_max_size
 from mmc_jax.frontier.pareto import Frontier, frontier_of, no_subsets
 from mmc_jax.frontier.unions import (
+    ahead,
     frontier_with_unions,
     loss_chunks,
     tiles,
@@ -62,12 +65,33 @@ def exhaustive(
             f"{max_size}; exhaustive takes up to {MAX_SUBSETS:,}: give a "
             "smaller max_size, or take frontier.pruned, for any number."
         )
-    beginnings, room, ends = _beginnings_and_ends(num_models, max_size)
+    chunks = loss_chunks(inputs)
+    found = no_subsets(num_models)
+    joined = _joined_tiles(*_beginnings_and_ends(num_models, max_size))
+    for (masks, others, valid), sums in ahead(
+        lambda tile: union_sums(chunks, tile.masks, tile.others), joined
+    ):
+        sums[~valid] = np.inf
+        found = frontier_with_unions(found, sums, inputs.costs, masks, others)
+    return frontier_of(inputs, found.masks)
+
+
+class _Joined(NamedTuple):
+    """A tile of beginnings [S, M] and ends [R, M], and which join: [S, R]."""
+
+    masks: np.ndarray
+    others: np.ndarray
+    valid: np.ndarray
+
+
+def _joined_tiles(
+    beginnings: np.ndarray, room: np.ndarray, ends: np.ndarray
+) -> Iterator[_Joined]:
+    """Yields the tiles in which something joins."""
+    num_models = beginnings.shape[1]
     last = num_models - 1 - beginnings[:, ::-1].argmax(axis=1)
     last[~beginnings.any(axis=1)] = -1
     first = np.where(ends.any(axis=1), ends.argmax(axis=1), num_models)
-    chunks = loss_chunks(inputs)
-    found = no_subsets(num_models)
     row = 0
     for masks in tiles(beginnings):
         rows = slice(row, row + len(masks))
@@ -79,12 +103,7 @@ def exhaustive(
                 others.sum(axis=1) <= room[rows, None]
             )
             if valid.any():
-                sums = union_sums(chunks, masks, others)
-                sums[~valid] = np.inf
-                found = frontier_with_unions(
-                    found, sums, inputs.costs, masks, others
-                )
-    return frontier_of(inputs, found.masks)
+                yield _Joined(masks, others, valid)
 
 
 def _beginnings_and_ends(

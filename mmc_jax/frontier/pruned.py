@@ -17,6 +17,7 @@ from mmc_jax.frontier.pareto import (
     non_dominated,
 )
 from mmc_jax.frontier.unions import (
+    ahead,
     frontier_with_unions,
     loss_chunks,
     tiles,
@@ -131,8 +132,9 @@ def _extended(
     num_models = subsets.shape[1]
     # The last is no model: the subset itself.
     added = np.eye(num_models + 1, num_models, dtype=bool)
-    for masks in tiles(subsets):
-        sums = union_sums(chunks, masks)
+    for masks, sums in ahead(
+        lambda masks: union_sums(chunks, masks), tiles(subsets)
+    ):
         sizes = masks.sum(axis=1)[:, None] + added.any(axis=1)
         sums[(sizes < min_size) | (sizes > max_size)] = np.inf
         sums[:, :num_models][masks] = np.inf
