@@ -26,9 +26,13 @@ _VOCABULARY_AXES = {"embedding": 0, "kernel": -1, "bias": -1}
 
 # On x86 CPUs oneDNN's float32 products take 0.87 of the time of XLA's own
 # (YNNPACK), which keeps softmax's reductions; its bfloat16 products are faster.
+# Each product is a call of its own: where oneDNN was handed one that takes
+# another's result (fusion type DOT), jaxlib 0.10.2 ended the process.
 _ONEDNN = {
     "xla_cpu_use_onednn": True,
-    "xla_cpu_experimental_onednn_fusion_type": "LIBRARY_FUSION_TYPE_DOT",
+    "xla_cpu_experimental_onednn_fusion_type": (
+        "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"
+    ),
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE",
 }
 
