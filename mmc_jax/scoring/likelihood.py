@@ -77,28 +77,15 @@ def token_nll(
       inputs: Tokens that position t sees up to, int32 [B, T].
       targets: The token that position t predicts, int32 [B, T].
     """
-    nll = functools.partial(
-        _nll_in_chunks, model, model.hidden_states(inputs), targets
-    )
-    return jax.lax.platform_dependent(
-        cpu=functools.partial(nll, _LOGITS_PER_CHUNK_ON_CPU),
-        default=functools.partial(nll, _LOGITS_PER_CHUNK),
-    )
-
-
-def _nll_in_chunks(
-    model: layers.LanguageModel,
-    hidden: jax.Array,
-    targets: jax.Array,
-    logits_per_chunk: int,
-) -> jax.Array:
-    """Returns `token_nll` from what the head sees, [B, T, D]."""
+    hidden = model.hidden_states(inputs)
     V = model.config.vocab_size
     # The vocabulary as a table [P, V / P], of which a chunk is C / P columns:
     # whole rows of it lie on a device.
     P = math.gcd(V, _MAX_PARTS)
     num_columns = V // P
-    C = np.clip(logits_per_chunk // max(1, targets.size), *_COLUMNS)
+    on_cpu = jax.default_backend() == "cpu"
+    C = _LOGITS_PER_CHUNK_ON_CPU if on_cpu else _LOGITS_PER_CHUNK
+    C = np.clip(C // max(1, inputs.size), *_COLUMNS)
     size = int(np.clip(C // P, 1, num_columns))
     part, column = targets // num_columns, targets % num_columns
 
@@ -120,9 +107,9 @@ def _nll_in_chunks(
         return new_largest, scaled_sum, jnp.where(here, found, chosen)
 
     total = (
-        jnp.full(targets.shape, -jnp.inf, jnp.float32),
-        jnp.zeros(targets.shape, jnp.float32),
-        jnp.zeros(targets.shape, jnp.float32),
+        jnp.full(inputs.shape, -jnp.inf, jnp.float32),
+        jnp.zeros(inputs.shape, jnp.float32),
+        jnp.zeros(inputs.shape, jnp.float32),
     )
     num_chunks, rest = divmod(num_columns, size)
     total = jax.lax.fori_loop(
