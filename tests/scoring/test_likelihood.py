@@ -224,8 +224,8 @@ class CompilerOptionsTest(absltest.TestCase):
         )
 
     def test_a_product_of_a_product(self):
-        # Such as a low-rank projection, or OPT's project_out and its head.
-        # With oneDNN's fusions the process would not come back from it.
+        # A low-rank projection, say. Where oneDNN has both of them in one call
+        # the process does not come back from it.
         x, a, b = np.ones((37, 16)), np.ones((16, 24)), np.ones((24, 16))
         options = likelihood.compiler_options(_model())
         product = jax.jit(lambda x, a, b: x @ a @ b, compiler_options=options)
