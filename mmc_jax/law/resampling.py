@@ -114,7 +114,7 @@ def text_bootstrap(
     minima.append(losses.min(axis=0))
     found = [
         counts @ np.stack(minima, axis=1) / counts.sum(axis=1, keepdims=True)
-        for counts in _draws(losses.shape[1], clusters, num_resamples, seed)
+        for counts in resampled_counts(losses.shape[1], clusters, num_resamples, seed)
     ]
     resampled = np.concatenate(found)
     laws = fitting.fit_batch(
@@ -152,7 +152,7 @@ def full_bootstrap(
     losses = np.asarray(losses, np.float64)
     costs = np.asarray(costs, np.float64)
     lines, all_models = [], []
-    for counts in _draws(losses.shape[1], clusters, num_resamples, seed):
+    for counts in resampled_counts(losses.shape[1], clusters, num_resamples, seed):
         for row in counts:
             lines.append(search(losses, costs, row))
             all_models.append(np.average(losses.min(axis=0), weights=row))
@@ -353,13 +353,24 @@ def _cluster_index(
     return index, num_clusters
 
 
-def _draws(
+def resampled_counts(
     num_texts: int,
     clusters: Sequence[str] | None,
     num_resamples: int,
     seed: int,
 ) -> Iterator[np.ndarray]:
-    """Yields how often each text was drawn: [some of the R, X] at a time."""
+    """Yields how often each text was drawn: [some of the R, X] at a time.
+
+    Args:
+      num_texts: X.
+      clusters: As for `text_bootstrap`.
+      num_resamples: R.
+      seed: Of the draws.
+
+    Raises:
+      ValueError: Fewer than 2 texts or clusters; clusters of a wrong length;
+        num_resamples below 1.
+    """
     if num_resamples < 1:
         raise ValueError(
             f"num_resamples is {num_resamples}; at least 1 is needed."
