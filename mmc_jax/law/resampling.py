@@ -114,7 +114,9 @@ def text_bootstrap(
     minima.append(losses.min(axis=0))
     found = [
         counts @ np.stack(minima, axis=1) / counts.sum(axis=1, keepdims=True)
-        for counts in resampled_counts(losses.shape[1], clusters, num_resamples, seed)
+        for counts in resampled_counts(
+            losses.shape[1], clusters, num_resamples, seed
+        )
     ]
     resampled = np.concatenate(found)
     laws = fitting.fit_batch(
@@ -152,7 +154,9 @@ def full_bootstrap(
     losses = np.asarray(losses, np.float64)
     costs = np.asarray(costs, np.float64)
     lines, all_models = [], []
-    for counts in resampled_counts(losses.shape[1], clusters, num_resamples, seed):
+    for counts in resampled_counts(
+        losses.shape[1], clusters, num_resamples, seed
+    ):
         for row in counts:
             lines.append(search(losses, costs, row))
             all_models.append(np.average(losses.min(axis=0), weights=row))
