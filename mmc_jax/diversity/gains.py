@@ -104,10 +104,10 @@ def equal_cost_gains(
     Raises:
       ValueError: Arguments that do not fit, with the place.
 
-    >>> equal_cost_gains([[1.0, 4.0], [3.0, 2.0], [1.0, 3.0]], [1, 2, 3])
-    array([[ nan,  0.5, -0.5],
-           [ 0.5,  nan,  0.5],
-           [-0.5,  0.5,  nan]])
+    >>> equal_cost_gains([[1.0, 4.0], [3.0, 2.0], [1.0, 1.0]], [1, 2, 3])
+    array([[ nan, -0.5,  0. ],
+           [-0.5,  nan,  0. ],
+           [ 0. ,  0. ,  nan]])
     """
     inputs = checked_inputs(losses, costs, weights)
     pairs = _pair_losses(inputs.losses, inputs.weights)
