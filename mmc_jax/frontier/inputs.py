@@ -77,15 +77,23 @@ def checked_losses(
     return losses, weights
 
 
-def checked_max_size(max_size: int | None, num_models: int) -> int:
+def checked_max_size(
+    max_size: int | None, num_models: int, min_size: int = 1
+) -> int:
     """Returns the most models in a subset.
 
     Raises:
-      ValueError: max_size below 1.
+      ValueError: max_size below 1; min_size below 1 or above what there is.
     """
     if max_size is not None and max_size < 1:
         raise ValueError(f"max_size is {max_size}; at least 1 is needed.")
-    return min(max_size or num_models, num_models)
+    max_size = min(max_size or num_models, num_models)
+    if not 1 <= min_size <= max_size:
+        raise ValueError(
+            f"min_size is {min_size}; 1 to {max_size} is needed, as "
+            f"{num_models} models and max_size have it."
+        )
+    return max_size
 
 
 def _check_not_negative(name: str, numbers: np.ndarray) -> None:
