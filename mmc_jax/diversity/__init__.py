@@ -11,6 +11,14 @@ from mmc_jax.diversity.correlations import (
     group_means,
     residual_correlations,
 )
+from mmc_jax.diversity.families import (
+    GROUPINGS,
+    Comparison,
+    compare,
+    groups_of,
+    heterogeneous,
+    homogeneous,
+)
 from mmc_jax.diversity.gains import (
     Bonus,
     bonus,
@@ -21,12 +29,18 @@ from mmc_jax.diversity.gains import (
 )
 
 __all__ = [
+    "GROUPINGS",
     "Bonus",
+    "Comparison",
     "GroupMeans",
     "Shapley",
     "bonus",
+    "compare",
     "equal_cost_gains",
     "group_means",
+    "groups_of",
+    "heterogeneous",
+    "homogeneous",
     "marginal_contributions",
     "pair_bonus",
     "pair_gains",

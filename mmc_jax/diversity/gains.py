@@ -11,6 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from mmc_jax import law, oracle
+from mmc_jax.diversity.resamples import resampled_means
 from mmc_jax.frontier.inputs import checked_inputs, checked_losses
 
 
@@ -206,29 +207,19 @@ def bonus(
             f"references {references.shape} and losses {losses.shape} must be "
             "[K, X] and [X], of the same texts."
         )
-    table, weights = checked_losses(np.vstack([references, losses]), weights)
-    weights = np.ones(len(losses)) if weights is None else weights
-
-    def gains(counts):
-        total = counts @ weights
-        if not total.all():
-            raise ValueError(
-                "a resample has no text of positive weight: give more texts a "
-                "weight, or leave those of weight 0 out."
-            )
-        means = (counts * weights) @ table.T / total[:, None]
-        return means[:, :-1].min(axis=1) - means[:, -1]
-
-    drawn = np.concatenate(
-        [
-            gains(counts)
-            for counts in law.resampled_counts(
-                len(losses), clusters, num_resamples, seed
-            )
-        ]
+    rows = np.vstack([references, losses])
+    drawn = resampled_means(
+        rows,
+        weights,
+        clusters=clusters,
+        num_resamples=num_resamples,
+        seed=seed,
+    )
+    found, drawn = (
+        means[..., :-1].min(axis=-1) - means[..., -1]
+        for means in (np.average(rows, axis=1, weights=weights), drawn)
     )
     low, high, _ = law.interval(drawn)
-    found = gains(np.ones((1, len(losses))))[0]
     return Bonus(float(found), low, high, float(drawn.std()))
 
 

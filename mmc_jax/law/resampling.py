@@ -261,7 +261,7 @@ def held_out(
     """
     losses = np.asarray(losses, np.float64)
     costs = np.asarray(costs, np.float64)
-    index, num_clusters = _cluster_index(losses.shape[1], clusters)
+    index, num_clusters = cluster_index(losses.shape[1], clusters)
     order = np.random.default_rng(seed).permutation(num_clusters)
     chooses = np.isin(index, order[: (num_clusters + 1) // 2])
     line = search(losses[:, chooses], costs, None)
@@ -335,10 +335,18 @@ def _fits_of(lines: list[Frontier], delta: float, num_starts: int) -> Fits:
     )
 
 
-def _cluster_index(
+def cluster_index(
     num_texts: int, clusters: Sequence[str] | None
 ) -> tuple[np.ndarray, int]:
-    """Returns the cluster of each text [X], and C."""
+    """Returns the cluster of each text [X], and C.
+
+    Args:
+      num_texts: X.
+      clusters: The cluster of each text, [X]; each its own if left out.
+
+    Raises:
+      ValueError: Fewer than 2 clusters; clusters of a wrong length.
+    """
     if clusters is None:
         index, num_clusters = np.arange(num_texts), num_texts
     else:
@@ -379,7 +387,7 @@ def resampled_counts(
         raise ValueError(
             f"num_resamples is {num_resamples}; at least 1 is needed."
         )
-    index, num_clusters = _cluster_index(num_texts, clusters)
+    index, num_clusters = cluster_index(num_texts, clusters)
     rng = np.random.default_rng(seed)
     step = max(1, _COUNTS_AT_ONCE // num_texts)
     for start in range(0, num_resamples, step):
