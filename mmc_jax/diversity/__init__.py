@@ -1,7 +1,9 @@
 """What diversity buys: how models of a pool complement each other."""
 
 from mmc_jax.diversity.contributions import (
+    Elimination,
     Shapley,
+    elimination,
     marginal_contributions,
     shapley,
     win_shares,
@@ -11,6 +13,7 @@ from mmc_jax.diversity.correlations import (
     group_means,
     residual_correlations,
 )
+from mmc_jax.diversity.diagnosis import Finding, diagnosis
 from mmc_jax.diversity.families import (
     GROUPINGS,
     Comparison,
@@ -27,24 +30,44 @@ from mmc_jax.diversity.gains import (
     pair_gains,
     pair_gains_per_cost,
 )
+from mmc_jax.diversity.robustness import (
+    SIZES,
+    Conclusion,
+    LineLaw,
+    Part,
+    in_all,
+    line_name,
+    part,
+)
 
 __all__ = [
     "GROUPINGS",
+    "SIZES",
     "Bonus",
     "Comparison",
+    "Conclusion",
+    "Elimination",
+    "Finding",
     "GroupMeans",
+    "LineLaw",
+    "Part",
     "Shapley",
     "bonus",
     "compare",
+    "diagnosis",
+    "elimination",
     "equal_cost_gains",
     "group_means",
     "groups_of",
     "heterogeneous",
     "homogeneous",
+    "in_all",
+    "line_name",
     "marginal_contributions",
     "pair_bonus",
     "pair_gains",
     "pair_gains_per_cost",
+    "part",
     "residual_correlations",
     "shapley",
     "win_shares",
