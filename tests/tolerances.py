@@ -106,3 +106,11 @@ BOOTSTRAP_4000 = 0.045
 # Shapley values summed against the gain of the pool, relative: sums of M means,
 # each of M steps, in float64.
 SHAPLEY_SUM = 1e-12
+# The standard deviation of 284,000 normal numbers, relative: six standard
+# errors, 1 / sqrt(2 x 284,000) each.
+DRAWN_NOISE = 8e-3
+
+# The tail beyond an end of a Clopper-Pearson interval against a sum of
+# binomials, relative: SciPy finds the end to 2e-12, and the tail goes with its
+# twentieth power.
+CLOPPER_PEARSON = 1e-9
