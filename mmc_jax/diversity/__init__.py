@@ -30,6 +30,13 @@ from mmc_jax.diversity.gains import (
     pair_gains,
     pair_gains_per_cost,
 )
+from mmc_jax.diversity.optimism import Optimism, numbers_of_texts, optimism
+from mmc_jax.diversity.pairs import (
+    PairTest,
+    TokenEffect,
+    pair_test,
+    token_effect,
+)
 from mmc_jax.diversity.robustness import (
     SIZES,
     Conclusion,
@@ -50,8 +57,11 @@ __all__ = [
     "Finding",
     "GroupMeans",
     "LineLaw",
+    "Optimism",
+    "PairTest",
     "Part",
     "Shapley",
+    "TokenEffect",
     "bonus",
     "compare",
     "diagnosis",
@@ -64,11 +74,15 @@ __all__ = [
     "in_all",
     "line_name",
     "marginal_contributions",
+    "numbers_of_texts",
+    "optimism",
     "pair_bonus",
     "pair_gains",
     "pair_gains_per_cost",
+    "pair_test",
     "part",
     "residual_correlations",
     "shapley",
+    "token_effect",
     "win_shares",
 ]

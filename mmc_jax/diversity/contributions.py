@@ -108,7 +108,7 @@ def elimination(
       ValueError: Arguments that do not fit, with the place.
 
     >>> elimination([[1.0, 4.0], [3.0, 2.0], [3.0, 2.5]])
-    Elimination(order=array([2, 0, 1]), losses=array([1.5, 1.5, 2.5]))
+    Elimination(order=array([2, 1, 0]), losses=array([1.5, 1.5, 2.5]))
     """
     losses, weights = checked_losses(losses, weights)
     share = np.ones(losses.shape[1]) if weights is None else weights

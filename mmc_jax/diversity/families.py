@@ -101,7 +101,7 @@ def homogeneous(
     >>> losses = [[1.0, 4.0], [3.0, 2.0], [2.0, 2.0]]
     >>> found = homogeneous(losses, [1, 2, 4], "aba")
     >>> found.costs, found.losses
-    (array([1., 5.]), array([2.5, 1.5]))
+    (array([1., 4., 5.]), array([2.5, 2. , 1.5]))
     """
     inputs = checked_inputs(losses, costs, weights)
     numbers = group_numbers(families, len(inputs.losses))

@@ -18,6 +18,9 @@ from mmc_jax.frontier.inputs import checked_inputs
 # Sizes of subsets that are compared; None is any.
 SIZES = (2, 3, None)
 
+# Of 20 laws that share a parameter, one is said to differ in it.
+_SIGNIFICANT = 0.05
+
 
 class LineLaw(NamedTuple):
     """The law of one frontier, and that of resampled texts.
@@ -41,6 +44,8 @@ class Conclusion(NamedTuple):
       low: The lower end of its 95 percent interval.
       high: The upper end.
       reason: Why there is no number; "" where there is one.
+      p_value: Of a parameter of laws, how often chance alone parts points that
+        have it in common so much (`law.compare_groups`); None of a loss.
     """
 
     claim: str
@@ -48,12 +53,20 @@ class Conclusion(NamedTuple):
     low: float | None
     high: float | None
     reason: str = ""
+    p_value: float | None = None
 
     @property
     def verdict(self) -> str:
-        """Whether it holds: "yes", "no" (the reverse does), "open", "-"."""
+        """Whether it holds: "yes", "no" (the reverse does), "open", "-".
+
+        The interval of a law's parameter knows of other texts, not of points
+        that do not lie on one law. So it is open, too, where the points of both
+        may share the parameter.
+        """
         if self.value is None:
             return "-"
+        if self.p_value is not None and self.p_value >= _SIGNIFICANT:
+            return "open"
         if self.low > 0:
             return "yes"
         return "no" if self.high < 0 else "open"
@@ -180,7 +193,14 @@ def part(
         )
     ]
     for size in sizes:
-        conclusions += _of_size(size, comparisons.get(size), laws, reasons)
+        p_values = {
+            answer.shared[0]: answer.p_value
+            for answer in shared.get(size, ())
+            if len(answer.shared) == 1
+        }
+        conclusions += _of_size(
+            size, comparisons.get(size), laws, p_values, reasons
+        )
     return Part(
         inputs.losses.shape[1],
         lines,
@@ -226,6 +246,7 @@ def _of_size(
     size: int | None,
     compared: families_.Comparison | None,
     laws: Mapping[str, LineLaw],
+    p_values: Mapping[str, float],
     reasons: Mapping[str, str],
 ) -> list[Conclusion]:
     """Returns what is said of subsets of one size."""
@@ -264,9 +285,10 @@ def _of_size(
             why = f"no law of {' and '.join(missing)}"
             found.append(Conclusion(claim, None, None, None, why))
         else:
-            found.append(
-                _difference(claim, parameter, *(laws[line] for line in lines))
+            difference = _difference(
+                claim, parameter, *(laws[line] for line in lines)
             )
+            found.append(difference._replace(p_value=p_values[parameter]))
     return found
 
 

@@ -1,5 +1,6 @@
 """What a study says: numbers, tables and figures in one folder."""
 
+from mmc_jax.report.families import write_families
 from mmc_jax.report.figures import domains, laws, membership
 from mmc_jax.report.fits import (
     laws_of_points,
@@ -29,6 +30,7 @@ __all__ = [
     "study",
     "unigram_bits_per_byte",
     "write_coverage",
+    "write_families",
     "write_law_benchmark",
     "write_laws",
     "write_refit",

@@ -18,7 +18,7 @@ METHODS = {
     "exhaustive": frontier.exhaustive,
 }
 _NUM_ROUTED = 200  # Points of the routed frontier that go into a report.
-_COST_LABELS = {
+COST_LABELS = {
     "num_params": "Total parameters",
     "num_active_params": "Active parameters",
 }
@@ -133,7 +133,7 @@ def write_study(
     names = [model.name for model in table.models]
     families = [model.family for model in table.models]
     labels = {
-        "cost_label": _COST_LABELS.get(cost, cost),
+        "cost_label": COST_LABELS.get(cost, cost),
         "loss_label": f"Loss ({unit})",
     }
     drawn = {
