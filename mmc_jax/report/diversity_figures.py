@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from mmc_jax import diversity
 from mmc_jax.frontier import Frontier
@@ -16,6 +16,11 @@ from mmc_jax.report import figures
 
 # Of one family, mixed, and single models.
 _SAME, _MIXED, _SINGLE = figures.COLORS[1], figures.COLORS[0], "0.5"
+# Of the least loss: how far down axes go for floors.
+_SHOWN_BELOW = 0.8
+
+# Conclusions of each size, after the one on all models.
+_CLAIMS_OF_SIZE = 4
 _VERDICT_COLORS = {"yes": "tab:green", "no": "tab:red", "open": "0.45"}
 
 
@@ -30,10 +35,12 @@ def family_frontiers(
     for (size, compared), axes in zip(
         part.comparisons.items(), panels, strict=True
     ):
+        losses = []
         for kind, line, color, marker in (
             ("same family", compared.homogeneous, _SAME, "s"),
             ("mixed", compared.heterogeneous, _MIXED, "o"),
         ):
+            losses.append(line.losses)
             axes.step(
                 line.costs,
                 line.losses,
@@ -49,13 +56,16 @@ def family_frontiers(
                 figures.draw_law(
                     axes,
                     found.fit,
-                    kind,
+                    f"{kind} pools",
                     line.costs,
                     line.losses.min(),
                     color,
                 )
         figures.label_laws(axes, cost_label, loss_label)
-        axes.legend(fontsize=7, frameon=False)
+        axes.legend(fontsize=7, frameon=False, loc="upper right")
+        # A floor far below the points would squeeze them.
+        losses = np.concatenate(losses)
+        axes.set_ylim(_SHOWN_BELOW * losses.min(), 1.08 * losses.max())
         axes.set_title(_size(size))
     figure.suptitle("Best loss at each budget, models of one family or mixed")
     return figure
@@ -77,19 +87,22 @@ def family_differences(
             color=_MIXED,
             alpha=0.25,
             linewidth=0,
+            step="post",
             label="95 percent interval",
         )
-        axes.plot(
+        axes.step(
             compared.budgets,
             compared.held_out,
+            where="post",
             color=_MIXED,
             marker="o",
             markersize=3,
             label="on texts that did not choose",
         )
-        axes.plot(
+        axes.step(
             compared.budgets,
             compared.in_sample,
+            where="post",
             color="black",
             linestyle=":",
             label="on the texts that chose",
@@ -109,8 +122,10 @@ def conclusions(parts: Mapping[str, diversity.Part]) -> Figure:
     rows = list(
         zip(*(part.conclusions for part in parts.values()), strict=True)
     )
-    num_columns = min(4, len(rows))
-    num_rows = -(-len(rows) // num_columns)
+    # The first is of all models, then so many of each size.
+    num_columns = _CLAIMS_OF_SIZE
+    rows[1:1] = [None] * (num_columns - 1)
+    num_rows = len(rows) // num_columns
     figure = Figure(
         figsize=(
             1.5 + 3.1 * num_columns,
@@ -119,7 +134,10 @@ def conclusions(parts: Mapping[str, diversity.Part]) -> Figure:
         layout="constrained",
     )
     grid = figure.subplots(num_rows, num_columns, squeeze=False)
-    for row, axes in zip(rows, grid.flat, strict=False):
+    for row, axes in zip(rows, grid.flat, strict=True):
+        if row is None:
+            axes.remove()
+            continue
         axes.axvline(0, color="0.6", linewidth=1)
         for y, found in enumerate(row):
             if found.value is None:
@@ -145,8 +163,6 @@ def conclusions(parts: Mapping[str, diversity.Part]) -> Figure:
         axes.locator_params(axis="x", nbins=4)
         axes.set_title(_wrapped(row[0].claim), fontsize=8)
         axes.grid(alpha=0.25, axis="x")
-    for axes in list(grid.flat)[len(rows) :]:
-        axes.remove()
     figure.suptitle(
         "Right of 0 the claim holds (green), left of it the reverse (red); "
         "grey is open",
@@ -431,6 +447,9 @@ def _panels(
 def _log_costs(axes: Axes, costs: np.ndarray) -> None:
     if costs[0] > 0:
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _size(size: int | None) -> str:
