@@ -1,6 +1,7 @@
 """Pools of one family against pools that mix families, at equal budgets.
 
-  python -m experiments.compare_families --scores=results/scores --out=results/families
+  python -m experiments.compare_families --scores=results/scores \
+      --out=results/families
 
 or with --csv and --models, as for trace_frontier. For pairs, triples and any
 number of models: both frontiers, both laws, and what mixing buys at each budget
@@ -8,7 +9,7 @@ on texts that did not choose the subsets, with an interval. --each_domain does
 the same for every domain, --more_scores for other corpora, and says what holds
 in all of them; --kind, --cost, --normalisation and --only_models choose what is
 compared, --group_by=kind compares base and instruct models with mixtures.
-"""  # noqa: E501
+"""
 
 from absl import flags
 

@@ -240,7 +240,7 @@ def _hard_texts(
             f"{len(ids)} of {len(table.texts)} texts are among the hardest "
             f"{_percent(hard_share)} of every model: none covers them. They "
             f"are {_percent(hard.mean())} of the texts{share}. The hardest: "
-            f"{_listed(ids)}.",
+            f"{_listed(map(repr, ids))}.",
             texts=ids,
         )
     ]
@@ -327,7 +327,7 @@ def _round_trips(table: ScoreTable) -> list[Finding]:
                     "round trips",
                     f"{len(ids)} of {len(table.texts)} texts do not come back "
                     f"from the tokens of {model.name}, which scored other "
-                    f"texts than the rest: {_listed(ids)}.",
+                    f"texts than the rest: {_listed(map(repr, ids))}.",
                     (model.name,),
                     ids,
                 )
