@@ -248,19 +248,16 @@ def elimination(
 ) -> Figure:
     """Returns the loss of a pool whose models are dropped one by one."""
     num_models = len(names)
-    figure = Figure(figsize=(3 + 0.18 * num_models, 4.2), layout="constrained")
+    figure = Figure(figsize=(8, 1.8 + 0.17 * num_models), layout="constrained")
     axes = figure.add_subplot()
-    axes.plot(range(num_models), dropped.losses, ".-", color="black")
-    axes.set_xticks(
-        range(num_models),
-        [names[m] for m in dropped.order],
-        rotation=90,
-        fontsize=7,
+    axes.plot(dropped.losses, range(num_models), ".-", color="black")
+    axes.set_yticks(
+        range(num_models), [names[m] for m in dropped.order], fontsize=7
     )
-    axes.set_xlabel("Dropped next, from left to right; the last one stays")
-    axes.set_ylabel(loss_label, fontsize=9)
+    axes.set_ylim(num_models - 0.5, -0.5)
+    axes.set_xlabel(f"{loss_label} of the models from here on")
     axes.grid(alpha=0.25)
-    axes.set_title("Loss of the pool as its least missed models are dropped")
+    axes.set_title("Least missed models are dropped first, the last one stays")
     return figure
 
 
