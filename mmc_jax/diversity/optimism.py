@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from mmc_jax import frontier
 from mmc_jax.frontier import Search
 from mmc_jax.frontier.inputs import checked_inputs
+from mmc_jax.frontier.pareto import places_at
 
 _NUM_BUDGETS = 32
 
@@ -25,8 +26,8 @@ class Optimism(NamedTuple):
       num_texts: [N], the texts that choose: as many others judge.
       budgets: [B].
       in_sample: [N, B], the gain at each budget on the texts that chose the
-        subset and the single model.
-      held_out: [N, B], the gain of the same on other texts.
+        subset.
+      held_out: [N, B], the gain of the same subset on other texts.
       gain_in_sample: [N], the mean over the budgets.
       gain_held_out: [N], the mean over the budgets.
       share: [N], the share of the gain that is not there on other texts:
@@ -70,9 +71,11 @@ def optimism(
     gain = L(best single model of the budget) - L(best subset of the budget)
 
     So many texts are drawn without replacement, K times; one half chooses the
-    subset and the single model of each budget, the other judges, and the other
-    way round (`frontier.cross_fitted`). With ever more texts the two gains
-    meet: how far they are apart says how much of the gain is luck.
+    subset of each budget, the other judges, and the other way round
+    (`frontier.cross_fitted`). The single model is the one that all texts
+    choose, on the texts drawn: there is no luck of its own in between. With
+    ever more texts the two gains meet: how far they are apart says how much of
+    the gain is luck.
 
     Args:
       losses: [M, X], finite.
@@ -89,10 +92,10 @@ def optimism(
     """
     inputs = checked_inputs(losses, costs, None)
     total = inputs.losses.shape[1]
+    if total < 2:
+        raise ValueError(f"{total} text; at least 2 are needed to split.")
     if num_texts is None:
         num_texts = numbers_of_texts(total)
-    if not len(num_texts):
-        raise ValueError(f"{total} text(s); at least 2 are needed to split.")
     for number in num_texts:
         if not 1 <= number <= total // 2:
             raise ValueError(
@@ -104,30 +107,31 @@ def optimism(
     budgets = search(inputs.losses, inputs.costs, None).costs
     chosen = np.linspace(0, len(budgets) - 1, _NUM_BUDGETS).round().astype(int)
     budgets = budgets[np.unique(chosen)]
+    alone = frontier.single_models(*inputs)
+    single = alone.masks[places_at(alone.costs, budgets)].argmax(axis=1)
     rng = np.random.default_rng(seed)
     # In sample and held out.
     gains = np.empty((2, len(num_texts), num_draws, len(budgets)))
     for n, number in enumerate(num_texts):
         for k in range(num_draws):
             texts = rng.choice(total, 2 * number, replace=False)
-            single, pool = (
-                frontier.cross_fitted(
-                    inputs.losses[:, texts],
-                    inputs.costs,
-                    search=way,
-                    num_splits=1,
-                    seed=seed,
-                    budgets=budgets,
-                )
-                for way in (frontier.single_models, search)
+            drawn = inputs.losses[:, texts]
+            pool = frontier.cross_fitted(
+                drawn,
+                inputs.costs,
+                search=search,
+                num_splits=1,
+                seed=seed,
+                budgets=budgets,
             )
-            gains[0, n, k] = single.in_sample - pool.in_sample
-            gains[1, n, k] = single.held_out - pool.held_out
+            reference = drawn.mean(axis=1)[single]
+            gains[0, n, k] = reference - pool.in_sample
+            gains[1, n, k] = reference - pool.held_out
     here, there = gains.mean(axis=3)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = 1 - there.mean(axis=1) / here.mean(axis=1)
         of_draw = 1 - there / here
-    nothing = (here == 0).any(axis=1)
+    nothing = (here <= 0).any(axis=1)
     return Optimism(
         np.asarray(num_texts),
         budgets,

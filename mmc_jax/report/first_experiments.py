@@ -170,7 +170,9 @@ def write_pair_test(
             f"the two; {pair[1]} is the better on {found.win_share:.1%} of the "
             "texts",
             f"the pair gains {_bonus(found.against_nearest)} over the nearest "
-            f"single model: {verdict} at nearly equal {cost}",
+            f"single model, which costs "
+            f"{found.nearest_cost / found.pair_cost:.2f} times as much: "
+            f"{verdict}",
             f"in {unit}; 95 percent intervals over texts",
             "",
             f"numbers: {path}",
