@@ -45,7 +45,7 @@ class Optimism(NamedTuple):
     share_std: np.ndarray
 
 
-def numbers_of_texts(num_texts: int, num_steps: int = 7) -> np.ndarray:
+def numbers_of_texts(num_texts: int, num_steps: int = 10) -> np.ndarray:
     """Returns how many texts choose: halves of all texts, and of ever fewer.
 
     Each step is half of the one after it, down to 8.

@@ -304,8 +304,8 @@ def optimism(
     _log_costs(axes, found.budgets)
     axes.set_xlabel(cost_label)
     axes.set_title(f"At each budget, {found.num_texts[-1]:,} texts choose")
+    axes.axhline(0, color="0.6", linewidth=1)
     for axes in panels:
-        axes.axhline(0, color="0.6", linewidth=1)
         axes.grid(alpha=0.25)
         axes.legend(fontsize=8, frameon=False)
     figure.suptitle("How much of the gain is the choice on finite texts")

@@ -272,10 +272,11 @@ def write_all_subsets(
         ("single", found.single_law),
         ("pool", found.pool_law),
     ):
+        words = "single models" if name == "single" else name
         lines.append(
-            f"law of the {name}: not fitted: {found.reasons[name]}"
+            f"law of the {words}: not fitted: {found.reasons[name]}"
             if fit is None
-            else f"law of the {name}: alpha {fit.alpha:.4f}, L_inf "
+            else f"law of the {words}: alpha {fit.alpha:.4f}, L_inf "
             f"{fit.L_inf:.4f}, {fit.num_points} points, R^2 {fit.r_squared:.4f}"
         )
     return "\n".join([*lines, "", f"numbers: {path}"])
