@@ -5,6 +5,7 @@ from mmc_jax.frontier.co_failures import CoFailures, co_failures
 from mmc_jax.frontier.cross_fitted import CrossFitted, Search, cross_fitted
 from mmc_jax.frontier.exhaustive import exhaustive
 from mmc_jax.frontier.held_out import HeldOut, held_out
+from mmc_jax.frontier.missed import Missed, missed
 from mmc_jax.frontier.pareto import (
     Frontier,
     non_dominated,
@@ -21,6 +22,7 @@ __all__ = [
     "CrossFitted",
     "Frontier",
     "HeldOut",
+    "Missed",
     "Repeated",
     "Routed",
     "Search",
@@ -30,6 +32,7 @@ __all__ = [
     "exhaustive",
     "expected_costs",
     "held_out",
+    "missed",
     "non_dominated",
     "of_subsets",
     "pruned",

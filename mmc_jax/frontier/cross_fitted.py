@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from mmc_jax.frontier.draws import halves
 from mmc_jax.frontier.held_out import held_out
-from mmc_jax.frontier.inputs import checked_inputs
+from mmc_jax.frontier.inputs import Inputs, checked_inputs
 from mmc_jax.frontier.pareto import Frontier, places_at
 
 # (losses [M, X], costs [M], weights [X] or None) -> the frontier.
@@ -78,7 +78,7 @@ def cross_fitted(
       losses: [M, X], finite.
       costs: [M], finite and not negative.
       search: finds a frontier, called as `search(losses, costs, weights)`:
-        `frontier.pruned`, `frontier.exhaustive`, ...
+        `frontier.pruned`, `frontier.exhaustive`, ... Some weights may be 0.
       num_splits: K.
       seed: of the halves.
       weights: [X], not negative; 1 for each text if left out.
@@ -101,19 +101,14 @@ def cross_fitted(
     (array([1.]), array([2.]))
     """
     inputs = checked_inputs(losses, costs, weights)
+    firsts = list(halves(inputs.losses.shape[1], clusters, num_splits, seed))
+    width = max(max(first.sum(), (~first).sum()) for first in firsts)
     lines, share_of_split = [], []
-    for first in halves(inputs.losses.shape[1], clusters, num_splits, seed):
+    for first in firsts:
         share = 0.0
-        for chooses in (first, ~first):
-            here, there = (
-                inputs._replace(
-                    losses=inputs.losses[:, half],
-                    weights=None
-                    if inputs.weights is None
-                    else inputs.weights[half],
-                )
-                for half in (chooses, ~chooses)
-            )
+        for half in (first, ~first):
+            here = _of_texts(inputs, half, width)
+            there = _of_texts(inputs, ~half, width)
             line = search(*here)
             elsewhere = held_out(line.masks, *there)
             lines.append((line.costs, line.losses, elsewhere.losses))
@@ -141,6 +136,20 @@ def cross_fitted(
         other,
         np.array(share_of_split),
     )
+
+
+def _of_texts(inputs: Inputs, texts: np.ndarray, width: int) -> Inputs:
+    """Returns some of the texts, filled up to a width by weights of 0.
+
+    XLA compiles for every shape, and halves of clusters have many.
+    """
+    columns = np.flatnonzero(texts)
+    weights = np.zeros(width)
+    weights[: len(columns)] = (
+        1.0 if inputs.weights is None else inputs.weights[columns]
+    )
+    columns = np.pad(columns, (0, width - len(columns)), mode="edge")
+    return Inputs(inputs.losses[:, columns], inputs.costs, weights)
 
 
 def _spread(least: float, largest: float) -> np.ndarray:

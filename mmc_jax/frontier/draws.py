@@ -91,3 +91,21 @@ def halves(
     for _ in range(num_splits):
         order = rng.permutation(num_clusters)
         yield np.isin(index, order[: (num_clusters + 1) // 2])
+
+
+def part(
+    num_texts: int, clusters: Sequence[str] | None, share: float, seed: int
+) -> np.ndarray:
+    """Returns which texts are in a part of about this share: bool [X].
+
+    The nearest whole number of clusters, but neither none nor all.
+
+    Raises:
+      ValueError: as `cluster_index`; a share outside (0, 1).
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"share is {share}; between 0 and 1 is needed.")
+    index, num_clusters = cluster_index(num_texts, clusters)
+    num_drawn = min(max(round(share * num_clusters), 1), num_clusters - 1)
+    order = np.random.default_rng(seed).permutation(num_clusters)
+    return np.isin(index, order[:num_drawn])

@@ -13,6 +13,7 @@ from mmc_jax.report.fits import (
     read_columns,
     read_points,
 )
+from mmc_jax.report.honest import Checks
 from mmc_jax.report.law_results import write_laws
 from mmc_jax.report.law_trials import write_coverage, write_law_benchmark
 from mmc_jax.report.measures import (
@@ -21,13 +22,16 @@ from mmc_jax.report.measures import (
     write_optimism,
 )
 from mmc_jax.report.pool_card import pool_card, unigram_bits_per_byte
+from mmc_jax.report.pruning import compared, write_pruning
 from mmc_jax.report.refit import write_refit
 from mmc_jax.report.result import law_numbers, write_result
 from mmc_jax.report.study import METHODS, Study, study, write_study
 
 __all__ = [
     "METHODS",
+    "Checks",
     "Study",
+    "compared",
     "domains",
     "law_numbers",
     "laws",
@@ -48,6 +52,7 @@ __all__ = [
     "write_laws",
     "write_optimism",
     "write_pair_test",
+    "write_pruning",
     "write_refit",
     "write_result",
     "write_study",
