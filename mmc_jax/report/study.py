@@ -35,7 +35,7 @@ METHODS = {
 }
 _NUM_ROUTED = 200  # Points of the routed frontier that go into a report.
 _MOST_DOMAINS = 32  # Panels that can still be drawn and read.
-_COST_LABELS = {
+COST_LABELS = {
     "num_params": "Total parameters",
     "num_active_params": "Active parameters",
 }
@@ -170,7 +170,7 @@ def write_study(
     names = [model.name for model in table.models]
     families = [model.family for model in table.models]
     labels = {
-        "cost_label": _COST_LABELS.get(cost, cost),
+        "cost_label": COST_LABELS.get(cost, cost),
         "loss_label": f"Loss ({unit})",
     }
     drawn = {
@@ -253,7 +253,7 @@ def write_study(
     sentences = []
     if found.proven is not None:
         sentences = proof.words(
-            found.proven, len(names), _COST_LABELS.get(cost, cost).lower()
+            found.proven, len(names), COST_LABELS.get(cost, cost).lower()
         )
         numbers |= proof.numbers(found.proven)
         _join(numbers["frontier"], proof.points(found.proven))
