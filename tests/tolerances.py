@@ -98,3 +98,11 @@ DIFFERENCE = 1e-12
 # products, which grow as the bytes do; what windows add varies by some
 # thousandths.
 SAMPLED_FLOPS = 0.02
+
+# A standard error from 4,000 resamples against its formula, relative: it has
+# itself one of 1 / sqrt(2 x 4,000) = 1.1 percent; four of them.
+BOOTSTRAP_4000 = 0.045
+
+# Shapley values summed against the gain of the pool, relative: sums of M means,
+# each of M steps, in float64.
+SHAPLEY_SUM = 1e-12

@@ -5,11 +5,13 @@ M models, X texts, S subsets that begin a union, R that end it.
 
 import itertools
 import math
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from jax.typing import ArrayLike
 
 from mmc_jax.frontier.inputs import checked_inputs, checked_max_size
+from mmc_jax.frontier.mixtures import group_numbers, group_of_each, mixes
 from mmc_jax.frontier.pareto import Frontier, frontier_of, no_subsets
 from mmc_jax.frontier.unions import (
     frontier_with_unions,
@@ -26,8 +28,11 @@ def exhaustive(
     costs: ArrayLike,
     weights: ArrayLike | None = None,
     max_size: int | None = None,
+    *,
+    min_size: int = 1,
+    groups: Sequence[Hashable] | None = None,
 ) -> Frontier:
-    """Returns the frontier over all subsets, or all up to a size.
+    """Returns the frontier over all subsets, or all of some sizes.
 
     Up to 2^24 subsets: those of 24 models, the quadruples of 140, the triples
     of 400.
@@ -42,6 +47,9 @@ def exhaustive(
       costs: [M], finite and not negative.
       weights: [X], not negative; 1 for each text if left out.
       max_size: the most models in a subset; M if left out.
+      min_size: the fewest.
+      groups: [M], what each model belongs to, its family: then only subsets
+        that mix models of several groups count.
 
     Raises:
       ValueError: more than 2^24 subsets, with their number; max_size below 1;
@@ -54,14 +62,15 @@ def exhaustive(
     """
     inputs = checked_inputs(losses, costs, weights)
     num_models = len(inputs.losses)
-    max_size = checked_max_size(max_size, num_models)
-    num_subsets = sum(math.comb(num_models, k) for k in range(1, max_size + 1))
-    if num_subsets > MAX_SUBSETS:
+    max_size = checked_max_size(max_size, num_models, min_size)
+    if num_subsets(num_models, max_size) > MAX_SUBSETS:
         raise ValueError(
-            f"{num_models} models have {num_subsets:,} subsets of up to "
-            f"{max_size}; exhaustive takes up to {MAX_SUBSETS:,}: give a "
-            "smaller max_size, or take frontier.pruned, for any number."
+            f"{num_models} models have {num_subsets(num_models, max_size):,} "
+            f"subsets of up to {max_size}; exhaustive takes up to "
+            f"{MAX_SUBSETS:,}: give a smaller max_size, or take "
+            "frontier.pruned, for any number."
         )
+    numbers = None if groups is None else group_numbers(groups, num_models)
     beginnings, room, ends = _beginnings_and_ends(num_models, max_size)
     last = num_models - 1 - beginnings[:, ::-1].argmax(axis=1)
     last[~beginnings.any(axis=1)] = -1
@@ -75,9 +84,16 @@ def exhaustive(
         for others in tiles(ends):
             columns = slice(column, column + len(others))
             column = columns.stop
+            sizes = others.sum(axis=1)
             valid = (last[rows, None] < first[columns]) & (
-                others.sum(axis=1) <= room[rows, None]
+                sizes <= room[rows, None]
             )
+            valid &= masks.sum(axis=1)[:, None] + sizes >= min_size
+            if numbers is not None:
+                valid &= mixes(
+                    group_of_each(masks, numbers),
+                    group_of_each(others, numbers),
+                )
             if valid.any():
                 sums = union_sums(chunks, masks, others)
                 sums[~valid] = np.inf
@@ -85,6 +101,12 @@ def exhaustive(
                     found, sums, inputs.costs, masks, others
                 )
     return frontier_of(inputs, found.masks)
+
+
+def num_subsets(num_models: int, max_size: int | None = None) -> int:
+    """Returns how many subsets there are, of up to so many models."""
+    sizes = range(1, checked_max_size(max_size, num_models) + 1)
+    return sum(math.comb(num_models, size) for size in sizes)
 
 
 def _beginnings_and_ends(

@@ -3,13 +3,14 @@
 M models, X texts, S subsets.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import jax
 import numpy as np
 from jax.typing import ArrayLike
 
 from mmc_jax.frontier.inputs import checked_inputs, checked_max_size
+from mmc_jax.frontier.mixtures import group_numbers, group_of_each, mixes
 from mmc_jax.frontier.pareto import (
     Frontier,
     frontier_of,
@@ -30,6 +31,9 @@ def pruned(
     weights: ArrayLike | None = None,
     max_size: int | None = None,
     polish: bool = False,
+    *,
+    min_size: int = 1,
+    groups: Sequence[Hashable] | None = None,
 ) -> Frontier:
     """Returns the frontier that iterative Pareto pruning finds.
 
@@ -43,12 +47,19 @@ def pruned(
     model is dropped, exchanged for each model outside, and each of those added,
     until the frontier does not change any more.
 
+    With `min_size` the smaller subsets are where it begins, no answers. With
+    `groups` level 1 is so too, and the levels above it hold only subsets that
+    mix groups.
+
     Args:
       losses: [M, X], finite.
       costs: [M], finite and not negative.
       weights: [X], not negative; 1 for each text if left out.
       max_size: the most models in a subset; M if left out.
       polish: whether the local search follows; the frontier is never worse.
+      min_size: the fewest models in a subset.
+      groups: [M], what each model belongs to, its family: then only subsets
+        that mix models of several groups count.
 
     Raises:
       ValueError: arguments that do not fit, with the place; max_size below 1.
@@ -62,22 +73,30 @@ def pruned(
     """
     inputs = checked_inputs(losses, costs, weights)
     num_models = len(inputs.losses)
-    max_size = checked_max_size(max_size, num_models)
+    max_size = checked_max_size(max_size, num_models, min_size)
+    numbers = None if groups is None else group_numbers(groups, num_models)
     chunks = loss_chunks(inputs)
-    none = no_subsets(num_models)
-    nobody = np.zeros((1, num_models), bool)
-    frontier = _extended(none, inputs.costs, chunks, nobody, 1, 1)
+    frontier = none = no_subsets(num_models)
+    if min_size == 1:
+        nobody = np.zeros((1, num_models), bool)
+        frontier = _extended(none, inputs.costs, chunks, nobody, 1, 1, numbers)
     level = np.eye(num_models, dtype=bool)
     for size in range(2, max_size + 1):
-        found = _extended(none, inputs.costs, chunks, level, size, size)
+        found = _extended(
+            none, inputs.costs, chunks, level, size, size, numbers
+        )
         level = found.masks
+        if size < min_size:
+            continue
         frontier = non_dominated(
             *map(np.concatenate, zip(frontier, found, strict=True))
         )
         if not (frontier.masks.sum(axis=1) == size).any():
             break
     if polish:
-        frontier = _polished(frontier, inputs.costs, chunks, max_size)
+        frontier = _polished(
+            frontier, inputs.costs, chunks, min_size, max_size, numbers
+        )
     return frontier_of(inputs, frontier.masks)
 
 
@@ -85,7 +104,9 @@ def _polished(
     frontier: Frontier,
     costs: np.ndarray,
     chunks: Sequence[jax.Array],
+    min_size: int,
     max_size: int,
+    numbers: np.ndarray | None,
 ) -> Frontier:
     """Returns a frontier of which no subset is one exchange from a better.
 
@@ -103,7 +124,7 @@ def _polished(
             return frontier
         done |= bases.keys()
         frontier = _extended(
-            frontier, costs, chunks, np.array(new), 1, max_size
+            frontier, costs, chunks, np.array(new), min_size, max_size, numbers
         )
 
 
@@ -114,11 +135,13 @@ def _extended(
     subsets: np.ndarray,
     min_size: int,
     max_size: int,
+    numbers: np.ndarray | None,
 ) -> Frontier:
     """Returns the frontier of what it was, subsets and their extensions.
 
     Of the subsets [S, M], and of each joined by a model not in it, those of the
-    sizes asked for go in. Losses are sums over texts.
+    sizes asked for go in, and of these, where models have numbers of groups
+    [M], those that mix. Losses are sums over texts.
     """
     num_models = subsets.shape[1]
     # The last is no model: the subset itself.
@@ -128,5 +151,8 @@ def _extended(
         sizes = masks.sum(axis=1)[:, None] + added.any(axis=1)
         sums[(sizes < min_size) | (sizes > max_size)] = np.inf
         sums[:, :num_models][masks] = np.inf
+        if numbers is not None:
+            of_masks = group_of_each(masks, numbers)
+            sums[~mixes(of_masks, group_of_each(added, numbers))] = np.inf
         frontier = frontier_with_unions(frontier, sums, costs, masks, added)
     return frontier

@@ -114,7 +114,9 @@ def text_bootstrap(
     minima.append(losses.min(axis=0))
     found = [
         counts @ np.stack(minima, axis=1) / counts.sum(axis=1, keepdims=True)
-        for counts in _draws(losses.shape[1], clusters, num_resamples, seed)
+        for counts in resampled_counts(
+            losses.shape[1], clusters, num_resamples, seed
+        )
     ]
     resampled = np.concatenate(found)
     laws = fitting.fit_batch(
@@ -152,7 +154,9 @@ def full_bootstrap(
     losses = np.asarray(losses, np.float64)
     costs = np.asarray(costs, np.float64)
     lines, all_models = [], []
-    for counts in _draws(losses.shape[1], clusters, num_resamples, seed):
+    for counts in resampled_counts(
+        losses.shape[1], clusters, num_resamples, seed
+    ):
         for row in counts:
             lines.append(search(losses, costs, row))
             all_models.append(np.average(losses.min(axis=0), weights=row))
@@ -257,7 +261,7 @@ def held_out(
     """
     losses = np.asarray(losses, np.float64)
     costs = np.asarray(costs, np.float64)
-    index, num_clusters = _cluster_index(losses.shape[1], clusters)
+    index, num_clusters = cluster_index(losses.shape[1], clusters)
     order = np.random.default_rng(seed).permutation(num_clusters)
     chooses = np.isin(index, order[: (num_clusters + 1) // 2])
     line = search(losses[:, chooses], costs, None)
@@ -331,10 +335,18 @@ def _fits_of(lines: list[Frontier], delta: float, num_starts: int) -> Fits:
     )
 
 
-def _cluster_index(
+def cluster_index(
     num_texts: int, clusters: Sequence[str] | None
 ) -> tuple[np.ndarray, int]:
-    """Returns the cluster of each text [X], and C."""
+    """Returns the cluster of each text [X], and C.
+
+    Args:
+      num_texts: X.
+      clusters: The cluster of each text, [X]; each its own if left out.
+
+    Raises:
+      ValueError: Fewer than 2 clusters; clusters of a wrong length.
+    """
     if clusters is None:
         index, num_clusters = np.arange(num_texts), num_texts
     else:
@@ -353,18 +365,29 @@ def _cluster_index(
     return index, num_clusters
 
 
-def _draws(
+def resampled_counts(
     num_texts: int,
     clusters: Sequence[str] | None,
     num_resamples: int,
     seed: int,
 ) -> Iterator[np.ndarray]:
-    """Yields how often each text was drawn: [some of the R, X] at a time."""
+    """Yields how often each text was drawn: [some of the R, X] at a time.
+
+    Args:
+      num_texts: X.
+      clusters: As for `text_bootstrap`.
+      num_resamples: R.
+      seed: Of the draws.
+
+    Raises:
+      ValueError: Fewer than 2 texts or clusters; clusters of a wrong length;
+        num_resamples below 1.
+    """
     if num_resamples < 1:
         raise ValueError(
             f"num_resamples is {num_resamples}; at least 1 is needed."
         )
-    index, num_clusters = _cluster_index(num_texts, clusters)
+    index, num_clusters = cluster_index(num_texts, clusters)
     rng = np.random.default_rng(seed)
     step = max(1, _COUNTS_AT_ONCE // num_texts)
     for start in range(0, num_resamples, step):
