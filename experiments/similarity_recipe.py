@@ -14,7 +14,7 @@ amount of text, and those of one seed nearly the same passages of a domain.
 
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import tokenizers
@@ -23,6 +23,7 @@ from experiments import pool_recipe
 from experiments.pool_recipe import SEPARATOR, Run
 from mmc_jax import training
 from mmc_jax.corpus import Corpus
+from mmc_jax.scores import ScoredModel
 
 NUM_STEPS = 240
 NUM_SEEDS = 4
@@ -92,7 +93,7 @@ def runs(num_steps: int, seed: int) -> Iterator[Run]:
             yield Run(name, family, tokenizer, config, recipe)
 
 
-def levels(num_steps: int, seed: int) -> dict[str, list[str]]:
+def levels(models: Iterable[ScoredModel]) -> dict[str, tuple[str, ...]]:
     """Returns the level of each factor, the seed among them, by model."""
-    rows = [run.name.split("-") for run in runs(num_steps, seed)]
+    rows = [model.name.split("-") for model in models]
     return dict(zip([*FACTORS, "seed"], zip(*rows, strict=True), strict=True))

@@ -125,6 +125,16 @@ def main():
     }
     if _STUDY.value == "stdlib":
         _write_card(out, table, held_out, facts, tokenizers, streams)
+        return
+    print(
+        report.write_similarity(
+            table,
+            similarity_recipe.levels(table.models),
+            out,
+            flags=program.flag_values(),
+            training=facts,
+        )
+    )
 
 
 if __name__ == "__main__":

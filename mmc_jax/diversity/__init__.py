@@ -27,12 +27,15 @@ from mmc_jax.diversity.gains import (
     pair_gains,
     pair_gains_per_cost,
 )
+from mmc_jax.diversity.similarity import Estimate, PairGroup, similarity
 
 __all__ = [
     "GROUPINGS",
     "Bonus",
     "Comparison",
+    "Estimate",
     "GroupMeans",
+    "PairGroup",
     "Shapley",
     "bonus",
     "compare",
@@ -47,5 +50,6 @@ __all__ = [
     "pair_gains_per_cost",
     "residual_correlations",
     "shapley",
+    "similarity",
     "win_shares",
 ]

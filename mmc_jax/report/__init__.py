@@ -12,6 +12,7 @@ from mmc_jax.report.law_trials import write_coverage, write_law_benchmark
 from mmc_jax.report.pool_card import pool_card, unigram_bits_per_byte
 from mmc_jax.report.refit import write_refit
 from mmc_jax.report.result import law_numbers, write_result
+from mmc_jax.report.similarity import write_similarity
 from mmc_jax.report.study import METHODS, Study, study, write_study
 
 __all__ = [
@@ -33,5 +34,6 @@ __all__ = [
     "write_laws",
     "write_refit",
     "write_result",
+    "write_similarity",
     "write_study",
 ]
