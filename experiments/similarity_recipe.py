@@ -26,7 +26,7 @@ from mmc_jax.corpus import Corpus
 from mmc_jax.scores import ScoredModel
 
 NUM_STEPS = 240
-NUM_SEEDS = 4
+NUM_SEEDS = 3
 BYTES_PER_SEQUENCE = 512
 
 _VOCAB_SIZE = 1024

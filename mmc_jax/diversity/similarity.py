@@ -112,16 +112,29 @@ def similarity(
       level: Of the intervals.
 
     Raises:
-      ValueError: Arguments that do not fit, with the place; no seeds or fewer
-        than 3; two models with the same levels; a group that lacks pairs once
-        a seed is left out.
+      ValueError: Arguments that do not fit, with the place; a loss that is
+        not above 0; no seeds or fewer than 3; two models with the same levels;
+        a group of which all pairs, or none, have a model of one seed.
 
     Source: Efron and Stein 1981 (the jackknife of a statistic of pairs);
     Satterthwaite 1946 (degrees of freedom).
+
+    >>> losses = [[1.0, 4.0], [4.0, 1.0]] * 3
+    >>> levels = {"mixture": "ababab", "seed": "001122"}
+    >>> levels = {factor: list(of) for factor, of in levels.items()}
+    >>> for group in similarity(losses, levels, ["prose", "prose"]):
+    ...     print(group.factors, group.num_pairs, group.bonus.value)
+    ('seed',) 6 0.0
+    ('mixture',) 3 1.5
+    ('mixture', 'seed') 6 1.5
     """
     losses, _ = checked_losses(losses, None)
     if losses.min() <= 0:
-        raise ValueError("losses must be above 0: gains are fractions of them.")
+        m, x = np.unravel_index(losses.argmin(), losses.shape)
+        raise ValueError(
+            f"losses[{m}, {x}] is {losses[m, x]}; losses above 0 are needed, "
+            "as gains are fractions of them."
+        )
     levels = {factor: np.array(of, str) for factor, of in levels.items()}
     _check_levels(levels, len(losses))
     num_texts = losses.shape[1]
@@ -243,10 +256,11 @@ def _shares(
     kept = [pairs]
     for name, of_seed in _of_seeds(pairs, seeds).items():
         kept.append(pairs & ~of_seed)
-        if not kept[-1].any():
+        if not of_seed.any() or not kept[-1].any():
             raise ValueError(
-                f"all pairs that differ in {', '.join(factors)} have a model "
-                f"of seed {name}; train them with more seeds."
+                f"of the pairs that differ in {', '.join(factors)}, all or "
+                f"none have a model of seed {name}; train the same models with "
+                "each of at least 3 seeds."
             )
     return np.array([chosen / chosen.sum() for chosen in kept])
 
