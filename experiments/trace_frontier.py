@@ -6,6 +6,11 @@ or of scores that others made, one row a text and one column a model:
 
   python -m experiments.trace_frontier --csv=scores.csv --models=models.csv \
       --text_id=id --normalisation=raw --out=results/f
+
+How far the frontier can be trusted on other texts, with a figure:
+
+  python -m experiments.trace_frontier --scores=results/scores --out=results/f \
+      --held_out=0.2 --num_splits=20 --num_resamples=1000 --num_searches=100
 """
 
 from absl import flags
@@ -23,6 +28,40 @@ _MAX_SIZE = flags.DEFINE_integer(
 _ROUTED = flags.DEFINE_bool(
     "routed", False, "Also the cost of a text when one model of many runs."
 )
+_HELD_OUT = flags.DEFINE_float(
+    "held_out",
+    0.0,
+    "The share of the texts that the search does not see: its subsets are "
+    "evaluated on them.",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
+_NUM_SPLITS = flags.DEFINE_integer(
+    "num_splits",
+    0,
+    "Splits into halves, each of which chooses subsets for the other: how far "
+    "the choice flatters.",
+    lower_bound=0,
+)
+_NUM_RESAMPLES = flags.DEFINE_integer(
+    "num_resamples",
+    0,
+    "Resamples of the texts, the subsets fixed: intervals of the losses.",
+    lower_bound=0,
+)
+_NUM_SEARCHES = flags.DEFINE_integer(
+    "num_searches", 0, "Resamples traced anew, each a search.", lower_bound=0
+)
+_BY_DOMAIN = flags.DEFINE_bool(
+    "by_domain", False, "Keep the texts of a domain together in all of these."
+)
+_FAIL_ABOVE = flags.DEFINE_float(
+    "fail_above",
+    None,
+    "A model fails on a text if its loss is above this: also the share of the "
+    "texts on which all fail.",
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Of all draws.", lower_bound=0)
 _OUT = flags.DEFINE_string("out", None, "The result folder.", required=True)
 
 flags.mark_flags_as_mutual_exclusive(["scores", "csv"], required=True)
@@ -39,6 +78,15 @@ def main():
             method=_METHOD.value,
             max_size=_MAX_SIZE.value,
             routed=_ROUTED.value,
+            checks=report.Checks(
+                held_out=_HELD_OUT.value,
+                num_splits=_NUM_SPLITS.value,
+                num_resamples=_NUM_RESAMPLES.value,
+                num_searches=_NUM_SEARCHES.value,
+                fail_above=_FAIL_ABOVE.value,
+                by_domain=_BY_DOMAIN.value,
+                seed=_SEED.value,
+            ),
         )
     )
 

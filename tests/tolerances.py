@@ -120,3 +120,11 @@ JACKKNIFE = 1e-9
 # allow; the bytes of a token vary by domain.
 EQUAL_SIZES = 0.03
 EQUAL_TEXT = 0.05
+# The standard deviation of 284,000 normal numbers, relative: six standard
+# errors, 1 / sqrt(2 x 284,000) each.
+DRAWN_NOISE = 8e-3
+
+# The tail beyond an end of a Clopper-Pearson interval against a sum of
+# binomials, relative: SciPy finds the end to 2e-12, and the tail goes with its
+# twentieth power.
+CLOPPER_PEARSON = 1e-9

@@ -29,6 +29,20 @@ class Shapley(NamedTuple):
     standard_errors: np.ndarray
 
 
+class Elimination(NamedTuple):
+    """Models dropped one after another, each where it costs the least.
+
+    Attributes:
+      order: [M], the models in the order in which they are dropped; the last
+        is the one that stays.
+      losses: [M], the oracle loss of what is left before each is dropped: the
+        first is that of all models.
+    """
+
+    order: np.ndarray
+    losses: np.ndarray
+
+
 def win_shares(
     losses: ArrayLike, weights: ArrayLike | None = None
 ) -> np.ndarray:
@@ -76,6 +90,44 @@ def marginal_contributions(
     with jax.enable_x64(True):
         found = np.asarray(oracle.oracle_losses(losses, masks, weights))
     return found[1:] - found[0]
+
+
+def elimination(
+    losses: ArrayLike, weights: ArrayLike | None = None
+) -> Elimination:
+    """Returns the models in the order in which a pool misses them least.
+
+    Greedy: of what is left, the model goes without which the oracle loss is
+    least; of equals the one that is worse alone, then the later one.
+
+    Args:
+      losses: [M, X], finite.
+      weights: [X], not negative; 1 for each text if left out.
+
+    Raises:
+      ValueError: Arguments that do not fit, with the place.
+
+    >>> elimination([[1.0, 4.0], [3.0, 2.0], [3.0, 2.5]])
+    Elimination(order=array([2, 1, 0]), losses=array([1.5, 1.5, 2.5]))
+    """
+    losses, weights = checked_losses(losses, weights)
+    share = np.ones(losses.shape[1]) if weights is None else weights
+    share = share / share.sum()
+    alone = losses @ share
+    left = np.arange(len(losses))
+    order, found = [], []
+    while len(left) > 1:
+        least, second = np.partition(losses[left], 1, axis=0)[:2]
+        best = losses[left].argmin(axis=0)
+        missed = np.bincount(best, share * (second - least), len(left))
+        i = np.lexsort((-left, -alone[left], missed))[0]
+        order.append(left[i])
+        found.append(least @ share)
+        left = np.delete(left, i)
+    order.append(left[0])
+    # As a row of its own: equal losses then have equal sums.
+    found.append(losses[left[0]] @ share)
+    return Elimination(np.array(order), np.array(found))
 
 
 def shapley(losses: ArrayLike, weights: ArrayLike | None = None) -> Shapley:

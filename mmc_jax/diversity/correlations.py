@@ -30,13 +30,14 @@ def residual_correlations(
 ) -> np.ndarray:
     """Returns how the losses of models correlate beyond difficulty: [M, M].
 
-    corr_x(e_ix, e_jx), e_ix = L_ix - mean over models of L_x
+    corr_x(e_ix, e_jx), e_ix = L_ix - a_i - b_i d_x
 
-    A text's difficulty is its mean loss over the models of the pool: what is
-    left says where a model is better or worse than its pool. As the M residuals
-    of a text sum to 0, models that err independently and alike correlate at
-    -1 / (M - 1), not at 0; two models always at -1. NaN for a model whose
-    residual does not vary.
+    A text's difficulty d is its mean loss over the models of the pool; a_i and
+    b_i are those of least squares, for a small model suffers more from a
+    difficult text than a large one. What is left says where a model is better
+    or worse than it should be. As the M residuals of a text sum to 0, models
+    that err independently and alike correlate at -1 / (M - 1), not at 0; two
+    models always at -1. NaN for a model of which nothing is left.
 
     Args:
       losses: [M, X], finite.
@@ -45,7 +46,7 @@ def residual_correlations(
     Raises:
       ValueError: Arguments that do not fit, with the place.
 
-    >>> losses = [[1.0, 4.0, 3.0], [2.0, 5.0, 4.0], [3.0, 3.0, 5.0]]
+    >>> losses = [[1, 4, 3, 6], [1, 4, 3, 6], [2, 5, 5, 5]]
     >>> residual_correlations(losses).round(3)
     array([[ 1.,  1., -1.],
            [ 1.,  1., -1.],
@@ -54,11 +55,16 @@ def residual_correlations(
     losses, weights = checked_losses(losses, weights)
     share = np.ones(losses.shape[1]) if weights is None else weights
     share = share / share.sum()
-    residuals = losses - losses.mean(axis=0)
-    residuals -= (residuals @ share)[:, None]
+    difficulty = losses.mean(axis=0)
+    difficulty = difficulty - difficulty @ share
+    residuals = losses - (losses @ share)[:, None]
+    variance = difficulty**2 @ share
+    if variance > 0:
+        slopes = residuals @ (share * difficulty) / variance
+        residuals -= slopes[:, None] * difficulty
     covariances = residuals * share @ residuals.T
     deviations = np.sqrt(np.diagonal(covariances))
-    # What is left of a model that never varies is rounding.
+    # Of a model that only the difficulty moves, rounding is left.
     deviations = np.where(
         deviations > 1e-12 * np.abs(losses).max(), deviations, np.nan
     )

@@ -12,11 +12,11 @@ from jax.typing import ArrayLike
 from mmc_jax import frontier, law
 from mmc_jax.diversity.resamples import resampled_means
 from mmc_jax.frontier import Frontier
+from mmc_jax.frontier.draws import halves
 from mmc_jax.frontier.exhaustive import MAX_SUBSETS, num_subsets
 from mmc_jax.frontier.inputs import Inputs, checked_inputs
 from mmc_jax.frontier.mixtures import group_numbers
-from mmc_jax.frontier.pareto import frontier_of, no_subsets
-from mmc_jax.law.resampling import cluster_index
+from mmc_jax.frontier.pareto import frontier_of, no_subsets, places_at
 from mmc_jax.scores import ScoreTable
 
 # By what models are grouped; each is an attribute of a `ScoredModel`.
@@ -101,7 +101,7 @@ def homogeneous(
     >>> losses = [[1.0, 4.0], [3.0, 2.0], [2.0, 2.0]]
     >>> found = homogeneous(losses, [1, 2, 4], "aba")
     >>> found.costs, found.losses
-    (array([1., 5.]), array([2.5, 1.5]))
+    (array([1., 4., 5.]), array([2.5, 2. , 1.5]))
     """
     inputs = checked_inputs(losses, costs, weights)
     numbers = group_numbers(families, len(inputs.losses))
@@ -212,12 +212,8 @@ def compare(
         or clusters; a number below 1.
     """
     inputs = checked_inputs(losses, costs, weights)
-    for name, number in (
-        ("num_budgets", num_budgets),
-        ("num_splits", num_splits),
-    ):
-        if number < 1:
-            raise ValueError(f"{name} is {number}; at least 1 is needed.")
+    if num_budgets < 1:
+        raise ValueError(f"num_budgets is {num_budgets}; at least 1 is needed.")
 
     def both(part: Inputs) -> tuple[Frontier, Frontier]:
         sizes = {} if size is None else {"min_size": size, "max_size": size}
@@ -233,11 +229,12 @@ def compare(
     chosen = np.linspace(0, len(budgets) - 1, num_budgets).round().astype(int)
     budgets = budgets[np.unique(chosen)]
     of_text = np.zeros((len(budgets), inputs.losses.shape[1]))
-    for chooses in _halves(inputs.losses.shape[1], clusters, num_splits, seed):
-        choice = both(_part(inputs, chooses))
-        judged = inputs.losses[:, ~chooses]
-        same, mixed = (_losses_at(line, budgets, judged) for line in choice)
-        of_text[:, ~chooses] += (same - mixed) / num_splits
+    for first in halves(inputs.losses.shape[1], clusters, num_splits, seed):
+        for chooses in (first, ~first):
+            choice = both(_part(inputs, chooses))
+            judged = inputs.losses[:, ~chooses]
+            same, mixed = (_losses_at(line, budgets, judged) for line in choice)
+            of_text[:, ~chooses] += (same - mixed) / num_splits
     drawn = resampled_means(
         of_text,
         inputs.weights,
@@ -247,8 +244,7 @@ def compare(
     )
     ends = [law.interval(column) for column in drawn.T]
     same, mixed = (
-        line.losses[np.searchsorted(line.costs, budgets, "right") - 1]
-        for line in lines
+        line.losses[places_at(line.costs, budgets)] for line in lines
     )
     return Comparison(
         *lines,
@@ -271,18 +267,6 @@ def _search(
     return search(*inputs, max_size, min_size=min_size, groups=groups)
 
 
-def _halves(
-    num_texts: int, clusters: Sequence[str] | None, num_splits: int, seed: int
-):
-    """Yields which texts choose, bool [X]: each half of each split in turn."""
-    index, num_clusters = cluster_index(num_texts, clusters)
-    rng = np.random.default_rng(seed)
-    for _ in range(num_splits):
-        first = rng.permutation(num_clusters) < (num_clusters + 1) // 2
-        yield first[index]
-        yield ~first[index]
-
-
 def _part(inputs: Inputs, texts: np.ndarray) -> Inputs:
     weights = None if inputs.weights is None else inputs.weights[texts]
     return Inputs(inputs.losses[:, texts], inputs.costs, weights)
@@ -292,6 +276,6 @@ def _losses_at(
     line: Frontier, budgets: np.ndarray, losses: np.ndarray
 ) -> np.ndarray:
     """Returns the loss of each text under each budget's best subset: [B, X]."""
-    place = np.searchsorted(line.costs, budgets, side="right") - 1
+    place = places_at(line.costs, budgets)
     points, which = np.unique(place, return_inverse=True)
     return np.stack([losses[line.masks[p]].min(axis=0) for p in points])[which]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax import law
+from mmc_jax.frontier.draws import resamples
 from mmc_jax.frontier.inputs import checked_losses
 
 
@@ -39,9 +39,7 @@ def resampled_means(
     num_texts = rows.shape[1]
     weights = np.ones(num_texts) if weights is None else weights
     found = []
-    for counts in law.resampled_counts(
-        num_texts, clusters, num_resamples, seed
-    ):
+    for counts in resamples(num_texts, clusters, num_resamples, seed):
         totals = counts @ weights
         if not totals.all():
             raise ValueError(

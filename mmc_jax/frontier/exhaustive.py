@@ -70,11 +70,14 @@ def exhaustive(
             f"{MAX_SUBSETS:,}: give a smaller max_size, or take "
             "frontier.pruned, for any number."
         )
-    numbers = None if groups is None else group_numbers(groups, num_models)
     beginnings, room, ends = _beginnings_and_ends(num_models, max_size)
     last = num_models - 1 - beginnings[:, ::-1].argmax(axis=1)
     last[~beginnings.any(axis=1)] = -1
     first = np.where(ends.any(axis=1), ends.argmax(axis=1), num_models)
+    if groups is not None:
+        numbers = group_numbers(groups, num_models)
+        of_beginnings = group_of_each(beginnings, numbers)
+        of_ends = group_of_each(ends, numbers)
     chunks = loss_chunks(inputs)
     found = no_subsets(num_models)
     row = 0
@@ -89,11 +92,8 @@ def exhaustive(
                 sizes <= room[rows, None]
             )
             valid &= masks.sum(axis=1)[:, None] + sizes >= min_size
-            if numbers is not None:
-                valid &= mixes(
-                    group_of_each(masks, numbers),
-                    group_of_each(others, numbers),
-                )
+            if groups is not None:
+                valid &= mixes(of_beginnings[rows], of_ends[columns])
             if valid.any():
                 sums = union_sums(chunks, masks, others)
                 sums[~valid] = np.inf

@@ -96,6 +96,50 @@ def checked_max_size(
     return max_size
 
 
+def checked_masks(masks: ArrayLike, num_models: int) -> np.ndarray:
+    """Returns the masks: [S, M] of bool.
+
+    Raises:
+      ValueError: a wrong shape or dtype.
+    """
+    masks = np.asarray(masks)
+    if masks.ndim != 2 or masks.shape[1] != num_models:
+        raise ValueError(
+            f"masks has shape {masks.shape}; [S, {num_models}] is "
+            "needed, a column for each row of losses."
+        )
+    if masks.dtype != bool:
+        raise ValueError(f"masks has dtype {masks.dtype}; bool is needed.")
+    return masks
+
+
+def checked_subsets(masks: ArrayLike, num_models: int) -> np.ndarray:
+    """Returns masks that all have a model: [S, M] of bool.
+
+    Raises:
+      ValueError: as `checked_masks`; a subset without a model.
+    """
+    masks = checked_masks(masks, num_models)
+    empty = ~masks.any(axis=1)
+    if empty.any():
+        raise ValueError(
+            f"masks[{empty.argmax()}] has no model: the minimum over "
+            "nothing is no loss."
+        )
+    return masks
+
+
+def checked_level(level: float) -> tuple[float, float]:
+    """Returns the ends of the middle of a distribution, as its quantiles.
+
+    Raises:
+      ValueError: a level outside (0, 1).
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}; between 0 and 1 is needed.")
+    return (1 - level) / 2, (1 + level) / 2
+
+
 def _check_not_negative(name: str, numbers: np.ndarray) -> None:
     bad = ~((numbers >= 0) & (numbers < np.inf))
     if bad.any():

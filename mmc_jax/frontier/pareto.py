@@ -132,7 +132,13 @@ def single_models(
 
 
 def frontier_of(inputs: Inputs, masks: np.ndarray) -> Frontier:
-    """Returns the frontier over the subsets: every search ends here.
+    """Returns the frontier over the subsets: every search ends here."""
+    losses = subset_losses(inputs, masks)
+    return non_dominated(subset_costs(masks, inputs.costs), losses, masks)
+
+
+def subset_losses(inputs: Inputs, masks: np.ndarray) -> np.ndarray:
+    """Returns the oracle loss of each subset: [S] float64.
 
     One kernel and one order of addition for all, so that a subset has the same
     floats whichever search found it.
@@ -141,11 +147,28 @@ def frontier_of(inputs: Inputs, masks: np.ndarray) -> Frontier:
         losses = oracle.oracle_losses(
             inputs.losses, padded_rows(masks), inputs.weights
         )
-    return non_dominated(
-        subset_costs(masks, inputs.costs),
-        np.asarray(losses)[: len(masks)],
-        masks,
-    )
+    return np.asarray(losses)[: len(masks)]
+
+
+def places_at(costs: np.ndarray, budgets: ArrayLike) -> np.ndarray:
+    """Returns the frontier point that each budget buys: indices [B].
+
+    Args:
+      costs: [F], of a frontier.
+      budgets: [B].
+
+    Raises:
+      ValueError: a budget that buys nothing.
+    """
+    places = np.searchsorted(costs, budgets, side="right") - 1
+    if (places < 0).any():
+        b = int((places < 0).argmax())
+        least = f"the cheapest costs {costs[0]:,g}" if len(costs) else "none is"
+        raise ValueError(
+            f"budgets[{b}] is {np.asarray(budgets)[b]:,g}, for which no subset "
+            f"of the frontier can be had: {least}."
+        )
+    return places
 
 
 def no_subsets(num_models: int) -> Frontier:

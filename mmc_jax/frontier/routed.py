@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax.frontier.inputs import checked_inputs
+from mmc_jax.frontier.inputs import checked_inputs, checked_masks
 
 # Shares of all points together: 1 GB.
 _MAX_SHARES = 2**27
@@ -166,14 +166,7 @@ def expected_costs(
     array([1., 2.])
     """
     inputs = checked_inputs(losses, costs, weights)
-    masks = np.asarray(masks)
-    if masks.ndim != 2 or masks.shape[1] != len(inputs.losses):
-        raise ValueError(
-            f"masks has shape {masks.shape}; [S, {len(inputs.losses)}] is "
-            "needed, a column for each row of losses."
-        )
-    if masks.dtype != bool:
-        raise ValueError(f"masks has dtype {masks.dtype}; bool is needed.")
+    masks = checked_masks(masks, len(inputs.losses))
     by_cost = np.argsort(inputs.costs, kind="stable")
     expected = np.zeros(len(masks))
     for s, mask in enumerate(masks):

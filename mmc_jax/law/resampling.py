@@ -8,22 +8,19 @@ was chosen is the models, so these are left out one by one.
 M models, X texts, F frontier points, R resamples, C clusters.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax.frontier import Frontier, pruned
+from mmc_jax import frontier
+from mmc_jax.frontier import Frontier, Search, pruned
+from mmc_jax.frontier.bootstrap import resampled_frontiers, resampled_losses
+from mmc_jax.frontier.draws import halves
 from mmc_jax.law import fitting
 from mmc_jax.law.fitting import HUBER_DELTA, Fits
 from mmc_jax.law.forms import FORMS
-
-# (losses [M, X], costs [M], weights [X]) -> the frontier.
-Search = Callable[[np.ndarray, np.ndarray, np.ndarray | None], Frontier]
-
-# Counts of resampled texts that are held at once, [resamples, X].
-_COUNTS_AT_ONCE = 2**24
 
 
 class Bootstrap(NamedTuple):
@@ -83,9 +80,8 @@ def text_bootstrap(
 ) -> Bootstrap:
     """Returns the laws of resampled texts, the frontier's subsets fixed.
 
-    The text-by-text minima of the subsets do not depend on how often a text is
-    drawn: all resamples are one matrix product. The same seed, texts and
-    clusters draw the same resamples, so two frontiers are compared in pairs.
+    The same seed, texts and clusters draw the same resamples, so two frontiers
+    are compared in pairs.
 
     Args:
       losses: [M, X], above 0 in the mean.
@@ -110,15 +106,13 @@ def text_bootstrap(
         raise ValueError(
             f"masks has shape {masks.shape}; [F, {len(losses)}] is needed."
         )
-    minima = [losses[mask].min(axis=0) for mask in masks]
-    minima.append(losses.min(axis=0))
-    found = [
-        counts @ np.stack(minima, axis=1) / counts.sum(axis=1, keepdims=True)
-        for counts in resampled_counts(
-            losses.shape[1], clusters, num_resamples, seed
-        )
-    ]
-    resampled = np.concatenate(found)
+    resampled = resampled_losses(
+        losses,
+        np.concatenate([masks, np.ones((1, len(losses)), bool)]),
+        clusters,
+        num_resamples,
+        seed,
+    )
     laws = fitting.fit_batch(
         costs, resampled[:, :-1], delta=delta, num_starts=num_starts
     )
@@ -154,12 +148,11 @@ def full_bootstrap(
     losses = np.asarray(losses, np.float64)
     costs = np.asarray(costs, np.float64)
     lines, all_models = [], []
-    for counts in resampled_counts(
-        losses.shape[1], clusters, num_resamples, seed
+    for line, counts in resampled_frontiers(
+        losses, costs, search, clusters, num_resamples, seed
     ):
-        for row in counts:
-            lines.append(search(losses, costs, row))
-            all_models.append(np.average(losses.min(axis=0), weights=row))
+        lines.append(line)
+        all_models.append(np.average(losses.min(axis=0), weights=counts))
     laws = _fits_of(lines, delta, num_starts)
     return Bootstrap(laws, np.array(all_models))
 
@@ -261,14 +254,9 @@ def held_out(
     """
     losses = np.asarray(losses, np.float64)
     costs = np.asarray(costs, np.float64)
-    index, num_clusters = cluster_index(losses.shape[1], clusters)
-    order = np.random.default_rng(seed).permutation(num_clusters)
-    chooses = np.isin(index, order[: (num_clusters + 1) // 2])
+    (chooses,) = halves(losses.shape[1], clusters, 1, seed)
     line = search(losses[:, chooses], costs, None)
-    others = losses[:, ~chooses]
-    elsewhere = np.array(
-        [others[mask].min(axis=0).mean() for mask in line.masks]
-    )
+    elsewhere = frontier.held_out(line.masks, losses[:, ~chooses], costs).losses
     return HeldOut(
         line.costs,
         line.losses,
@@ -333,67 +321,3 @@ def _fits_of(lines: list[Frontier], delta: float, num_starts: int) -> Fits:
     return fitting.fit_batch(
         costs, losses, weights, delta=delta, num_starts=num_starts
     )
-
-
-def cluster_index(
-    num_texts: int, clusters: Sequence[str] | None
-) -> tuple[np.ndarray, int]:
-    """Returns the cluster of each text [X], and C.
-
-    Args:
-      num_texts: X.
-      clusters: The cluster of each text, [X]; each its own if left out.
-
-    Raises:
-      ValueError: Fewer than 2 clusters; clusters of a wrong length.
-    """
-    if clusters is None:
-        index, num_clusters = np.arange(num_texts), num_texts
-    else:
-        if len(clusters) != num_texts:
-            raise ValueError(
-                f"{len(clusters)} clusters for {num_texts} texts: one for each "
-                "is needed."
-            )
-        names, index = np.unique(np.array(clusters), return_inverse=True)
-        num_clusters = len(names)
-    if num_clusters < 2:
-        raise ValueError(
-            f"{num_clusters} text or cluster of texts; at least 2 are needed "
-            "to draw from."
-        )
-    return index, num_clusters
-
-
-def resampled_counts(
-    num_texts: int,
-    clusters: Sequence[str] | None,
-    num_resamples: int,
-    seed: int,
-) -> Iterator[np.ndarray]:
-    """Yields how often each text was drawn: [some of the R, X] at a time.
-
-    Args:
-      num_texts: X.
-      clusters: As for `text_bootstrap`.
-      num_resamples: R.
-      seed: Of the draws.
-
-    Raises:
-      ValueError: Fewer than 2 texts or clusters; clusters of a wrong length;
-        num_resamples below 1.
-    """
-    if num_resamples < 1:
-        raise ValueError(
-            f"num_resamples is {num_resamples}; at least 1 is needed."
-        )
-    index, num_clusters = cluster_index(num_texts, clusters)
-    rng = np.random.default_rng(seed)
-    step = max(1, _COUNTS_AT_ONCE // num_texts)
-    for start in range(0, num_resamples, step):
-        rows = min(step, num_resamples - start)
-        counts = np.empty((rows, num_clusters))
-        for row in counts:
-            drawn = rng.integers(num_clusters, size=num_clusters)
-            row[:] = np.bincount(drawn, minlength=num_clusters)
-        yield counts[:, index]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmc_jax import frontier, law
-from mmc_jax.report import figures, result
+from mmc_jax.report import figures, honest, result
 from mmc_jax.scores import NORMALISATIONS, ScoreTable
 
 METHODS = {
@@ -18,7 +18,8 @@ METHODS = {
     "exhaustive": frontier.exhaustive,
 }
 _NUM_ROUTED = 200  # Points of the routed frontier that go into a report.
-_COST_LABELS = {
+_MOST_DOMAINS = 32  # Panels that can still be drawn and read.
+COST_LABELS = {
     "num_params": "Total parameters",
     "num_active_params": "Active parameters",
 }
@@ -105,6 +106,7 @@ def write_study(
     method: str = "pruned",
     max_size: int | None = None,
     routed: bool = False,
+    checks: honest.Checks | None = None,
 ) -> str:
     """Writes a study's result folder and returns a short table of it in words.
 
@@ -117,10 +119,15 @@ def write_study(
       method: As for `study`.
       max_size: As for `study`.
       routed: As for `study`.
+      checks: How far the frontier can be trusted: what is asked for, if
+        anything. Texts that it keeps away from the search are in no other
+        number.
 
     Raises:
-      ValueError: As for `study`.
+      ValueError: As for `study`; texts too few for the checks.
     """
+    checks = checks or honest.Checks()
+    table, kept = honest.divided(table, checks)
     found = study(
         table,
         normalisation=normalisation,
@@ -133,7 +140,7 @@ def write_study(
     names = [model.name for model in table.models]
     families = [model.family for model in table.models]
     labels = {
-        "cost_label": _COST_LABELS.get(cost, cost),
+        "cost_label": COST_LABELS.get(cost, cost),
         "loss_label": f"Loss ({unit})",
     }
     drawn = {
@@ -154,7 +161,7 @@ def write_study(
             cost_label=labels["cost_label"],
         ),
     }
-    if len(set(table.texts.domains)) > 1:
+    if 1 < len(set(table.texts.domains)) <= _MOST_DOMAINS:
         drawn["domains"] = figures.domains(
             found.costs, found.losses, table.texts.domains, families, **labels
         )
@@ -213,8 +220,33 @@ def write_study(
             "routed_losses": found.routed.losses,
             "routed_shares": found.routed.shares,
         }
+    trust = honest.honest(
+        table,
+        kept,
+        found.pool,
+        functools.partial(METHODS[method], max_size=max_size),
+        checks,
+        normalisation=normalisation,
+        cost=cost,
+    )
+    numbers |= honest.numbers(trust)
+    for point, more in zip(
+        numbers["frontier"],
+        honest.points(trust, len(found.pool.costs)),
+        strict=True,
+    ):
+        point |= more
+    arrays |= honest.arrays(trust)
+    drawn |= honest.figures(trust, found.pool, **labels)
     result.write_result(out, numbers, flags=flags, arrays=arrays, figures=drawn)
-    return _summary(found, names, unit, cost, pathlib.Path(out))
+    return _summary(
+        found,
+        names,
+        unit,
+        cost,
+        honest.words(trust, found.pool),
+        pathlib.Path(out),
+    )
 
 
 def _points(line: frontier.Frontier, names: list[str]) -> list[dict[str, Any]]:
@@ -233,7 +265,12 @@ def _law(fit: law.Fit | None, reason: str | None) -> dict[str, Any]:
 
 
 def _summary(
-    found: Study, names: list[str], unit: str, cost: str, out: pathlib.Path
+    found: Study,
+    names: list[str],
+    unit: str,
+    cost: str,
+    words: list[str],
+    out: pathlib.Path,
 ) -> str:
     """Returns the study's frontier and laws as a table for the terminal."""
     lines = [f"{'budget (' + cost + ')':>22}  {'loss':>8}  subset"]
@@ -268,6 +305,7 @@ def _summary(
     lines.append(
         f"loss of all models together: {found.losses.min(axis=0).mean():.4f}"
     )
+    lines.extend(words)
     lines.append("")
     lines.append(f"numbers: {out / 'result.json'}; figures: {out}/*.png, *.svg")
     return "\n".join(lines)

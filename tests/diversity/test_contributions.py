@@ -121,25 +121,30 @@ class CorrelationsTest(absltest.TestCase):
         losses, _ = brute_force.pool(5, 40, 7)
         counts = np.arange(40) % 3
         found = diversity.residual_correlations(losses, counts)
-        repeated = np.repeat(losses - losses.mean(axis=0), counts, axis=1)
+        repeated = np.repeat(losses, counts, axis=1)
+        difficulty = repeated.mean(axis=0)
+        residuals = [
+            row - np.polyval(np.polyfit(difficulty, row, 1), difficulty)
+            for row in repeated
+        ]
         np.testing.assert_allclose(
-            found, np.corrcoef(repeated), rtol=0, atol=tolerances.DIFFERENCE
+            found, np.corrcoef(residuals), rtol=0, atol=tolerances.DIFFERENCE
         )
 
-    def test_difficulty_does_not_count(self):
-        losses, _ = brute_force.pool(4, 300, 8)
-        hard = losses + 100 * np.random.default_rng(0).random(300)
-        np.testing.assert_allclose(
-            diversity.residual_correlations(hard),
-            diversity.residual_correlations(losses),
-            rtol=0,
-            atol=tolerances.DIFFERENCE,
-        )
+    def test_independent_models(self):
+        """What sums to 0 over 5 models correlates at -1/4."""
+        losses = np.random.default_rng(8).normal(size=(5, 100_000))
+        found = diversity.residual_correlations(losses)
+        others = found[~np.eye(5, dtype=bool)]
+        # A correlation has a standard error of 1 / sqrt(100,000) = 0.003.
+        self.assertLess(np.abs(others + 1 / 4).max(), 0.015)
 
-    def test_a_constant_residual_has_none(self):
+    def test_nothing_but_difficulty(self):
         text = np.random.default_rng(1).random(30)
-        found = diversity.residual_correlations([text, text + 1, text - 1])
+        found = diversity.residual_correlations([text, 2 * text + 1, text - 1])
         self.assertTrue(np.isnan(found).all())
+        constant = diversity.residual_correlations(np.ones((3, 4)))
+        self.assertTrue(np.isnan(constant).all())
 
     def test_group_means(self):
         matrix = np.arange(16.0).reshape(4, 4)

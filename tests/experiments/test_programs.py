@@ -11,7 +11,16 @@ import transformers
 from absl.testing import absltest
 from flax import nnx
 
-from mmc_jax import catalogue, frontier, law, models, pool, scoring, training
+from mmc_jax import (
+    catalogue,
+    frontier,
+    law,
+    models,
+    pool,
+    report,
+    scoring,
+    training,
+)
 
 _ROOT = pathlib.Path(__file__).parents[2]
 
@@ -62,6 +71,8 @@ class TraceAndFitTest(absltest.TestCase):
             "--domain=kind",
             "--normalisation=raw",
             "--method=exhaustive",
+            "--num_splits=2",
+            "--fail_above=2.5",
             f"--out={folder}/f",
         )
         self.assertEqual(traced.returncode, 0, traced.stderr)
@@ -73,6 +84,21 @@ class TraceAndFitTest(absltest.TestCase):
         )
         self.assertEqual(result["flags"]["method"], "exhaustive")
         self.assertTrue((folder / "f/domains.png").exists())
+        halves = frontier.cross_fitted(
+            losses.T,
+            7 * 5**size,
+            search=frontier.exhaustive,
+            num_splits=2,
+            budgets=expected.costs,
+        )
+        self.assertEqual(
+            [row["held_out"] for row in result["cross_fitted"]["budgets"]],
+            halves.held_out.tolist(),
+        )
+        self.assertEqual(
+            result["co_failures"]["num_failures"],
+            int((losses.min(axis=1) > 2.5).sum()),
+        )
 
         fitted = _run(
             "experiments.fit_law",
@@ -100,6 +126,25 @@ class TraceAndFitTest(absltest.TestCase):
     def test_stray_arguments(self):
         failed = _run("experiments.fit_law", "points.csv")
         self.assertNotEqual(failed.returncode, 0)
+
+
+class ComparePruningTest(absltest.TestCase):
+    def test_a_table(self):
+        out = pathlib.Path(tempfile.mkdtemp())
+        compared = _run(
+            "experiments.compare_pruning",
+            "--num_models=4",
+            "--num_texts=20",
+            "--noise=0.1",
+            "--num_seeds=1",
+            "--num_new_texts=30",
+            f"--out={out}",
+        )
+        self.assertEqual(compared.returncode, 0, compared.stderr)
+        (row,) = json.loads((out / "result.json").read_text())["cases"]
+        self.assertEqual(row, report.compared(4, 20, 0.1, 0, 30))
+        self.assertIn((out / "table.md").read_text(), compared.stdout)
+        self.assertTrue((out / "missed.png").exists())
 
 
 class ListModelsTest(absltest.TestCase):

@@ -33,7 +33,7 @@ def _table(nll: np.ndarray, domains: tuple[str, ...]) -> scores.ScoreTable:
     )
 
 
-def _falling_table() -> scores.ScoreTable:
+def falling_table() -> scores.ScoreTable:
     """Six models that get better with size, each best on some texts."""
     rng = np.random.default_rng(0)
     size = np.arange(6)[:, None]
@@ -43,7 +43,7 @@ def _falling_table() -> scores.ScoreTable:
 
 class StudyTest(absltest.TestCase):
     def test_is_the_chain(self):
-        table = _falling_table()
+        table = falling_table()
         found = report.study(table)
         losses = table.losses("text_length")
         costs = table.costs("num_params")
@@ -54,7 +54,7 @@ class StudyTest(absltest.TestCase):
         self.assertEqual(found.reasons, {})
 
     def test_up_to_a_size_and_polished(self):
-        table = _falling_table()
+        table = falling_table()
         found = report.study(table, method="polished", max_size=2)
         expected = frontier.exhaustive(
             table.losses("text_length"), table.costs("num_params"), max_size=2
@@ -62,7 +62,7 @@ class StudyTest(absltest.TestCase):
         np.testing.assert_array_equal(found.pool.masks, expected.masks)
 
     def test_routed(self):
-        table = _falling_table()
+        table = falling_table()
         out = pathlib.Path(tempfile.mkdtemp())
         report.write_study(table, out, flags={}, routed=True)
         numbers = json.loads((out / "result.json").read_text())
@@ -88,11 +88,11 @@ class StudyTest(absltest.TestCase):
 
     def test_another_cost_and_normalisation(self):
         found = report.study(
-            _falling_table(), normalisation="bits_per_byte", cost="price"
+            falling_table(), normalisation="bits_per_byte", cost="price"
         )
         np.testing.assert_array_equal(found.costs, np.arange(1, 7))
         self.assertAlmostEqual(
-            found.losses[0, 0], _falling_table().nll_nats[0, 0] / 8 / np.log(2)
+            found.losses[0, 0], falling_table().nll_nats[0, 0] / 8 / np.log(2)
         )
 
 
@@ -101,12 +101,12 @@ class WriteStudyTest(absltest.TestCase):
         super().setUp()
         self.out = pathlib.Path(tempfile.mkdtemp())
         self.words = report.write_study(
-            _falling_table(), self.out, flags={"out": "x"}
+            falling_table(), self.out, flags={"out": "x"}
         )
         self.result = json.loads((self.out / "result.json").read_text())
 
     def test_numbers(self):
-        found = report.study(_falling_table())
+        found = report.study(falling_table())
         self.assertEqual(self.result["flags"], {"out": "x"})
         self.assertIn("jax", self.result["versions"])
         self.assertEqual(
@@ -138,7 +138,7 @@ class WriteStudyTest(absltest.TestCase):
 
     def test_points_come_back(self):
         groups = report.read_points(self.out)
-        found = report.study(_falling_table())
+        found = report.study(falling_table())
         np.testing.assert_array_equal(groups["pool"][1], found.pool.losses)
         np.testing.assert_array_equal(
             groups["single models"][0], found.single.costs
@@ -176,7 +176,7 @@ class ReadPointsTest(parameterized.TestCase):
 
 class PoolCardTest(absltest.TestCase):
     def test_tells_every_model(self):
-        table = _falling_table()
+        table = falling_table()
         facts = {
             "mixture": {"prose": 0.25, "code": 0.75},
             "num_steps": 450,
