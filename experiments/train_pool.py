@@ -9,7 +9,7 @@ time and the losses on held-out texts. On 2 cores it takes one to two hours.
 
 trains pairs of models that share all but the seed, the mixture, the tokenizer
 or the architecture, and writes what each pair gains on held-out texts into
-result.json and a figure. On 2 cores it takes under an hour.
+result.json and a figure. On 2 cores it takes about half an hour.
 
 Both write the pool's YAML file beside its folder. A killed run goes on where it
 was; a finished model is skipped.

@@ -55,7 +55,7 @@ def write_similarity(
         "models": [
             {
                 "name": model.name,
-                **{factor: of[m] for factor, of in levels.items()},
+                "levels": {factor: of[m] for factor, of in levels.items()},
                 "num_params": model.costs["num_params"],
                 "loss": losses[m].mean(),
                 **training[model.name],

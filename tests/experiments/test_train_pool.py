@@ -183,9 +183,18 @@ class TrainPoolTest(absltest.TestCase):
         with self.subTest("the models"):
             first = result["models"][0]
             self.assertEqual(
-                {key: first[key] for key in ("name", "mixture", "num_steps")},
+                {
+                    key: first[key]
+                    for key in ("name", "levels", "mixture", "num_steps")
+                },
                 {
                     "name": "text-words-llama-0",
+                    "levels": {
+                        "mixture": "text",
+                        "tokenizer": "words",
+                        "architecture": "llama",
+                        "seed": "0",
+                    },
                     "mixture": factors["mixture"]["text"],
                     "num_steps": 2,
                 },
