@@ -106,6 +106,20 @@ BOOTSTRAP_4000 = 0.045
 # Shapley values summed against the gain of the pool, relative: sums of M means,
 # each of M steps, in float64.
 SHAPLEY_SUM = 1e-12
+
+# A mean of gains of pairs against a loop, absolute, with losses of about 5: a
+# gain is a difference of two means, each off by some roundings of 1e-15.
+PAIR_MEAN = 1e-13
+
+# A standard error from a jackknife against the plain formula, relative: errors
+# of 1e-3 come from differences of means that round at 1e-15.
+JACKKNIFE = 1e-9
+
+# Parameters of two architectures at one width or the next, and the bytes of the
+# sequences of two tokenizers, relative: what whole layers and whole tokens
+# allow; the bytes of a token vary by domain.
+EQUAL_SIZES = 0.03
+EQUAL_TEXT = 0.05
 # The standard deviation of 284,000 normal numbers, relative: six standard
 # errors, 1 / sqrt(2 x 284,000) each.
 DRAWN_NOISE = 8e-3

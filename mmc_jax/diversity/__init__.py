@@ -46,6 +46,7 @@ from mmc_jax.diversity.robustness import (
     line_name,
     part,
 )
+from mmc_jax.diversity.similarity import Estimate, PairGroup, similarity
 
 __all__ = [
     "GROUPINGS",
@@ -54,10 +55,12 @@ __all__ = [
     "Comparison",
     "Conclusion",
     "Elimination",
+    "Estimate",
     "Finding",
     "GroupMeans",
     "LineLaw",
     "Optimism",
+    "PairGroup",
     "PairTest",
     "Part",
     "Shapley",
@@ -83,6 +86,7 @@ __all__ = [
     "part",
     "residual_correlations",
     "shapley",
+    "similarity",
     "token_effect",
     "win_shares",
 ]

@@ -26,6 +26,7 @@ from mmc_jax.report.proof import Limits
 from mmc_jax.report.pruning import compared, write_pruning
 from mmc_jax.report.refit import write_refit
 from mmc_jax.report.result import law_numbers, write_result
+from mmc_jax.report.similarity import write_similarity
 from mmc_jax.report.study import METHODS, Study, study, write_study
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "write_pruning",
     "write_refit",
     "write_result",
+    "write_similarity",
     "write_study",
     "write_token_effect",
 ]
