@@ -29,6 +29,10 @@ from scipy import optimize, sparse
 
 from mmc_jax.frontier.whole import WholePool
 
+# One unit of the objective in the unit of the losses: HiGHS ends at a gap of
+# 1e-6 of it, and warns of coefficients below that.
+_LOSS_UNIT = 1e-3
+
 # One unit of the knapsack row in whole cost units: rows may be exceeded by
 # 1e-6, which is then less than one whole unit.
 _COST_UNIT = 1e5
@@ -68,9 +72,9 @@ def solved(
 ) -> Solved:
     """Returns the subset of the least loss that costs no more than the budget.
 
-    HiGHS works on the losses in their own unit and ends at a gap of 1e-6 of
-    that, the sum over texts taken; the subset's own sum and cost are then
-    computed in whole numbers.
+    HiGHS works on sums over texts, in thousandths of the losses' unit, and ends
+    at a gap of 1e-6 of that; the subset's own sum and cost are then computed in
+    whole numbers.
 
     Args:
       pool: In whole numbers.
@@ -138,7 +142,7 @@ def _program(values, costs, scale, budget, known_sum):
     # Level k ends where z_xk begins to count; what is above the last level
     # that is needed has a z of 0.
     level = np.cumsum(rises, axis=1)
-    level = np.concatenate([np.zeros_like(level[:, :1]), level], axis=1)
+    level = np.concatenate([np.zeros((num_texts, 1), int), level], axis=1)
     num_z = rises.sum(axis=1)
     last = np.argmax(level == num_z[:, None], axis=1)
     in_last = in_order == np.take_along_axis(in_order, last[:, None], axis=1)
@@ -167,7 +171,9 @@ def _program(values, costs, scale, budget, known_sum):
     knapsack[0, :num_models] = costs / _COST_UNIT
     increments = np.diff(in_order, axis=1)[rises]
     return {
-        "c": np.concatenate([np.zeros(num_models), scale * increments]),
+        "c": np.concatenate(
+            [np.zeros(num_models), increments * (scale / _LOSS_UNIT)]
+        ),
         "integrality": np.arange(num_variables) < num_models,
         "bounds": optimize.Bounds(0, 1),
         "constraints": [
