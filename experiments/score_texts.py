@@ -24,8 +24,7 @@ import jax
 from absl import flags
 
 from experiments import program
-from mmc_jax import corpus, pool, scoring
-from mmc_jax import hosts
+from mmc_jax import corpus, hosts, pool, scoring
 
 _CORPUS = flags.DEFINE_string(
     "corpus",

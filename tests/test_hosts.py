@@ -17,13 +17,12 @@ import safetensors.numpy
 import yaml
 from absl.testing import absltest
 
-from mmc_jax import corpus, pool, scores, scoring, training
+from mmc_jax import corpus, hosts, pool, scores, scoring, training
 from mmc_jax.models import loading
-from mmc_jax import hosts
 from tests import tolerances
 from tests.scoring import checkpoints
 
-_ROOT = pathlib.Path(__file__).parents[2]
+_ROOT = pathlib.Path(__file__).parents[1]
 _PROGRAM = """
 import json, sys
 from mmc_jax import corpus, pool, scoring

@@ -19,21 +19,20 @@ from mmc_jax.frontier.repeats import Repeated, repeated_losses
 from mmc_jax.frontier.routed import Routed, expected_costs, routed
 
 __all__ = [
+    "Band",
     "Certificate",
     "Certified",
-    "Progress",
-    "certified",
-    "write_certificate",
-    "Band",
     "CoFailures",
     "CrossFitted",
     "Frontier",
     "HeldOut",
     "Missed",
+    "Progress",
     "Repeated",
     "Routed",
     "Search",
     "bootstrap_band",
+    "certified",
     "co_failures",
     "cross_fitted",
     "exhaustive",
@@ -46,4 +45,5 @@ __all__ = [
     "repeated_losses",
     "routed",
     "single_models",
+    "write_certificate",
 ]

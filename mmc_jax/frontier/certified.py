@@ -36,7 +36,7 @@ from mmc_jax.frontier.whole import (
     whole_pool,
 )
 
-# Segments of a window, and how far its budgets lie apart at most: the thresholds
+# Segments of a window, and how far its budgets lie apart at most: thresholds
 # are tuned to its middle.
 _MOST_SEGMENTS, _MOST_RATIO = 32, 1.25
 

@@ -54,25 +54,30 @@ def thresholds(
       starts: [V, M] bool, that subset.
       num_steps: Steps of the ascent.
     """
+    num_budgets = len(budgets)
     values = jnp.asarray(pool.values, jnp.float32)
     at_once = max(1, _NUMBERS_AT_ONCE // pool.values.shape[1])
+    # XLA compiles for every number of budgets: so there are few.
+    at_once = min(at_once, 1 << (num_budgets - 1).bit_length())
     found = []
     with jax.enable_x64(True):
         costs = jnp.asarray(pool.costs, jnp.float64)
-        for first in range(0, len(budgets), at_once):
-            part = slice(first, first + at_once)
-            found.append(
-                _ascent(
-                    values,
-                    costs,
-                    jnp.asarray(budgets[part], jnp.float64),
-                    jnp.asarray(sums[part], jnp.float64),
-                    jnp.asarray(starts[part]),
-                    num_steps,
-                )
+        for first in range(0, num_budgets, at_once):
+            # The last is tuned again to fill up.
+            part = np.minimum(
+                np.arange(first, first + at_once), num_budgets - 1
             )
-        found = np.concatenate([np.asarray(part, np.float64) for part in found])
-    return np.clip(np.rint(found), 0, np.iinfo(np.uint32).max).astype(np.uint32)
+            tuned = _ascent(
+                values,
+                costs,
+                jnp.asarray(budgets[part], jnp.float64),
+                jnp.asarray(sums[part], jnp.float64),
+                jnp.asarray(starts[part]),
+                num_steps,
+            )
+            found.append(np.asarray(tuned, np.float64))
+    v = np.rint(np.concatenate(found)[:num_budgets])
+    return np.clip(v, 0, np.iinfo(np.uint32).max).astype(np.uint32)
 
 
 @functools.partial(jax.jit, static_argnames="num_steps")

@@ -11,6 +11,7 @@ import numpy as np
 
 from mmc_jax import oracle
 from mmc_jax.frontier.inputs import Inputs
+from mmc_jax.frontier.pareto import padded_rows
 
 # Costs are taken as decimal numbers of at most so many places.
 _MOST_DECIMALS = 9
@@ -88,7 +89,8 @@ def mean_losses(pool: WholePool, sums: np.ndarray) -> np.ndarray:
 def loss_sums(pool: WholePool, masks: np.ndarray) -> np.ndarray:
     """Returns the whole loss sum of each subset [S, M], exact: [S] int64."""
     with jax.enable_x64(True):
-        return np.asarray(oracle.oracle_sums(pool.values, masks))
+        sums = oracle.oracle_sums(pool.values, padded_rows(masks))
+    return np.asarray(sums)[: len(masks)]
 
 
 def _whole_costs(costs: np.ndarray) -> tuple[np.ndarray, float]:
