@@ -1,12 +1,16 @@
-"""What pruning misses: its frontiers beside exact ones, on drawn pools.
+"""What pruning misses: its frontiers beside proven ones, on drawn pools.
 
   python -m experiments.compare_pruning --out=results/pruning
 
 Prints and writes a table in Markdown: points of the exact frontier, points that
 the paper's pruning and its polished form miss, and the largest excess loss at
 any budget; and how many of the exact subsets stay non-dominated on new texts.
-Pools that are done are not done again.
+Of up to 16 models all subsets are searched; of more, such as all 71 of the
+catalogue, the certified search proves the points, and those that are not proven
+within --time_limit are left out of the count. Pools that are done are not done again.
 """
+
+import itertools
 
 from absl import flags
 
@@ -25,6 +29,18 @@ _NOISE = flags.DEFINE_multi_float(
 _NUM_SEEDS = flags.DEFINE_integer(
     "num_seeds", 5, "Pools of each kind.", lower_bound=1
 )
+_LARGE_MODELS = flags.DEFINE_multi_integer(
+    "large_models", [71], "Models of the pools that are too large for that."
+)
+_LARGE_TEXTS = flags.DEFINE_multi_integer(
+    "large_texts", [500, 1_000], "Texts that choose there."
+)
+_NUM_LARGE_SEEDS = flags.DEFINE_integer(
+    "num_large_seeds", 2, "Pools of each large kind.", lower_bound=0
+)
+_TIME_LIMIT = flags.DEFINE_float(
+    "time_limit", 600.0, "Seconds for the proof of a pool.", lower_bound=0.0
+)
 _NUM_NEW_TEXTS = flags.DEFINE_integer(
     "num_new_texts",
     10_000,
@@ -39,11 +55,22 @@ def main():
         report.write_pruning(
             _OUT.value,
             flags=program.flag_values(),
-            num_models=_NUM_MODELS.value,
-            num_texts=_NUM_TEXTS.value,
-            noises=_NOISE.value,
-            num_seeds=_NUM_SEEDS.value,
+            cases=[
+                *itertools.product(
+                    _NUM_MODELS.value,
+                    _NUM_TEXTS.value,
+                    _NOISE.value,
+                    range(_NUM_SEEDS.value),
+                ),
+                *itertools.product(
+                    _LARGE_MODELS.value,
+                    _LARGE_TEXTS.value,
+                    _NOISE.value,
+                    range(_NUM_LARGE_SEEDS.value),
+                ),
+            ],
             num_new_texts=_NUM_NEW_TEXTS.value,
+            time_limit=_TIME_LIMIT.value,
         )
     )
 

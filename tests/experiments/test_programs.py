@@ -138,11 +138,20 @@ class ComparePruningTest(absltest.TestCase):
             "--noise=0.1",
             "--num_seeds=1",
             "--num_new_texts=30",
+            "--large_models=18",
+            "--large_texts=10",
+            "--num_large_seeds=1",
             f"--out={out}",
         )
         self.assertEqual(compared.returncode, 0, compared.stderr)
-        (row,) = json.loads((out / "result.json").read_text())["cases"]
-        self.assertEqual(row, report.compared(4, 20, 0.1, 0, 30))
+        rows = json.loads((out / "result.json").read_text())["cases"]
+        self.assertEqual(
+            rows,
+            [
+                report.compared(4, 20, 0.1, 0, 30),
+                report.compared(18, 10, 0.1, 0, 30),
+            ],
+        )
         self.assertIn((out / "table.md").read_text(), compared.stdout)
         self.assertTrue((out / "missed.png").exists())
 

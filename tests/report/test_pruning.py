@@ -26,14 +26,39 @@ class PruningTest(absltest.TestCase):
             frontier.held_out(exact.masks, drawn.losses[:, 1000:], costs).share,
         )
 
+    def test_a_pool_that_is_too_large_for_all_subsets(self):
+        row = report.compared(20, 100, 0.1, 0, 0)
+        drawn = synthetic.pool(20, 100, 0.1)
+        # 2^20 subsets can still be searched, to compare.
+        exact = frontier.exhaustive(drawn.losses, drawn.costs)
+        self.assertEqual(row["num_points"], len(exact.costs))
+        self.assertEqual(row["num_proven"], len(exact.costs))
+        found = frontier.pruned(drawn.losses, drawn.costs)
+        self.assertEqual(row["pruned"], frontier.missed(found, exact)._asdict())
+
+    def test_what_is_not_proven_does_not_count(self):
+        row = report.compared(30, 200, 0.1, 0, 0, time_limit=0)
+        self.assertBetween(row["num_proven"], 1, row["num_points"] - 1)
+        self.assertEqual(row["pruned"]["num_points"], row["num_proven"])
+        words = report.write_pruning(
+            tempfile.mkdtemp(),
+            flags={},
+            cases=[(30, 200, 0.1, 0)],
+            num_new_texts=0,
+            time_limit=0,
+        )
+        self.assertIn("at the cost of none of them more than", words)
+
     def test_writes_what_it_found_and_goes_on(self):
         out = pathlib.Path(tempfile.mkdtemp())
         asked = {
             "flags": {"seed": 3},
-            "num_models": [3, 5],
-            "num_texts": [10],
-            "noises": [0.03, 0.1],
-            "num_seeds": 2,
+            "cases": [
+                (num_models, 10, noise, seed)
+                for num_models in (3, 5)
+                for noise in (0.03, 0.1)
+                for seed in (0, 1)
+            ],
             "num_new_texts": 0,
         }
         words = report.write_pruning(out, **asked)
@@ -48,6 +73,7 @@ class PruningTest(absltest.TestCase):
                 cells[1:6], ["3", "10", "0.03", "2", str(sum(points))]
             )
         with self.subTest("the answer"):
+            self.assertIn("at no budget more than", words)
             num_missed = sum(
                 row["pruned"]["num_missed"] for row in content["cases"]
             )
