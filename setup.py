@@ -80,7 +80,13 @@ def _extension() -> setuptools.Extension:
         [f"{_NATIVE}/{source}" for source in sources],
         depends=[
             f"{_NATIVE}/{header}"
-            for header in ("kernels.h", "lanes.h", "ranks.h", "tiles.h")
+            for header in (
+                "kernels.h",
+                "lanes.h",
+                "ranks.h",
+                "ranks_avx2.h",
+                "tiles.h",
+            )
         ],
         optional=True,
     )

@@ -7,8 +7,13 @@ same random weights, in the same batches of like lengths, and take turns; the
 fastest of the repetitions counts. The peer is told which rows and positions are
 padding and leaves them out; its loss is PyTorch's cross entropy, float32, of
 the logits of a batch. Without torch only the engine is timed. Tokens are those
-of the texts, without padding; the rate that the share of the device is counted
-against is a large product's, measured in the same run.
+of the texts, without padding. Beside them stands what bounds both: the rate of
+a large product by XLA, as the engine makes them, and by PyTorch, in the same
+run; and the ratio of an engine that ran at the faster of the two throughout.
+
+On a CPU that others use as well, `taskset -c 0 python -m
+experiments.benchmark_scoring --num_threads=1 --clock=cpu ...` tells the same of
+one core: the seconds that the process has had, not those that went by.
 
 `--num_devices=1,2,4,8` adds the engine alone on so many devices, virtual ones
 on a CPU, where it shows that scores stay the same, and nothing about speed.
@@ -75,6 +80,13 @@ _NUM_THREADS = flags.DEFINE_integer(
 )
 _NUM_DEVICES = flags.DEFINE_list(
     "num_devices", [], "Also times the engine on so many devices each."
+)
+_CLOCK = flags.DEFINE_enum(
+    "clock",
+    "wall",
+    ["wall", "cpu"],
+    "The seconds that go by, or those of this process on all cores, waiting "
+    "threads included: for one thread on a busy CPU.",
 )
 _PEER = flags.DEFINE_bool("peer", True, "Time transformers as well.")
 _DEPTHS = flags.DEFINE_list(
@@ -191,23 +203,31 @@ def _transformers(folder, rows):
 
 def _seconds(functions):
     """Returns the fastest of each function's times, taken in turns."""
+    now = dict(wall=time.perf_counter, cpu=time.process_time)[_CLOCK.value]
     times = [[] for _ in functions]
     for _ in range(_REPETITIONS.value):
         for function, of_function in zip(functions, times, strict=True):
-            started = time.perf_counter()
+            started = now()
             function()
-            of_function.append(time.perf_counter() - started)
+            of_function.append(now() - started)
     return [min(of_function) for of_function in times]
 
 
-def _product(config):
-    """Returns a large product as the engine makes them, and its operations."""
+def _products(config):
+    """Returns a large product by each library, and its operations."""
     side = _SIDE[jax.default_backend()]
     square = jnp.ones((side, side), _DTYPE.value)
     abstract = models.abstract(config, dtype=_DTYPE.value)
     options = likelihood.compiler_options(abstract)
-    product = jax.jit(jnp.matmul, compiler_options=options)
-    return lambda: product(square, square).block_until_ready(), 2 * side**3
+    by_xla = jax.jit(jnp.matmul, compiler_options=options)
+    products = {"XLA": lambda: by_xla(square, square).block_until_ready()}
+    if _PEER.value and torch is not None:
+        where = "cuda" if jax.default_backend() == "gpu" else "cpu"
+        dtype = getattr(torch, _DTYPE.value)
+        matrix = torch.ones(side, side, dtype=dtype, device=where)
+        # One number is fetched: a GPU's product is then done.
+        products["PyTorch"] = lambda: (matrix @ matrix)[0, 0].item()
+    return products, 2 * side**3
 
 
 def _compile_seconds(config, num_layers):
@@ -262,16 +282,13 @@ def main():
             sides["transformers"] = _transformers(folder, rows)
         # The first pass compiles, and tells the scores.
         nll = {side: score() for side, score in sides.items()}
-        product, product_flops = _product(config)
-        product()
-        # It is short, and so has several goes at each turn.
-        turns = [*sides.values(), *_PRODUCTS * [product]]
-        times = _seconds(turns)
-        seconds, product_seconds = times[: len(sides)], min(times[len(sides) :])
-        tokens_per_second = {
-            side: num_tokens / of_side
-            for side, of_side in zip(sides, seconds, strict=True)
-        }
+        products, product_flops = _products(config)
+        for product in products.values():
+            product()
+        # They are short, and so have several goes at each turn.
+        times = _seconds([*sides.values(), *_PRODUCTS * [*products.values()]])
+        seconds = dict(zip(sides, times, strict=False))
+        of_products = np.reshape(times[len(sides) :], (_PRODUCTS, -1)).min(0)
         on_devices = {
             int(k): _on_devices(int(k), folder, f"{scratch}/{k}")
             for k in _NUM_DEVICES.value
@@ -279,32 +296,44 @@ def main():
     model_flops = sum(
         flops.forward_flops(config, len(row.targets)) for row in rows
     )
-    product_rate = product_flops / product_seconds
+    product_rates = dict(
+        zip(products, (product_flops / of_products).tolist(), strict=True)
+    )
+    fastest = max(product_rates.values())
+    rates = {side: model_flops / of_side for side, of_side in seconds.items()}
     numbers = {
         "num_texts": len(rows),
         "num_tokens": num_tokens,
-        "tokens_per_second": tokens_per_second,
-        "product_flops_per_second": product_rate,
-        "share_of_product_rate": model_flops / seconds[0] / product_rate,
+        "tokens_per_second": {
+            side: num_tokens / of_side for side, of_side in seconds.items()
+        },
+        "flops_per_second": rates,
+        "product_flops_per_second": product_rates,
         "compile_seconds": {
             depth: _compile_seconds(config, int(depth))
             for depth in filter(None, _DEPTHS.value)
         },
     }
     print(f"{_SHAPE.value}, {_DTYPE.value}: {num_tokens} tokens of {len(rows)}")
-    for side, rate in tokens_per_second.items():
+    for side, rate in numbers["tokens_per_second"].items():
         print(f"{side:<34}{rate:10.0f} tokens/s")
     if "transformers" in sides:
-        numbers["ratio"] = seconds[1] / seconds[0]
+        numbers["ratio"] = seconds["transformers"] / seconds["mmc_jax"]
+        numbers["ratio_at_product_rate"] = fastest / rates["transformers"]
         numbers["relative_differences"] = _differences(*nll.values())
         print(f"{'ratio':<34}{numbers['ratio']:10.2f}")
         for name, value in numbers["relative_differences"].items():
             print(f"{'difference of scores, ' + name:<34}{value:10.1e}")
-    print(f"{'rate of a product':<34}{product_rate / 1e9:10.0f} GFLOP/s")
-    print(
-        f"{'the engine, of that rate':<34}"
-        f"{numbers['share_of_product_rate']:10.0%}"
-    )
+    for library, rate in product_rates.items():
+        print(f"{'a large product, ' + library:<34}{rate / 1e9:10.0f} GFLOP/s")
+    for side, rate in rates.items():
+        print(
+            f"{side:<34}{rate / 1e9:10.0f} GFLOP/s, {rate / fastest:.0%} of "
+            "the faster product"
+        )
+    if "transformers" in sides:
+        bound = numbers["ratio_at_product_rate"]
+        print(f"{'ratio at the rate of that product':<34}{bound:10.2f}")
     for depth, value in numbers["compile_seconds"].items():
         print(f"{f'compile time, {depth} layers':<34}{value:10.1f} s")
     numbers["on_devices"] = {}

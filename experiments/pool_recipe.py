@@ -5,17 +5,40 @@ have, and the same recipe at every size.
 """
 
 import dataclasses
+from collections.abc import Iterator
+from typing import NamedTuple
 
+import tokenizers
 import transformers
 
 from mmc_jax import training
+from mmc_jax.corpus import Corpus
 
 SEQ_LEN = 256
 SEPARATOR = "<|endoftext|>"
 SIZES = ("30k", "100k", "300k", "1m")
+NUM_STEPS = 450
 
 # Texts of the training split that a tokenizer is trained on.
 _TOKENIZER_TEXTS = 4000
+
+
+class Run(NamedTuple):
+    """One model to train.
+
+    Attributes:
+      name: Of the model, unique in its study.
+      family: What the pool file says of it.
+      tokenizer: One of the study's, by name.
+      config: Hugging Face's, without the vocabulary.
+      recipe: How it is trained.
+    """
+
+    name: str
+    family: str
+    tokenizer: str
+    config: transformers.PreTrainedConfig
+    recipe: training.Recipe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +85,8 @@ def _gated(config_class, width, num_layers, **more):
     )
 
 
-def _llama(width, num_layers):
+def llama(width, num_layers):
+    """Returns the config of a LLaMA with one key head for two queries."""
     return _gated(transformers.LlamaConfig, width, num_layers)
 
 
@@ -73,7 +97,8 @@ def _qwen3(width, num_layers):
     )
 
 
-def _mamba(width, num_layers):
+def mamba(width, num_layers):
+    """Returns the config of a Mamba with four states a feature."""
     return transformers.MambaConfig(
         hidden_size=width, num_hidden_layers=num_layers, state_size=4
     )
@@ -84,49 +109,75 @@ def _sizes(config, small, medium, large, largest):
     return {name: config(*size) for name, size in sizes.items()}
 
 
-def _mixture(prose, docstring, python, c):
+def mixture(prose, docstring, python, c):
+    """Returns the share of each domain by name."""
     return {"prose": prose, "docstring": docstring, "python": python, "c": c}
 
 
 FAMILIES = {
     "gpt2": Family(
         1025,
-        _mixture(0.25, 0.25, 0.25, 0.25),
+        mixture(0.25, 0.25, 0.25, 0.25),
         _sizes(_gpt2, (16, 2), (32, 3), (64, 4), (128, 5)),
     ),
     "gpt_neox": Family(
         None,
-        _mixture(0.1, 0.1, 0.5, 0.3),
+        mixture(0.1, 0.1, 0.5, 0.3),
         _sizes(_gpt_neox, (32, 2), (48, 3), (64, 5), (128, 5)),
     ),
     "llama": Family(
         512,
-        _mixture(0.4, 0.4, 0.1, 0.1),
-        _sizes(_llama, (32, 2), (48, 3), (72, 4), (128, 5)),
+        mixture(0.4, 0.4, 0.1, 0.1),
+        _sizes(llama, (32, 2), (48, 3), (72, 4), (128, 5)),
     ),
     "qwen3": Family(
         1536,
-        _mixture(0.05, 0.3, 0.6, 0.05),
+        mixture(0.05, 0.3, 0.6, 0.05),
         _sizes(_qwen3, (16, 2), (32, 3), (64, 4), (128, 5)),
     ),
     "mamba": Family(
         None,
-        _mixture(0.15, 0.15, 0.2, 0.5),
-        _sizes(_mamba, (32, 3), (56, 4), (96, 4), (200, 4)),
+        mixture(0.15, 0.15, 0.2, 0.5),
+        _sizes(mamba, (32, 3), (56, 4), (96, 4), (200, 4)),
     ),
 }
 
 
-def tokenizer(family, texts):
-    """Returns the family's tokenizer, trained on its own mixture."""
-    if family.vocab_size is None:
-        return training.byte_tokenizer(SEPARATOR)
+def sampled_texts(texts: Corpus, mixture: dict[str, float]) -> tuple[str, ...]:
+    """Returns the texts of a mixture that a tokenizer is trained on."""
     chosen = []
-    for domain, share in family.mixture.items():
+    for domain, share in mixture.items():
         of_domain = [
             text
             for text, name in zip(texts.texts, texts.domains, strict=True)
             if name == domain
         ]
         chosen += of_domain[: round(share * _TOKENIZER_TEXTS)]
-    return training.bpe_tokenizer(tuple(chosen), family.vocab_size, SEPARATOR)
+    return tuple(chosen)
+
+
+def trained_tokenizers(texts: Corpus) -> dict[str, tokenizers.Tokenizer]:
+    """Returns each family's tokenizer, trained on its own mixture."""
+    return {
+        name: training.byte_tokenizer(SEPARATOR)
+        if family.vocab_size is None
+        else training.bpe_tokenizer(
+            sampled_texts(texts, family.mixture), family.vocab_size, SEPARATOR
+        )
+        for name, family in FAMILIES.items()
+    }
+
+
+def runs(num_steps: int, seed: int) -> Iterator[Run]:
+    """Yields the models to train, all of one size before the next."""
+    for size in SIZES:
+        for name, family in FAMILIES.items():
+            recipe = training.Recipe(
+                mixture=family.mixture,
+                seq_len=SEQ_LEN,
+                num_steps=num_steps,
+                seed=seed,
+            )
+            yield Run(
+                f"{name}-{size}", name, name, family.configs[size], recipe
+            )

@@ -66,7 +66,9 @@ def min_sums() -> dict[str, Implementation]:
         found["numba, parallel, fastmath"] = Implementation(
             np.asarray, _numba_min_sum()
         )
-    return found | _ours(oracle.min_sum, ("float32", "uint16", "uint8"))
+    return found | _ours(
+        oracle.min_sum, ("float32", "uint32", "uint16", "uint8")
+    )
 
 
 def oracle_sums() -> dict[str, Implementation]:

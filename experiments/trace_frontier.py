@@ -7,6 +7,11 @@ or of scores that others made, one row a text and one column a model:
   python -m experiments.trace_frontier --csv=scores.csv --models=models.csv \
       --text_id=id --normalisation=raw --out=results/f
 
+With a proof that no subset is better, which check_certificate verifies:
+
+  python -m experiments.trace_frontier --scores=results/scores --out=results/f \
+      --method=certified
+
 How far the frontier can be trusted on other texts, with a figure:
 
   python -m experiments.trace_frontier --scores=results/scores --out=results/f \
@@ -27,6 +32,20 @@ _MAX_SIZE = flags.DEFINE_integer(
 )
 _ROUTED = flags.DEFINE_bool(
     "routed", False, "Also the cost of a text when one model of many runs."
+)
+_TIME_LIMIT = flags.DEFINE_float(
+    "time_limit",
+    None,
+    "With --method=certified: seconds after which it says how far it is from "
+    "a proof; 0 for bounds alone. The same command goes on.",
+    lower_bound=0.0,
+)
+_GAP_LIMIT = flags.DEFINE_float(
+    "gap_limit",
+    0.0,
+    "With --method=certified: the share of its loss by which a better subset "
+    "may lie below a point.",
+    lower_bound=0.0,
 )
 _HELD_OUT = flags.DEFINE_float(
     "held_out",
@@ -78,6 +97,9 @@ def main():
             method=_METHOD.value,
             max_size=_MAX_SIZE.value,
             routed=_ROUTED.value,
+            limits=report.Limits(
+                seconds=_TIME_LIMIT.value, gap=_GAP_LIMIT.value
+            ),
             checks=report.Checks(
                 held_out=_HELD_OUT.value,
                 num_splits=_NUM_SPLITS.value,

@@ -1,11 +1,18 @@
-"""Trains the shipped pool: 5 families x 4 sizes, from nothing.
+"""Trains the shipped pool, or models to measure similarity on, from nothing.
 
   python -m experiments.train_pool --out=mmc_jax/pools/stdlib20
 
-A killed run goes on where it was; a finished model is skipped. At the end the
-pool's YAML file is written beside its folder, and into it a README with the
-recipe, the time and the losses on held-out texts. On 2 cores it takes one to
-two hours.
+trains 5 families x 4 sizes and writes the pool's README, with the recipe, the
+time and the losses on held-out texts. On 2 cores it takes one to two hours.
+
+  python -m experiments.train_pool --study=similarity --out=results/similarity
+
+trains pairs of models that share all but the seed, the mixture, the tokenizer
+or the architecture, and writes what each pair gains on held-out texts into
+result.json and a figure. On 2 cores it takes about half an hour.
+
+Both write the pool's YAML file beside its folder. A killed run goes on where it
+was; a finished model is skipped.
 """
 
 import json
@@ -18,38 +25,41 @@ import numpy as np
 import yaml
 from absl import flags
 
-from experiments import pool_recipe, program
+from experiments import pool_recipe, program, similarity_recipe
 from mmc_jax import corpus, models, pool, report, scoring, training
+from mmc_jax.scoring import compilation_cache
 
+_RECIPES = {"stdlib": pool_recipe, "similarity": similarity_recipe}
+
+_STUDY = flags.DEFINE_enum(
+    "study", "stdlib", list(_RECIPES), "Which models are trained."
+)
 _OUT = flags.DEFINE_string("out", None, "The pool's folder.", required=True)
 _WORK_DIR = flags.DEFINE_string(
     "work_dir", "results/train_pool", "Where the states of training are kept."
 )
-_NUM_STEPS = flags.DEFINE_integer("num_steps", 450, "Updates of each model.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of weights and batches.")
+_NUM_STEPS = flags.DEFINE_integer(
+    "num_steps", None, "Updates of each model; the study's own if left out."
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Of weights and batches; the first.")
 _NUM_TEXTS = flags.DEFINE_integer(
-    "num_texts_per_domain", 100, "Held-out texts that the README tells of."
+    "num_texts_per_domain", 100, "Held-out texts that the losses are of."
 )
 
 
-def _train(name, family, config, tokenizer, streams):
+def _train(run, tokenizer, streams, folder):
     """Trains one model and writes its folder."""
     separator = tokenizer.token_to_id(pool_recipe.SEPARATOR)
+    config = run.config
     config.vocab_size = tokenizer.get_vocab_size()
     config.bos_token_id = config.eos_token_id = separator
     config.pad_token_id = None
-    recipe = training.Recipe(
-        mixture=family.mixture,
-        seq_len=pool_recipe.SEQ_LEN,
-        num_steps=_NUM_STEPS.value,
-        seed=_SEED.value,
-    )
-    work_dir = pathlib.Path(_WORK_DIR.value, name)
+    work_dir = pathlib.Path(_WORK_DIR.value, run.name)
     model, measured = training.train(
-        config, streams, recipe, work_dir, name=name
+        config, streams, run.recipe, work_dir, name=run.name
     )
     facts = {
-        **recipe._asdict(),
+        **run.recipe._asdict(),
         **measured,
         "corpus": "mmc_jax.corpus.embedded('train')",
         "python": platform.python_version(),
@@ -57,18 +67,11 @@ def _train(name, family, config, tokenizer, streams):
         "device": jax.devices()[0].device_kind,
         "num_cores": os.cpu_count(),
     }
-    folder = pathlib.Path(_OUT.value, name)
     training.save_folder(model, tokenizer, pool_recipe.SEPARATOR, facts, folder)
 
 
-def _write_card(out, tokenizers, streams):
-    """Scores held-out texts and writes the pool's README."""
-    texts = corpus.embedded("held_out").sample(_NUM_TEXTS.value)
-    table = scoring.score(
-        pool.read(out.with_suffix(".yaml")),
-        texts,
-        pathlib.Path(_WORK_DIR.value, "scores"),
-    )
+def _write_card(out, table, texts, facts, tokenizers, streams):
+    """Writes the shipped pool's README."""
     unigrams = {}
     for family, tokenizer in tokenizers.items():
         counts = np.zeros(tokenizer.get_vocab_size())
@@ -78,10 +81,6 @@ def _write_card(out, tokenizers, streams):
         unigrams[family] = report.unigram_bits_per_byte(
             counts, tokens, texts.num_bytes
         )
-    facts = {
-        model.name: json.loads((out / model.name / "training.json").read_text())
-        for model in table.models
-    }
     vocab_sizes = {n: t.get_vocab_size() for n, t in tokenizers.items()}
     command = f"python -m experiments.train_pool --out={_OUT.value}"
     card = report.pool_card(table, facts, vocab_sizes, unigrams, command)
@@ -89,35 +88,53 @@ def _write_card(out, tokenizers, streams):
 
 
 def main():
+    compilation_cache.enable()
+    study = _RECIPES[_STUDY.value]
     out = pathlib.Path(_OUT.value)
     texts = corpus.embedded("train")
-    tokenizers, streams = {}, {}
-    for name, family in pool_recipe.FAMILIES.items():
-        tokenizers[name] = pool_recipe.tokenizer(family, texts)
-        streams[name] = training.token_streams(
-            texts, tokenizers[name], pool_recipe.SEPARATOR
-        )
+    tokenizers = study.trained_tokenizers(texts)
+    streams = {
+        name: training.token_streams(texts, tokenizer, pool_recipe.SEPARATOR)
+        for name, tokenizer in tokenizers.items()
+    }
     entries = []
-    for size in pool_recipe.SIZES:
-        for family_name, family in pool_recipe.FAMILIES.items():
-            name = f"{family_name}-{size}"
-            checkpoint = f"{out.name}/{name}"
-            entries.append(
-                {"name": name, "checkpoint": checkpoint, "family": family_name}
+    num_steps = _NUM_STEPS.value or study.NUM_STEPS
+    for run in study.runs(num_steps, _SEED.value):
+        checkpoint = f"{out.name}/{run.name}"
+        entries.append(
+            {"name": run.name, "checkpoint": checkpoint, "family": run.family}
+        )
+        folder = out / run.name
+        if not (folder / models.loading.WEIGHTS).exists():
+            _train(
+                run, tokenizers[run.tokenizer], streams[run.tokenizer], folder
             )
-            if not (out / name / models.loading.WEIGHTS).exists():
-                _train(
-                    name,
-                    family,
-                    family.configs[size],
-                    tokenizers[family_name],
-                    streams[family_name],
-                )
     content = {"name": out.name, "models": entries}
     out.with_suffix(".yaml").write_text(
         yaml.safe_dump(content, sort_keys=False)
     )
-    _write_card(out, tokenizers, streams)
+    held_out = corpus.embedded("held_out").sample(_NUM_TEXTS.value)
+    table = scoring.score(
+        pool.read(out.with_suffix(".yaml")),
+        held_out,
+        pathlib.Path(_WORK_DIR.value, "scores", _STUDY.value),
+    )
+    facts = {
+        model.name: json.loads((out / model.name / "training.json").read_text())
+        for model in table.models
+    }
+    if _STUDY.value == "stdlib":
+        _write_card(out, table, held_out, facts, tokenizers, streams)
+        return
+    print(
+        report.write_similarity(
+            table,
+            similarity_recipe.levels(table.models),
+            out,
+            flags=program.flag_values(),
+            training=facts,
+        )
+    )
 
 
 if __name__ == "__main__":

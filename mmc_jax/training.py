@@ -57,19 +57,35 @@ def byte_tokenizer(separator: str) -> tokenizers.Tokenizer:
 
 
 def bpe_tokenizer(
-    texts: tuple[str, ...], vocab_size: int, separator: str
+    texts: tuple[str, ...],
+    vocab_size: int,
+    separator: str,
+    *,
+    split_words: bool = True,
 ) -> tokenizers.Tokenizer:
     """Returns a byte-level BPE tokenizer trained on the texts.
 
+    Args:
+      texts: What it learns its merges from.
+      vocab_size: At most that many tokens, the separator among them.
+      separator: A special token.
+      split_words: Whether tokens end where words do, as GPT-2's; otherwise one
+        token may span several words, or the end of a line and what follows.
+
     Source: Sennrich et al., arXiv 1508.07909; byte level as in GPT-2.
     """
-    return _byte_level_bpe(separator, texts, vocab_size)
+    return _byte_level_bpe(separator, texts, vocab_size, split_words)
 
 
 def _byte_level_bpe(
-    separator: str, texts: tuple[str, ...], vocab_size: int = 0
+    separator: str,
+    texts: tuple[str, ...],
+    vocab_size: int = 0,
+    split_words: bool = True,
 ) -> tokenizers.Tokenizer:
-    byte_level = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    byte_level = tokenizers.pre_tokenizers.ByteLevel(
+        add_prefix_space=False, use_regex=split_words
+    )
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
     tokenizer.pre_tokenizer = byte_level
     tokenizer.decoder = tokenizers.decoders.ByteLevel()

@@ -25,11 +25,14 @@ from tests.scoring import checkpoints
 _ROOT = pathlib.Path(__file__).parents[1]
 _PROGRAM = """
 import json, sys
+from unittest import mock
 from mmc_jax import corpus, pool, scoring
 from mmc_jax import hosts
+from mmc_jax.models import tensors
 
 process_id, address, runs = json.loads(sys.argv[1])
 hosts.initialize(address, 2, process_id, heartbeat_seconds=5)
+reader = mock.patch.object(tensors, "Tensors", wraps=tensors.Tensors).start()
 for run in runs:
     out, pool_file, corpus_file, settings = run
     try:
@@ -43,6 +46,8 @@ for run in runs:
         print(f"{process_id}: {error}", flush=True)
         table = error.table
     print(process_id, table.nll_nats.sum(), flush=True)
+    print(f"{process_id}: conversions: {reader.call_count}", flush=True)
+    reader.reset_mock()
 """
 
 
@@ -179,6 +184,34 @@ class TwoProcessesTest(absltest.TestCase):
                 self.folder / "bad_table", leave_out_unfinished=True
             )
             self.assertEqual([model.name for model in table.models], ["neox"])
+
+    def test_cache_where_each_has_the_whole_model(self):
+        folder = checkpoints.make(self.folder / "gpt2", "gpt2")
+        pool_file = self._pool("pool", gpt2=folder)
+        corpus_file = self._corpus([f"text {i}" for i in range(8)])
+        cache_dir = self.folder / "cache"
+        settings = dict(tokens_per_batch=256, cache_dir=str(cache_dir))
+        processes = self._start(
+            *(
+                (self.folder / name, pool_file, corpus_file, settings)
+                for name in ("first", "second")
+            )
+        )
+        for i, process in enumerate(processes):
+            out, err = process.communicate(timeout=300)
+            self.assertEqual(process.returncode, 0, msg=err)
+            first, second = (
+                line[-1] for line in out.splitlines() if "conversions" in line
+            )
+            if i == 0:  # The other may come when the cache is there already.
+                self.assertEqual(first, "1")
+            self.assertEqual(second, "0", msg=err)
+            self.assertNotIn("cache", err)  # No warning of a damaged one.
+        self.assertLen(list((cache_dir / "params").iterdir()), 1)
+        self._assert_equal(
+            scores.open(self.folder / "second"),
+            scores.open(self.folder / "first"),
+        )
 
     def test_one_is_killed(self):
         model = checkpoints.make(self.folder / "gpt2", "gpt2")

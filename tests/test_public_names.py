@@ -9,6 +9,7 @@ from absl.testing import absltest
 
 from mmc_jax import (
     corpus,
+    diversity,
     frontier,
     importers,
     law,
@@ -55,6 +56,11 @@ class PublicNamesTest(absltest.TestCase):
         self.assertEqual(f.masks.shape, (len(f.costs), 4))
         exact = frontier.exhaustive(losses, table.costs("num_params"))
         self.assertLessEqual(exact.losses[-1], f.losses[-1])
+
+        gains = diversity.pair_gains(losses)
+        self.assertEqual(gains.shape, (4, 4))
+        bonus = diversity.pair_bonus(losses[0], losses[1], 10, 0)
+        self.assertAlmostEqual(bonus.bonus, gains[0, 1])
 
         costs = np.geomspace(1e6, 1e9, 6)
         fit = law.fit(costs, 3 * costs**-0.2 + 1)

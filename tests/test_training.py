@@ -57,6 +57,23 @@ class TokenizerTest(absltest.TestCase):
         self.assertLess(len(ids), len(texts[0].encode()) / 2)
         self.assertEqual(tokenizer.decode(ids), texts[0])
 
+    def test_tokens_span_words_where_they_are_not_split(self):
+        texts = _corpus().texts
+        spans = {}
+        for split_words in (True, False):
+            tokenizer = training.bpe_tokenizer(
+                texts, 300, _SEPARATOR, split_words=split_words
+            )
+            with self.subTest(split_words=split_words):
+                self.assertEqual(
+                    tokenizer.decode(tokenizer.encode(texts[0]).ids), texts[0]
+                )
+            # A space inside a token, such as "to be".
+            spans[split_words] = any(
+                "\u0120" in token[1:] for token in tokenizer.get_vocab()
+            )
+        self.assertEqual(spans, {True: False, False: True})
+
 
 class StreamTest(absltest.TestCase):
     def test_a_separator_stands_before_each_text(self):

@@ -99,6 +99,27 @@ DIFFERENCE = 1e-12
 # thousandths.
 SAMPLED_FLOPS = 0.02
 
+# A standard error from 4,000 resamples against its formula, relative: it has
+# itself one of 1 / sqrt(2 x 4,000) = 1.1 percent; four of them.
+BOOTSTRAP_4000 = 0.045
+
+# Shapley values summed against the gain of the pool, relative: sums of M means,
+# each of M steps, in float64.
+SHAPLEY_SUM = 1e-12
+
+# A mean of gains of pairs against a loop, absolute, with losses of about 5: a
+# gain is a difference of two means, each off by some roundings of 1e-15.
+PAIR_MEAN = 1e-13
+
+# A standard error from a jackknife against the plain formula, relative: errors
+# of 1e-3 come from differences of means that round at 1e-15.
+JACKKNIFE = 1e-9
+
+# Parameters of two architectures at one width or the next, and the bytes of the
+# sequences of two tokenizers, relative: what whole layers and whole tokens
+# allow; the bytes of a token vary by domain.
+EQUAL_SIZES = 0.03
+EQUAL_TEXT = 0.05
 # The standard deviation of 284,000 normal numbers, relative: six standard
 # errors, 1 / sqrt(2 x 284,000) each.
 DRAWN_NOISE = 8e-3
@@ -107,3 +128,7 @@ DRAWN_NOISE = 8e-3
 # binomials, relative: SciPy finds the end to 2e-12, and the tail goes with its
 # twentieth power.
 CLOPPER_PEARSON = 1e-9
+
+# An oracle loss in whole numbers of 32 bits against float64, relative: half a
+# unit a text, of a spread of up to twice the losses.
+WHOLE_LOSSES = 2e-9

@@ -90,14 +90,17 @@ class Progress(NamedTuple):
     """How far a search is.
 
     Attributes:
-      num_windows: All.
-      num_proven: Windows that are.
+      num_points: Of the frontier, as far as it is known.
+      num_proven: Points that are; windows are finished as a whole.
+      largest_gap: How far a better subset could lie below, relative, at most;
+        of the windows that have had a turn.
       num_nodes: Nodes bounded so far.
       seconds: Since the trees began.
     """
 
-    num_windows: int
+    num_points: int
     num_proven: int
+    largest_gap: float
     num_nodes: int
     seconds: float
 
@@ -185,7 +188,8 @@ class _Window:
       search: Its tree; None before its first turn, and when it was read.
       proof: (budgets, sums, tree) of a finished tree, or None.
       better: [n, M] bool, subsets that it found.
-      num_nodes: Of trees that were given up for better subsets.
+      num_nodes: Of trees that are finished or were given up.
+      gap: The largest of a segment, relative, after the last turn.
     """
 
     def __init__(self, low, high, thresholds, known, gap_limit, pool):
@@ -196,6 +200,7 @@ class _Window:
         self.proof: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
         self.better = np.zeros((0, len(pool.costs)), bool)
         self.num_nodes = 0
+        self.gap = 0.0
         self._gap_limit = gap_limit
         self._pool = pool
 
@@ -204,13 +209,25 @@ class _Window:
         ends = np.append(self.known.costs[1:].astype(np.int64), self.high)
         budgets = np.minimum(ends, self.high) - 1
         sums = self.known.losses.astype(np.int64)
-        base = int(self._pool.offsets.sum())
-        slack = np.floor(self._gap_limit * np.maximum(sums + base, 0))
+        pool = self._pool
+        # Of the gap, what rounding may have moved is taken twice: off the bound
+        # and off the loss.
+        units = 2 * pool.error * pool.total_weight / pool.scale
+        losses = np.maximum(sums + int(pool.offsets.sum()), 0)
+        slack = np.maximum(np.floor(self._gap_limit * losses - units), 0)
         here = budgets >= self.low
         return budgets[here], sums[here], slack[here].astype(np.int64)
 
     def advance(self, table: DeviceTable, num_nodes: float, deadline: float):
         """Grows the tree by so many nodes, or until the time."""
+        self._grow(table, num_nodes, deadline)
+        _, sums, _ = self.segments()
+        bounds = self.state()[1]
+        if len(bounds) == len(sums):
+            losses = np.maximum(sums + int(self._pool.offsets.sum()), 1)
+            self.gap = float(((sums - bounds) / losses).max())
+
+    def _grow(self, table, num_nodes, deadline):
         last = num_nodes + (self.search.num_nodes if self.search else 0)
         while self.proof is None:
             if self.search is None:
@@ -233,6 +250,12 @@ class _Window:
                 self.num_nodes += search.num_nodes
                 self.search = None
                 last = num_nodes
+
+    @property
+    def nodes_so_far(self):
+        """All nodes that were bounded."""
+        growing = self.proof is None and self.search is not None
+        return self.num_nodes + (self.search.num_nodes if growing else 0)
 
     def add(self, masks):
         """Takes better subsets into what is known."""
@@ -350,7 +373,9 @@ def _prove(pool, windows, folder, time_limit, on_progress):
                 for one in concurrent.futures.as_completed(turns):
                     one.result()
                     if on_progress is not None:
-                        on_progress(_progress(windows, own, started))
+                        on_progress(
+                            _progress([windows[i] for i in own], started)
+                        )
             if time.monotonic() >= deadline:
                 break
             num_nodes *= 4
@@ -363,19 +388,12 @@ def _prove(pool, windows, folder, time_limit, on_progress):
             _restore(windows[i], folder, i, unfinished=True)
 
 
-def _progress(windows, own, started):
+def _progress(windows, started):
     return Progress(
-        len(own),
-        sum(windows[i].proof is not None for i in own),
-        sum(
-            windows[i].num_nodes
-            + (
-                windows[i].search.num_nodes
-                if windows[i].search and windows[i].proof is None
-                else 0
-            )
-            for i in own
-        ),
+        sum(len(window.known.costs) for window in windows),
+        sum(len(w.known.costs) for w in windows if w.proof is not None),
+        max(window.gap for window in windows),
+        sum(window.nodes_so_far for window in windows),
         time.monotonic() - started,
     )
 
@@ -420,11 +438,7 @@ def _assembled(inputs: Inputs, pool, known, windows):
         np.minimum(lower, best.losses),
         np.logical_and.reduceat(bounds == sums, firsts),
         pool.error,
-        sum(
-            window.num_nodes
-            + (window.search.num_nodes if window.proof is None else 0)
-            for window in windows
-        ),
+        sum(window.nodes_so_far for window in windows),
         certificate,
     )
 
@@ -479,8 +493,7 @@ def _keep(window, folder, i, unfinished=False):
         "tree": tree,
         "thresholds": window.thresholds,
         "better": window.better,
-        "num_nodes": window.num_nodes
-        + (window.search.num_nodes if unfinished else 0),
+        "num_nodes": window.nodes_so_far,
     }
     _save(
         _path(folder, i, unfinished),

@@ -130,4 +130,5 @@ def _bought(rho, costs, budget):
     in_order = jnp.where(fits, costs, 0)[order]
     before = jnp.cumsum(in_order) - in_order
     share = jnp.clip((budget - before) / jnp.maximum(in_order, 1e-9), 0, 1)
-    return jnp.zeros_like(rho).at[order].set(share * fits[order])
+    share = jnp.where(fits[order], share, 0.0)
+    return jnp.zeros_like(rho).at[order].set(share)

@@ -5,13 +5,17 @@ M models, X texts, S subsets that begin a union, R that end it.
 
 import itertools
 import math
+from collections.abc import Hashable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jax.typing import ArrayLike
 
 from mmc_jax.frontier.inputs import checked_inputs, checked_max_size
+from mmc_jax.frontier.mixtures import group_numbers, group_of_each, mixes
 from mmc_jax.frontier.pareto import Frontier, frontier_of, no_subsets
 from mmc_jax.frontier.unions import (
+    ahead,
     frontier_with_unions,
     loss_chunks,
     tiles,
@@ -26,8 +30,11 @@ def exhaustive(
     costs: ArrayLike,
     weights: ArrayLike | None = None,
     max_size: int | None = None,
+    *,
+    min_size: int = 1,
+    groups: Sequence[Hashable] | None = None,
 ) -> Frontier:
-    """Returns the frontier over all subsets, or all up to a size.
+    """Returns the frontier over all subsets, or all of some sizes.
 
     Up to 2^24 subsets: those of 24 models, the quadruples of 140, the triples
     of 400.
@@ -42,6 +49,9 @@ def exhaustive(
       costs: [M], finite and not negative.
       weights: [X], not negative; 1 for each text if left out.
       max_size: the most models in a subset; M if left out.
+      min_size: the fewest.
+      groups: [M], what each model belongs to, its family: then only subsets
+        that mix models of several groups count.
 
     Raises:
       ValueError: more than 2^24 subsets, with their number; max_size below 1;
@@ -54,20 +64,51 @@ def exhaustive(
     """
     inputs = checked_inputs(losses, costs, weights)
     num_models = len(inputs.losses)
-    max_size = checked_max_size(max_size, num_models)
-    num_subsets = sum(math.comb(num_models, k) for k in range(1, max_size + 1))
-    if num_subsets > MAX_SUBSETS:
+    max_size = checked_max_size(max_size, num_models, min_size)
+    if num_subsets(num_models, max_size) > MAX_SUBSETS:
         raise ValueError(
-            f"{num_models} models have {num_subsets:,} subsets of up to "
-            f"{max_size}; exhaustive takes up to {MAX_SUBSETS:,}: give a "
-            "smaller max_size, or take frontier.pruned, for any number."
+            f"{num_models} models have {num_subsets(num_models, max_size):,} "
+            f"subsets of up to {max_size}; exhaustive takes up to "
+            f"{MAX_SUBSETS:,}: give a smaller max_size, or take "
+            "frontier.pruned, for any number."
         )
-    beginnings, room, ends = _beginnings_and_ends(num_models, max_size)
+    numbers = None if groups is None else group_numbers(groups, num_models)
+    chunks = loss_chunks(inputs)
+    found = no_subsets(num_models)
+    joined = _joined_tiles(
+        *_beginnings_and_ends(num_models, max_size), min_size, numbers
+    )
+    for (masks, others, valid), sums in ahead(
+        lambda tile: union_sums(chunks, tile.masks, tile.others), joined
+    ):
+        sums[~valid] = np.inf
+        found = frontier_with_unions(found, sums, inputs.costs, masks, others)
+    return frontier_of(inputs, found.masks)
+
+
+class _Joined(NamedTuple):
+    """A tile of beginnings [S, M] and ends [R, M], and which join: [S, R]."""
+
+    masks: np.ndarray
+    others: np.ndarray
+    valid: np.ndarray
+
+
+def _joined_tiles(
+    beginnings: np.ndarray,
+    room: np.ndarray,
+    ends: np.ndarray,
+    min_size: int,
+    numbers: np.ndarray | None,
+) -> Iterator[_Joined]:
+    """Yields the tiles in which something joins, of models of such groups."""
+    num_models = beginnings.shape[1]
     last = num_models - 1 - beginnings[:, ::-1].argmax(axis=1)
     last[~beginnings.any(axis=1)] = -1
     first = np.where(ends.any(axis=1), ends.argmax(axis=1), num_models)
-    chunks = loss_chunks(inputs)
-    found = no_subsets(num_models)
+    if numbers is not None:
+        of_beginnings = group_of_each(beginnings, numbers)
+        of_ends = group_of_each(ends, numbers)
     row = 0
     for masks in tiles(beginnings):
         rows = slice(row, row + len(masks))
@@ -75,16 +116,21 @@ def exhaustive(
         for others in tiles(ends):
             columns = slice(column, column + len(others))
             column = columns.stop
+            sizes = others.sum(axis=1)
             valid = (last[rows, None] < first[columns]) & (
-                others.sum(axis=1) <= room[rows, None]
+                sizes <= room[rows, None]
             )
+            valid &= masks.sum(axis=1)[:, None] + sizes >= min_size
+            if numbers is not None:
+                valid &= mixes(of_beginnings[rows], of_ends[columns])
             if valid.any():
-                sums = union_sums(chunks, masks, others)
-                sums[~valid] = np.inf
-                found = frontier_with_unions(
-                    found, sums, inputs.costs, masks, others
-                )
-    return frontier_of(inputs, found.masks)
+                yield _Joined(masks, others, valid)
+
+
+def num_subsets(num_models: int, max_size: int | None = None) -> int:
+    """Returns how many subsets there are, of up to so many models."""
+    sizes = range(1, checked_max_size(max_size, num_models) + 1)
+    return sum(math.comb(num_models, size) for size in sizes)
 
 
 def _beginnings_and_ends(

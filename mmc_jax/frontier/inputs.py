@@ -26,18 +26,37 @@ def checked_inputs(
     """Returns the arguments in float64.
 
     Raises:
-      ValueError: no models or texts; a wrong shape; a loss or a cost that is
-        not finite; a cost or a weight that is negative; weights that are not
-        finite or all 0. The message says where.
+      ValueError: as `checked_losses`; costs of a wrong shape; a cost that is
+        not finite or negative. The message says where.
+    """
+    losses, weights = checked_losses(losses, weights)
+    costs = np.asarray(costs, np.float64)
+    if costs.shape != (len(losses),):
+        raise ValueError(
+            f"costs has shape {costs.shape}; [{len(losses)}], one for each "
+            "model (row of losses), is needed."
+        )
+    _check_not_negative("costs", costs)
+    return Inputs(losses, costs, weights)
+
+
+def checked_losses(
+    losses: ArrayLike, weights: ArrayLike | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Returns losses [M, X] and weights [X] or None in float64.
+
+    Raises:
+      ValueError: no models or texts; a wrong shape; a loss that is not finite;
+        a weight that is negative or not finite; weights that are all 0. The
+        message says where.
     """
     losses = np.asarray(losses, np.float64)
-    costs = np.asarray(costs, np.float64)
     if losses.ndim != 2 or 0 in losses.shape:
         raise ValueError(
             f"losses has shape {losses.shape}; [M, X] with at least one model "
             "and one text is needed."
         )
-    num_models, num_texts = losses.shape
+    num_texts = losses.shape[1]
     bad = ~np.isfinite(losses)
     if bad.any():
         i, x = np.argwhere(bad)[0]
@@ -45,12 +64,6 @@ def checked_inputs(
             f"losses[{i}, {x}] (model {i}, text {x}) is {losses[i, x]}; finite "
             "losses are needed."
         )
-    if costs.shape != (num_models,):
-        raise ValueError(
-            f"costs has shape {costs.shape}; [{num_models}], one for each "
-            "model (row of losses), is needed."
-        )
-    _check_not_negative("costs", costs)
     if weights is not None:
         weights = np.asarray(weights, np.float64)
         if weights.shape != (num_texts,):
@@ -61,18 +74,26 @@ def checked_inputs(
         _check_not_negative("weights", weights)
         if not weights.any():
             raise ValueError("weights are all 0: their mean is undefined.")
-    return Inputs(losses, costs, weights)
+    return losses, weights
 
 
-def checked_max_size(max_size: int | None, num_models: int) -> int:
+def checked_max_size(
+    max_size: int | None, num_models: int, min_size: int = 1
+) -> int:
     """Returns the most models in a subset.
 
     Raises:
-      ValueError: max_size below 1.
+      ValueError: max_size below 1; min_size below 1 or above what there is.
     """
     if max_size is not None and max_size < 1:
         raise ValueError(f"max_size is {max_size}; at least 1 is needed.")
-    return min(max_size or num_models, num_models)
+    max_size = min(max_size or num_models, num_models)
+    if not 1 <= min_size <= max_size:
+        raise ValueError(
+            f"min_size is {min_size}; 1 to {max_size} is needed, as "
+            f"{num_models} models and max_size have it."
+        )
+    return max_size
 
 
 def checked_masks(masks: ArrayLike, num_models: int) -> np.ndarray:

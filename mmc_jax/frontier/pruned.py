@@ -3,13 +3,14 @@
 M models, X texts, S subsets.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import jax
 import numpy as np
 from jax.typing import ArrayLike
 
 from mmc_jax.frontier.inputs import checked_inputs, checked_max_size
+from mmc_jax.frontier.mixtures import group_numbers, group_of_each, mixes
 from mmc_jax.frontier.pareto import (
     Frontier,
     frontier_of,
@@ -17,6 +18,7 @@ from mmc_jax.frontier.pareto import (
     non_dominated,
 )
 from mmc_jax.frontier.unions import (
+    ahead,
     frontier_with_unions,
     loss_chunks,
     tiles,
@@ -30,7 +32,10 @@ def pruned(
     weights: ArrayLike | None = None,
     max_size: int | None = None,
     polish: bool = False,
+    *,
     width: int | None = None,
+    min_size: int = 1,
+    groups: Sequence[Hashable] | None = None,
 ) -> Frontier:
     """Returns the frontier that iterative Pareto pruning finds.
 
@@ -44,6 +49,10 @@ def pruned(
     model is dropped, exchanged for each model outside, and each of those added,
     until the frontier does not change any more.
 
+    With `min_size` the smaller subsets are where it begins, no answers. With
+    `groups` level 1 is so too, and the levels above it hold only subsets that
+    mix groups.
+
     Args:
       losses: [M, X], finite.
       costs: [M], finite and not negative.
@@ -52,6 +61,9 @@ def pruned(
       polish: whether the local search follows; the frontier is never worse.
       width: the most subsets of a level that are extended, spread evenly over
         its frontier: a beam, for when all would take too long.
+      min_size: the fewest models in a subset.
+      groups: [M], what each model belongs to, its family: then only subsets
+        that mix models of several groups count.
 
     Raises:
       ValueError: arguments that do not fit, with the place; max_size or width
@@ -66,26 +78,34 @@ def pruned(
     """
     inputs = checked_inputs(losses, costs, weights)
     num_models = len(inputs.losses)
-    max_size = checked_max_size(max_size, num_models)
+    max_size = checked_max_size(max_size, num_models, min_size)
     if width is not None and width < 1:
         raise ValueError(f"width is {width}; at least 1 is needed.")
+    numbers = None if groups is None else group_numbers(groups, num_models)
     chunks = loss_chunks(inputs)
-    none = no_subsets(num_models)
-    nobody = np.zeros((1, num_models), bool)
-    frontier = _extended(none, inputs.costs, chunks, nobody, 1, 1)
+    frontier = none = no_subsets(num_models)
+    if min_size == 1:
+        nobody = np.zeros((1, num_models), bool)
+        frontier = _extended(none, inputs.costs, chunks, nobody, 1, 1, numbers)
     level = np.eye(num_models, dtype=bool)
     for size in range(2, max_size + 1):
         if width is not None and len(level) > width:
             level = level[np.linspace(0, len(level) - 1, width).astype(int)]
-        found = _extended(none, inputs.costs, chunks, level, size, size)
+        found = _extended(
+            none, inputs.costs, chunks, level, size, size, numbers
+        )
         level = found.masks
+        if size < min_size:
+            continue
         frontier = non_dominated(
             *map(np.concatenate, zip(frontier, found, strict=True))
         )
         if not (frontier.masks.sum(axis=1) == size).any():
             break
     if polish:
-        frontier = _polished(frontier, inputs.costs, chunks, max_size)
+        frontier = _polished(
+            frontier, inputs.costs, chunks, min_size, max_size, numbers
+        )
     return frontier_of(inputs, frontier.masks)
 
 
@@ -93,7 +113,9 @@ def _polished(
     frontier: Frontier,
     costs: np.ndarray,
     chunks: Sequence[jax.Array],
+    min_size: int,
     max_size: int,
+    numbers: np.ndarray | None,
 ) -> Frontier:
     """Returns a frontier of which no subset is one exchange from a better.
 
@@ -111,7 +133,7 @@ def _polished(
             return frontier
         done |= bases.keys()
         frontier = _extended(
-            frontier, costs, chunks, np.array(new), 1, max_size
+            frontier, costs, chunks, np.array(new), min_size, max_size, numbers
         )
 
 
@@ -122,19 +144,25 @@ def _extended(
     subsets: np.ndarray,
     min_size: int,
     max_size: int,
+    numbers: np.ndarray | None,
 ) -> Frontier:
     """Returns the frontier of what it was, subsets and their extensions.
 
     Of the subsets [S, M], and of each joined by a model not in it, those of the
-    sizes asked for go in. Losses are sums over texts.
+    sizes asked for go in, and of these, where models have numbers of groups
+    [M], those that mix. Losses are sums over texts.
     """
     num_models = subsets.shape[1]
     # The last is no model: the subset itself.
     added = np.eye(num_models + 1, num_models, dtype=bool)
-    for masks in tiles(subsets):
-        sums = union_sums(chunks, masks)
+    for masks, sums in ahead(
+        lambda masks: union_sums(chunks, masks), tiles(subsets)
+    ):
         sizes = masks.sum(axis=1)[:, None] + added.any(axis=1)
         sums[(sizes < min_size) | (sizes > max_size)] = np.inf
         sums[:, :num_models][masks] = np.inf
+        if numbers is not None:
+            of_masks = group_of_each(masks, numbers)
+            sums[~mixes(of_masks, group_of_each(added, numbers))] = np.inf
         frontier = frontier_with_unions(frontier, sums, costs, masks, added)
     return frontier

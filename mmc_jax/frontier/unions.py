@@ -12,7 +12,9 @@ All in float64: the same minima give the same sum to the last bit, however a
 subset was put together, so that ties are seen as ties.
 """
 
-from collections.abc import Iterator, Sequence
+import concurrent.futures
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +29,8 @@ from mmc_jax.frontier.pareto import (
     rounded_sum,
     subset_costs,
 )
+
+_Tile = TypeVar("_Tile")
 
 # Subsets on one side of a tile: beyond, a tile is no faster.
 TILE_ROWS = 1024
@@ -52,6 +56,8 @@ def loss_chunks(inputs: Inputs) -> tuple[jax.Array, ...]:
     num_chunks = -(-num_texts // _CHUNK_TEXTS)
     # Whole vector registers; texts without a loss fill the last chunk.
     size = -(-num_texts // (64 * num_chunks)) * 64
+    # Kept there, whichever thread computes with them.
+    (device,) = jnp.zeros(()).devices()
     chunks = []
     for start in range(0, num_texts, size):
         texts = slice(start, start + size)
@@ -62,7 +68,7 @@ def loss_chunks(inputs: Inputs) -> tuple[jax.Array, ...]:
         )
         table[-1] = np.inf
         with jax.enable_x64(True):
-            chunks.append(jnp.asarray(table))
+            chunks.append(jax.device_put(table, device))
     return tuple(chunks)
 
 
@@ -98,6 +104,25 @@ def tiles(masks: np.ndarray) -> Iterator[np.ndarray]:
     """Yields the masks, `TILE_ROWS` at a time."""
     for start in range(0, len(masks), TILE_ROWS):
         yield masks[start : start + TILE_ROWS]
+
+
+def ahead(
+    sums: Callable[[_Tile], np.ndarray], tiles: Iterable[_Tile]
+) -> Iterator[tuple[_Tile, np.ndarray]]:
+    """Yields each tile and its sums, in order.
+
+    The sums of the next tile are computed meanwhile, in a thread of their own:
+    the kernels do not wait for the filter, nor the filter for them.
+    """
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        last = None
+        for tile in tiles:
+            computed = thread.submit(sums, tile)
+            if last is not None:
+                yield last[0], last[1].result()
+            last = tile, computed
+        if last is not None:
+            yield last[0], last[1].result()
 
 
 def frontier_with_unions(

@@ -1,5 +1,6 @@
 """A table with one row a text and one column a model, as CSV or Parquet."""
 
+import dataclasses
 import hashlib
 import os
 import pathlib
@@ -34,7 +35,8 @@ def csv(
 
     Columns of no known meaning are ignored, logged, and listed in each model's
     provenance. A model that is listed twice, with two columns that are equal,
-    is read once, with the facts of its first row.
+    is read once, with the facts of its first row; all families under which it
+    stands are in its provenance, as "families".
 
     Args:
       path: One row a text and one column a model: `.csv`, `.csv.gz` or
@@ -84,7 +86,7 @@ def csv(
         num_tokens = np.tile(counts["num_tokens"], (len(records), 1))
     return ScoreTable(
         models=tuple(
-            ScoredModel(m.name, m.family, m.kind, m.costs, provenance)
+            dataclasses.replace(m, provenance={**provenance, **m.provenance})
             for m in records
         ),
         texts=corpus.Corpus(
@@ -249,7 +251,10 @@ def _scores(table: pa.Table, path: pathlib.Path, name: str) -> np.ndarray:
 
 
 def _models(path: pathlib.Path) -> list[ScoredModel]:
-    """Returns the models of a models file, without provenance."""
+    """Returns the models of a models file.
+
+    Their provenance holds the families of those that stand there twice.
+    """
     table = _read(path)
     for i, name in enumerate(table.column_names):
         if name in table.column_names[:i]:
@@ -305,6 +310,11 @@ def _models(path: pathlib.Path) -> list[ScoredModel]:
                 "already, with other costs; keep one"
             )
         else:
+            first = models[name]
+            listed = first.provenance.get("families", [first.family])
+            models[name] = dataclasses.replace(
+                first, provenance={"families": [*listed, model.family]}
+            )
             logging.warning(
                 "%s, row %d: %s is there twice; read once, as of the family %r",
                 path,

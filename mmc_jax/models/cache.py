@@ -122,26 +122,30 @@ def restored(
 ) -> dict[str, jax.Array] | None:
     """Returns the parameters of an entry; None if it is missing or damaged.
 
-    All processes call it, and all get an answer of the same kind.
+    All processes call it. Where they hold the parameters together, all get an
+    answer of the same kind; where each has its own, each goes its own way.
 
     Args:
       folder: From `entry`.
       params: What is expected, each with its sharding.
     """
-    if not _all_agree(folder.is_dir()):
+    alone = _is_alone(param.sharding for param in params.values())
+    if not _all_agree(folder.is_dir(), alone):
         return None
     values = None
     try:
-        values = _read(folder, params)
+        values = _read(folder, params, alone)
     except Exception as error:  # Orbax and TensorStore raise of all types.
         logging.warning(
             "%s: this cache is damaged and will be made anew: %s", folder, error
         )
-    return values if _all_agree(values is not None) else None
+    return values if _all_agree(values is not None, alone) else None
 
 
 def _read(
-    folder: pathlib.Path, params: Mapping[str, jax.ShapeDtypeStruct]
+    folder: pathlib.Path,
+    params: Mapping[str, jax.ShapeDtypeStruct],
+    alone: bool,
 ) -> dict[str, jax.Array]:
     plain = ocp.RestoreArgs(restore_type=np.ndarray)
     how = {
@@ -155,7 +159,7 @@ def _read(
         for path, param in params.items()
     }
     sums = dict.fromkeys(params, plain)
-    with _checkpointer() as checkpointer:
+    with _checkpointer(alone) as checkpointer:
         tree = checkpointer.restore(
             folder,
             ocp.args.PyTreeRestore(
@@ -177,8 +181,8 @@ def _read(
 def write(folder: pathlib.Path, values: Mapping[str, jax.Array]) -> None:
     """Writes an entry; what is half written does not count, and is replaced.
 
-    All processes call it. A cache that cannot be written costs time alone, and
-    is a warning.
+    All processes call it; where each has all parameters, process 0 writes. A
+    cache that cannot be written costs time alone, and is a warning.
 
     Args:
       folder: From `entry`.
@@ -187,18 +191,45 @@ def write(folder: pathlib.Path, values: Mapping[str, jax.Array]) -> None:
     Raises:
       OSError: The cache's folder cannot be made.
     """
+    alone = _is_alone(value.sharding for value in values.values())
+    if alone and jax.process_index() > 0:
+        return
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with _checkpointer() as checkpointer:
+        with _checkpointer(alone) as checkpointer:
             tree = {"params": dict(values), "bit_sums": _bit_sums(dict(values))}
+            if alone:  # Orbax takes no jax.Array that one process has alone.
+                tree = jax.device_get(tree)
             checkpointer.save(folder, ocp.args.PyTreeSave(tree), force=True)
     except Exception as error:  # A full disk, say, of whatever type.
         logging.warning("%s: the cache is not written: %s", folder, error)
 
 
-def _checkpointer() -> ocp.Checkpointer:
-    # Weights are noise: compressing them takes time and saves little.
-    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_compression=False))
+def _is_alone(shardings: Iterable[jax.sharding.Sharding | None]) -> bool:
+    """Returns whether this process, one of several, has all of the arrays."""
+    return jax.process_count() > 1 and all(
+        sharding is None or sharding.is_fully_addressable
+        for sharding in shardings
+    )
+
+
+def _checkpointer(alone: bool) -> ocp.Checkpointer:
+    """Returns Orbax's reader and writer, which waits for nobody if alone."""
+    options = ocp.options.MultiprocessingOptions()
+    if alone:
+        process = jax.process_index()
+        options = ocp.options.MultiprocessingOptions(
+            primary_host=process,
+            active_processes={process},
+            barrier_sync_key_prefix=f"process_{process}",
+        )
+    return ocp.Checkpointer(
+        # Weights are noise: compressing them takes time and saves little.
+        ocp.PyTreeCheckpointHandler(
+            use_compression=False, multiprocessing_options=options
+        ),
+        multiprocessing_options=options,
+    )
 
 
 @jax.jit
@@ -216,6 +247,8 @@ def _bit_sums(values: dict[str, jax.Array]) -> dict[str, jax.Array]:
     return jax.tree.map(bit_sum, values)
 
 
-def _all_agree(answer: bool) -> bool:
-    """Returns whether all processes say yes."""
+def _all_agree(answer: bool, alone: bool) -> bool:
+    """Returns whether all processes say yes; those that are alone, this one."""
+    if alone:
+        return answer
     return bool(np.all(multihost_utils.process_allgather(np.array(answer))))

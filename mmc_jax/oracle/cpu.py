@@ -61,7 +61,8 @@ def min_adds_per_second(
 ) -> float:
     """Returns how fast minima are taken and added up in registers alone.
 
-    The roofline of `min_sum` in float32: pairs (value, loss) a second.
+    The roofline of `min_sum` in float32: pairs (value, loss) a second, by the
+    instructions that it takes for numbers from 0 on, none waiting for another.
 
     Args:
       level: one of `levels()`; the best if empty.

@@ -1,6 +1,5 @@
 """Laws as result folders: numbers, figures, and a table in words."""
 
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -60,7 +59,7 @@ def write_laws(
             "forms": law_figures.forms(laws),
         }
     path = result.write_result(
-        out, _plain(numbers), flags=flags, figures=figures
+        out, result.plain(numbers), flags=flags, figures=figures
     )
     return "\n".join(
         [
@@ -462,19 +461,3 @@ def _answers_in_words(answers: Mapping[str, Any]) -> list[str]:
                 + _with_interval(gap["value"], gap["interval"])
             )
     return lines
-
-
-def _plain(numbers: Any) -> Any:
-    """Returns numbers as JSON holds them; what is not finite becomes None."""
-    match numbers:
-        case law.Interval():
-            return _plain(numbers._asdict())
-        case dict():
-            return {key: _plain(value) for key, value in numbers.items()}
-        case list() | tuple():
-            return [_plain(value) for value in numbers]
-        case np.ndarray() | np.generic():
-            return _plain(numbers.tolist())
-        case float() if not math.isfinite(numbers):
-            return None
-    return numbers

@@ -79,3 +79,19 @@ def law_numbers(fit: law.Fit) -> dict[str, Any]:
         "num_points": fit.num_points,
         "huber_delta": fit.delta,
     }
+
+
+def plain(numbers: Any) -> Any:
+    """Returns numbers as JSON holds them; what is not finite becomes None."""
+    match numbers:
+        case law.Interval():
+            return plain(numbers._asdict())
+        case dict():
+            return {key: plain(value) for key, value in numbers.items()}
+        case list() | tuple():
+            return [plain(value) for value in numbers]
+        case np.ndarray() | np.generic():
+            return plain(numbers.tolist())
+        case float() if not math.isfinite(numbers):
+            return None
+    return numbers

@@ -3,23 +3,39 @@
 import functools
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mmc_jax import frontier, law
-from mmc_jax.report import figures, honest, result
+from mmc_jax.report import figures, honest, proof, result
 from mmc_jax.scores import NORMALISATIONS, ScoreTable
+
+
+def _certified(losses, costs, weights=None, max_size=None):
+    """Returns the certified frontier alone, as the other searches do theirs.
+
+    Raises:
+      ValueError: max_size is given.
+    """
+    if max_size is not None:
+        raise ValueError(
+            "a certified frontier is over subsets of all sizes: leave max_size "
+            "out, or take method exhaustive or pruned."
+        )
+    return frontier.certified(losses, costs, weights).frontier
+
 
 METHODS = {
     "pruned": frontier.pruned,
     "polished": functools.partial(frontier.pruned, polish=True),
     "exhaustive": frontier.exhaustive,
+    "certified": _certified,
 }
 _NUM_ROUTED = 200  # Points of the routed frontier that go into a report.
 _MOST_DOMAINS = 32  # Panels that can still be drawn and read.
-_COST_LABELS = {
+COST_LABELS = {
     "num_params": "Total parameters",
     "num_active_params": "Active parameters",
 }
@@ -37,6 +53,7 @@ class Study(NamedTuple):
       pool_law: Fit to `pool`; None where it cannot be fitted.
       reasons: Why a law was not fitted, by "single" and "pool".
       routed: Frontier of the expected cost; None where it was not asked for.
+      proven: What is proven of `pool`; None but with method "certified".
     """
 
     losses: np.ndarray
@@ -47,6 +64,7 @@ class Study(NamedTuple):
     pool_law: law.Fit | None
     reasons: dict[str, str]
     routed: frontier.Routed | None
+    proven: frontier.Certified | None
 
 
 def study(
@@ -57,6 +75,7 @@ def study(
     method: str = "pruned",
     max_size: int | None = None,
     routed: bool = False,
+    prove: Callable[..., frontier.Certified] = frontier.certified,
 ) -> Study:
     """Returns the frontiers and the laws of a score table.
 
@@ -64,19 +83,24 @@ def study(
       table: The scores.
       normalisation: One of `scores.NORMALISATIONS`.
       cost: A cost that every model has.
-      method: "pruned", "polished" (with a local search), or "exhaustive" for
-        up to 2^24 subsets.
+      method: "pruned", "polished" (with a local search), "certified" (with a
+        proof), or "exhaustive" for up to 2^24 subsets.
       max_size: The most models in a subset; all if left out.
       routed: Whether the frontier of the expected cost is asked for.
+      prove: With method "certified": what proves, of losses and costs.
 
     Raises:
-      ValueError: The table lacks what the normalisation or the cost needs.
+      ValueError: The table lacks what the normalisation or the cost needs;
+        method "certified" with a max_size.
     """
     losses, costs = table.losses(normalisation), table.costs(cost)
-    points = {
-        "single": frontier.single_models(losses, costs),
-        "pool": METHODS[method](losses, costs, max_size=max_size),
-    }
+    proven = None
+    if method == "certified" and max_size is None:
+        proven = prove(losses, costs)
+        pool = proven.frontier
+    else:
+        pool = METHODS[method](losses, costs, max_size=max_size)
+    points = {"single": frontier.single_models(losses, costs), "pool": pool}
     laws: dict[str, law.Fit | None] = {}
     reasons = {}
     for name, line in points.items():
@@ -93,6 +117,7 @@ def study(
         laws["pool"],
         reasons,
         frontier.routed(losses, costs, lambdas=_NUM_ROUTED) if routed else None,
+        proven,
     )
 
 
@@ -107,6 +132,7 @@ def write_study(
     max_size: int | None = None,
     routed: bool = False,
     checks: honest.Checks | None = None,
+    limits: proof.Limits | None = None,
 ) -> str:
     """Writes a study's result folder and returns a short table of it in words.
 
@@ -122,6 +148,7 @@ def write_study(
       checks: How far the frontier can be trusted: what is asked for, if
         anything. Texts that it keeps away from the search are in no other
         number.
+      limits: When a certified search may stop; it goes on where it was.
 
     Raises:
       ValueError: As for `study`; texts too few for the checks.
@@ -135,12 +162,15 @@ def write_study(
         method=method,
         max_size=max_size,
         routed=routed,
+        prove=functools.partial(
+            proof.certified, out=out, limits=limits or proof.Limits()
+        ),
     )
     unit = NORMALISATIONS[normalisation]
     names = [model.name for model in table.models]
     families = [model.family for model in table.models]
     labels = {
-        "cost_label": _COST_LABELS.get(cost, cost),
+        "cost_label": COST_LABELS.get(cost, cost),
         "loss_label": f"Loss ({unit})",
     }
     drawn = {
@@ -220,6 +250,15 @@ def write_study(
             "routed_losses": found.routed.losses,
             "routed_shares": found.routed.shares,
         }
+    sentences = []
+    if found.proven is not None:
+        sentences = proof.words(
+            found.proven, len(names), COST_LABELS.get(cost, cost).lower()
+        )
+        numbers |= proof.numbers(found.proven)
+        _join(numbers["frontier"], proof.points(found.proven))
+        drawn["proof"] = proof.band(found.proven, **labels)
+        arrays["frontier_bounds"] = found.proven.bounds
     trust = honest.honest(
         table,
         kept,
@@ -230,12 +269,7 @@ def write_study(
         cost=cost,
     )
     numbers |= honest.numbers(trust)
-    for point, more in zip(
-        numbers["frontier"],
-        honest.points(trust, len(found.pool.costs)),
-        strict=True,
-    ):
-        point |= more
+    _join(numbers["frontier"], honest.points(trust, len(found.pool.costs)))
     arrays |= honest.arrays(trust)
     drawn |= honest.figures(trust, found.pool, **labels)
     result.write_result(out, numbers, flags=flags, arrays=arrays, figures=drawn)
@@ -244,7 +278,7 @@ def write_study(
         names,
         unit,
         cost,
-        honest.words(trust, found.pool),
+        sentences + honest.words(trust, found.pool),
         pathlib.Path(out),
     )
 
@@ -258,6 +292,11 @@ def _points(line: frontier.Frontier, names: list[str]) -> list[dict[str, Any]]:
         }
         for cost, loss, mask in zip(*line, strict=True)
     ]
+
+
+def _join(points: list[dict[str, Any]], more: list[dict[str, Any]]) -> None:
+    for point, fields in zip(points, more, strict=True):
+        point |= fields
 
 
 def _law(fit: law.Fit | None, reason: str | None) -> dict[str, Any]:

@@ -182,8 +182,6 @@ def _score_model(
         "engine_version": _ENGINE_VERSION,
     }
     scored = _scored_model(model, checkpoint, mesh)
-    is_shared = jax.process_count() == 1 or device.spans_processes(mesh)
-    cache_dir = settings.cache_dir if is_shared else None
     with contextlib.ExitStack() as stack:
 
         def writer() -> scores.ModelWriter:
@@ -209,7 +207,7 @@ def _score_model(
                     checkpoint.folder,
                     dtype=jnp.dtype(settings.dtype),
                     mesh=mesh,
-                    cache_dir=cache_dir,
+                    cache_dir=settings.cache_dir,
                 )
         bar.update(len(finished_ids))
         if not is_finished:

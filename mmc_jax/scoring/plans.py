@@ -34,8 +34,8 @@ from mmc_jax.scoring import (
 )
 from mmc_jax.scoring.settings import Settings
 
-# Rounds of a calibration, of which the fastest counts, and the seconds after
-# which no other begins.
+# Rounds of a calibration, of which the median counts (the fastest promised too
+# much), and the seconds after which no other begins.
 _NUM_ROUNDS = 5
 _ROUND_SECONDS = 3.0
 
@@ -382,10 +382,11 @@ def _seconds(
         with _Timer() as later:
             list(scorer.scored([batch]))
         rounds.append(later.seconds)
-    per_flop = min(rounds) / (heaviest.num_rows * row_flops(heaviest.length))
+    batch_seconds = float(np.median(rounds))
+    per_flop = batch_seconds / (heaviest.num_rows * row_flops(heaviest.length))
     return Seconds(
         load=load.seconds,
-        compile=max(0.0, first.seconds - min(rounds)) * len(buckets),
+        compile=max(0.0, first.seconds - batch_seconds) * len(buckets),
         score=sum(padded) * per_flop,
         tokenize=tokenize,
     )

@@ -29,7 +29,7 @@ class Settings(NamedTuple):
         `num_model` is more than the process has, it is the devices of all
         processes, which then work on each batch together.
       cache_dir: Where converted parameters are kept for the next start; nowhere
-        if None, or where each of several processes holds the model.
+        if None. All processes must reach it.
     """
 
     dtype: str = "float32"

@@ -49,6 +49,12 @@ class BenchmarkScoringTest(absltest.TestCase):
         self.assertLess(
             result["relative_differences"]["max"], tolerances.SCORE_TORCH
         )
+        products = result["product_flops_per_second"]
+        self.assertEqual(list(products), ["XLA", "PyTorch"])
+        self.assertAlmostEqual(
+            result["ratio_at_product_rate"],
+            max(products.values()) / result["flops_per_second"]["transformers"],
+        )
         with np.load(out / "arrays.npz") as arrays:
             self.assertLen(arrays["mmc_jax"], result["num_texts"])
 

@@ -27,11 +27,16 @@ def point(losses, costs, subset, weights=None):
     )
 
 
-def frontier(losses, costs, weights=None, max_size=None):
-    """Returns [(cost, loss, subset)], found by comparing all with all."""
+def frontier(losses, costs, weights=None, max_size=None, counts=None):
+    """Returns [(cost, loss, subset)], found by comparing all with all.
+
+    Of the subsets that count, which a function of the subset says; of all if
+    left out.
+    """
     found = [
         (*point(losses, costs, subset, weights), subset)
         for subset in subsets(len(losses), max_size or len(losses))
+        if counts is None or counts(subset)
     ]
     best = {}
     for cost, loss, subset in found:

@@ -136,6 +136,8 @@ class CsvTest(parameterized.TestCase):
         with self.assertLogs("absl", "WARNING") as logs:
             table = self._csv(wide, models, text_id="text_id")
         self.assertIn("row 3: a is there twice; read once", str(logs))
+        families = [m.provenance.get("families") for m in table.models]
+        self.assertEqual(families, [["f", "h"], None])
         self.assertEqual(
             [(m.name, m.family) for m in table.models], [("a", "f"), ("b", "g")]
         )

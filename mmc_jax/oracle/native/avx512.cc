@@ -21,6 +21,11 @@ constexpr int kBytes = 64;
 struct Tile {
   static constexpr int kRows = 4;
   static constexpr int kCols = 6;
+  static constexpr bool kSharesLosses = false;
+  // A panel, 2,560 bytes a row, and a tile of models fill a cache of 48 KiB.
+  static constexpr int kVectors = 40;
+  static constexpr int kRun = kVectors;
+  static constexpr int kPanel = 8;
 };
 
 template <class T>

@@ -11,6 +11,10 @@ constexpr int kBytes = 16;
 struct Tile {
   static constexpr int kRows = 2;
   static constexpr int kCols = 4;
+  static constexpr bool kSharesLosses = false;
+  static constexpr int kVectors = 40;
+  static constexpr int kRun = kVectors;
+  static constexpr int kPanel = 8;
 };
 
 template <class T>

@@ -21,10 +21,15 @@ namespace mmc {
 enum Number { kFloat32, kFloat64, kUInt8, kUInt16, kUInt32, kUInt64 };
 constexpr int kNumNumbers = 6;
 
+// What packing has seen among the products: flags.
+using Seen = int;
+constexpr Seen kNan = 1;
+constexpr Seen kNegative = 2;  // or -0
+
 // Writes num_texts elements times their weights (none if null), then zeros up
-// to num_padded, in the type of the kernel. Returns whether one is NaN, as is
-// any product of a weight below 0. 0 times infinity is 0.
-using PackFunction = bool (*)(const void* texts, const void* weights,
+// to num_padded, in the type of the kernel. Any product of a weight below 0 is
+// NaN. 0 times infinity is 0.
+using PackFunction = Seen (*)(const void* texts, const void* weights,
                               int64_t num_texts, int64_t num_padded,
                               void* packed);
 
@@ -37,11 +42,15 @@ struct Rows {
   int64_t weight_bytes;
   PackFunction pack;
 
-  bool Pack(int64_t row, int64_t text, int64_t num_packed, int64_t num_padded,
+  Seen Pack(int64_t row, int64_t text, int64_t num_packed, int64_t num_padded,
             void* packed) const {
-    return pack(data + (row * num_texts + text) * element_bytes,
+    return pack(At(row, text),
                 weights ? weights + text * weight_bytes : nullptr, num_packed,
                 num_padded, packed);
+  }
+
+  const char* At(int64_t row, int64_t text) const {
+    return data + (row * num_texts + text) * element_bytes;
   }
 };
 

@@ -8,6 +8,14 @@
 //   Min             the lesser of two; where one is NaN, anything
 //   Flush<N>        adds the lanes of N sums to N totals
 //   kRows x kCols   the tile whose sums stay in registers
+//   kSharesLosses   whether a tile loads a register of losses once for all rows
+//   kVectors        registers in a block of texts
+//   kRun            registers that are added up before their sum is stored
+//   kPanel          subsets whose blocks the first-level cache keeps
+//   kOrdersBits     `MinOfPositive` is a faster minimum, for where one of the
+//                   two is known not to be negative
+//   kTopBytes       min_sum adds up numbers modulo 2^32 and their highest bytes
+//                   (`Tops`), which `Whole` puts together
 //   kBias           what is taken from every whole number, modulo 2^bits
 //   ByRank          the other way to oracle sums, if there is one
 //   kDifferences    min_sum adds |V - L| (`AddDifference`) and not minima
@@ -28,6 +36,15 @@
 #define MMC_NO_UNROLL _Pragma("GCC unroll 1")
 #endif
 
+// Makes the compiler think that a register changes.
+#if defined(__x86_64__)
+#define MMC_CHANGE(reg) asm volatile("" : "+x"(reg))
+#elif defined(__aarch64__)
+#define MMC_CHANGE(reg) asm volatile("" : "+w"(reg))
+#else
+#define MMC_CHANGE(reg) asm volatile("" : "+m"(reg))
+#endif
+
 namespace mmc {
 namespace {
 
@@ -36,18 +53,24 @@ namespace {
 template <class T>
 class Scratch {
  public:
-  explicit Scratch(int64_t size) {
-    size_t bytes = size * sizeof(T) + 64;
-    if (posix_memalign(reinterpret_cast<void**>(&data_), 64, bytes)) abort();
-    __builtin_memset(data_, 0, bytes);
-  }
+  explicit Scratch(int64_t size) { Allocate(size); }
   ~Scratch() { free(data_); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
+  void Renew(int64_t size) {
+    free(data_);
+    Allocate(size);
+  }
   T* data() const { return data_; }
   T& operator[](int64_t i) { return data_[i]; }
 
  private:
+  void Allocate(int64_t size) {
+    size_t bytes = size * sizeof(T) + 64;
+    if (posix_memalign(reinterpret_cast<void**>(&data_), 64, bytes)) abort();
+    __builtin_memset(data_, 0, bytes);
+  }
+
   T* data_;
 };
 
@@ -110,17 +133,22 @@ struct Lanes {
   static constexpr int kLanes = kBytes / sizeof(T);
   static constexpr uint64_t kBias = 0;
   static constexpr bool kDifferences = false;
+  static constexpr bool kOrdersBits = false;
+  static constexpr bool kTopBytes = false;
   static Reg Load(const T* at) { return *reinterpret_cast<const Reg*>(at); }
   static Reg Min(Reg a, Reg b) { return a < b ? a : b; }
 };
 
-template <class T, int kBytes>
+template <class T, int kBytes, int kTerms = 4>
 struct FloatLanes : Lanes<T, kBytes> {
   static constexpr bool kIsFloat = true;
-  static constexpr int kGroup = 4;
+  static constexpr int kGroup = kTerms;
   using Reg = typename Lanes<T, kBytes>::Reg;
   using Acc = Reg;
   static Acc Zero() { return Acc{}; }
+  static Acc Add(Acc acc, const Reg (&terms)[2]) {
+    return acc + (terms[0] + terms[1]);
+  }
   static Acc Add(Acc acc, const Reg (&terms)[4]) {
     return acc + ((terms[0] + terms[1]) + (terms[2] + terms[3]));
   }

@@ -9,18 +9,20 @@
 //
 // `min_sum` is blocked like a matrix product. A tile of kRows subsets x kCols
 // models keeps its sums in registers while it runs along a block of texts; a
-// panel of subsets stays in the first-level cache while all models pass. Both
-// tables keep their layout, so that few subsets are as fast as many.
+// panel of subsets stays in the first-level cache while all models pass, and
+// the next one is on its way from memory. Both tables keep their layout, so
+// that few subsets are as fast as many.
 //
 // `oracle_sums` keeps a block of texts of all models in the first-level cache
 // and takes the minimum of each subset's rows there, kDepth registers wide; for
 // many and large subsets a level may have a faster way (ranks.h).
 //
-// Accumulation, float32: four neighbouring registers of minima are added
-// pairwise, then to a sum of up to kVectors / 4 of them, then its lanes to each
-// other pairwise; from block to block in float64. That is at most 9 + 2 + 4
-// roundings, and one to store: 16 * 2^-24 = 9.5e-7. float64 goes the same way,
-// from block to block with the rounding errors kept (Knuth's TwoSum).
+// Accumulation, float32: kGroup neighbouring registers of minima are added
+// pairwise, then to a sum of up to kRun / kGroup of them, that to a sum of the
+// runs in the block, then its lanes to each other pairwise; from block to block
+// in float64. That is at most 2 + 9 + 0 + 4 roundings (AVX2: 1 + 7 + 3 + 3),
+// and one to store: 16 * 2^-24 = 9.5e-7. float64 goes the same way, from block
+// to block with the rounding errors kept (Knuth's TwoSum).
 
 #ifndef MMC_JAX_ORACLE_NATIVE_TILES_H_
 #define MMC_JAX_ORACLE_NATIVE_TILES_H_
@@ -30,14 +32,10 @@
 namespace mmc {
 namespace {
 
-// Registers in a block of texts: 2,560 bytes a row for registers of 64 bytes.
-constexpr int kVectors = 40;
 // Registers of texts that `oracle_sums` works on at once.
 constexpr int kDepth = 8;
 // Subsets whose lanes it adds up together, which takes fewer instructions.
 constexpr int kFlushed = 4;
-// Subsets in a panel: 8 rows with a tile of models fill a cache of 48 KiB.
-constexpr int kPanel = 8;
 // Blocks in a chunk.
 constexpr int kChunkBlocks = 16;
 
@@ -115,13 +113,14 @@ typename BitsOf<T>::type AsBits(T value) {
 
 // Comparisons of bits and not of floats: the compiler vectorises only those.
 template <class T>
-bool PackFloats(const T* __restrict from, const T* __restrict weights,
+Seen PackFloats(const T* __restrict from, const T* __restrict weights,
                 int64_t num_texts, T* __restrict to) {
   using Bits = typename BitsOf<T>::type;
   const Bits infinity = AsBits(static_cast<T>(__builtin_inf()));
   const Bits nan = AsBits(static_cast<T>(__builtin_nan("")));
   const Bits sign = AsBits(T(-0.0));
   Bits largest = 0;
+  Bits any = 0;
   for (int64_t x = 0; x < num_texts; ++x) {
     Bits packed = AsBits(from[x]);
     if (weights) {
@@ -135,8 +134,9 @@ bool PackFloats(const T* __restrict from, const T* __restrict weights,
     __builtin_memcpy(to + x, &packed, sizeof packed);
     const Bits magnitude = packed & ~sign;
     largest = magnitude > largest ? magnitude : largest;
+    any |= packed;
   }
-  return largest > infinity;
+  return (largest > infinity ? kNan : 0) | (any & sign ? kNegative : 0);
 }
 
 template <class From, class T>
@@ -152,78 +152,269 @@ void PackIntegers(const From* __restrict from,
 }
 
 template <class From, class T>
-bool PackAs(const void* texts, const void* weights, int64_t num_texts,
+Seen PackAs(const void* texts, const void* weights, int64_t num_texts,
             int64_t num_padded, void* packed) {
   const From* from = static_cast<const From*>(texts);
   T* to = static_cast<T*>(packed);
-  bool nan = false;
+  Seen seen = 0;
   T zero = 0;
   if constexpr (Simd<T>::kIsFloat) {
-    nan = PackFloats(from, static_cast<const T*>(weights), num_texts, to);
+    seen = PackFloats(from, static_cast<const T*>(weights), num_texts, to);
   } else {
     PackIntegers(from, static_cast<const uint32_t*>(weights), num_texts, to);
     zero = static_cast<T>(Simd<T>::kBias);
   }
   for (int64_t x = num_texts; x < num_padded; ++x) to[x] = zero;
-  return nan;
+  return seen;
 }
 
 // ---------------------------------------------------------------- min_sum
 
-// Adds to totals[kRows x kCols] the sums of a tile of S subsets x M models.
-template <class T, int S, int M>
-void AddTile(const T* values, const T* losses, int64_t stride,
-             int64_t num_padded, typename TotalOf<T>::type* totals) {
+// Adds the minima of kGroup registers from each row to the sums of a tile.
+template <class T, int S, int M, bool kPositive>
+inline __attribute__((always_inline)) void AddStep(
+    const T* values, const T* losses, int64_t stride,
+    typename Simd<T>::Acc (&acc)[S * M]) {
   using V = Simd<T>;
-  typename V::Acc acc[S * M];
-  MMC_UNROLL
-  for (int i = 0; i < S * M; ++i) acc[i] = V::Zero();
-  for (int64_t x = 0; x < num_padded; x += V::kGroup * V::kLanes) {
+  using Reg = typename V::Reg;
+  constexpr int kLanes = V::kLanes;
+  auto min = [](Reg a, Reg b) {
+    if constexpr (kPositive) {
+      return V::MinOfPositive(a, b);
+    } else {
+      return V::Min(a, b);
+    }
+  };
+  if constexpr (V::kSharesLosses) {
+    Reg value[S][V::kGroup];
     MMC_UNROLL
     for (int s = 0; s < S; ++s) {
-      typename V::Reg value[V::kGroup];
       MMC_UNROLL
       for (int g = 0; g < V::kGroup; ++g) {
-        value[g] = V::Load(values + s * stride + x + g * V::kLanes);
+        value[s][g] = V::Load(values + s * stride + g * kLanes);
+      }
+    }
+    MMC_UNROLL
+    for (int m = 0; m < M; ++m) {
+      Reg terms[S][V::kGroup];
+      MMC_UNROLL
+      for (int g = 0; g < V::kGroup; ++g) {
+        const Reg loss = V::Load(losses + m * stride + g * kLanes);
+        MMC_UNROLL
+        for (int s = 0; s < S; ++s) {
+          if constexpr (V::kDifferences) {
+            acc[s * M + m] =
+                V::AddDifference(acc[s * M + m], value[s][g], loss);
+          } else {
+            terms[s][g] = min(value[s][g], loss);
+          }
+        }
+      }
+      if constexpr (!V::kDifferences) {
+        MMC_UNROLL
+        for (int s = 0; s < S; ++s) {
+          acc[s * M + m] = V::Add(acc[s * M + m], terms[s]);
+        }
+      }
+    }
+  } else {
+    MMC_UNROLL
+    for (int s = 0; s < S; ++s) {
+      Reg value[V::kGroup];
+      MMC_UNROLL
+      for (int g = 0; g < V::kGroup; ++g) {
+        value[g] = V::Load(values + s * stride + g * kLanes);
       }
       MMC_UNROLL
       for (int m = 0; m < M; ++m) {
-        const T* loss = losses + m * stride + x;
+        const T* loss = losses + m * stride;
         if constexpr (V::kDifferences) {
           acc[s * M + m] =
               V::AddDifference(acc[s * M + m], value[0], V::Load(loss));
         } else {
-          typename V::Reg terms[V::kGroup];
+          Reg terms[V::kGroup];
           MMC_UNROLL
           for (int g = 0; g < V::kGroup; ++g) {
-            terms[g] = V::Min(value[g], V::Load(loss + g * V::kLanes));
+            terms[g] = min(value[g], V::Load(loss + g * kLanes));
           }
           acc[s * M + m] = V::Add(acc[s * M + m], terms);
         }
       }
     }
   }
-  V::template Flush<S * M>(acc, totals);
 }
 
-template <class T>
-using TileFunction = void (*)(const T*, const T*, int64_t, int64_t,
-                              typename TotalOf<T>::type*);
-
-// The tiles of S x 1 to S x M subsets x models.
-template <class T, int S, int M>
-void FillRow(TileFunction<T>* row) {
-  if constexpr (M > 0) {
-    row[M] = AddTile<T, S, M>;
-    FillRow<T, S, M - 1>(row);
+// Writes the sums of a tile of S subsets x M models, still in lanes, to
+// lanes[kRows x kCols].
+template <class T, int S, int M, bool kPositive>
+inline __attribute__((always_inline)) void AddTile(
+    const T* values, const T* losses, int64_t stride, int64_t num_padded,
+    typename Simd<T>::Acc* lanes) {
+  using V = Simd<T>;
+  constexpr int64_t kStep = V::kGroup * V::kLanes;
+  constexpr int64_t kRun = V::kRun * V::kLanes;
+  for (int64_t run = 0; run < num_padded; run += kRun) {
+    const int64_t end = Least(run + kRun, num_padded);
+    typename V::Acc acc[S * M];
+    MMC_UNROLL
+    for (int i = 0; i < S * M; ++i) acc[i] = V::Zero();
+    MMC_NO_UNROLL
+    for (int64_t x = run; x < end; x += kStep) {
+      AddStep<T, S, M, kPositive>(values + x, losses + x, stride, acc);
+    }
+    MMC_UNROLL
+    for (int i = 0; i < S * M; ++i) {
+      auto& sum = lanes[i / M * V::kCols + i % M];
+      if constexpr (V::kRun < V::kVectors) {
+        sum = run == 0 ? acc[i] : sum + acc[i];
+      } else {
+        sum = acc[i];
+      }
+    }
   }
 }
 
-template <class T, int S, int kCols>
-void FillTable(TileFunction<T> (*table)[kCols + 1]) {
+// Likewise, where no register of kLanes sums would hold them: the sums modulo
+// 2^32 and those of the highest bytes, which stand behind the rows' numbers.
+template <class T, int S, int M>
+inline __attribute__((always_inline)) void AddTileByTops(
+    const T* values, const T* losses, int64_t stride, int64_t num_padded,
+    typename Simd<T>::Acc* lanes) {
+  using V = Simd<T>;
+  using Tops = Simd<uint8_t>;
+  constexpr int64_t kBlock = V::kVectors * V::kLanes;
+  typename V::Reg words[S * M] = {};
+  MMC_NO_UNROLL
+  for (int64_t x = 0; x < num_padded; x += V::kLanes) {
+    typename V::Reg value[S];
+    MMC_UNROLL
+    for (int s = 0; s < S; ++s) value[s] = V::Load(values + s * stride + x);
+    MMC_UNROLL
+    for (int m = 0; m < M; ++m) {
+      const typename V::Reg loss = V::Load(losses + m * stride + x);
+      MMC_UNROLL
+      for (int s = 0; s < S; ++s) words[s * M + m] += V::Min(value[s], loss);
+    }
+  }
+  MMC_UNROLL
+  for (int i = 0; i < S * M; ++i) {
+    lanes[i / M * V::kCols + i % M] = (typename V::Acc)words[i];
+  }
+  typename Tops::Acc tops[S * M];
+  MMC_UNROLL
+  for (int i = 0; i < S * M; ++i) tops[i] = Tops::Zero();
+  const auto* value_tops = reinterpret_cast<const uint8_t*>(values + kBlock);
+  const auto* loss_tops = reinterpret_cast<const uint8_t*>(losses + kBlock);
+  MMC_NO_UNROLL
+  for (int64_t x = 0; x < num_padded; x += Tops::kLanes) {
+    typename Tops::Reg value[S];
+    MMC_UNROLL
+    for (int s = 0; s < S; ++s) {
+      value[s] = Tops::Load(value_tops + s * stride * sizeof(T) + x);
+    }
+    MMC_UNROLL
+    for (int m = 0; m < M; ++m) {
+      const typename Tops::Reg loss =
+          Tops::Load(loss_tops + m * stride * sizeof(T) + x);
+      MMC_UNROLL
+      for (int s = 0; s < S; ++s) {
+        tops[s * M + m] =
+            Tops::Add(tops[s * M + m], {Tops::Min(value[s], loss)});
+      }
+    }
+  }
+  MMC_UNROLL
+  for (int i = 0; i < S * M; ++i) {
+    auto& sum = lanes[i / M * V::kCols + i % M];
+    sum = V::Whole(sum, tops[i]);
+  }
+}
+
+// The rows that will be packed next, on their way into the cache: a few lines
+// at a time, for all at once would stop what is computed meanwhile.
+class NextRows {
+ public:
+  // num_rows from `row` on, fetched in num_times times.
+  NextRows(const Rows& rows, int64_t row, int64_t num_rows, int64_t text,
+           int64_t num_texts, int64_t num_times)
+      : rows_(rows),
+        row_(row),
+        end_(num_texts > 0 ? row + num_rows : row),
+        text_(text),
+        num_bytes_(num_texts * rows.element_bytes),
+        num_lines_(num_rows * (num_bytes_ / 64 + 1) / num_times + 1) {}
+
+  void Prefetch() {
+    if (row_ >= end_) return;
+    const char* const lines = rows_.At(row_, text_) + byte_;
+    for (int64_t i = 0; i < num_lines_; ++i) {
+      __builtin_prefetch(lines + 64 * i, 0, 2);
+    }
+    byte_ += 64 * num_lines_;
+    if (byte_ >= num_bytes_) {
+      ++row_;
+      byte_ = 0;
+    }
+  }
+
+ private:
+  const Rows& rows_;
+  int64_t row_;
+  int64_t end_;
+  int64_t text_;
+  int64_t num_bytes_;
+  int64_t num_lines_;
+  int64_t byte_ = 0;
+};
+
+// Adds to totals[num_rows x kCols] the sums of num_rows subsets x M models,
+// which are tiles of S x M; lanes has room for as many.
+template <class T, int S, int M, bool kPositive>
+void AddColumn(const T* values, const T* losses, int64_t stride,
+               int64_t num_padded, int64_t num_rows, NextRows& next,
+               typename Simd<T>::Acc* lanes,
+               typename TotalOf<T>::type* totals) {
+  using V = Simd<T>;
+  constexpr int kTile = S * V::kCols;
+  MMC_NO_UNROLL
+  for (int64_t s = 0; s < num_rows; s += S) {
+    next.Prefetch();
+    if constexpr (V::kTopBytes) {
+      AddTileByTops<T, S, M>(values + s * stride, losses, stride, num_padded,
+                             lanes + s * V::kCols);
+    } else {
+      AddTile<T, S, M, kPositive>(values + s * stride, losses, stride,
+                                  num_padded, lanes + s * V::kCols);
+    }
+  }
+  MMC_NO_UNROLL
+  for (int64_t s = 0; s < num_rows; s += S) {
+    // What a tile of fewer models left of an earlier one is never looked at.
+    using Lanes = const typename V::Acc(&)[kTile];
+    V::template Flush<kTile>(reinterpret_cast<Lanes>(lanes[s * V::kCols]),
+                             totals + s * V::kCols);
+  }
+}
+
+template <class T>
+using ColumnFunction = void (*)(const T*, const T*, int64_t, int64_t, int64_t,
+                                NextRows&, typename Simd<T>::Acc*,
+                                typename TotalOf<T>::type*);
+
+// The tiles of S x 1 to S x M subsets x models.
+template <class T, int S, int M, bool kPositive>
+void FillRow(ColumnFunction<T>* row) {
+  if constexpr (M > 0) {
+    row[M] = AddColumn<T, S, M, kPositive && Simd<T>::kOrdersBits>;
+    FillRow<T, S, M - 1, kPositive>(row);
+  }
+}
+
+template <class T, int S, bool kPositive, int kCols>
+void FillTable(ColumnFunction<T> (*table)[kCols + 1]) {
   if constexpr (S > 0) {
-    FillRow<T, S, kCols>(table[S]);
-    FillTable<T, S - 1, kCols>(table);
+    FillRow<T, S, kCols, kPositive>(table[S]);
+    FillTable<T, S - 1, kPositive, kCols>(table);
   }
 }
 
@@ -233,20 +424,30 @@ void MinSum(const MinSumTask& task) {
   using Total = typename TotalOf<T>::type;
   constexpr int kRows = V::kRows;
   constexpr int kCols = V::kCols;
-  constexpr int64_t kBlock = kVectors * V::kLanes;
+  using Acc = typename V::Acc;
+  constexpr int kPanel = V::kPanel;
+  constexpr int64_t kBlock = V::kVectors * V::kLanes;
   constexpr int64_t kChunk = kChunkBlocks * kBlock;
-  TileFunction<T> tiles[kRows + 1][kCols + 1] = {};
-  FillTable<T, kRows, kCols>(tiles);
+  // Texts that a step of a tile takes.
+  constexpr int64_t kStep = (V::kTopBytes ? sizeof(T) : V::kGroup) * V::kLanes;
+  // From row to row, with the bytes behind a row.
+  constexpr int64_t kStride =
+      V::kTopBytes ? kBlock + kBlock / sizeof(T) : kBlock;
+  ColumnFunction<T> columns[2][kRows + 1][kCols + 1] = {};
+  FillTable<T, kRows, false, kCols>(columns[false]);
+  FillTable<T, kRows, true, kCols>(columns[true]);
 
   const int64_t num_subsets = task.subsets.size();
   const int64_t num_models = task.models.size();
   const int64_t col_tiles = RoundedUp(num_models, kCols) / kCols;
   // 7 models are two tiles of 4 and 3, not of 6 and 1.
   const int64_t width = RoundedUp(num_models, col_tiles) / col_tiles;
-  const int64_t row_tiles = RoundedUp(num_subsets, kRows) / kRows;
-  Scratch<T> losses(num_models * kBlock);
-  Scratch<T> values(kPanel * kBlock);
-  Scratch<Total> in_tiles(row_tiles * col_tiles * kRows * kCols);
+  Scratch<T> losses(num_models * kStride);
+  Scratch<T> values(kPanel * kStride);
+  static_assert(kPanel % kRows == 0);
+  Scratch<Acc> lanes(kPanel * kCols);
+  // [panels, col_tiles, kPanel, kCols]
+  Scratch<Total> in_tiles(RoundedUp(num_subsets, kPanel) * col_tiles * kCols);
   Scratch<Total> totals(num_subsets * num_models);
   Scratch<bool> subset_is_nan(num_subsets);
   Scratch<bool> model_is_nan(num_models);
@@ -260,36 +461,54 @@ void MinSum(const MinSumTask& task) {
     bool any_nan = false;
     for (int64_t block = chunk; block < chunk_end; block += kBlock) {
       const int64_t num_texts = Least(kBlock, chunk_end - block);
-      const int64_t num_padded = RoundedUp(num_texts, V::kGroup * V::kLanes);
+      const int64_t num_padded = RoundedUp(num_texts, kStep);
       texts_in_chunk += num_padded;
+      Seen seen_losses = 0;
       for (int64_t m = 0; m < num_models; ++m) {
-        T* row = losses.data() + m * kBlock;
-        if (task.losses.Pack(task.models.begin + m, block, num_texts,
-                             num_padded, row)) {
-          model_is_nan[m] = any_nan = true;
-        }
+        T* row = losses.data() + m * kStride;
+        const Seen seen = task.losses.Pack(task.models.begin + m, block,
+                                           num_texts, num_padded, row);
+        if (seen & kNan) model_is_nan[m] = any_nan = true;
+        seen_losses |= seen;
         if constexpr (V::kDifferences) model_sums[m] += RowSum(row, num_padded);
+        if constexpr (V::kTopBytes) V::Tops(row, num_padded, row + kBlock);
       }
       for (int64_t panel = 0; panel < num_subsets; panel += kPanel) {
         const int64_t in_panel = Least(kPanel, num_subsets - panel);
+        Seen seen_values = 0;
         for (int64_t s = 0; s < in_panel; ++s) {
-          T* row = values.data() + s * kBlock;
-          if (task.values.Pack(task.subsets.begin + panel + s, block, num_texts,
-                               num_padded, row)) {
-            subset_is_nan[panel + s] = any_nan = true;
-          }
+          T* row = values.data() + s * kStride;
+          const Seen seen =
+              task.values.Pack(task.subsets.begin + panel + s, block, num_texts,
+                               num_padded, row);
+          if (seen & kNan) subset_is_nan[panel + s] = any_nan = true;
+          seen_values |= seen;
           if constexpr (V::kDifferences) {
             subset_sums[panel + s] += RowSum(row, num_padded);
           }
+          if constexpr (V::kTopBytes) V::Tops(row, num_padded, row + kBlock);
         }
+        const bool positive = !(seen_losses & seen_values & kNegative);
+        const bool is_last = panel + kPanel >= num_subsets;
+        const int64_t next_row = is_last ? 0 : panel + kPanel;
+        const int64_t next_text = is_last ? block + kBlock : block;
+        const int64_t in_next = Least(kPanel, num_subsets - next_row);
+        NextRows next(task.values, task.subsets.begin + next_row, in_next,
+                      next_text, Least(kBlock, task.texts.end - next_text),
+                      col_tiles * RoundedUp(in_panel, kRows) / kRows);
         for (int64_t col = 0; col < col_tiles; ++col) {
           const int64_t cols = Least(width, num_models - col * width);
-          for (int64_t s = 0; s < in_panel; s += kRows) {
-            const int64_t row = (panel + s) / kRows;
-            tiles[Least(kRows, in_panel - s)][cols](
-                values.data() + s * kBlock,
-                losses.data() + col * width * kBlock, kBlock, num_padded,
-                &in_tiles[(row * col_tiles + col) * kRows * kCols]);
+          const T* const loss = losses.data() + col * width * kStride;
+          Total* const totals =
+              &in_tiles[(panel * col_tiles + col * kPanel) * kCols];
+          const int64_t whole = in_panel / kRows * kRows;
+          columns[positive][kRows][cols](values.data(), loss, kStride,
+                                         num_padded, whole, next, lanes.data(),
+                                         totals);
+          if (whole < in_panel) {
+            columns[positive][in_panel - whole][cols](
+                values.data() + whole * kStride, loss, kStride, num_padded,
+                in_panel - whole, next, lanes.data(), totals + whole * kCols);
           }
         }
       }
@@ -297,10 +516,11 @@ void MinSum(const MinSumTask& task) {
     for (int64_t s = 0; s < num_subsets; ++s) {
       for (int64_t col = 0; col < col_tiles; ++col) {
         const int64_t cols = Least(width, num_models - col * width);
-        Total* tile =
-            &in_tiles[(s / kRows * col_tiles + col) * kRows * kCols];
+        const int64_t panel = s / kPanel * kPanel;
+        Total* row = &in_tiles[(panel * col_tiles + col * kPanel + s - panel) *
+                               kCols];
         for (int64_t c = 0; c < cols; ++c) {
-          Total& sum = tile[s % kRows * cols + c];
+          Total& sum = row[c];
           const int64_t m = col * width + c;
           Total chunk_sum = sum;
           if constexpr (V::kDifferences) {
@@ -312,10 +532,10 @@ void MinSum(const MinSumTask& task) {
             SetNan(chunk_sum);
           }
           if (task.partial) {
-            const int64_t row = chunk / kChunk * task.num_subsets +
-                                task.subsets.begin + s;
-            static_cast<Total*>(
-                task.partial)[row * task.num_models + task.models.begin + m] =
+            const int64_t in_chunk = chunk / kChunk * task.num_subsets +
+                                     task.subsets.begin + s;
+            static_cast<Total*>(task.partial)[in_chunk * task.num_models +
+                                              task.models.begin + m] =
                 chunk_sum;
           } else {
             AddTo(chunk_sum, totals[s * num_models + m]);
@@ -382,40 +602,24 @@ void OracleSums(const OracleTask& task) {
   const int64_t num_models = task.num_models;
   const int64_t num_subsets = task.subsets.size();
 
-  // The rows of each subset's members in the block; where it has none, the row
-  // of identities behind the models. An odd number of them: one, then two a
-  // step.
+  // The rows of models that some subset has; behind the models, that of the
+  // identities for subsets that have none.
   Scratch<T> losses((num_models + 1) * kBlock);
   const bool* masks = task.masks + task.subsets.begin * num_models;
-  int64_t num_members = 0;
-  for (int64_t i = 0; i < num_subsets * num_models; ++i) {
-    num_members += masks[i];
-  }
-  // One more for each subset, and one to write at before it is known whether
-  // the model is a member.
-  Scratch<const T*> rows(num_members + num_subsets + 1);
-  Scratch<int64_t> ends(num_subsets);
   Scratch<bool> used(num_models + 1);
-  int64_t end = 0;
+  Scratch<int64_t> sizes(num_subsets);
+  int64_t num_members = 0;
   for (int64_t s = 0; s < num_subsets; ++s) {
     const bool* mask = masks + s * num_models;
-    const int64_t begin = end;
+    int size = 0;
     for (int64_t m = 0; m < num_models; ++m) {
-      rows[end] = losses.data() + m * kBlock;
-      end += mask[m];
+      size += mask[m];
       used[m] |= mask[m];
     }
-    if (end == begin) {
-      rows[end++] = losses.data() + num_models * kBlock;
-      used[num_models] = true;
-    }
-    if ((end - begin) % 2 == 0) {
-      rows[end] = rows[end - 1];
-      ++end;
-    }
-    ends[s] = end;
+    used[num_models] |= size == 0;
+    sizes[s] = size > 0 ? size : 1;
+    num_members += sizes[s];
   }
-
   Scratch<int64_t> used_models(num_models + 1);
   Scratch<const T*> used_rows(num_models + 1);
   int64_t num_used = 0;
@@ -425,12 +629,42 @@ void OracleSums(const OracleTask& task) {
     used_rows[num_used++] = losses.data() + m * kBlock;
   }
   using ByRank = typename V::ByRank;
-  const int64_t num_groups = ByRank::IsFaster(num_subsets, num_used, end)
-                                 ? num_subsets / ByRank::kGroup
-                                 : 0;
+  const int64_t num_groups =
+      ByRank::IsFaster(num_subsets, num_used, num_members)
+          ? num_subsets / ByRank::kGroup
+          : 0;
   ByRank by_rank(num_groups, masks, num_models, used_models.data(),
                  used_rows.data(), num_used,
-                 static_cast<double>(end) / (num_subsets * num_used));
+                 static_cast<double>(num_members) / (num_subsets * num_used));
+
+  // The rows of each subset's members, for those from `listed` on. An odd
+  // number of them: one, then two a step.
+  Scratch<const T*> rows(0);
+  Scratch<int64_t> ends(num_subsets);
+  int64_t listed = num_subsets;
+  auto list = [&](int64_t from) {
+    int64_t num_rows = 0;
+    for (int64_t s = from; s < num_subsets; ++s) num_rows += sizes[s] | 1;
+    // One more, to write at before it is known whether the model is a member.
+    rows.Renew(num_rows + 1);
+    int64_t end = 0;
+    for (int64_t s = from; s < num_subsets; ++s) {
+      const bool* mask = masks + s * num_models;
+      const int64_t begin = end;
+      for (int64_t m = 0; m < num_models; ++m) {
+        rows[end] = losses.data() + m * kBlock;
+        end += mask[m];
+      }
+      if (end == begin) rows[end++] = losses.data() + num_models * kBlock;
+      if ((end - begin) % 2 == 0) {
+        rows[end] = rows[end - 1];
+        ++end;
+      }
+      ends[s] = end;
+    }
+    listed = from;
+  };
+  list(num_groups * ByRank::kGroup);
 
   Scratch<bool> is_nan(num_models + 1);
   Scratch<Total> in_chunk(num_subsets);
@@ -446,7 +680,7 @@ void OracleSums(const OracleTask& task) {
       for (int64_t m = 0; m <= num_models; ++m) {
         if (!used[m]) continue;
         T* row = losses.data() + m * kBlock;
-        bool nan =
+        const Seen seen =
             m < num_models
                 ? task.losses.Pack(m, block, num_texts, kBlock, row)
                 : task.losses.pack(task.identities,
@@ -455,9 +689,10 @@ void OracleSums(const OracleTask& task) {
                                              block * task.losses.weight_bytes
                                        : nullptr,
                                    num_texts, kBlock, row);
-        if (nan) is_nan[m] = any_nan = true;
+        if (seen & kNan) is_nan[m] = any_nan = true;
       }
       // NaN has no rank.
+      if (any_nan && listed > 0) list(0);
       int64_t first = 0;
       if (num_groups > 0 && !any_nan) {
         by_rank.Sort();
@@ -466,7 +701,8 @@ void OracleSums(const OracleTask& task) {
         }
         first = num_groups * ByRank::kGroup;
       }
-      const T* const* row = rows.data() + (first > 0 ? ends[first - 1] : 0);
+      const T* const* row =
+          rows.data() + (first > listed ? ends[first - 1] : 0);
       for (int64_t s = first; s < num_subsets; s += kFlushed) {
         const int64_t in_group = Least(kFlushed, num_subsets - s);
         typename V::Acc acc[kFlushed] = {};
@@ -524,20 +760,27 @@ void Combine(const void* partial, int64_t num_chunks, int64_t num_sums,
 
 // --------------------------------------------------------------- roofline
 
-inline float MinAdd(int64_t num_pairs) {
-  using V = Simd<float>;
-  // Enough to hide the latency of both, few enough for any machine's registers.
+template <class V>
+float MinAdd(int64_t num_pairs) {
+  // Enough to hide the latency of an addition, few enough for any machine's
+  // registers.
   constexpr int kChains = 12;
-  Scratch<float> start(kChains + V::kLanes);
-  for (int i = 0; i < kChains + V::kLanes; ++i) start[i] = 1.0f + i;
-  const typename V::Reg loss = V::Load(start.data());
-  typename V::Reg sum[kChains];
-  MMC_UNROLL
-  for (int i = 0; i < kChains; ++i) sum[i] = loss + start[i];
+  Scratch<float> start(2 * V::kLanes);
+  for (int i = 0; i < 2 * V::kLanes; ++i) start[i] = 1.0f + i;
+  typename V::Reg value = V::Load(start.data());
+  const typename V::Reg loss = V::Load(start.data() + V::kLanes);
+  typename V::Reg sum[kChains] = {};
   for (int64_t done = 0; done < num_pairs; done += kChains * V::kLanes) {
-    // A minimum that hangs on the last sum: nothing can be left out.
     MMC_UNROLL
-    for (int i = 0; i < kChains; ++i) sum[i] = V::Min(sum[i], loss) + loss;
+    for (int i = 0; i < kChains; ++i) {
+      // Another value, for all that the compiler knows: nothing is left out.
+      MMC_CHANGE(value);
+      if constexpr (V::kOrdersBits) {
+        sum[i] += V::MinOfPositive(value, loss);
+      } else {
+        sum[i] += V::Min(value, loss);
+      }
+    }
   }
   double total = 0;
   MMC_UNROLL
@@ -550,7 +793,7 @@ inline float MinAdd(int64_t num_pairs) {
 
 template <class T>
 constexpr Kernels KernelsOf() {
-  return {kChunkBlocks * kVectors * Simd<T>::kLanes,
+  return {kChunkBlocks * Simd<T>::kVectors * Simd<T>::kLanes,
           kChunkBlocks * kDepth * Simd<T>::kLanes,
           sizeof(typename TotalOf<T>::type), MinSum<T>, OracleSums<T>,
           Combine<T>};
@@ -569,7 +812,7 @@ constexpr Level LevelOf(const char* name) {
         PackAs<uint16_t, uint32_t>, PackAs<uint16_t, uint64_t>},
        {nullptr, nullptr, nullptr, nullptr, PackAs<uint32_t, uint32_t>,
         PackAs<uint32_t, uint64_t>}},
-      MinAdd};
+      MinAdd<Simd<float>>};
 }
 
 }  // namespace

@@ -1,0 +1,47 @@
+"""Says in words what is wrong with a pool and its texts.
+
+  python -m experiments.diagnose_pool --scores=results/scores \
+      --out=results/diagnosis
+
+or with --csv and --models, as for trace_frontier. Redundant models, duplicates,
+one model that wins everywhere, texts that are hard for all, tokenizers that
+make losses per token misleading, texts that do not come back from their tokens.
+Costs and families are not needed.
+"""
+
+from absl import flags
+
+from experiments import program, tables
+from mmc_jax import report
+
+flags.adopt_module_key_flags(tables)
+_REDUNDANT = flags.DEFINE_float(
+    "redundant_share", 0.01, "Of the gain, lost without a redundant model."
+)
+_HARD = flags.DEFINE_float(
+    "hard_share", 0.05, "Of each model's texts, its hardest."
+)
+_RANK_SHIFT = flags.DEFINE_float(
+    "rank_shift", 0.2, "Of the models, by which a rank per token may be off."
+)
+_OUT = flags.DEFINE_string("out", None, "The result folder.", required=True)
+
+flags.mark_flags_as_mutual_exclusive(["scores", "csv"], required=True)
+
+
+def main():
+    print(
+        report.write_diagnosis(
+            tables.read(),
+            _OUT.value,
+            flags=program.flag_values(),
+            normalisation=tables.NORMALISATION.value,
+            redundant_share=_REDUNDANT.value,
+            hard_share=_HARD.value,
+            rank_shift=_RANK_SHIFT.value,
+        )
+    )
+
+
+if __name__ == "__main__":
+    program.run(main)

@@ -1,0 +1,49 @@
+"""Measures how much of a pool's gain is luck, against the number of texts.
+
+  python -m experiments.measure_optimism --scores=results/scores \
+      --out=results/optimism
+
+or with --csv and --models, as for trace_frontier. Subsets and single models are
+chosen on one half of a draw of texts and judged on the other; with ever more
+texts the two gains meet.
+"""
+
+from absl import flags
+
+from experiments import program, tables
+from mmc_jax import report
+
+flags.adopt_module_key_flags(tables)
+_METHOD = flags.DEFINE_enum(
+    "method", "pruned", list(report.METHODS), "How subsets are searched."
+)
+_NUM_TEXTS = flags.DEFINE_multi_integer(
+    "num_texts", None, "Texts that choose; several by default."
+)
+_NUM_DRAWS = flags.DEFINE_integer(
+    "num_draws", 10, "Of the texts, for each number of them.", lower_bound=1
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Of the draws.")
+_OUT = flags.DEFINE_string("out", None, "The result folder.", required=True)
+
+flags.mark_flags_as_mutual_exclusive(["scores", "csv"], required=True)
+
+
+def main():
+    print(
+        report.write_optimism(
+            tables.read(),
+            _OUT.value,
+            flags=program.flag_values(),
+            search=report.METHODS[_METHOD.value],
+            normalisation=tables.NORMALISATION.value,
+            cost=tables.COST.value,
+            num_texts=_NUM_TEXTS.value,
+            num_draws=_NUM_DRAWS.value,
+            seed=_SEED.value,
+        )
+    )
+
+
+if __name__ == "__main__":
+    program.run(main)

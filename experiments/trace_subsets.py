@@ -1,0 +1,35 @@
+"""Every subset of a few models, and the frontier among them.
+
+  python -m experiments.trace_subsets --scores=results/scores \
+      --only_models=a,b,c,d,e --out=results/subsets
+
+The paper's third experiment: the frontier of five models, small enough to be
+read subset by subset. For more than ten models there is trace_frontier.
+"""
+
+from absl import flags
+
+from experiments import program, tables
+from mmc_jax import report
+
+flags.adopt_module_key_flags(tables)
+
+_OUT = flags.DEFINE_string("out", None, "The result folder.", required=True)
+
+flags.mark_flags_as_mutual_exclusive(["scores", "csv"], required=True)
+
+
+def main():
+    print(
+        report.write_all_subsets(
+            tables.read(),
+            _OUT.value,
+            flags=program.flag_values(),
+            normalisation=tables.NORMALISATION.value,
+            cost=tables.COST.value,
+        )
+    )
+
+
+if __name__ == "__main__":
+    program.run(main)

@@ -1,0 +1,46 @@
+"""Two models of different tokenizers, by losses per token and by fair losses.
+
+  python -m experiments.validate_tokenization --scores=results/scores \
+      --pair=a,b --out=results/tokenization
+
+The paper's first experiment: losses per token of tokenizers with tokens of
+different lengths are losses for different amounts of text. Shows both, the lead
+of the first model with intervals over texts, and how many texts change their
+winner.
+"""
+
+from absl import flags
+
+from experiments import program, tables
+from mmc_jax import report
+
+flags.adopt_module_key_flags(tables)
+_PAIR = flags.DEFINE_list("pair", None, "Two models.", required=True)
+_NUM_RESAMPLES = flags.DEFINE_integer(
+    "num_resamples", 1000, "Of the texts.", lower_bound=1
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Of the draws.")
+flags.register_validator(
+    "pair", lambda pair: len(pair) == 2, "--pair takes two names: a,b."
+)
+_OUT = flags.DEFINE_string("out", None, "The result folder.", required=True)
+
+flags.mark_flags_as_mutual_exclusive(["scores", "csv"], required=True)
+
+
+def main():
+    print(
+        report.write_token_effect(
+            tables.read(),
+            _OUT.value,
+            tuple(_PAIR.value),
+            flags=program.flag_values(),
+            normalisation=tables.NORMALISATION.value,
+            num_resamples=_NUM_RESAMPLES.value,
+            seed=_SEED.value,
+        )
+    )
+
+
+if __name__ == "__main__":
+    program.run(main)

@@ -1,0 +1,180 @@
+"""What each model brings to a pool.
+
+M models, X texts.
+"""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.typing import ArrayLike
+
+from mmc_jax import oracle
+from mmc_jax.frontier.inputs import checked_losses
+
+# Numbers in a chunk of texts [M, texts].
+_CHUNK = 2**22
+
+
+class Shapley(NamedTuple):
+    """What each model brings, averaged over all orders of joining.
+
+    Attributes:
+      values: [M]; they sum to what the whole pool gains.
+      standard_errors: [M], of the choice of texts: each value is a mean over
+        texts. The values themselves are exact.
+    """
+
+    values: np.ndarray
+    standard_errors: np.ndarray
+
+
+class Elimination(NamedTuple):
+    """Models dropped one after another, each where it costs the least.
+
+    Attributes:
+      order: [M], the models in the order in which they are dropped; the last
+        is the one that stays.
+      losses: [M], the oracle loss of what is left before each is dropped: the
+        first is that of all models.
+    """
+
+    order: np.ndarray
+    losses: np.ndarray
+
+
+def win_shares(
+    losses: ArrayLike, weights: ArrayLike | None = None
+) -> np.ndarray:
+    """Returns the share of the texts on which each model is the best: [M].
+
+    Models that tie for a text share it evenly, so that the shares sum to 1.
+
+    Args:
+      losses: [M, X], finite.
+      weights: [X], not negative; 1 for each text if left out.
+
+    Raises:
+      ValueError: Arguments that do not fit, with the place.
+
+    >>> win_shares([[1.0, 4.0], [3.0, 2.0], [3.0, 2.0]])
+    array([0.5 , 0.25, 0.25])
+    """
+    losses, weights = checked_losses(losses, weights)
+    wins = losses == losses.min(axis=0)
+    return np.average(wins / wins.sum(axis=0), axis=1, weights=weights)
+
+
+def marginal_contributions(
+    losses: ArrayLike, weights: ArrayLike | None = None
+) -> np.ndarray:
+    """Returns what the pool loses without each model: [M].
+
+    L(all but i) - L(all): 0 for a model that another equals or beats on every
+    text; infinity for the only model.
+
+    Args:
+      losses: [M, X], finite.
+      weights: [X], not negative; 1 for each text if left out.
+
+    Raises:
+      ValueError: Arguments that do not fit, with the place.
+
+    >>> marginal_contributions([[1.0, 4.0], [3.0, 2.0], [3.0, 2.5]])
+    array([1.  , 0.25, 0.  ])
+    """
+    losses, weights = checked_losses(losses, weights)
+    num_models = len(losses)
+    all_models = np.ones((1, num_models), bool)
+    masks = np.concatenate([all_models, ~np.eye(num_models, dtype=bool)])
+    with jax.enable_x64(True):
+        found = np.asarray(oracle.oracle_losses(losses, masks, weights))
+    return found[1:] - found[0]
+
+
+def elimination(
+    losses: ArrayLike, weights: ArrayLike | None = None
+) -> Elimination:
+    """Returns the models in the order in which a pool misses them least.
+
+    Greedy: of what is left, the model goes without which the oracle loss is
+    least; of equals the one that is worse alone, then the later one.
+
+    Args:
+      losses: [M, X], finite.
+      weights: [X], not negative; 1 for each text if left out.
+
+    Raises:
+      ValueError: Arguments that do not fit, with the place.
+
+    >>> elimination([[1.0, 4.0], [3.0, 2.0], [3.0, 2.5]])
+    Elimination(order=array([2, 1, 0]), losses=array([1.5, 1.5, 2.5]))
+    """
+    losses, weights = checked_losses(losses, weights)
+    share = np.ones(losses.shape[1]) if weights is None else weights
+    share = share / share.sum()
+    alone = losses @ share
+    left = np.arange(len(losses))
+    order, found = [], []
+    while len(left) > 1:
+        least, second = np.partition(losses[left], 1, axis=0)[:2]
+        best = losses[left].argmin(axis=0)
+        missed = np.bincount(best, share * (second - least), len(left))
+        i = np.lexsort((-left, -alone[left], missed))[0]
+        order.append(left[i])
+        found.append(least @ share)
+        left = np.delete(left, i)
+    order.append(left[0])
+    # As a row of its own: equal losses then have equal sums.
+    found.append(losses[left[0]] @ share)
+    return Elimination(np.array(order), np.array(found))
+
+
+def shapley(losses: ArrayLike, weights: ArrayLike | None = None) -> Shapley:
+    """Returns the Shapley value of each model: exact, for any number of them.
+
+    phi_i = mean over all orders of the models of v(S and i) - v(S), S those
+    before i, in the game v(S) = L(nobody) - L(S), where on a text that nobody
+    reads the loss is that of the worst model: L(nobody) = mean_x max_i L_ix.
+
+    On one text v(S) is the largest saving max_{i in S} (max_j L_jx - L_ix), an
+    airport game, whose Shapley value is known: of the models in order of their
+    savings, the step from the (k - 1)th to the kth is shared evenly by all from
+    the kth on. The value is linear in the game: over texts it is the mean. So a
+    sort takes the place of 2^M subsets. Another L(nobody) moves all values by
+    the same amount.
+
+    Args:
+      losses: [M, X], finite.
+      weights: [X], not negative; 1 for each text if left out.
+
+    Raises:
+      ValueError: Arguments that do not fit, with the place.
+
+    Source: Shapley 1953, A value for n-person games; Littlechild and Owen 1973,
+    A simple expression for the Shapley value in a special case.
+
+    >>> shapley([[1.0, 4.0], [3.0, 2.0]]).values
+    array([1., 1.])
+    """
+    losses, weights = checked_losses(losses, weights)
+    num_models, num_texts = losses.shape
+    share = np.ones(num_texts) if weights is None else weights
+    share = share / share.sum()
+    # Sums over texts of share * value, share^2 * value and share^2 * value^2.
+    means, firsts, seconds = np.zeros((3, num_models))
+    sharers = np.arange(num_models, 0, -1)[:, None]
+    step = max(1, _CHUNK // num_models)
+    for start in range(0, num_texts, step):
+        texts = slice(start, start + step)
+        order = np.argsort(-losses[:, texts], axis=0, kind="stable")
+        savings = -np.take_along_axis(losses[:, texts], order, axis=0)
+        steps = np.diff(savings, axis=0, prepend=savings[:1])
+        values = np.empty_like(savings)
+        shared = np.cumsum(steps / sharers, axis=0)
+        np.put_along_axis(values, order, shared, axis=0)
+        means += values @ share[texts]
+        firsts += values @ share[texts] ** 2
+        seconds += values**2 @ share[texts] ** 2
+    variances = seconds - 2 * means * firsts + means**2 * (share**2).sum()
+    return Shapley(means, np.sqrt(np.maximum(variances, 0)))

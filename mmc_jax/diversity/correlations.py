@@ -1,0 +1,96 @@
+"""How alike two models err once the difficulty of the texts is taken away.
+
+M models, X texts.
+"""
+
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jax.typing import ArrayLike
+
+from mmc_jax.frontier.inputs import checked_losses
+from mmc_jax.frontier.mixtures import group_numbers
+
+
+class GroupMeans(NamedTuple):
+    """The mean of a number of pairs, by whether the two are of one group.
+
+    Attributes:
+      within: Over pairs of one group; NaN where there is none.
+      across: Over pairs of two groups; NaN where there is none.
+    """
+
+    within: float
+    across: float
+
+
+def residual_correlations(
+    losses: ArrayLike, weights: ArrayLike | None = None
+) -> np.ndarray:
+    """Returns how the losses of models correlate beyond difficulty: [M, M].
+
+    corr_x(e_ix, e_jx), e_ix = L_ix - a_i - b_i d_x
+
+    A text's difficulty d is its mean loss over the models of the pool; a_i and
+    b_i are those of least squares, for a small model suffers more from a
+    difficult text than a large one. What is left says where a model is better
+    or worse than it should be. As the M residuals of a text sum to 0, models
+    that err independently and alike correlate at -1 / (M - 1), not at 0; two
+    models always at -1. NaN for a model of which nothing is left.
+
+    Args:
+      losses: [M, X], finite.
+      weights: [X], not negative; 1 for each text if left out.
+
+    Raises:
+      ValueError: Arguments that do not fit, with the place.
+
+    >>> losses = [[1, 4, 3, 6], [1, 4, 3, 6], [2, 5, 5, 5]]
+    >>> residual_correlations(losses).round(3)
+    array([[ 1.,  1., -1.],
+           [ 1.,  1., -1.],
+           [-1., -1.,  1.]])
+    """
+    losses, weights = checked_losses(losses, weights)
+    share = np.ones(losses.shape[1]) if weights is None else weights
+    share = share / share.sum()
+    difficulty = losses.mean(axis=0)
+    difficulty = difficulty - difficulty @ share
+    residuals = losses - (losses @ share)[:, None]
+    variance = difficulty**2 @ share
+    if variance > 0:
+        slopes = residuals @ (share * difficulty) / variance
+        residuals -= slopes[:, None] * difficulty
+    covariances = residuals * share @ residuals.T
+    deviations = np.sqrt(np.diagonal(covariances))
+    # Of a model that only the difficulty moves, rounding is left.
+    deviations = np.where(
+        deviations > 1e-12 * np.abs(losses).max(), deviations, np.nan
+    )
+    return covariances / deviations[:, None] / deviations
+
+
+def group_means(matrix: ArrayLike, groups: Sequence[Hashable]) -> GroupMeans:
+    """Returns the mean of a symmetric matrix within and across groups.
+
+    Args:
+      matrix: [M, M], a number for each pair, such as gains or correlations.
+        The diagonal and NaN are left out.
+      groups: [M], the family of each model.
+
+    Raises:
+      ValueError: Not one group for each model.
+
+    >>> group_means([[1, 0.5, 0.1], [0.5, 1, 0.3], [0.1, 0.3, 1]], "aab")
+    GroupMeans(within=0.5, across=0.2)
+    """
+    matrix = np.asarray(matrix, np.float64)
+    numbers = group_numbers(groups, len(matrix))
+    same = numbers[:, None] == numbers
+    pairs = np.triu(np.isfinite(matrix), 1)
+
+    def mean(chosen):
+        return float(matrix[chosen].mean()) if chosen.any() else float("nan")
+
+    return GroupMeans(mean(pairs & same), mean(pairs & ~same))

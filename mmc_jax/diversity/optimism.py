@@ -1,0 +1,143 @@
+"""How much of a pool's gain is the choice of subsets on too few texts.
+
+M models, X texts, N numbers of texts, B budgets, K draws.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jax.typing import ArrayLike
+
+from mmc_jax import frontier
+from mmc_jax.frontier import Search
+from mmc_jax.frontier.inputs import checked_inputs
+from mmc_jax.frontier.pareto import places_at
+
+_NUM_BUDGETS = 32
+
+
+class Optimism(NamedTuple):
+    """The gain of pools over single models, where chosen and elsewhere.
+
+    Gains are means over the budgets and over the draws.
+
+    Attributes:
+      num_texts: [N], the texts that choose: as many others judge.
+      budgets: [B].
+      in_sample: [N, B], the gain at each budget on the texts that chose the
+        subset.
+      held_out: [N, B], the gain of the same subset on other texts.
+      gain_in_sample: [N], the mean over the budgets.
+      gain_held_out: [N], the mean over the budgets.
+      share: [N], the share of the gain that is not there on other texts:
+        1 - gain_held_out / gain_in_sample; NaN where nothing is gained.
+      share_std: [N], its standard deviation over the draws.
+    """
+
+    num_texts: np.ndarray
+    budgets: np.ndarray
+    in_sample: np.ndarray
+    held_out: np.ndarray
+    gain_in_sample: np.ndarray
+    gain_held_out: np.ndarray
+    share: np.ndarray
+    share_std: np.ndarray
+
+
+def numbers_of_texts(num_texts: int, num_steps: int = 10) -> np.ndarray:
+    """Returns how many texts choose: halves of all texts, and of ever fewer.
+
+    Each step is half of the one after it, down to 8.
+
+    >>> numbers_of_texts(1000, 4)
+    array([ 62, 125, 250, 500])
+    """
+    steps = num_texts // 2 ** np.arange(num_steps, 0, -1)
+    return steps[steps >= min(8, num_texts // 2)]
+
+
+def optimism(
+    losses: ArrayLike,
+    costs: ArrayLike,
+    *,
+    search: Search = frontier.pruned,
+    num_texts: Sequence[int] | None = None,
+    num_draws: int = 10,
+    seed: int = 0,
+) -> Optimism:
+    """Returns the gain of pools where they were chosen and on other texts.
+
+    gain = L(best single model of the budget) - L(best subset of the budget)
+
+    So many texts are drawn without replacement, K times; one half chooses the
+    subset of each budget, the other judges, and the other way round
+    (`frontier.cross_fitted`). The single model is the one that all texts
+    choose, on the texts drawn: there is no luck of its own in between. With
+    ever more texts the two gains meet: how far they are apart says how much of
+    the gain is luck.
+
+    Args:
+      losses: [M, X], finite.
+      costs: [M], finite and not negative.
+      search: Finds the frontier of subsets.
+      num_texts: [N], how many choose, each at most X / 2; `numbers_of_texts`
+        if left out.
+      num_draws: K.
+      seed: Of the draws.
+
+    Raises:
+      ValueError: Arguments that do not fit, with the place; a number of texts
+        below 1 or above X / 2; num_draws below 1; fewer than 2 texts.
+    """
+    inputs = checked_inputs(losses, costs, None)
+    total = inputs.losses.shape[1]
+    if total < 2:
+        raise ValueError(f"{total} text; at least 2 are needed to split.")
+    if num_texts is None:
+        num_texts = numbers_of_texts(total)
+    for number in num_texts:
+        if not 1 <= number <= total // 2:
+            raise ValueError(
+                f"num_texts has {number}; of {total} texts 1 to {total // 2} "
+                "can choose while as many judge."
+            )
+    if num_draws < 1:
+        raise ValueError(f"num_draws is {num_draws}; at least 1 is needed.")
+    budgets = search(inputs.losses, inputs.costs, None).costs
+    chosen = np.linspace(0, len(budgets) - 1, _NUM_BUDGETS).round().astype(int)
+    budgets = budgets[np.unique(chosen)]
+    alone = frontier.single_models(*inputs)
+    single = alone.masks[places_at(alone.costs, budgets)].argmax(axis=1)
+    rng = np.random.default_rng(seed)
+    # In sample and held out.
+    gains = np.empty((2, len(num_texts), num_draws, len(budgets)))
+    for n, number in enumerate(num_texts):
+        for k in range(num_draws):
+            texts = rng.choice(total, 2 * number, replace=False)
+            drawn = inputs.losses[:, texts]
+            pool = frontier.cross_fitted(
+                drawn,
+                inputs.costs,
+                search=search,
+                num_splits=1,
+                seed=seed,
+                budgets=budgets,
+            )
+            reference = drawn.mean(axis=1)[single]
+            gains[0, n, k] = reference - pool.in_sample
+            gains[1, n, k] = reference - pool.held_out
+    here, there = gains.mean(axis=3)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = 1 - there.mean(axis=1) / here.mean(axis=1)
+        of_draw = 1 - there / here
+    nothing = (here <= 0).any(axis=1)
+    return Optimism(
+        np.asarray(num_texts),
+        budgets,
+        *gains.mean(axis=2),
+        here.mean(axis=1),
+        there.mean(axis=1),
+        np.where(nothing, np.nan, share),
+        np.where(nothing, np.nan, of_draw.std(axis=1)),
+    )

@@ -1,0 +1,307 @@
+"""What makes models complement each other: pairs by what they differ in.
+
+M models, X texts, R seeds, B resamples of the texts.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import scipy.stats
+from jax.typing import ArrayLike
+
+from mmc_jax.diversity.gains import pair_gains
+from mmc_jax.frontier.draws import resamples
+from mmc_jax.frontier.inputs import checked_losses
+
+_MIN_SEEDS = 3  # The jackknife leaves one out, and two make a pair.
+_SEED_ALONE = ("seed",)
+
+
+class Estimate(NamedTuple):
+    """The mean of a measure over the pairs of a group.
+
+    Attributes:
+      value: The mean.
+      low: The lower end of its interval.
+      high: The upper end.
+      seed_error: The standard error from the choice of seeds.
+      text_error: The standard error from the choice of texts.
+    """
+
+    value: float
+    low: float
+    high: float
+    seed_error: float
+    text_error: float
+
+
+class PairGroup(NamedTuple):
+    """The pairs that differ in the same factors, and in nothing else.
+
+    Attributes:
+      factors: In which the two models of a pair differ, the seed among them.
+      num_pairs: In the group.
+      better_loss: Mean loss of the better model of a pair, mean over the pairs.
+      other_loss: That of the other model.
+      bonus: What a pair gains over its better model, `pair_gains`.
+      relative: The bonus as a fraction of the better model's loss.
+      by_domain: What choosing once for each domain would gain.
+      centred: The bonus if both models were equally good: each model's mean
+        loss is subtracted first, which makes it E|d - E d| / 2 of the
+        difference d of the two losses of a text.
+      above_seed: How far `centred` lies above that of pairs that differ in the
+        seed alone; None for these, and where there are none.
+      bonus_by_seed: By seed, the mean bonus of the pairs with a model of it.
+      centred_by_seed: The same of `centred`.
+    """
+
+    factors: tuple[str, ...]
+    num_pairs: int
+    better_loss: float
+    other_loss: float
+    bonus: Estimate
+    relative: Estimate
+    by_domain: Estimate
+    centred: Estimate
+    above_seed: Estimate | None
+    bonus_by_seed: dict[str, float]
+    centred_by_seed: dict[str, float]
+
+
+class _Measures(NamedTuple):
+    """Of each pair, [M, M], or of all resamples, [B, M, M]."""
+
+    bonus: np.ndarray
+    relative: np.ndarray
+    by_domain: np.ndarray
+    centred: np.ndarray
+
+
+def similarity(
+    losses: ArrayLike,
+    levels: Mapping[str, Sequence[str]],
+    domains: Sequence[str],
+    *,
+    num_resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[PairGroup, ...]:
+    """Returns the gains of pairs, grouped by the factors they differ in.
+
+    The groups are in the order of the number of their factors, the seed aside.
+
+    The interval counts seeds and texts both as drawn: with the variance
+    v_seed of the jackknife that leaves one seed out (pairs that share a model
+    depend on each other) and v_text of the bootstrap over texts,
+
+      value +- t sqrt(v_seed + v_text), t of Student's distribution with
+      (v_seed + v_text)^2 / (v_seed^2 / (R - 1) + v_text^2 / (X - 1))
+      degrees of freedom.
+
+    What seeds and texts do together is in both variances: the interval is
+    rather too wide.
+
+    Args:
+      losses: Of each text under each model, above 0, [M, X].
+      levels: Of each factor, the level of each model, [M]; "seed" is one.
+      domains: Of each text, [X].
+      num_resamples: B.
+      seed: Of the resamples.
+      level: Of the intervals.
+
+    Raises:
+      ValueError: Arguments that do not fit, with the place; a loss that is
+        not above 0; no seeds or fewer than 3; two models with the same levels;
+        a group of which all pairs, or none, have a model of one seed.
+
+    Source: Efron and Stein 1981 (the jackknife of a statistic of pairs);
+    Satterthwaite 1946 (degrees of freedom).
+
+    >>> losses = [[1.0, 4.0], [4.0, 1.0]] * 3
+    >>> levels = {"mixture": "ababab", "seed": "001122"}
+    >>> levels = {factor: list(of) for factor, of in levels.items()}
+    >>> for group in similarity(losses, levels, ["prose", "prose"]):
+    ...     print(group.factors, group.num_pairs, group.bonus.value)
+    ('seed',) 6 0.0
+    ('mixture',) 3 1.5
+    ('mixture', 'seed') 6 1.5
+    """
+    losses, _ = checked_losses(losses, None)
+    if losses.min() <= 0:
+        m, x = np.unravel_index(losses.argmin(), losses.shape)
+        raise ValueError(
+            f"losses[{m}, {x}] is {losses[m, x]}; losses above 0 are needed, "
+            "as gains are fractions of them."
+        )
+    levels = {factor: np.array(of, str) for factor, of in levels.items()}
+    _check_levels(levels, len(losses))
+    num_texts = losses.shape[1]
+    if len(domains) != num_texts:
+        raise ValueError(
+            f"{len(domains)} domains for {num_texts} texts: one for each is "
+            "needed."
+        )
+    index = np.unique(np.array(domains), return_inverse=True)[1]
+    found = _measures(losses, index, np.ones(num_texts))
+    draws = [
+        _measures(losses, index, row)
+        for counts in resamples(num_texts, None, num_resamples, seed)
+        for row in counts
+    ]
+    drawn = _Measures(*map(np.array, zip(*draws, strict=True)))
+
+    by_factors = _pairs(levels)
+    shares = {
+        factors: _shares(pairs, levels["seed"], factors)
+        for factors, pairs in by_factors.items()
+    }
+    means = losses.mean(axis=1)
+    groups = []
+    for factors, pairs in by_factors.items():
+        i, j = np.nonzero(pairs)
+        estimates = {
+            measure: _estimate(*values, shares[factors], num_texts, level)
+            for measure, *values in zip(
+                _Measures._fields, found, drawn, strict=True
+            )
+        }
+        above_seed = None
+        if factors != _SEED_ALONE and _SEED_ALONE in shares:
+            above_seed = _estimate(
+                found.centred,
+                drawn.centred,
+                shares[factors] - shares[_SEED_ALONE],
+                num_texts,
+                level,
+            )
+        of_seed = _of_seeds(pairs, levels["seed"])
+        groups.append(
+            PairGroup(
+                factors=factors,
+                num_pairs=len(i),
+                better_loss=float(np.minimum(means[i], means[j]).mean()),
+                other_loss=float(np.maximum(means[i], means[j]).mean()),
+                **estimates,
+                above_seed=above_seed,
+                bonus_by_seed={
+                    name: float(found.bonus[chosen].mean())
+                    for name, chosen in of_seed.items()
+                },
+                centred_by_seed={
+                    name: float(found.centred[chosen].mean())
+                    for name, chosen in of_seed.items()
+                },
+            )
+        )
+    return tuple(groups)
+
+
+def _check_levels(levels: Mapping[str, np.ndarray], num_models: int) -> None:
+    for factor, of_models in levels.items():
+        if of_models.shape != (num_models,):
+            raise ValueError(
+                f"levels[{factor!r}] has the shape {of_models.shape}; "
+                f"[{num_models}], one for each model, is needed."
+            )
+    if "seed" not in levels:
+        raise ValueError(f"no seed among the factors {', '.join(levels)}.")
+    num_seeds = len(set(levels["seed"]))
+    if num_seeds < _MIN_SEEDS:
+        raise ValueError(
+            f"{num_seeds} seeds; intervals over seeds need {_MIN_SEEDS}."
+        )
+
+
+def _pairs(
+    levels: Mapping[str, np.ndarray],
+) -> dict[tuple[str, ...], np.ndarray]:
+    """Returns the pairs i < j of each set of factors, bool [M, M]."""
+    differ = {f: of[:, None] != of for f, of in levels.items()}
+    num_models = len(levels["seed"])
+    above = np.triu(np.ones((num_models, num_models), bool), 1)
+    same = above & ~np.any(list(differ.values()), axis=0)
+    if same.any():
+        i, j = np.argwhere(same)[0]
+        raise ValueError(f"models {i} and {j} have the same level everywhere.")
+    others = [factor for factor in levels if factor != "seed"]
+    by_factors = {}
+    for size in range(len(others) + 1):
+        for chosen in itertools.combinations(others, size):
+            for factors in (chosen, (*chosen, "seed")):
+                pairs = above.copy()
+                for factor, of_pair in differ.items():
+                    pairs &= of_pair == (factor in factors)
+                if pairs.any():
+                    by_factors[factors] = pairs
+    return by_factors
+
+
+def _of_seeds(pairs: np.ndarray, seeds: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns the pairs with a model of each seed, bool [M, M] each."""
+    return {
+        str(name): pairs & ((seeds == name)[:, None] | (seeds == name))
+        for name in dict.fromkeys(seeds)
+    }
+
+
+def _shares(
+    pairs: np.ndarray, seeds: np.ndarray, factors: tuple[str, ...]
+) -> np.ndarray:
+    """Returns each pair's share in the mean, of all and without each seed.
+
+    [1 + R, M, M]
+    """
+    kept = [pairs]
+    for name, of_seed in _of_seeds(pairs, seeds).items():
+        kept.append(pairs & ~of_seed)
+        if not of_seed.any() or not kept[-1].any():
+            raise ValueError(
+                f"of the pairs that differ in {', '.join(factors)}, all or "
+                f"none have a model of seed {name}; train the same models with "
+                "each of at least 3 seeds."
+            )
+    return np.array([chosen / chosen.sum() for chosen in kept])
+
+
+def _measures(
+    losses: np.ndarray, domain_index: np.ndarray, counts: np.ndarray
+) -> _Measures:
+    means = losses @ counts / counts.sum()
+    gains = pair_gains(losses, counts)
+    in_domain = np.eye(domain_index.max() + 1)[domain_index]  # [X, domains]
+    of_domain = counts @ in_domain
+    # A domain of which nothing was drawn has the weight 0.
+    domain_means = (losses * counts) @ in_domain / np.maximum(of_domain, 1)
+    return _Measures(
+        bonus=gains,
+        relative=gains / np.minimum(means[:, None], means),
+        by_domain=pair_gains(domain_means, of_domain),
+        centred=pair_gains(losses - means[:, None], counts),
+    )
+
+
+def _estimate(
+    values: np.ndarray,
+    drawn: np.ndarray,
+    shares: np.ndarray,
+    num_texts: int,
+    level: float,
+) -> Estimate:
+    value, *left_out = np.einsum("rij,ij->r", shares, values)
+    num_seeds = len(left_out)
+    v_seed = (num_seeds - 1) * np.var(left_out)
+    v_text = np.einsum("ij,bij->b", shares[0], drawn).var()
+    variance = v_seed + v_text
+    half = 0.0
+    if variance > 0:
+        freedom = variance**2 / (
+            v_seed**2 / (num_seeds - 1) + v_text**2 / (num_texts - 1)
+        )
+        half = scipy.stats.t.ppf((1 + level) / 2, freedom) * variance**0.5
+    return Estimate(
+        *map(float, (value, value - half, value + half)),
+        float(v_seed**0.5),
+        float(v_text**0.5),
+    )

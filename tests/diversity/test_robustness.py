@@ -1,0 +1,133 @@
+import numpy as np
+from absl.testing import absltest
+
+from mmc_jax import diversity, frontier, law
+from tests.diversity.test_families import planted
+
+
+def _pool(num_texts=400, seed=0):
+    """Models of three sizes in two families that read unlike texts."""
+    losses, _, families = planted(
+        0.6, num_texts, families=2, of_family=3, seed=seed
+    )
+    costs = np.tile([1.0, 4.0, 16.0], 2) * np.repeat([1.0, 1.1], 3)
+    losses -= 0.4 * np.log(costs)[:, None]
+    return losses, costs, families
+
+
+class PartTest(absltest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.losses, cls.costs, cls.families = _pool()
+        cls.found = diversity.part(
+            cls.losses,
+            cls.costs,
+            cls.families,
+            sizes=[2, 4, None],
+            num_resamples=40,
+            num_starts=4,
+        )
+
+    def test_lines(self):
+        exact = frontier.exhaustive(self.losses, self.costs)
+        np.testing.assert_array_equal(
+            self.found.lines["pool"].masks, exact.masks
+        )
+        single = frontier.single_models(self.losses, self.costs)
+        np.testing.assert_array_equal(
+            self.found.lines["single models"].losses, single.losses
+        )
+        mixed = self.found.lines[diversity.line_name("mixed", 2)]
+        self.assertTrue((mixed.masks.sum(axis=1) == 2).all())
+
+    def test_laws_are_of_the_lines(self):
+        for name, found in self.found.laws.items():
+            line = self.found.lines[name]
+            fit = law.fit(line.costs, line.losses)
+            self.assertEqual(found.fit.L_inf, fit.L_inf, name)
+            self.assertLen(found.draws.alpha, 40)
+        self.assertIn("pool", self.found.laws)
+
+    def test_a_size_that_no_family_has(self):
+        reason = self.found.reasons[diversity.line_name("comparison", 4)]
+        self.assertIn("no family has 4 models", reason)
+        of_four = [c for c in self.found.conclusions if "of 4" in c.claim]
+        self.assertLen(of_four, 4)
+        for conclusion in of_four:
+            self.assertIsNone(conclusion.value)
+            self.assertEqual(conclusion.verdict, "-")
+
+    def test_conclusions(self):
+        claims = {c.claim: c for c in self.found.conclusions}
+        self.assertLen(claims, 1 + 3 * 4)
+        gain = claims["all models together lose less than the best one"]
+        self.assertAlmostEqual(
+            gain.value,
+            self.losses.mean(axis=1).min() - self.losses.min(axis=0).mean(),
+            places=12,
+        )
+        self.assertEqual(gain.verdict, "yes")
+        mixed = claims["mixed subsets of 2 lose less at the largest budget"]
+        self.assertEqual(mixed.value, self.found.comparisons[2].held_out[-1])
+        self.assertEqual(mixed.verdict, "yes")
+        faster = claims["pools of one family fall faster (alpha)"]
+        alphas = [
+            self.found.laws[diversity.line_name(kind, None)].fit.alpha
+            for kind in ("same family", "mixed")
+        ]
+        self.assertEqual(faster.value, alphas[0] - alphas[1])
+        (shared,) = (
+            answer
+            for answer in self.found.shared[None]
+            if answer.shared == ("alpha",)
+        )
+        self.assertEqual(faster.p_value, shared.p_value)
+
+    def test_nothing_to_compare(self):
+        with self.assertRaisesRegex(ValueError, "all models are of the family"):
+            diversity.part(self.losses, self.costs, ["a"] * 6, sizes=[None])
+
+
+class VerdictTest(absltest.TestCase):
+    def test_verdicts(self):
+        for low, high, p_value, expected in (
+            (0.1, 0.2, None, "yes"),
+            (-0.2, -0.1, None, "no"),
+            (-0.1, 0.1, None, "open"),
+            (0.1, 0.2, 0.01, "yes"),
+            (0.1, 0.2, 0.3, "open"),
+        ):
+            found = diversity.Conclusion(
+                "claim", (low + high) / 2, low, high, "", p_value
+            )
+            self.assertEqual(found.verdict, expected)
+
+    def test_in_all(self):
+        def part(verdicts):
+            ends = {"yes": (1.0, 2.0), "no": (-2.0, -1.0), "open": (-1.0, 1.0)}
+            return diversity.Part(
+                9,
+                {},
+                {},
+                {},
+                {},
+                {},
+                tuple(
+                    diversity.Conclusion(str(i), None, None, None, "why")
+                    if verdict == "-"
+                    else diversity.Conclusion(str(i), 0.0, *ends[verdict])
+                    for i, verdict in enumerate(verdicts)
+                ),
+            )
+
+        first = part(["yes", "yes", "yes", "no", "-", "yes"])
+        second = part(["yes", "no", "open", "no", "-", "-"])
+        self.assertEqual(
+            list(diversity.in_all({"a": first, "b": second}).values()),
+            ["yes", "differs", "open", "no", "-", "open"],
+        )
+
+
+if __name__ == "__main__":
+    absltest.main()

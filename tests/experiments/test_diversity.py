@@ -1,0 +1,130 @@
+"""The programs of diversity, from a CSV file to a result folder."""
+
+import json
+import pathlib
+import tempfile
+
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from tests.experiments.test_programs import _run
+
+
+def _files():
+    """A CSV of 6 models in 2 families and 2 kinds, texts of 2 domains."""
+    folder = pathlib.Path(tempfile.mkdtemp())
+    rng = np.random.default_rng(1)
+    size = np.arange(6)
+    losses = np.exp(-0.3 * size) + 2 + rng.uniform(0, 1, (40, 6))
+    rows = ["id,kind,m0,m1,m2,m3,m4,m5"]
+    for i, row in enumerate(losses):
+        rows.append(f"t{i},{'ab'[i % 2]}," + ",".join(map(str, row)))
+    (folder / "scores.csv").write_text("\n".join(rows))
+    rows = ["model,family,kind,num_params,price"]
+    for m in range(6):
+        kind = "instruct" if m > 3 else "base"
+        rows.append(f"m{m},{'xy'[m % 2]},{kind},{7 * 3**m},{m + 1}")
+    (folder / "models.csv").write_text("\n".join(rows))
+    return folder, losses.T
+
+
+class ProgramsTest(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder, self.losses = _files()
+
+    def _result(self, program, *arguments):
+        done = _run(
+            f"experiments.{program}",
+            f"--csv={self.folder}/scores.csv",
+            f"--models={self.folder}/models.csv",
+            "--text_id=id",
+            "--domain=kind",
+            "--normalisation=raw",
+            f"--out={self.folder}/out",
+            *arguments,
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads((self.folder / "out/result.json").read_text())
+
+    def test_measure_diversity_of_a_selection(self):
+        numbers = self._result(
+            "measure_diversity",
+            "--kind=base",
+            "--domains=a",
+            "--cost=price",
+            "--num_resamples=5",
+        )
+        self.assertEqual(
+            [model["name"] for model in numbers["models"]],
+            ["m0", "m1", "m2", "m3"],
+        )
+        self.assertAlmostEqual(
+            numbers["loss_of_all_models"],
+            self.losses[:4, ::2].min(axis=0).mean(),
+            places=12,
+        )
+        self.assertEqual(numbers["cost"], "price")
+
+    def test_diagnose_pool(self):
+        numbers = self._result("diagnose_pool", "--redundant_share=0.2")
+        self.assertEqual(numbers["findings"][0]["about"], "gain")
+
+    def test_measure_optimism(self):
+        numbers = self._result(
+            "measure_optimism", "--num_texts=8", "--num_draws=2"
+        )
+        self.assertEqual(numbers["num_texts"], [8])
+        self.assertLen(numbers["share"], 1)
+
+    def test_compare_pair(self):
+        numbers = self._result(
+            "compare_pair", "--pair=m2,m3", "--num_resamples=5"
+        )
+        self.assertEqual(numbers["nearest"], "m4")
+
+    def test_trace_subsets(self):
+        numbers = self._result("trace_subsets", "--only_models=m5,m0,m2")
+        self.assertLen(numbers["subsets"], 7)
+
+    def test_compare_families_by_domain(self):
+        numbers = self._result(
+            "compare_families",
+            "--each_domain",
+            "--sizes=2",
+            "--num_resamples=4",
+            "--num_splits=1",
+            "--group_by=kind",
+            "--cost=price",
+        )
+        self.assertEqual(list(numbers["parts"]), ["all texts", "a", "b"])
+        self.assertEqual(numbers["parts"]["b"]["num_texts"], 20)
+        self.assertEqual(list(numbers["families"]), ["base", "instruct"])
+        self.assertEqual(list(numbers["parts"]["a"]["comparisons"]), ["2"])
+
+    def test_bad_flags(self):
+        for program, argument, message in (
+            ("compare_pair", "--pair=m1", "--pair takes two names"),
+            ("compare_families", "--sizes=1", "--sizes takes numbers above 1"),
+        ):
+            failed = _run(
+                f"experiments.{program}", "--scores=s", "--out=o", argument
+            )
+            self.assertNotEqual(failed.returncode, 0)
+            self.assertIn(message, failed.stdout + failed.stderr)
+
+    def test_validate_tokenization_needs_tokens(self):
+        failed = _run(
+            "experiments.validate_tokenization",
+            f"--csv={self.folder}/scores.csv",
+            f"--models={self.folder}/models.csv",
+            "--text_id=id",
+            "--pair=m0,m1",
+            f"--out={self.folder}/out",
+        )
+        self.assertEqual(failed.returncode, 1)
+        self.assertRegex(failed.stderr, "error: nats_per_token needs num_tok")
+
+
+if __name__ == "__main__":
+    absltest.main()
