@@ -280,11 +280,7 @@ def gaps(cases: list[tuple[dict[str, Any], frontier.Certified]]) -> Figure:
 
 def main():
     cases = [
-        *(
-            (x, e, _TIME_LIMIT.value)
-            for x in _NUM_TEXTS.value
-            for e in _NOISE.value
-        ),
+        *itertools.product(_NUM_TEXTS.value, _NOISE.value, [_TIME_LIMIT.value]),
         *((x, _ROOT_NOISE.value, 0.0) for x in _ROOT_TEXTS.value),
     ]
     print(

@@ -6,7 +6,7 @@ Prints and writes a table in Markdown: points of the exact frontier, points that
 the paper's pruning and its polished form miss, and the largest excess loss at
 any budget; and how many of the exact subsets stay non-dominated on new texts.
 Of up to 16 models all subsets are searched; of more, such as all 71 of the
-catalogue, the certified search proves the points, and those that are not proven
+catalogue, the certified search proves the points; those that are not proven
 within --time_limit are left out of the count. Pools that are done are not done
 again.
 """

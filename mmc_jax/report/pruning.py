@@ -123,6 +123,11 @@ def _exact(
     """Returns the exact frontier, and which of its points are proven."""
     if len(costs) > _MOST_EXHAUSTIVE:
         found = frontier.certified(losses, costs, time_limit=time_limit)
+        if not found.proven.any():
+            raise ValueError(
+                f"of {len(costs)} models on {losses.shape[1]:,} texts no point "
+                f"is proven within {time_limit:g} s: raise time_limit."
+            )
         return found.frontier, found.proven
     exact = frontier.exhaustive(losses, costs)
     return exact, np.ones(len(exact.costs), bool)

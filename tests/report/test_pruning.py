@@ -37,17 +37,23 @@ class PruningTest(absltest.TestCase):
         self.assertEqual(row["pruned"], frontier.missed(found, exact)._asdict())
 
     def test_what_is_not_proven_does_not_count(self):
-        row = report.compared(30, 200, 0.1, 0, 0, time_limit=0)
+        row = report.compared(18, 40, 0.1, 0, 0, time_limit=0)
         self.assertBetween(row["num_proven"], 1, row["num_points"] - 1)
         self.assertEqual(row["pruned"]["num_points"], row["num_proven"])
         words = report.write_pruning(
             tempfile.mkdtemp(),
             flags={},
-            cases=[(30, 200, 0.1, 0)],
+            cases=[(18, 40, 0.1, 0)],
             num_new_texts=0,
             time_limit=0,
         )
         self.assertIn("at the cost of none of them more than", words)
+
+    def test_nothing_is_proven_in_time(self):
+        with self.assertRaisesRegex(
+            ValueError, "30 models on 200 texts no point is proven within 0 s"
+        ):
+            report.compared(30, 200, 0.1, 0, 0, time_limit=0)
 
     def test_writes_what_it_found_and_goes_on(self):
         out = pathlib.Path(tempfile.mkdtemp())
