@@ -15,6 +15,7 @@ given, as a branch and bound of our own is timed on that budget.
 Half an hour on two quiet cores, most of it for what is not proven in time.
 """
 
+import itertools
 import json
 import pathlib
 import subprocess
