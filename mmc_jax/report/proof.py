@@ -110,7 +110,7 @@ def words(found: frontier.Certified, num_models: int, cost: str) -> list[str]:
     for k in np.unique([num_points // 2, num_points - 1]):
         # Between this point and the next no budget buys more.
         budget = (
-            f"with a {cost} below {line.costs[k + 1]:,.6g} "
+            f"with less than {line.costs[k + 1]:,.6g} {cost} "
             if k + 1 < num_points
             else ""
         )
