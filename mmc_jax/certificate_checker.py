@@ -158,7 +158,11 @@ def _require(holds: bool, complaint: str) -> None:
 
 def _read(path) -> dict:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # NumPy leaves a file that it opened itself open where it is damaged.
+        with (
+            open(path, "rb") as stream,
+            np.load(stream, allow_pickle=False) as file,
+        ):
             claims = {name: file[name] for name in file.files}
     except OSError:
         raise

@@ -15,7 +15,7 @@ import hashlib
 import os
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -114,6 +114,7 @@ def certified(
     time_limit: float | None = None,
     gap_limit: float = 0.0,
     work_dir: str | os.PathLike[str] | None = None,
+    devices: Sequence[jax.Device] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Certified:
     """Returns the frontier over all subsets, with a proof of every point.
@@ -140,6 +141,8 @@ def certified(
         better by more than this share of its loss.
       work_dir: A folder where finished windows are kept: after a kill the same
         call goes on there. Several processes need one that all of them see.
+      devices: Of this process, to share its windows out over; all of its own if
+        left out, but one of a CPU's, which share its cores.
       on_progress: Called after each window's turn.
 
     Raises:
@@ -172,7 +175,11 @@ def certified(
     masks = _start(inputs, folder, start)
     known = _whole_frontier(pool, masks)
     windows = _windows(pool, known, gap_limit)
-    _prove(pool, windows, folder, time_limit, on_progress)
+    if devices is None:
+        devices = jax.local_devices()
+        if devices[0].platform == "cpu":
+            devices = devices[:1]
+    _prove(pool, windows, folder, time_limit, devices, on_progress)
     return _assembled(inputs, pool, known, windows)
 
 
@@ -343,11 +350,10 @@ def _windows(pool, known, gap_limit):
     return windows
 
 
-def _prove(pool, windows, folder, time_limit, on_progress):
+def _prove(pool, windows, folder, time_limit, devices, on_progress):
     """Grows the trees of all windows, on all devices and processes."""
     started = time.monotonic()
     deadline = np.inf if time_limit is None else started + time_limit
-    devices = jax.local_devices()
     tables = [device_table(pool, device) for device in devices]
     # The host works between two steps of a device: two windows share one.
     num_workers = 2 * len(devices)

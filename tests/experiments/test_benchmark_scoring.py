@@ -8,8 +8,10 @@ import transformers
 from absl import flags
 from absl.testing import absltest, flagsaver
 
-from experiments import benchmark_scoring
 from tests import tolerances
+from tests.experiments.programs import imported
+
+benchmark_scoring = imported("benchmark_scoring")
 
 
 def _tiny():

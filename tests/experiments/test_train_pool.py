@@ -12,9 +12,12 @@ import numpy as np
 from absl import flags
 from absl.testing import absltest, flagsaver
 
-from experiments import pool_recipe, similarity_recipe, train_pool
+from experiments import pool_recipe, similarity_recipe
 from mmc_jax import corpus, models, scores
 from tests import tolerances
+from tests.experiments.programs import imported
+
+train_pool = imported("train_pool")
 
 _DOMAINS = ("prose", "docstring", "python", "c")
 _TOKENIZER = similarity_recipe.Tokenizer(split_words=True, seq_len=16)
