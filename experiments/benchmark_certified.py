@@ -85,10 +85,10 @@ def searched(
     """Returns the seconds of each run, and what the last of them found."""
     seconds = []
     while len(seconds) < 2:
-        bar = tqdm.tqdm(desc="windows proven", leave=False)
+        bar = tqdm.tqdm(desc="points proven", leave=False)
 
         def show(progress: frontier.Progress, bar=bar) -> None:
-            bar.total, bar.n = progress.num_windows, progress.num_proven
+            bar.total, bar.n = progress.num_points, progress.num_proven
             bar.set_postfix(nodes=progress.num_nodes)
 
         started = time.perf_counter()
