@@ -54,7 +54,7 @@ _ROOT_TEXTS = flags.DEFINE_multi_integer(
 )
 _ROOT_NOISE = flags.DEFINE_float("root_noise", 0.03, "Of these pools.")
 _PATIENCE = flags.DEFINE_float(
-    "patience", 30.0, "Seconds after which a case is not run again."
+    "patience", 60.0, "Seconds after which a case is not run again."
 )
 _HIGHS_TEXTS = flags.DEFINE_multi_integer(
     "highs_texts", [1_000], "Texts of the searched cases that HiGHS gets too."
@@ -85,10 +85,10 @@ def searched(
     """Returns the seconds of each run, and what the last of them found."""
     seconds = []
     while len(seconds) < 2:
-        bar = tqdm.tqdm(desc="windows proven", leave=False)
+        bar = tqdm.tqdm(desc="points proven", leave=False)
 
         def show(progress: frontier.Progress, bar=bar) -> None:
-            bar.total, bar.n = progress.num_windows, progress.num_proven
+            bar.total, bar.n = progress.num_points, progress.num_proven
             bar.set_postfix(nodes=progress.num_nodes)
 
         started = time.perf_counter()
@@ -259,6 +259,7 @@ def gaps(cases: list[tuple[dict[str, Any], frontier.Certified]]) -> Figure:
     axes = figure.subplots()
     for i, (row, found) in enumerate(cases):
         budgets = np.append(found.frontier.costs, found.frontier.costs[-1])
+        limit = row["time_limit_s"]
         axes.stairs(
             found.gaps,
             budgets,
@@ -266,12 +267,12 @@ def gaps(cases: list[tuple[dict[str, Any], frontier.Certified]]) -> Figure:
             alpha=0.5,
             color=f"C{i}",
             label=f"{row['num_texts']:,} texts, noise {row['noise']:g}, "
-            f"{row['time_limit_s']:g} s for the trees",
+            + (f"{limit:g} s" if limit else "the root alone"),
         )
     axes.set(
         xscale="log",
         xlabel="Total parameters",
-        ylabel="A better loss is at most this much lower",
+        ylabel="A better loss is lower by at most",
     )
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(alpha=0.25)

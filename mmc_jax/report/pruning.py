@@ -252,9 +252,10 @@ def _figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
                         label=f"{name}, {num_texts:,} texts",
                     )
         grid[0, column].set_title(f"Noise {noise:g}")
-        grid[1, column].set(
-            xlabel="Models", xticks=sorted({row["num_models"] for row in rows})
-        )
+        ticks = sorted({row["num_models"] for row in rows})
+        grid[1, column].set(xlabel="Models", xscale="log")
+        grid[1, column].set_xticks(ticks, [str(tick) for tick in ticks])
+        grid[1, column].minorticks_off()
     for axes in grid.flat:
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.grid(alpha=0.25)
