@@ -76,6 +76,21 @@ class Certified(NamedTuple):
     certificate: Certificate
 
     @property
+    def costs(self) -> np.ndarray:
+        """Of the frontier's points: [F]."""
+        return self.frontier.costs
+
+    @property
+    def losses(self) -> np.ndarray:
+        """Of the frontier's points: [F]."""
+        return self.frontier.losses
+
+    @property
+    def masks(self) -> np.ndarray:
+        """Of the frontier's points: [F, M]."""
+        return self.frontier.masks
+
+    @property
     def gaps(self) -> np.ndarray:
         """How far a better subset could at most lie below: [F], relative.
 
@@ -264,6 +279,13 @@ class _Window:
         growing = self.proof is None and self.search is not None
         return self.num_nodes + (self.search.num_nodes if growing else 0)
 
+    @property
+    def found(self):
+        """All subsets that it found: [n, M] bool."""
+        growing = self.proof is None and self.search is not None
+        better = self.search.better if growing else []
+        return np.concatenate([self.better, *(b.mask[None] for b in better)])
+
     def add(self, masks):
         """Takes better subsets into what is known."""
         self.better = np.concatenate([self.better, masks])
@@ -406,7 +428,7 @@ def _progress(windows, started):
 
 def _assembled(inputs: Inputs, pool, known, windows):
     """Returns the answer, and the certificate, of all windows together."""
-    masks = np.concatenate([known.masks, *(w.better for w in windows)])
+    masks = np.concatenate([known.masks, *(w.found for w in windows)])
     line = _whole_frontier(pool, masks)
     costs = line.costs.astype(np.int64)
     sums = line.losses.astype(np.int64)
@@ -497,8 +519,9 @@ def _keep(window, folder, i, unfinished=False):
         "budgets": budgets,
         "sums": sums,
         "tree": tree,
+        "range": np.array([window.low, window.high]),
         "thresholds": window.thresholds,
-        "better": window.better,
+        "better": window.found,
         "num_nodes": window.nodes_so_far,
     }
     _save(
@@ -517,6 +540,9 @@ def _restore(window, folder, i, unfinished=False):
             return
         path = _path(folder, i, True)
     with np.load(path, allow_pickle=False) as kept:
+        # Another start makes other windows.
+        if kept["range"].tolist() != [window.low, window.high]:
+            return
         window.proof = kept["budgets"], kept["sums"], kept["tree"]
         window.thresholds = kept["thresholds"]
         window.better = kept["better"]

@@ -78,9 +78,11 @@ class CertifiedTest(parameterized.TestCase):
         weights = [0.0, 3.0, 1.0, 2.0, 1.0, 4.0, 0.5]
         expected = frontier.exhaustive(losses, costs, weights)
         found = frontier.certified(losses, costs, weights)
-        np.testing.assert_array_equal(found.frontier.costs, expected.costs)
+        # As all searches name them.
+        np.testing.assert_array_equal(found.costs, expected.costs)
+        self.assertEqual(found.masks.shape, expected.masks.shape)
         np.testing.assert_allclose(
-            found.frontier.losses,
+            found.losses,
             expected.losses,
             rtol=tolerances.KERNEL_FLOAT64,
         )
@@ -158,6 +160,18 @@ class CertifiedTest(parameterized.TestCase):
                 pool.costs,
                 work_dir=folder,
             )
+
+    def test_windows_of_another_start_are_not_taken(self):
+        pool = synthetic.pool(12, 50, noise=0.1)
+        folder = pathlib.Path(tempfile.mkdtemp())
+        none = np.zeros((0, 12), bool)
+        for start in (none, np.ones((1, 12), bool)):
+            found = frontier.certified(
+                pool.losses, pool.costs, start=start, work_dir=folder
+            )
+            expected = frontier.exhaustive(pool.losses, pool.costs)
+            np.testing.assert_array_equal(found.frontier.masks, expected.masks)
+            self.assertTrue(found.proven.all())
 
     def test_two_processes_share_the_windows(self):
         folder = pathlib.Path(tempfile.mkdtemp())
