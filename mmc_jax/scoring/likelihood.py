@@ -27,7 +27,7 @@ _VOCABULARY_AXES = {"embedding": 0, "kernel": -1, "bias": -1}
 
 # With AVX-512 oneDNN's float32 products take 0.87 of the time of XLA's own
 # (YNNPACK), which keeps softmax's reductions; its bfloat16 products are faster.
-# With AVX2 alone oneDNN's sums depend on the rows beside them, and on meshes, or
+# With AVX2 alone its sums depend on the rows beside them, and on meshes, or
 # for a product of a product, it ended the process (jaxlib 0.10.2).
 _ONEDNN = {
     "xla_cpu_use_onednn": True,
