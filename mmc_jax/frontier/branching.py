@@ -103,20 +103,6 @@ def _rows(masks: np.ndarray) -> np.ndarray:
     return rows.T.astype(np.int32)
 
 
-class Subset(NamedTuple):
-    """A subset met on the way that is better than the best known.
-
-    Attributes:
-      cost: In whole units.
-      loss_sum: In whole units.
-      mask: [M] bool.
-    """
-
-    cost: int
-    loss_sum: int
-    mask: np.ndarray
-
-
 class _Nodes(NamedTuple):
     """Nodes that wait, [N] each: the last are worked on first.
 
@@ -141,8 +127,9 @@ class Search:
 
     Attributes:
       budgets: [B] int64, the largest of each segment.
-      better: Subsets met that are better than the window's, in order. The tree
-        proves their own segments only when it is grown anew with them.
+      better: Subsets met that are better than the window's, [M] bool each, in
+        order. The tree proves their own segments only when it is grown anew
+        with them.
       num_nodes: Nodes that were bounded.
     """
 
@@ -166,7 +153,7 @@ class Search:
         self.budgets = budgets
         self._best = sums.copy()
         self._slack = slack
-        self.better: list[Subset] = []
+        self.better: list[np.ndarray] = []
         self.num_nodes = 0
         self._table = table
         self._thresholds = tuple(
@@ -303,10 +290,7 @@ class Search:
             lower = (left[i] >= 0) & (chosen_sums[i] < self._best)
             if lower.any():
                 self._best[lower] = chosen_sums[i]
-                cost = int(chosen[i] @ self._table.costs)
-                self.better.append(
-                    Subset(cost, int(chosen_sums[i]), chosen[i].copy())
-                )
+                self.better.append(chosen[i].copy())
 
     def _sums(self, chosen, fits):
         """Returns sum_x v_x [N], rho [N, M] and sum_x u_x [N], all int64."""

@@ -8,7 +8,8 @@ code with the search, verifies it against the losses and costs.
 
 import os
 import pathlib
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -64,7 +65,16 @@ def write_certificate(
     """Writes the certificate; a file that is there is complete."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = certificate._asdict()
+    save(
+        path,
+        lambda file: np.savez_compressed(file, allow_pickle=False, **arrays),
+    )
+
+
+def save(path: pathlib.Path, write: Callable[[BinaryIO], object]) -> None:
+    """Writes a file that is complete once it is there."""
     partial = path.with_name(path.name + ".partial")
     with partial.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **certificate._asdict())
+        write(file)
     partial.rename(path)

@@ -24,7 +24,7 @@ from jax.typing import ArrayLike
 
 from mmc_jax import hosts
 from mmc_jax.frontier.branching import DeviceTable, Search, device_table
-from mmc_jax.frontier.certificate import Certificate
+from mmc_jax.frontier.certificate import Certificate, save
 from mmc_jax.frontier.dual import thresholds
 from mmc_jax.frontier.inputs import Inputs, checked_inputs
 from mmc_jax.frontier.pareto import Frontier, frontier_of, non_dominated
@@ -207,9 +207,9 @@ class _Window:
       thresholds: [X] uint32.
       known: The frontier known here, in whole numbers, from the best subset
         for the budget `low` on.
-      search: Its tree; None before its first turn, and when it was read.
+      search: The tree that grows; None before the first turn and at the end.
       proof: (budgets, sums, tree) of a finished tree, or None.
-      better: [n, M] bool, subsets that it found.
+      better: [n, M] bool, subsets that finished trees found.
       num_nodes: Of trees that are finished or were given up.
       gap: The largest of a segment, relative, after the last turn.
     """
@@ -244,10 +244,9 @@ class _Window:
         """Grows the tree by so many nodes, or until the time."""
         self._grow(table, num_nodes, deadline)
         _, sums, _ = self.segments()
-        bounds = self.state()[1]
-        if len(bounds) == len(sums):
-            losses = np.maximum(sums + int(self._pool.offsets.sum()), 1)
-            self.gap = float(((sums - bounds) / losses).max())
+        bounds = self.proof[1] if self.search is None else self._bounds()
+        losses = np.maximum(sums + int(self._pool.offsets.sum()), 1)
+        self.gap = float(((sums - bounds) / losses).max())
 
     def _grow(self, table, num_nodes, deadline):
         last = num_nodes + (self.search.num_nodes if self.search else 0)
@@ -263,28 +262,30 @@ class _Window:
                 search.step()
             if not search.is_done:
                 return
-            if not search.better:
-                self.proof = (search.budgets, search.bounds(), search.tree())
-                self.num_nodes += search.num_nodes
-            else:
+            if search.better:
                 # What was found parts segments in two: all is proven anew.
-                self.add(np.array([found.mask for found in search.better]))
-                self.num_nodes += search.num_nodes
-                self.search = None
+                self.add(np.array(search.better))
                 last = num_nodes
+            else:
+                self.proof = (search.budgets, search.bounds(), search.tree())
+            self.num_nodes += search.num_nodes
+            self.search = None
+
+    def _bounds(self):
+        """Returns what the growing tree proves so far: [B] int64."""
+        bounds = self.search.bounds()
+        return bounds - _SLACK - (np.abs(bounds) >> _SLACK_BITS)
 
     @property
     def nodes_so_far(self):
         """All nodes that were bounded."""
-        growing = self.proof is None and self.search is not None
-        return self.num_nodes + (self.search.num_nodes if growing else 0)
+        return self.num_nodes + (self.search.num_nodes if self.search else 0)
 
     @property
     def found(self):
         """All subsets that it found: [n, M] bool."""
-        growing = self.proof is None and self.search is not None
-        better = self.search.better if growing else []
-        return np.concatenate([self.better, *(b.mask[None] for b in better)])
+        better = self.search.better if self.search else []
+        return np.concatenate([self.better, *(mask[None] for mask in better)])
 
     def add(self, masks):
         """Takes better subsets into what is known."""
@@ -299,11 +300,9 @@ class _Window:
 
     def state(self):
         """Returns (budgets, sums, tree): what is proven so far."""
-        if self.proof is not None:
+        if self.search is None:
             return self.proof
-        bounds = self.search.bounds()
-        bounds -= _SLACK + (np.abs(bounds) >> _SLACK_BITS)
-        return self.search.budgets, bounds, self.search.tree()
+        return self.search.budgets, self._bounds(), self.search.tree()
 
 
 def _start(inputs, folder, start):
@@ -324,18 +323,14 @@ def _start(inputs, folder, start):
             width = min(_MOST_WIDTH, max(1, _START_NUMBERS // num_texts))
             masks = pruned(*inputs, width=width).masks
             if path is not None:
-                _save(path, lambda file: np.save(file, masks))
+                save(path, lambda file: np.save(file, masks))
     if path is not None:
         masks = np.load(path)
     return np.concatenate([single, masks])
 
 
 def _whole_frontier(pool: WholePool, masks: np.ndarray) -> Frontier:
-    """Returns the frontier of the subsets in whole numbers, exact in float64.
-
-    Raises:
-      ValueError: loss sums too large for that.
-    """
+    """Returns the frontier of the subsets in whole numbers, below 2^53."""
     sums = loss_sums(pool, masks)
     return non_dominated(masks @ pool.costs, sums, masks)
 
@@ -491,20 +486,12 @@ def _claim(folder: pathlib.Path, key: str) -> None:
     path = folder / "key.txt"
     folder.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-        _save(path, lambda file: file.write(key.encode()))
+        save(path, lambda file: file.write(key.encode()))
     elif path.read_text() != key:
         raise ValueError(
             f"{folder} holds a search of other losses, costs or gap limit: "
             "remove it, or name another folder."
         )
-
-
-def _save(path: pathlib.Path, write: Callable) -> None:
-    """Writes a file that is complete once it is there."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        write(file)
-    partial.rename(path)
 
 
 def _path(folder: pathlib.Path, i: int, unfinished: bool) -> pathlib.Path:
@@ -521,10 +508,11 @@ def _keep(window, folder, i, unfinished=False):
         "tree": tree,
         "range": np.array([window.low, window.high]),
         "thresholds": window.thresholds,
-        "better": window.found,
+        # With those it began with: another start may lack them.
+        "better": np.concatenate([window.known.masks, window.found]),
         "num_nodes": window.nodes_so_far,
     }
-    _save(
+    save(
         _path(folder, i, unfinished),
         lambda file: np.savez_compressed(file, allow_pickle=False, **arrays),
     )
