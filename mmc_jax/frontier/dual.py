@@ -21,18 +21,14 @@ Source: Duran-Mateluna, Ales and Elloumi, EJOR 2023 (eq. 18 to 20) for the
 linear program; Polyak 1969 for the step.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmc_jax import oracle
 from mmc_jax.frontier.whole import WholePool
 
-# Steps of the ascent, and those for many texts, where each takes long: there
-# the mean gap at the root grows from 0.09 to 0.11 percent.
-_NUM_STEPS, _FEW_STEPS = 100, 30
-_MANY_TEXTS = 20_000
+_NUM_STEPS = 100  # Of the ascent.
 
 # The step is shortened after so many steps without a better bound.
 _PATIENCE, _SHORTER = 8, 0.6
@@ -46,7 +42,6 @@ def thresholds(
     budgets: np.ndarray,
     sums: np.ndarray,
     starts: np.ndarray,
-    num_steps: int | None = None,
 ) -> np.ndarray:
     """Returns thresholds tuned to each budget, in whole units: [V, X] uint32.
 
@@ -55,12 +50,8 @@ def thresholds(
       budgets: [V] int64, each enough for a model.
       sums: [V], the whole loss sum of the best known subset of each budget.
       starts: [V, M] bool, that subset.
-      num_steps: Steps of the ascent; fewer for many texts if left out.
     """
     num_budgets = len(budgets)
-    if num_steps is None:
-        many = pool.values.shape[1] > _MANY_TEXTS
-        num_steps = _FEW_STEPS if many else _NUM_STEPS
     values = jnp.asarray(pool.values, jnp.float32)
     at_once = max(1, _NUMBERS_AT_ONCE // pool.values.shape[1])
     # XLA compiles for every number of budgets: so there are few.
@@ -79,43 +70,57 @@ def thresholds(
                 jnp.asarray(budgets[part], jnp.float64),
                 jnp.asarray(sums[part], jnp.float64),
                 jnp.asarray(starts[part]),
-                num_steps,
             )
             found.append(np.asarray(tuned, np.float64))
     v = np.rint(np.concatenate(found)[:num_budgets])
     return np.clip(v, 0, np.iinfo(np.uint32).max).astype(np.uint32)
 
 
-@functools.partial(jax.jit, static_argnames="num_steps")
-def _ascent(values, costs, budgets, sums, starts, num_steps):
+@jax.jit
+def _ascent(values, costs, budgets, sums, starts):
     """Returns the thresholds of the best bound met, [V, X] float32."""
 
-    def ascend(budget, best_sum, start):
-        def step(_, state):
-            v, best_v, best, length, num_worse = state
-            rho = jnp.maximum(v - values, 0).sum(axis=1, dtype=jnp.float64)
-            y = _bought(rho, costs, budget)
-            bound = v.sum(dtype=jnp.float64) - y @ rho
-            better = bound > best
-            num_worse = jnp.where(better, 0, num_worse + 1)
-            best_v = jnp.where(better, v, best_v)
-            best = jnp.maximum(bound, best)
-            # Back to the best, with shorter steps.
-            again = num_worse >= _PATIENCE
-            length = jnp.where(again, _SHORTER * length, length)
-            num_worse = jnp.where(again, 0, num_worse)
-            covered = jnp.where(values < v, y.astype(v.dtype)[:, None], 0)
-            g = 1 - covered.sum(axis=0)
-            polyak = (best_sum - bound).astype(v.dtype) / (g @ g + 1e-9)
-            v = jnp.where(again, best_v, v + length * polyak * g)
-            return v, best_v, best, length, num_worse
+    def step(_, state):
+        v, best_v, best, length, num_worse = state
+        total = v.sum(axis=1, dtype=jnp.float64)
+        joined = oracle.min_sum(v, values).astype(jnp.float64)
+        rho = jnp.maximum(total[:, None] - joined, 0)
+        y = jax.vmap(_bought, (0, None, 0))(rho, costs, budgets)
+        bound = total - (y * rho).sum(axis=1)
+        better = bound > best
+        num_worse = jnp.where(better, 0, num_worse + 1)
+        best_v = jnp.where(better[:, None], v, best_v)
+        best = jnp.maximum(bound, best)
+        # Back to the best, with shorter steps.
+        again = num_worse >= _PATIENCE
+        length = jnp.where(again, _SHORTER * length, length)
+        num_worse = jnp.where(again, 0, num_worse)
+        g = 1 - _covered(values, v, y.astype(v.dtype))
+        polyak = (sums - bound).astype(v.dtype) / ((g * g).sum(axis=1) + 1e-9)
+        ahead = v + (length * polyak)[:, None] * g
+        v = jnp.where(again[:, None], best_v, ahead)
+        return v, best_v, best, length, num_worse
 
-        v = _second_least(values, start)
-        state = (v, v, -jnp.inf, jnp.float32(1), 0)
-        # The last step's thresholds are looked at, too.
-        return jax.lax.fori_loop(0, num_steps + 1, step, state)[1]
+    v = jax.vmap(_second_least, (None, 0))(values, starts)
+    num_budgets = len(budgets)
+    state = (
+        v,
+        v,
+        jnp.full(num_budgets, -jnp.inf),
+        jnp.ones(num_budgets, v.dtype),
+        jnp.zeros(num_budgets, jnp.int32),
+    )
+    # The last step's thresholds are looked at, too.
+    return jax.lax.fori_loop(0, _NUM_STEPS + 1, step, state)[1]
 
-    return jax.vmap(ascend)(budgets, sums, starts)
+
+def _covered(values, v, y):
+    """Returns sum_j y_j [L_jx < v_x], model by model: [V, X]."""
+
+    def add(j, covered):
+        return covered + jnp.where(values[j] < v, y[:, j][:, None], 0)
+
+    return jax.lax.fori_loop(0, len(values), add, jnp.zeros_like(v))
 
 
 def _second_least(values, start):
