@@ -9,18 +9,11 @@ that chooses between them, beat one model that costs as much as both.
 
 from absl import flags
 
-from experiments import program, tables
+from experiments import pairs, program, tables
 from mmc_jax import report
 
 flags.adopt_module_key_flags(tables)
-_PAIR = flags.DEFINE_list("pair", None, "Two models.", required=True)
-_NUM_RESAMPLES = flags.DEFINE_integer(
-    "num_resamples", 1000, "Of the texts.", lower_bound=1
-)
-_SEED = flags.DEFINE_integer("seed", 0, "Of the draws.")
-flags.register_validator(
-    "pair", lambda pair: len(pair) == 2, "--pair takes two names: a,b."
-)
+flags.adopt_module_key_flags(pairs)
 _OUT = flags.DEFINE_string("out", None, "The result folder.", required=True)
 
 flags.mark_flags_as_mutual_exclusive(["scores", "csv"], required=True)
@@ -31,12 +24,12 @@ def main():
         report.write_pair_test(
             tables.read(),
             _OUT.value,
-            tuple(_PAIR.value),
+            tuple(pairs.PAIR.value),
             flags=program.flag_values(),
             normalisation=tables.NORMALISATION.value,
             cost=tables.COST.value,
-            num_resamples=_NUM_RESAMPLES.value,
-            seed=_SEED.value,
+            num_resamples=pairs.NUM_RESAMPLES.value,
+            seed=pairs.SEED.value,
         )
     )
 

@@ -1,9 +1,27 @@
-"""Programs that tests call in their own process."""
+"""Programs as tests run them: as a user does, or in their own process."""
 
 import importlib
+import os
+import pathlib
+import subprocess
+import sys
 from types import ModuleType
 
 from absl import flags
+
+_ROOT = pathlib.Path(__file__).parents[2]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Returns what `python -m` with the arguments says and its exit code."""
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=_ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        check=False,
+    )
 
 
 def imported(name: str) -> ModuleType:

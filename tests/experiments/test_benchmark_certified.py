@@ -1,15 +1,13 @@
 """The benchmark of the certified search, on tiny pools."""
 
 import json
-import os
 import pathlib
-import subprocess
-import sys
 import tempfile
 
 from absl.testing import absltest
 
 from mmc_jax import certificate_checker, frontier, synthetic
+from tests.experiments.programs import run
 
 _ROOT = pathlib.Path(__file__).parents[2]
 
@@ -17,26 +15,17 @@ _ROOT = pathlib.Path(__file__).parents[2]
 class BenchmarkTest(absltest.TestCase):
     def test_cases_and_one_budget(self):
         out = pathlib.Path(tempfile.mkdtemp())
-        run = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "experiments.benchmark_certified",
-                "--num_models=12",
-                "--num_texts=30",
-                "--noise=0.1",
-                "--root_texts=40",
-                "--root_noise=0.2",
-                "--highs_texts=30",
-                f"--out={out}",
-            ],
-            capture_output=True,
-            text=True,
-            cwd=_ROOT,
-            env={**os.environ, "JAX_PLATFORMS": "cpu"},
-            check=False,
+        done = run(
+            "experiments.benchmark_certified",
+            "--num_models=12",
+            "--num_texts=30",
+            "--noise=0.1",
+            "--root_texts=40",
+            "--root_noise=0.2",
+            "--highs_texts=30",
+            f"--out={out}",
         )
-        self.assertEqual(run.returncode, 0, run.stderr)
+        self.assertEqual(done.returncode, 0, done.stderr)
         searched, root = json.loads((out / "result.json").read_text())["cases"]
         drawn = synthetic.pool(12, 30, 0.1)
         exact = frontier.exhaustive(drawn.losses, drawn.costs)
@@ -59,7 +48,7 @@ class BenchmarkTest(absltest.TestCase):
                 self.assertTrue(one[name]["is_optimal"])
                 self.assertTrue(one[name]["is_equal"])
             self.assertTrue(one["tree_loss_given"]["is_optimal"])
-            self.assertIn("HiGHS from nothing", run.stdout)
+            self.assertIn("HiGHS from nothing", done.stdout)
         with self.subTest("of the other pool there is the root"):
             self.assertEqual(root["time_limit_s"], 0)
             self.assertLess(root["num_proven"], root["num_points"])

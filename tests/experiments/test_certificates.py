@@ -8,7 +8,7 @@ import numpy as np
 from absl.testing import absltest
 
 from mmc_jax import frontier, synthetic
-from tests.experiments.test_programs import _run
+from tests.experiments.programs import run
 
 
 class CertificatesTest(absltest.TestCase):
@@ -36,7 +36,7 @@ class CertificatesTest(absltest.TestCase):
         self.certificate = self.folder / "out/certificate.npz"
 
     def _traced(self, *arguments):
-        done = _run(
+        done = run(
             "experiments.trace_frontier",
             *self.flags,
             "--method=certified",
@@ -48,7 +48,7 @@ class CertificatesTest(absltest.TestCase):
         return done.stdout, result
 
     def _checked(self):
-        return _run(
+        return run(
             "experiments.check_certificate",
             *self.flags,
             f"--certificate={self.certificate}",
@@ -96,7 +96,7 @@ class CertificatesTest(absltest.TestCase):
         self.assertIn("proven: all", said)
 
     def test_all_sizes_or_another_method(self):
-        done = _run(
+        done = run(
             "experiments.trace_frontier",
             *self.flags,
             "--method=certified",

@@ -7,7 +7,7 @@ import tempfile
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from tests.experiments.test_programs import _run
+from tests.experiments.programs import run
 
 
 def _files():
@@ -34,7 +34,7 @@ class ProgramsTest(parameterized.TestCase):
         self.folder, self.losses = _files()
 
     def _result(self, program, *arguments):
-        done = _run(
+        done = run(
             f"experiments.{program}",
             f"--csv={self.folder}/scores.csv",
             f"--models={self.folder}/models.csv",
@@ -107,14 +107,14 @@ class ProgramsTest(parameterized.TestCase):
             ("compare_pair", "--pair=m1", "--pair takes two names"),
             ("compare_families", "--sizes=1", "--sizes takes numbers above 1"),
         ):
-            failed = _run(
+            failed = run(
                 f"experiments.{program}", "--scores=s", "--out=o", argument
             )
             self.assertNotEqual(failed.returncode, 0)
             self.assertIn(message, failed.stdout + failed.stderr)
 
     def test_validate_tokenization_needs_tokens(self):
-        failed = _run(
+        failed = run(
             "experiments.validate_tokenization",
             f"--csv={self.folder}/scores.csv",
             f"--models={self.folder}/models.csv",

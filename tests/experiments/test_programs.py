@@ -21,19 +21,9 @@ from mmc_jax import (
     scoring,
     training,
 )
+from tests.experiments.programs import run
 
 _ROOT = pathlib.Path(__file__).parents[2]
-
-
-def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=_ROOT,
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
-        check=False,
-    )
 
 
 def _tiny_checkpoint() -> pathlib.Path:
@@ -63,7 +53,7 @@ class TraceAndFitTest(absltest.TestCase):
         rows += [f"m{m},{'xy'[m % 2]},{7 * 5**m}" for m in range(5)]
         (folder / "models.csv").write_text("\n".join(rows))
 
-        traced = _run(
+        traced = run(
             "experiments.trace_frontier",
             f"--csv={folder}/scores.csv",
             f"--models={folder}/models.csv",
@@ -100,7 +90,7 @@ class TraceAndFitTest(absltest.TestCase):
             int((losses.min(axis=1) > 2.5).sum()),
         )
 
-        fitted = _run(
+        fitted = run(
             "experiments.fit_law",
             f"--points={folder}/f",
             "--huber_delta=0.01",
@@ -114,7 +104,7 @@ class TraceAndFitTest(absltest.TestCase):
         self.assertAlmostEqual(result["laws"]["pool"]["L_inf"], fit.L_inf)
 
     def test_bad_input_is_one_line(self):
-        failed = _run(
+        failed = run(
             "experiments.trace_frontier",
             "--scores=/nowhere",
             "--out=/nowhere/out",
@@ -124,14 +114,14 @@ class TraceAndFitTest(absltest.TestCase):
         self.assertNotIn("Traceback", failed.stderr)
 
     def test_stray_arguments(self):
-        failed = _run("experiments.fit_law", "points.csv")
+        failed = run("experiments.fit_law", "points.csv")
         self.assertNotEqual(failed.returncode, 0)
 
 
 class ComparePruningTest(absltest.TestCase):
     def test_a_table(self):
         out = pathlib.Path(tempfile.mkdtemp())
-        compared = _run(
+        compared = run(
             "experiments.compare_pruning",
             "--num_models=4",
             "--num_texts=20",
@@ -158,7 +148,7 @@ class ComparePruningTest(absltest.TestCase):
 
 class ListModelsTest(absltest.TestCase):
     def test_ports_and_pools(self):
-        listed = _run("experiments.list_models")
+        listed = run("experiments.list_models")
         self.assertEqual(listed.returncode, 0, listed.stderr)
         for module, model_types in catalogue.families().items():
             self.assertIn(f"{module}: {', '.join(model_types)}", listed.stdout)
@@ -181,7 +171,7 @@ models:
     facts: {model_type: gpt2}
   - {name: unknown, checkpoint: a/b, revision: main, family: g}
 """)
-        listed = _run(
+        listed = run(
             "experiments.list_models",
             f"--pool={folder}/mine.yaml",
             "--mesh=2x4",
@@ -216,7 +206,7 @@ models:
             ("--mesh=2x4", "error: --mesh, --dtype and --over_data ask"),
         ):
             with self.subTest(flag=flag):
-                failed = _run("experiments.list_models", flag)
+                failed = run("experiments.list_models", flag)
                 self.assertEqual(failed.returncode, 1)
                 self.assertStartsWith(failed.stderr, message)
                 self.assertLen(failed.stderr.splitlines(), 1)
@@ -255,7 +245,7 @@ class ShowModelTest(absltest.TestCase):
         return written.decode()
 
     def test_what_the_scorer_says(self):
-        shown = _run(*self.flags)
+        shown = run(*self.flags)
         self.assertEqual(shown.returncode, 0, shown.stderr)
         expected = scoring.surprisal(self.folder, "x = '\x1b'\n")
         lines = shown.stdout.splitlines()
@@ -279,7 +269,7 @@ class ShowModelTest(absltest.TestCase):
             self.assertNotIn("\x1b", self._in_a_terminal(NO_COLOR="1"))
 
     def test_bad_input_is_one_line(self):
-        failed = _run(
+        failed = run(
             "experiments.show_model", "--checkpoint=/nowhere", "--text=a"
         )
         self.assertEqual(failed.returncode, 1)
