@@ -12,7 +12,7 @@ HiGHS (peers: p_median_peer.py) proves one budget, in the middle of the frontier
 on a log scale: once from nothing, and once with the loss of the best subset
 given, as a branch and bound of our own is timed on that budget.
 
-Half an hour on two quiet cores, most of it for what is not proven in time.
+Ten minutes on two quiet cores.
 """
 
 import itertools

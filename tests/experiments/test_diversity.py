@@ -7,6 +7,7 @@ import tempfile
 import numpy as np
 from absl.testing import absltest, parameterized
 
+from mmc_jax import importers, scores
 from tests.experiments.programs import run
 
 
@@ -101,6 +102,33 @@ class ProgramsTest(parameterized.TestCase):
         self.assertEqual(numbers["parts"]["b"]["num_texts"], 20)
         self.assertEqual(list(numbers["families"]), ["base", "instruct"])
         self.assertEqual(list(numbers["parts"]["a"]["comparisons"]), ["2"])
+
+    def test_compare_families_on_another_corpus(self):
+        table = importers.csv(
+            self.folder / "scores.csv",
+            self.folder / "models.csv",
+            text_id="id",
+            domain="kind",
+        )
+        other = self.folder / "other"
+        scores.write(table.select(texts=np.arange(40) < 30), other)
+        numbers = self._result(
+            "compare_families",
+            f"--more_scores={other}",
+            "--only_models=m0,m1,m2,m3",
+            "--sizes=2",
+            "--num_resamples=4",
+            "--num_splits=1",
+        )
+        parts = numbers["parts"]
+        self.assertEqual(list(parts), ["all texts", "other"])
+        self.assertEqual(parts["other"]["num_texts"], 30)
+        self.assertAlmostEqual(
+            parts["other"]["frontiers"]["single models"][-1]["loss"],
+            self.losses[:4, :30].mean(axis=1).min(),
+            places=12,
+        )
+        self.assertLen(numbers["in_all_parts"], 5)
 
     def test_bad_flags(self):
         for program, argument, message in (
