@@ -176,6 +176,58 @@ class ScoreTableTest(parameterized.TestCase):
         ):
             table.costs("price")
 
+    def test_flops_per_byte(self):
+        models = tuple(
+            scores.ScoredModel(name, costs={"flops_per_token": flops})
+            for name, flops in (("coarse", 10.0), ("fine", 4.0))
+        )
+        num_tokens = np.array([[1, 1], [5, 1]])
+        table = _table(
+            models=models,
+            nll_nats=np.ones((2, 2)),
+            texts=_texts(2, num_bytes=np.array([6, 2])),
+            num_tokens=num_tokens,
+            num_scored=num_tokens,
+            round_trips=None,
+        )
+        np.testing.assert_allclose(table.costs("flops_per_byte"), [2.5, 3.0])
+        with self.subTest("of the texts that are left"):
+            np.testing.assert_allclose(
+                table.select(texts=np.array([False, True])).costs(
+                    "flops_per_byte"
+                ),
+                [5.0, 2.0],
+            )
+        with self.subTest("what the pool states goes before"):
+            stated = tuple(
+                scores.ScoredModel(name, costs={"flops_per_byte": 7.0})
+                for name in ("coarse", "fine")
+            )
+            np.testing.assert_array_equal(
+                _table(
+                    models=stated,
+                    nll_nats=np.ones((2, 4)),
+                    num_tokens=None,
+                    num_scored=None,
+                    round_trips=None,
+                ).costs("flops_per_byte"),
+                [7.0, 7.0],
+            )
+        with (
+            self.subTest("no tokens"),
+            self.assertRaisesRegex(
+                ValueError, "'flops_per_byte' needs the texts' num_tokens"
+            ),
+        ):
+            _table(num_tokens=None, num_scored=None).costs("flops_per_byte")
+        with (
+            self.subTest("no operations"),
+            self.assertRaisesRegex(
+                ValueError, "'m0' has no cost 'flops_per_token'"
+            ),
+        ):
+            _table().costs("flops_per_byte")
+
     @parameterized.named_parameters(
         ("bits_per_byte", "num_bytes"),
         ("nats_per_char", "num_chars"),

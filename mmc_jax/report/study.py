@@ -38,6 +38,8 @@ _MOST_DOMAINS = 32  # Panels that can still be drawn and read.
 COST_LABELS = {
     "num_params": "Total parameters",
     "num_active_params": "Active parameters",
+    "flops_per_token": "FLOPs per token",
+    "flops_per_byte": "FLOPs per byte",
 }
 
 

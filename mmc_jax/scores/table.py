@@ -29,7 +29,8 @@ class ScoredModel:
       family: Models that one team trained as one line; "" where not known.
       kind: "base" or "instruct".
       costs: What the model adds to the cost of a subset: num_params,
-        num_active_params, any other number.
+        num_active_params, flops_per_token (without attention's products of
+        positions), any other number.
       provenance: Where the scores come from, values as in JSON. Those of the
         scoring engine hold "key", what the scores depend on, and "seconds".
     """
@@ -193,9 +194,24 @@ class ScoreTable:
     def costs(self, name: str = "num_params") -> np.ndarray:
         """Returns one cost of each model, float64 [M].
 
+        "flops_per_byte", where the models do not state it, is flops_per_token
+        times the model's tokens per byte of these texts: a model whose
+        tokenizer cuts texts finer runs more often.
+
         Raises:
           ValueError: A model does not have this cost; the message names it.
         """
+        if name == "flops_per_byte" and not all(
+            name in model.costs for model in self.models
+        ):
+            num_bytes = int(np.sum(self.texts.num_bytes))
+            if self.num_tokens is None or num_bytes == 0:
+                raise ValueError(
+                    f"the cost {name!r} needs the texts' num_tokens and "
+                    "num_bytes, which this table does not have"
+                )
+            tokens_per_byte = self.num_tokens.sum(axis=1) / num_bytes
+            return self.costs("flops_per_token") * tokens_per_byte
         for model in self.models:
             if name not in model.costs:
                 raise ValueError(

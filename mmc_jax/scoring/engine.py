@@ -27,6 +27,7 @@ from mmc_jax.scoring import (
     checkpoints,
     compilation_cache,
     device,
+    flops,
     texts,
 )
 from mmc_jax.scoring.settings import DTYPES, Settings
@@ -237,23 +238,23 @@ def _scored_model(
     mesh: jax.sharding.Mesh,
 ) -> scores.ScoredModel:
     """Returns what the table tells of a model, but for its scores' key."""
-    num_params = models.num_params(checkpoint.folder)
+    config = checkpoint.config
     return scores.ScoredModel(
         name=model.name,
         family=model.family,
         kind=model.kind,
-        # All parameters of a dense model are active; of a mixture of experts
-        # the pool tells.
+        # What the pool states goes before what is counted, but for the size.
         costs={
-            "num_active_params": num_params,
+            "num_active_params": flops.num_active_params(config),
+            "flops_per_token": flops.matmul_flops_per_token(config),
             **model.costs,
-            "num_params": num_params,
+            "num_params": models.num_params(checkpoint.folder),
         },
         provenance={
             "checkpoint": model.checkpoint,
             "revision": model.revision,
             "resolved_revision": loading.resolved_revision(checkpoint.folder),
-            "model_type": checkpoint.config.model_type,
+            "model_type": config.model_type,
             "device": mesh.devices.flat[0].device_kind,
             "mesh": dict(mesh.shape),
             "num_processes": jax.process_count(),

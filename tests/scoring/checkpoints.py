@@ -40,6 +40,10 @@ _CONFIGS = {
     "qwen3": _GATED,
 }
 FAMILIES = tuple(_CONFIGS)
+# A mixture of experts, for what concerns those alone.
+_MIXTURE = {
+    "mixtral": _GATED | dict(num_local_experts=5, num_experts_per_tok=2)
+}
 
 
 def make(
@@ -56,7 +60,7 @@ def make(
 
     Args:
       folder: Where to; it is made.
-      model_type: One of `FAMILIES`.
+      model_type: One of `FAMILIES`, or "mixtral".
       tokenizer: One token a byte, if None.
       special_tokens: As for a tokenizer of transformers; BOS and EOS are the
         separator if None.
@@ -67,7 +71,7 @@ def make(
     config = transformers.AutoConfig.for_model(
         model_type,
         **dict(vocab_size=VOCAB_SIZE, bos_token_id=0, eos_token_id=0)
-        | _CONFIGS[model_type]
+        | (_CONFIGS | _MIXTURE)[model_type]
         | changes,
         use_cache=False,
     )

@@ -328,11 +328,12 @@ class TableTest(ScoreTest):
             settings=_SETTINGS._replace(max_context=10**6, stride=7),
         )
         (model,) = table.models
-        num_params = sum(
+        weights = safetensors.numpy.load_file(folder / loading.WEIGHTS)
+        num_params = sum(value.size for value in weights.values())
+        num_multiplied = sum(
             value.size
-            for value in safetensors.numpy.load_file(
-                folder / loading.WEIGHTS
-            ).values()
+            for name, value in weights.items()
+            if value.ndim == 2 and "embed_tokens" not in name
         )
         self.assertEqual(model.name, "q")
         self.assertEqual(model.family, "qwen")
@@ -343,6 +344,7 @@ class TableTest(ScoreTest):
                 "price": 0.5,
                 "num_params": num_params,
                 "num_active_params": num_params,
+                "flops_per_token": 2 * num_multiplied,
             },
         )
         facts = dict(model.provenance)
@@ -388,6 +390,29 @@ class TableTest(ScoreTest):
                 "prefix_token": 0,
             },
         )
+
+    def test_costs_of_a_mixture_of_experts(self):
+        folder = self._make("mixture", "mixtral")
+        (model,) = self._score(mixture=folder).models
+        active, multiplied, whole = 0, 0, 0
+        for name, value in safetensors.numpy.load_file(
+            folder / loading.WEIGHTS
+        ).items():
+            # A token goes to two of the five experts.
+            size = value.size * 2 // 5 if "experts" in name else value.size
+            active += size
+            whole += value.size
+            if value.ndim >= 2 and "embed_tokens" not in name:
+                multiplied += size
+        self.assertEqual(
+            model.costs,
+            {
+                "num_params": whole,
+                "num_active_params": active,
+                "flops_per_token": 2 * multiplied,
+            },
+        )
+        self.assertLess(active, whole)
 
     def test_model_without_a_limit(self):
         scoring.score(
