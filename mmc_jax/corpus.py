@@ -6,6 +6,7 @@ memory; a `Stream` reads them anew whenever they are asked for.
 """
 
 import ast
+import collections
 import dataclasses
 import functools
 import gzip
@@ -641,7 +642,7 @@ def _docstrings_and_code(source: str) -> tuple[str, str]:
         tree = ast.parse(source)
     docstrings = []
     documented = ast.Module | ast.ClassDef | ast.FunctionDef
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         if isinstance(node, documented | ast.AsyncFunctionDef):
             docstring = ast.get_docstring(node)
             if docstring:
@@ -650,6 +651,19 @@ def _docstrings_and_code(source: str) -> tuple[str, str]:
                 lines[first - 1 : last] = [None] * (last - first + 1)
     code = "\n".join(line for line in lines if line is not None)
     return "\n\n".join(docstrings), code
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """Yields a module and its statements, in the order of `ast.walk`.
+
+    That goes through expressions as well, which takes longer than parsing.
+    """
+    waiting = collections.deque([tree])
+    while waiting:
+        node = waiting.popleft()
+        yield node
+        for field in ("body", "handlers", "orelse", "finalbody", "cases"):
+            waiting.extend(getattr(node, field, ()))
 
 
 def _cut(content: str, file: str) -> Iterator[tuple[int, str]]:

@@ -1,12 +1,10 @@
 """JAX for all tests: 8 virtual CPU devices, exact matmuls, strict dtypes.
 
-Compiled programs are kept for one run of the tests, for all of its processes.
+Compiled programs are not kept: tests leave nothing in the user's cache.
 
 Warnings are errors; each exception has its reason.
 """
 
-import os
-import tempfile
 from collections.abc import Iterator
 
 import jax
@@ -16,17 +14,7 @@ jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_default_matmul_precision", "highest")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
-
-# The programs that tests start take the settings from the environment, and so
-# do the workers of pytest-xdist.
-if "PYTEST_XDIST_WORKER" not in os.environ:
-    _compiled = tempfile.TemporaryDirectory()
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
-jax.config.update(
-    "jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"]
-)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+jax.config.update("jax_enable_compilation_cache", False)
 
 # Filters of warnings that are none of ours, each under its reason; such as
 # "ignore:the message's beginning:DeprecationWarning:the_module".

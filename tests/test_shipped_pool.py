@@ -47,7 +47,13 @@ class PoolTest(parameterized.TestCase):
         )
         self.assertLen(chosen.models, 16)
         texts = corpus.embedded("held_out").sample(10)
-        table = scoring.score(chosen, texts, tempfile.mkdtemp())
+        # Windows of one length: a program a model is compiled, not several.
+        table = scoring.score(
+            chosen,
+            texts,
+            tempfile.mkdtemp(),
+            settings=scoring.Settings(max_context=64),
+        )
         losses = table.losses("text_length")
         costs = table.costs("num_params")
         found = frontier.pruned(losses, costs)
