@@ -1,32 +1,20 @@
 """From a CSV file to a proof, and its verification."""
 
 import json
-import pathlib
-import tempfile
 
 import numpy as np
 from absl.testing import absltest
 
 from mmc_jax import frontier, synthetic
-from tests.experiments.programs import run
+from tests.experiments.programs import csv_files, run
 
 
 class CertificatesTest(absltest.TestCase):
     def setUp(self):
         super().setUp()
-        self.folder = pathlib.Path(tempfile.mkdtemp())
         self.pool = synthetic.pool(14, 40, noise=0.1)
-        losses = self.pool.losses
-        rows = ["id," + ",".join(f"m{m}" for m in range(14))]
-        rows += [
-            f"t{x}," + ",".join(map(repr, losses[:, x].tolist()))
-            for x in range(40)
-        ]
+        self.folder = csv_files(self.pool.losses, self.pool.costs)
         self.csv = self.folder / "scores.csv"
-        self.csv.write_text("\n".join(rows))
-        rows = ["model,family,num_params"]
-        rows += [f"m{m},f,{int(c)}" for m, c in enumerate(self.pool.costs)]
-        (self.folder / "models.csv").write_text("\n".join(rows))
         self.flags = (
             f"--csv={self.csv}",
             f"--models={self.folder}/models.csv",

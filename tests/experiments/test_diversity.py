@@ -1,31 +1,25 @@
 """The programs of diversity, from a CSV file to a result folder."""
 
 import json
-import pathlib
-import tempfile
 
 import numpy as np
 from absl.testing import absltest, parameterized
 
 from mmc_jax import importers, scores
-from tests.experiments.programs import run
+from tests.experiments.programs import csv_files, run
 
 
 def _files():
     """A CSV of 6 models in 2 families and 2 kinds, texts of 2 domains."""
-    folder = pathlib.Path(tempfile.mkdtemp())
     rng = np.random.default_rng(1)
     size = np.arange(6)
     losses = np.exp(-0.3 * size) + 2 + rng.uniform(0, 1, (40, 6))
-    rows = ["id,kind,m0,m1,m2,m3,m4,m5"]
-    for i, row in enumerate(losses):
-        rows.append(f"t{i},{'ab'[i % 2]}," + ",".join(map(str, row)))
-    (folder / "scores.csv").write_text("\n".join(rows))
-    rows = ["model,family,kind,num_params,price"]
-    for m in range(6):
-        kind = "instruct" if m > 3 else "base"
-        rows.append(f"m{m},{'xy'[m % 2]},{kind},{7 * 3**m},{m + 1}")
-    (folder / "models.csv").write_text("\n".join(rows))
+    folder = csv_files(
+        losses.T,
+        7 * 3**size,
+        kind=["base"] * 4 + ["instruct"] * 2,
+        price=size + 1,
+    )
     return folder, losses.T
 
 

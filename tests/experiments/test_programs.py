@@ -21,7 +21,7 @@ from mmc_jax import (
     scoring,
     training,
 )
-from tests.experiments.programs import run
+from tests.experiments.programs import csv_files, run
 
 _ROOT = pathlib.Path(__file__).parents[2]
 
@@ -41,17 +41,10 @@ def _tiny_checkpoint() -> pathlib.Path:
 class TraceAndFitTest(absltest.TestCase):
     def test_from_a_csv_to_a_law(self):
         """A CSV that any user could have gives frontier, law and figures."""
-        folder = pathlib.Path(tempfile.mkdtemp())
         rng = np.random.default_rng(1)
         size = np.arange(5)
         losses = np.exp(-0.4 * size) + 2 + rng.uniform(0, 1, (30, 5))
-        rows = ["id,kind,m0,m1,m2,m3,m4"]
-        for i, row in enumerate(losses):
-            rows.append(f"t{i},{'ab'[i % 2]}," + ",".join(map(str, row)))
-        (folder / "scores.csv").write_text("\n".join(rows))
-        rows = ["model,family,num_params"]
-        rows += [f"m{m},{'xy'[m % 2]},{7 * 5**m}" for m in range(5)]
-        (folder / "models.csv").write_text("\n".join(rows))
+        folder = csv_files(losses.T, 7 * 5**size)
 
         traced = run(
             "experiments.trace_frontier",
