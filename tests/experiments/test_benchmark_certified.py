@@ -9,8 +9,6 @@ from absl.testing import absltest
 from mmc_jax import certificate_checker, frontier, synthetic
 from tests.experiments.programs import run
 
-_ROOT = pathlib.Path(__file__).parents[2]
-
 
 class BenchmarkTest(absltest.TestCase):
     def test_cases_and_one_budget(self):
