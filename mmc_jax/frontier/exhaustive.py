@@ -40,9 +40,9 @@ def exhaustive(
     of 400.
 
     Every subset is the union of one beginning and one end; beginnings meet ends
-    in tiles, each tile one `min_sum` in float64, and a running filter keeps
-    only what is not dominated. Losses that differ by less than their roundings,
-    2e-15 of the mean magnitude, may come in either order.
+    in tiles, each tile one `min_sum` in whole numbers, and a running filter
+    keeps only what is not dominated. Losses that differ by less than 2^-31 of
+    the most that two models differ by on a text may come in either order.
 
     Args:
       losses: [M, X], finite.

@@ -82,9 +82,13 @@ def non_dominated(
     )
     costs, losses, masks = costs[stays], losses[stays], masks[order[stays]]
 
-    # Ties: the last key counts first, and False comes before True.
-    order = np.lexsort((*~masks.T[::-1], masks.sum(axis=1), costs))
-    costs, losses, masks = costs[order], losses[order], masks[order]
+    # Ties are neighbours. Of the keys the last counts first, and False comes
+    # before True.
+    repeats = np.diff(costs) == 0
+    (tied,) = np.nonzero(np.append(repeats, False) | np.append(False, repeats))
+    rows = masks[tied]
+    order = np.lexsort((*~rows.T[::-1], rows.sum(axis=1), costs[tied]))
+    masks[tied] = rows[order]
     one_a_cost = np.diff(costs, prepend=-np.inf) > 0
     return Frontier(costs[one_a_cost], losses[one_a_cost], masks[one_a_cost])
 

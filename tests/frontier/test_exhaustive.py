@@ -110,6 +110,14 @@ class ExhaustiveTest(parameterized.TestCase):
         expected = brute_force.frontier(losses, costs)
         self.assertEqual([p[2] for p in found], [p[2] for p in expected])
 
+    def test_what_all_models_lose_on_a_text_changes_nothing(self):
+        losses, costs = brute_force.pool(8, 50, seed=3)
+        weights = np.random.default_rng(0).random(50)
+        hard = np.geomspace(1, 1e9, 50)
+        expected = frontier.exhaustive(losses, costs, weights)
+        found = frontier.exhaustive(losses + hard, costs, weights)
+        np.testing.assert_array_equal(found.masks, expected.masks)
+
     def test_under_64_bit_mode(self):
         losses, costs = brute_force.pool(6, NUM_TEXTS, seed=3)
         expected = frontier.exhaustive(losses, costs)
