@@ -5,8 +5,8 @@
 Pools are drawn at random: loss falls with cost, each model has a strength in
 each of eight domains, and every text its difficulty. A case is timed after a
 first run has compiled it, and the best of a few runs counts; one that takes
-longer than --patience seconds is run once. Under ten minutes and 8 GB on two
-quiet cores; --num_texts=1000 --num_texts=10000 takes half a minute.
+longer than --patience seconds is not run again. Under ten minutes and 8 GB on
+two quiet cores; --num_texts=1000 --num_texts=10000 takes a minute.
 """
 
 import functools
@@ -33,7 +33,7 @@ _MAX_SIZE = flags.DEFINE_integer(
     "max_size", 8, "The most models in a subset, where the pool is to grow."
 )
 _PATIENCE = flags.DEFINE_float(
-    "patience", 5.0, "Seconds after which a case is not run again."
+    "patience", 20.0, "Seconds after which a case is not run again."
 )
 _REPEATS = flags.DEFINE_integer("repeats", 3, "Runs of a case, at most.")
 _OUT = flags.DEFINE_string("out", None, "The result folder.", required=True)

@@ -33,7 +33,10 @@ _MAX_CONTEXT = flags.DEFINE_integer(
     "max_context", None, "Positions a window; the model's own if unset."
 )
 _TOKENS_PER_BATCH = flags.DEFINE_integer(
-    "tokens_per_batch", 8192, "Token budget of a batch.", lower_bound=1
+    "tokens_per_batch",
+    None,
+    "Token budget of a batch; what suits the device if unset.",
+    lower_bound=1,
 )
 
 _DTYPES = ("float32", "bfloat16")

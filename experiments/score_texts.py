@@ -50,7 +50,10 @@ _STRIDE = flags.DEFINE_integer(
     "stride", None, "Tokens that windows move on; half a window if unset."
 )
 _TOKENS_PER_BATCH = flags.DEFINE_integer(
-    "tokens_per_batch", 8192, "Token budget, a device.", lower_bound=1
+    "tokens_per_batch",
+    None,
+    "Token budget, a device; what suits it if unset.",
+    lower_bound=1,
 )
 _RESCORE = flags.DEFINE_bool(
     "rescore", False, "Replace scores of other settings or checkpoints."

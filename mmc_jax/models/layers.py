@@ -1,7 +1,7 @@
 """What the families share: activations, stacks of layers, attention.
 
 B batch, T query position, S key position, N query heads, K key heads, G query
-heads a key head, H head features, L layers.
+heads a key head, R = T * G rows of queries, H head features, L layers.
 """
 
 import functools
@@ -14,9 +14,10 @@ import numpy as np
 from flax import nnx
 
 # Queries of a block of attention, and the most blocks of a text: more would
-# save little work and be compiled one by one.
+# save little work and be compiled one by one. On CPUs XLA fuses all of a block
+# into one loop up to 4 blocks, and beyond no more (1.3 times as slow).
 _BLOCK = 128
-_MAX_BLOCKS = 8
+_MAX_BLOCKS = 4
 
 
 def _relu2(x: jax.Array) -> jax.Array:
@@ -227,8 +228,9 @@ def blockwise_attention(
     B, T, N, H = query.shape
     K = key.shape[2]
     G = N // K
-    # Transposed once, not once a block.
+    # Transposed once, not once a block; each query of a group is a row.
     query = jnp.einsum("BTKGH->BKTGH", (query * scale).reshape(B, T, K, G, H))
+    query = query.reshape(B, K, T * G, H)
     key, value = jnp.swapaxes(key, 1, 2), jnp.swapaxes(value, 1, 2)
     size = max(_BLOCK, -(-T // _MAX_BLOCKS))
     attended = []
@@ -238,26 +240,27 @@ def blockwise_attention(
         if isinstance(window, int):
             first = max(0, start - window + 1)
         scores = jnp.einsum(
-            "BKTGH,BKSH->BKTGS",
-            query[:, :, start:end],
+            "BKRH,BKSH->BKRS",
+            query[:, :, start * G : end * G],
             key[:, :, first:end],
             preferred_element_type=jnp.float32,
         )
-        distance = jnp.arange(start, end)[:, None] - jnp.arange(first, end)
+        position = jnp.arange(start * G, end * G)[:, None] // G
+        distance = position - jnp.arange(first, end)
         mask = distance >= 0
         if window is not None:
             mask &= distance < window
-        scores = jnp.where(mask[:, None], scores, -jnp.inf)
+        scores = _masked(scores, mask)
         weights = jnp.exp(scores - scores.max(axis=-1, keepdims=True))
         total = weights.sum(axis=-1, keepdims=True)
         block = jnp.einsum(
-            "BKTGS,BKSH->BKTGH",
+            "BKRS,BKSH->BKRH",
             weights.astype(value.dtype),
             value[:, :, first:end],
             preferred_element_type=jnp.float32,
         )
         attended.append((block / total).astype(value.dtype))
-    attended = jnp.concatenate(attended, axis=2)
+    attended = jnp.concatenate(attended, axis=2).reshape(B, K, T, G, -1)
     return jnp.einsum("BKTGH->BTKGH", attended).reshape(B, T, N, -1)
 
 
@@ -289,7 +292,16 @@ def attend(scores: jax.Array, value: jax.Array, mask: jax.Array) -> jax.Array:
     """
     B, N, T, S = scores.shape
     K = value.shape[2]
-    weights = jax.nn.softmax(jnp.where(mask, scores, -jnp.inf), axis=-1)
+    weights = jax.nn.softmax(_masked(scores, mask), axis=-1)
     weights = weights.astype(value.dtype).reshape(B, K, N // K, T, S)
     attended = jnp.einsum("BKGTS,BSKH->BTKGH", weights, value)
     return attended.reshape(B, T, N, -1)
+
+
+def _masked(scores: jax.Array, mask: jax.Array) -> jax.Array:
+    """Returns the scores, -inf where the mask is False.
+
+    As a minimum, which XLA on CPUs fuses with the products before and after the
+    softmax (1.5 to 2 times as fast); it does no `where`.
+    """
+    return jnp.minimum(scores, jnp.where(mask, jnp.inf, -jnp.inf))

@@ -16,6 +16,11 @@ from mmc_jax.scoring.settings import Settings
 # it works on one, and the next is there when that one is done.
 _IN_FLIGHT = 2
 
+# Token budgets of a batch. What a CPU works on should fit in its last cache:
+# GPT-2 124M takes 1.25 times as long with 8,192 tokens.
+_TOKENS_PER_BATCH = 8192
+_TOKENS_PER_BATCH_ON_CPU = 2048
+
 
 def mesh(settings: Settings) -> Mesh:
     """Returns the devices that score: this process's own if they are enough.
@@ -27,6 +32,14 @@ def mesh(settings: Settings) -> Mesh:
     if (settings.num_data or 1) * settings.num_model > len(devices):
         devices = jax.devices()
     return sharding.mesh(settings.num_data, settings.num_model, devices)
+
+
+def tokens_per_batch(settings: Settings) -> int:
+    """Returns the token budget of a batch, for each device it is spread over."""
+    if settings.tokens_per_batch is not None:
+        return settings.tokens_per_batch
+    on_cpu = jax.default_backend() == "cpu"
+    return _TOKENS_PER_BATCH_ON_CPU if on_cpu else _TOKENS_PER_BATCH
 
 
 def spans_processes(mesh: Mesh) -> bool:

@@ -215,7 +215,7 @@ def _score_model(
             with hosts.together():
                 num_batches = batches.expected_batches(
                     int(corpus.counts.num_bytes.sum()),
-                    settings.tokens_per_batch,
+                    device.tokens_per_batch(settings),
                     mesh.shape["data"],
                 )
                 _score_texts(
@@ -305,7 +305,7 @@ def _score_texts(
     made = batches.batches(
         under_way.rows(chunks),
         lengths,
-        settings.tokens_per_batch,
+        device.tokens_per_batch(settings),
         scorer.num_data,
     )
     writes = hosts.is_first() or not scorer.spans_processes

@@ -225,7 +225,7 @@ def _plan(
         raise ValueError("no text has a token that the model would score")
     num_batches = batches.expected_batches(
         round(int(sample.num_bytes.sum()) / share),
-        settings.tokens_per_batch,
+        device.tokens_per_batch(settings),
         mesh.shape["data"],
     )
     of_bucket = batches.bucket_lengths(checkpoint.context, num_batches)
@@ -290,7 +290,7 @@ def _buckets(
     for place, num_rows in sorted(collections.Counter(places.tolist()).items()):
         length = of_bucket[place]
         size = batches.rows_per_batch(
-            length, settings.tokens_per_batch, mesh.shape["data"]
+            length, device.tokens_per_batch(settings), mesh.shape["data"]
         )
         # Rounded first: a share of 1/3 is none in binary.
         num_batches = math.ceil(round(num_rows / share, 6) / size)
@@ -368,7 +368,7 @@ def _seconds(
     (batch,) = batches.batches(
         [row] * heaviest.num_rows,
         [heaviest.length],
-        settings.tokens_per_batch,
+        device.tokens_per_batch(settings),
         mesh.shape["data"],
     )
     with _Timer() as load:

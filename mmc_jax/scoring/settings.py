@@ -20,8 +20,9 @@ class Settings(NamedTuple):
       stride: Tokens by which windows move on; half the window's positions where
         None is given.
       tokens_per_batch: Token budget of a batch, padding included, for each
-        device that batches are spread over. A bucket of which a batch does not
-        fit in memory goes on with half as many rows.
+        device that batches are spread over; what suits the devices where None
+        is given. A bucket of which a batch does not fit in memory goes on with
+        half as many rows.
       part_seconds: Finished texts are written to disk this often.
       num_data: Devices that a batch is spread over; all of this process where
         None is given.
@@ -35,7 +36,7 @@ class Settings(NamedTuple):
     dtype: str = "float32"
     max_context: int | None = None
     stride: int | None = None
-    tokens_per_batch: int = 8192
+    tokens_per_batch: int | None = None
     part_seconds: float = 10.0
     num_data: int | None = None
     num_model: int = 1
