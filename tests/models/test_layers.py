@@ -180,7 +180,7 @@ class AttentionTest(parameterized.TestCase):
             )
             _assert_close(by_array, expected)
 
-    # Blocks are of 4 queries or more, and eight at most.
+    # Blocks are of 4 queries or more, and four at most.
     @parameterized.product(length=(1, 4, 13, 45), window=(None, 1, 9))
     def test_blocks_equal_the_definition(self, length, window):
         q, k, v = _query_key_value(length)
@@ -201,7 +201,7 @@ class AttentionTest(parameterized.TestCase):
         _assert_close(actual, expected)
 
     def test_scores_of_one_block_only(self):
-        T = 8 * layers._BLOCK
+        T = layers._MAX_BLOCKS * layers._BLOCK
         traced = jax.make_jaxpr(
             functools.partial(layers.blockwise_attention, scale=1.0)
         )(*_query_key_value(T))
