@@ -21,7 +21,9 @@ one core: the seconds that the process has had, not those that went by.
 `--num_devices=1,2,4,8` adds the engine alone on so many devices, virtual ones
 on a CPU, where it shows that scores stay the same, and nothing about speed.
 
-EXPECTED
+Expected on 2 CPU cores in float32: 1.1 to 1.3 times the tokens a second of the
+peer at its best, 1.3 to 1.5 times those of its larger batches, and scores within
+1e-7; 4 minutes for 24 texts.
 """
 
 import functools

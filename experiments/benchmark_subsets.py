@@ -113,7 +113,14 @@ def _measured(
         calls[name] = lambda compute=compute, placed=placed: _finished(
             compute(*placed)
         )
-        sums = np.asarray(calls[name](), np.float64)
+        try:
+            sums = np.asarray(calls[name](), np.float64)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            print(f"{name} does not fit in memory at {case}: left out")
+            del calls[name]
+            continue
         scale = expected.setdefault(dtype, sums)
         exact = np.dtype(dtype).kind == "u"
         np.testing.assert_allclose(
