@@ -22,8 +22,8 @@ one core: the seconds that the process has had, not those that went by.
 on a CPU, where it shows that scores stay the same, and nothing about speed.
 
 Expected on 2 CPU cores in float32: 1.1 to 1.3 times the tokens a second of the
-peer at its best, 1.3 to 1.5 times those of its larger batches, and scores within
-1e-7; 4 minutes for 24 texts.
+peer at its best, 1.3 to 1.5 times those of its larger batches, and scores
+within 1e-7; 4 minutes for 24 texts.
 """
 
 import functools
@@ -176,9 +176,7 @@ def _engine(folder, rows, num_data):
 
     def score():
         nll = np.zeros(len(rows))
-        for batch, values in scorer.scored(
-            _batches(rows, _budget(), num_data)
-        ):
+        for batch, values in scorer.scored(_batches(rows, _budget(), num_data)):
             for row, of_row in zip(batch.rows, values, strict=False):
                 scored = of_row[: len(row.targets)]
                 nll[row.text] = scored.sum(dtype=np.float64)

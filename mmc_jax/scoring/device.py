@@ -35,7 +35,7 @@ def mesh(settings: Settings) -> Mesh:
 
 
 def tokens_per_batch(settings: Settings) -> int:
-    """Returns the token budget of a batch, for each device it is spread over."""
+    """Returns the token budget of a batch, for each device of its rows."""
     if settings.tokens_per_batch is not None:
         return settings.tokens_per_batch
     on_cpu = jax.default_backend() == "cpu"
