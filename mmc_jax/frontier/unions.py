@@ -43,7 +43,7 @@ _CHUNK_TEXTS = 4096
 _ARITY = 3
 
 # Points that go through the filter at once, and those that go first.
-_POINTS, _SAMPLE = 2**16, 2**12
+_POINTS, _SAMPLE = 2**17, 2**12
 
 
 def loss_chunks(inputs: Inputs) -> tuple[jax.Array, ...]:
