@@ -275,9 +275,16 @@ def _on_devices(num_devices, folder, out):
     """
     command = [sys.executable, "-m", "experiments.benchmark_scoring"]
     changes = dict(
-        out=out, checkpoint=folder, num_data=num_devices, num_devices=""
+        out=out,
+        checkpoint=folder,
+        num_data=num_devices,
+        num_devices="",
+        peer=False,
+        peer_tokens_per_batch="",
+        tokens_per_batch=_budget(),
+        depths="",
     )
-    own = program.flag_values() | dict(peer=False, depths="") | changes
+    own = program.flag_values() | changes
     command += [f"--{name}={value}" for name, value in own.items()]
     environment = os.environ | dict(JAX_NUM_CPU_DEVICES=str(num_devices))
     subprocess.run(command, env=environment, check=True, stdout=sys.stderr)

@@ -52,6 +52,7 @@ class BenchmarkScoringTest(absltest.TestCase):
             list(result["ratios"]),
             ["transformers, 64 tokens", "transformers, 512 tokens"],
         )
+        self.assertGreater(result["ratio"], 0)
         self.assertEqual(result["ratio"], min(result["ratios"].values()))
         self.assertLess(
             result["relative_differences"]["max"], tolerances.SCORE_TORCH
