@@ -5,9 +5,11 @@ r"""How fast subsets are evaluated, by every backend and by other libraries.
 
 Each sweep varies one size and keeps the others. All implementations of a case
 are first checked to agree, then timed in turns, and the least time of each
-counts: load on the machine meets them alike. The roofline is the rate of
-minima and additions of the machine in the same run. Runs on GPUs and TPUs
-unchanged; libraries that are not installed are left out.
+counts: load on the machine meets them alike. A turn is as many calls as fit
+into 0.2 seconds, two at least: the first finds its threads asleep and its
+tables out of the caches. The roofline is the rate of minima and additions of
+the machine in the same run. Runs on GPUs and TPUs unchanged; libraries that are
+not installed are left out.
 
 Expected: a table and two figures. About four minutes on 2 quiet cores.
 """
@@ -42,6 +44,7 @@ _SIZES = {
 
 # Before each turn: the threads of OpenMP spin for a while after the last one.
 _PAUSE_S = 0.3
+_TURN_S = 0.2
 
 # The case that the others depart from.
 _USUAL = {"S": 1024, "M": 71, "X": 8192, "density": 0.3}
@@ -135,7 +138,7 @@ def _measured(
         for name, call in calls.items():
             if sum(seconds[name]) < _SECONDS.value:
                 time.sleep(_PAUSE_S)
-                seconds[name].append(_seconds(call))
+                seconds[name] += _turn(call)
     return [
         {
             "kernel": kernel,
@@ -161,6 +164,14 @@ def _as(table: np.ndarray, dtype: str) -> np.ndarray:
 def _finished(sums: Any) -> np.ndarray:
     """Returns the sums on the host: the call is over only then."""
     return np.asarray(sums.cpu() if hasattr(sums, "cpu") else sums)
+
+
+def _turn(call: Callable[[], Any]) -> list[float]:
+    """Returns the seconds of each call of a turn."""
+    seconds = [_seconds(call), _seconds(call)]
+    while sum(seconds) < _TURN_S:
+        seconds.append(_seconds(call))
+    return seconds
 
 
 def _seconds(call: Callable[[], Any]) -> float:

@@ -23,6 +23,8 @@ struct Tile {
   // rows of a panel stream through it.
   static constexpr int kVectors = 64;
   static constexpr int kRun = kVectors;
+  static constexpr bool kFetchesEachStep = false;
+  static constexpr int kLines = 8;
   static constexpr int kPanel = 16;
 };
 
@@ -30,6 +32,7 @@ struct Tile {
 // roundings more where they are stored, none of which waits for another.
 struct FloatTile : Tile {
   static constexpr int kRun = 16;
+  static constexpr int kLines = 2;
 };
 
 template <class T>

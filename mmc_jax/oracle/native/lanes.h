@@ -11,6 +11,8 @@
 //   kSharesLosses   whether a tile loads a register of losses once for all rows
 //   kVectors        registers in a block of texts
 //   kRun            registers that are added up before their sum is stored
+//   kLines          cache lines of the next panel fetched in a run, or in each
+//                   step of it (kFetchesEachStep)
 //   kPanel          subsets whose blocks the first-level cache keeps
 //   kOrdersBits     `MinOfPositive` is a faster minimum, for where one of the
 //                   two is known not to be negative

@@ -20,6 +20,8 @@ struct Tile {
   static constexpr bool kSharesLosses = false;
   static constexpr int kVectors = 40;
   static constexpr int kRun = kVectors;
+  static constexpr bool kFetchesEachStep = false;
+  static constexpr int kLines = 8;
   static constexpr int kPanel = 8;
 };
 

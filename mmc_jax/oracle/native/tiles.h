@@ -244,22 +244,58 @@ inline __attribute__((always_inline)) void AddStep(
   }
 }
 
+// The rows that will be packed next, on their way into the cache: a few lines
+// at a time, for many at once would stop what is computed meanwhile.
+class NextRows {
+ public:
+  NextRows(const Rows& rows, int64_t row, int64_t num_rows, int64_t text,
+           int64_t num_texts)
+      : rows_(rows),
+        row_(row),
+        end_(num_texts > 0 ? row + num_rows : row),
+        text_(text),
+        num_bytes_(num_texts * rows.element_bytes) {}
+
+  template <int kLines>
+  void Prefetch() {
+    if (line_ >= end_of_row_) {
+      if (row_ >= end_) return;
+      line_ = rows_.At(row_++, text_);
+      end_of_row_ = line_ + num_bytes_;
+    }
+    MMC_UNROLL
+    for (int i = 0; i < kLines; ++i) __builtin_prefetch(line_ + 64 * i, 0, 2);
+    line_ += 64 * kLines;
+  }
+
+ private:
+  const Rows& rows_;
+  int64_t row_;
+  int64_t end_;
+  int64_t text_;
+  int64_t num_bytes_;
+  const char* line_ = nullptr;
+  const char* end_of_row_ = nullptr;
+};
+
 // Writes the sums of a tile of S subsets x M models, still in lanes, to
 // lanes[kRows x kCols].
 template <class T, int S, int M, bool kPositive>
 inline __attribute__((always_inline)) void AddTile(
     const T* values, const T* losses, int64_t stride, int64_t num_padded,
-    typename Simd<T>::Acc* lanes) {
+    NextRows& next, typename Simd<T>::Acc* lanes) {
   using V = Simd<T>;
   constexpr int64_t kStep = V::kGroup * V::kLanes;
   constexpr int64_t kRun = V::kRun * V::kLanes;
   for (int64_t run = 0; run < num_padded; run += kRun) {
     const int64_t end = Least(run + kRun, num_padded);
+    if constexpr (!V::kFetchesEachStep) next.Prefetch<V::kLines>();
     typename V::Acc acc[S * M];
     MMC_UNROLL
     for (int i = 0; i < S * M; ++i) acc[i] = V::Zero();
     MMC_NO_UNROLL
     for (int64_t x = run; x < end; x += kStep) {
+      if constexpr (V::kFetchesEachStep) next.Prefetch<V::kLines>();
       AddStep<T, S, M, kPositive>(values + x, losses + x, stride, acc);
     }
     MMC_UNROLL
@@ -279,10 +315,11 @@ inline __attribute__((always_inline)) void AddTile(
 template <class T, int S, int M>
 inline __attribute__((always_inline)) void AddTileByTops(
     const T* values, const T* losses, int64_t stride, int64_t num_padded,
-    typename Simd<T>::Acc* lanes) {
+    NextRows& next, typename Simd<T>::Acc* lanes) {
   using V = Simd<T>;
   using Tops = Simd<uint8_t>;
   constexpr int64_t kBlock = V::kVectors * V::kLanes;
+  next.Prefetch<V::kLines>();
   typename V::Reg words[S * M] = {};
   MMC_NO_UNROLL
   for (int64_t x = 0; x < num_padded; x += V::kLanes) {
@@ -330,43 +367,6 @@ inline __attribute__((always_inline)) void AddTileByTops(
   }
 }
 
-// The rows that will be packed next, on their way into the cache: a few lines
-// at a time, for all at once would stop what is computed meanwhile.
-class NextRows {
- public:
-  // num_rows from `row` on, fetched in num_times times.
-  NextRows(const Rows& rows, int64_t row, int64_t num_rows, int64_t text,
-           int64_t num_texts, int64_t num_times)
-      : rows_(rows),
-        row_(row),
-        end_(num_texts > 0 ? row + num_rows : row),
-        text_(text),
-        num_bytes_(num_texts * rows.element_bytes),
-        num_lines_(num_rows * (num_bytes_ / 64 + 1) / num_times + 1) {}
-
-  void Prefetch() {
-    if (row_ >= end_) return;
-    const char* const lines = rows_.At(row_, text_) + byte_;
-    for (int64_t i = 0; i < num_lines_; ++i) {
-      __builtin_prefetch(lines + 64 * i, 0, 2);
-    }
-    byte_ += 64 * num_lines_;
-    if (byte_ >= num_bytes_) {
-      ++row_;
-      byte_ = 0;
-    }
-  }
-
- private:
-  const Rows& rows_;
-  int64_t row_;
-  int64_t end_;
-  int64_t text_;
-  int64_t num_bytes_;
-  int64_t num_lines_;
-  int64_t byte_ = 0;
-};
-
 // Adds to totals[num_rows x kCols] the sums of num_rows subsets x M models,
 // which are tiles of S x M; lanes has room for as many.
 template <class T, int S, int M, bool kPositive>
@@ -378,13 +378,12 @@ void AddColumn(const T* values, const T* losses, int64_t stride,
   constexpr int kTile = S * V::kCols;
   MMC_NO_UNROLL
   for (int64_t s = 0; s < num_rows; s += S) {
-    next.Prefetch();
     if constexpr (V::kTopBytes) {
       AddTileByTops<T, S, M>(values + s * stride, losses, stride, num_padded,
-                             lanes + s * V::kCols);
+                             next, lanes + s * V::kCols);
     } else {
       AddTile<T, S, M, kPositive>(values + s * stride, losses, stride,
-                                  num_padded, lanes + s * V::kCols);
+                                  num_padded, next, lanes + s * V::kCols);
     }
   }
   MMC_NO_UNROLL
@@ -494,8 +493,7 @@ void MinSum(const MinSumTask& task) {
         const int64_t next_text = is_last ? block + kBlock : block;
         const int64_t in_next = Least(kPanel, num_subsets - next_row);
         NextRows next(task.values, task.subsets.begin + next_row, in_next,
-                      next_text, Least(kBlock, task.texts.end - next_text),
-                      col_tiles * RoundedUp(in_panel, kRows) / kRows);
+                      next_text, Least(kBlock, task.texts.end - next_text));
         for (int64_t col = 0; col < col_tiles; ++col) {
           const int64_t cols = Least(width, num_models - col * width);
           const T* const loss = losses.data() + col * width * kStride;
