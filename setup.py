@@ -83,6 +83,7 @@ def _extension() -> setuptools.Extension:
             for header in (
                 "kernels.h",
                 "lanes.h",
+                "members.h",
                 "ranks.h",
                 "ranks_avx2.h",
                 "tiles.h",

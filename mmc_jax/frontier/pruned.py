@@ -156,7 +156,7 @@ def _extended(
     # The last is no model: the subset itself.
     added = np.eye(num_models + 1, num_models, dtype=bool)
     for masks, sums in ahead(
-        lambda masks: union_sums(chunks, masks), tiles(subsets)
+        lambda masks: union_sums(chunks, masks, added), tiles(subsets)
     ):
         sizes = masks.sum(axis=1)[:, None] + added.any(axis=1)
         sums[(sizes < min_size) | (sizes > max_size)] = np.inf

@@ -1,7 +1,12 @@
 """The kernels beneath every search over subsets, one file a backend."""
 
 from mmc_jax.oracle.integers import Bounds, Quantised, loss_bounds, quantised
-from mmc_jax.oracle.kernels import min_sum, oracle_losses, oracle_sums
+from mmc_jax.oracle.kernels import (
+    min_sum,
+    oracle_losses,
+    oracle_sums,
+    union_sums,
+)
 
 __all__ = [
     "Bounds",
@@ -11,4 +16,5 @@ __all__ = [
     "oracle_losses",
     "oracle_sums",
     "quantised",
+    "union_sums",
 ]

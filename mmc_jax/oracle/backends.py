@@ -2,7 +2,8 @@
 
 A backend is a module with two pure functions on checked arrays, `min_sum` and
 `oracle_sums` (the contract is in kernels.py), and two about itself: `supports`
-(a dtype) and `why_not` (what keeps it from running here, None where it can).
+(a dtype) and `why_not` (what keeps it from running here, None where it can). It
+may have a third kernel, `union_sums`, which is `min_sum` of minima elsewhere.
 
 A call is served by the backend that it names; else by the one that the
 environment variable MMC_ORACLE_BACKEND names; else by that of the platform on
@@ -12,6 +13,7 @@ lowered, and so XLA is given one branch a platform, of which it keeps one.
 
 import functools
 import os
+from collections.abc import Callable
 from types import ModuleType
 
 import jax
@@ -49,6 +51,17 @@ def oracle_sums(
 ) -> jax.Array:
     """Returns sum over x of w_x min_{i in S} L_ix, by the backend: [S]."""
     return _served("oracle_sums", backend, losses, masks, weights)
+
+
+def union_sums(
+    losses: jax.Array,
+    masks: jax.Array,
+    others: jax.Array,
+    weights: jax.Array | None,
+    backend: str | None,
+) -> jax.Array:
+    """Returns sum over x of w_x min_{i in S or R} L_ix, by it: [S, R]."""
+    return _served("union_sums", backend, losses, masks, others, weights)
 
 
 def runnable(dtype: jax.typing.DTypeLike) -> dict[str, ModuleType]:
@@ -96,16 +109,28 @@ def _served(
         reason = f"it has no kernel for {table.dtype}"
     if reason is not None:
         raise ValueError(f"backend {backend!r} cannot serve: {reason}.")
-    return getattr(module, kernel)(table, *others)
+    return _kernel_of(module, kernel)(table, *others)
+
+
+def _kernel_of(module: ModuleType, kernel: str) -> Callable[..., jax.Array]:
+    if kernel == "union_sums" and not hasattr(module, kernel):
+        return functools.partial(_union_sums, module.min_sum)
+    return getattr(module, kernel)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _union_sums(min_sum, losses, masks, others, weights):
+    values, joined = (xla.minima(losses, part) for part in (masks, others))
+    return min_sum(values, joined, weights)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _by_platform(kernel: str, table: jax.Array, *others: jax.Array):
     branches = {
-        _PLATFORMS[name]: getattr(module, kernel)
+        _PLATFORMS[name]: _kernel_of(module, kernel)
         for name, module in runnable(table.dtype).items()
         if name in _PLATFORMS
     }
     return jax.lax.platform_dependent(
-        table, *others, default=getattr(xla, kernel), **branches
+        table, *others, default=_kernel_of(xla, kernel), **branches
     )

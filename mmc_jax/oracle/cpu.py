@@ -93,6 +93,16 @@ def min_sum(
     return _min_sum(values, losses, weights, *_settings())
 
 
+def union_sums(
+    losses: jax.Array,
+    masks: jax.Array,
+    others: jax.Array,
+    weights: jax.Array | None,
+) -> jax.Array:
+    """Returns sum over x of w_x min_{i in S or R} L_ix: [S, R]."""
+    return _union_sums(losses, masks, others, weights, *_settings())
+
+
 @functools.partial(jax.jit, static_argnames=("level", "num_threads"))
 def _oracle_sums(losses, masks, weights, level, num_threads):
     return _call(
@@ -105,6 +115,14 @@ def _min_sum(values, losses, weights, level, num_threads):
     shape = (values.shape[0], losses.shape[0])
     return _call("mmc_min_sum", shape, losses.dtype, level, num_threads)(
         values, losses, _given(weights, losses.dtype)
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("level", "num_threads"))
+def _union_sums(losses, masks, others, weights, level, num_threads):
+    shape = (masks.shape[0], others.shape[0])
+    return _call("mmc_union_sums", shape, losses.dtype, level, num_threads)(
+        losses, masks, others, _given(weights, losses.dtype)
     )
 
 
@@ -169,7 +187,7 @@ def _library() -> ctypes.CDLL:
         )
     try:
         library = ctypes.CDLL(str(path))
-        for name in ("mmc_min_sum", "mmc_oracle_sums"):
+        for name in ("mmc_min_sum", "mmc_oracle_sums", "mmc_union_sums"):
             handler = jax.ffi.pycapsule(getattr(library, name))
             jax.ffi.register_ffi_target(name, handler, platform="cpu")
     # Compiled for another machine, or another jaxlib.

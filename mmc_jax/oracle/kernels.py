@@ -169,6 +169,44 @@ def min_sum(
     return sums
 
 
+def union_sums(
+    losses: ArrayLike,
+    masks: ArrayLike,
+    others: ArrayLike,
+    weights: ArrayLike | None = None,
+    *,
+    backend: str | None = None,
+) -> jax.Array:
+    """Returns the loss sum of each union of two subsets: [S, R].
+
+    out_sr = sum_x w_x min_{i in S or R} L_ix
+
+    What searches run on: subsets joined by the single models extend each by
+    every model; the subsets of one half of a pool joined by those of the other
+    are all subsets. `min_sum` of the subsets' minima gives the same; on a CPU
+    these are never written to memory here.
+
+    Args:
+      losses: [M, X], M at least 1.
+      masks: [S, M] of booleans.
+      others: [R, M] of booleans; a row without a model leaves S as it is.
+      weights: [X], not negative; 1 for each text if left out.
+      backend: As in `oracle_losses`.
+
+    Raises:
+      ValueError: as `oracle_losses` does, for others as for masks.
+
+    >>> losses = [[1.0, 4.0], [3.0, 2.0]]
+    >>> masks = [[True, False], [False, True]]
+    >>> print(union_sums(losses, masks, [[False, False], [False, True]]))
+    [[5. 3.]
+     [5. 5.]]
+    """
+    losses, masks, weights = _checked_subsets(losses, masks, weights)
+    others = _checked_masks("others", others, losses)
+    return backends.union_sums(losses, masks, others, weights, backend)
+
+
 def _oracle_sums(losses, masks, weights, backend, mesh):
     if mesh is None:
         return backends.oracle_sums(losses, masks, weights, backend)
@@ -195,17 +233,24 @@ def _checked_subsets(
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
     losses = _table("losses", losses, "model")
     _check_values("losses", losses, "model")
+    masks = _checked_masks("masks", masks, losses)
+    losses = jnp.asarray(losses)
+    return losses, masks, _checked_weights(weights, losses)
+
+
+def _checked_masks(
+    name: str, masks: ArrayLike, losses: jax.Array | np.ndarray
+) -> jax.Array:
     if not isinstance(masks, jax.Array):
         masks = np.asarray(masks)
     if masks.ndim != 2 or masks.shape[1] != losses.shape[0]:
         raise ValueError(
-            f"masks has shape {masks.shape}; [S, {losses.shape[0]}] is needed, "
-            "a column for each row of losses."
+            f"{name} has shape {masks.shape}; [S, {losses.shape[0]}] is "
+            "needed, a column for each row of losses."
         )
     if masks.dtype != bool:
-        raise ValueError(f"masks has dtype {masks.dtype}; bool is needed.")
-    losses = jnp.asarray(losses)
-    return losses, jnp.asarray(masks), _checked_weights(weights, losses)
+        raise ValueError(f"{name} has dtype {masks.dtype}; bool is needed.")
+    return jnp.asarray(masks)
 
 
 def _table(name: str, table: ArrayLike, row: str) -> jax.Array | np.ndarray:

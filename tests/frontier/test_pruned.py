@@ -129,9 +129,9 @@ class PrunedTest(parameterized.TestCase):
         losses, costs = brute_force.pool(9, 40, seed=3)
         seen = []
 
-        def remember(chunks, masks):
+        def remember(chunks, masks, others):
             seen.extend(mask.tobytes() for mask in masks)
-            return unions.union_sums(chunks, masks)
+            return unions.union_sums(chunks, masks, others)
 
         frontier.pruned(losses, costs)
         with absltest.mock.patch.object(MODULE, "union_sums", remember):

@@ -237,6 +237,38 @@ class PallasTest(parameterized.TestCase):
             )
         self.assertEqual(text.count(target), 1)
 
+    @parameterized.parameters(
+        ("gpu", "cuda", "xla.gpu.triton"), ("tpu", "tpu", "tpu_custom_call")
+    )
+    def test_unions_are_min_sums_of_minima(self, backend, platform, target):
+        module = BACKENDS[backend]
+        losses, _, masks, weights = brute_force.random_case(
+            9, 5, 130, np.float32
+        )
+        union_sums = jax.jit(oracle.union_sums)
+        arguments = losses, masks, masks[:3], np.float32(weights)
+        # The platforms that JAX has are known; this one is not here.
+        with absltest.mock.patch.object(
+            backends, "runnable", lambda dtype: {backend: module}
+        ):
+            jax.clear_caches()
+            text = (
+                union_sums.trace(*arguments)
+                .lower(lowering_platforms=(platform,))
+                .as_text()
+            )
+        jax.clear_caches()
+        self.assertEqual(text.count(target), 1)
+        interpreted = functools.partial(module.min_sum, interpret=True)
+        with absltest.mock.patch.object(xla, "min_sum", interpreted):
+            got = oracle.union_sums(*arguments, backend="xla")
+        unions = (masks[:, None] | masks[:3]).reshape(-1, 5)
+        np.testing.assert_allclose(
+            np.ravel(got),
+            brute_force.oracle_sums(losses, unions, weights),
+            rtol=tolerances.KERNEL_FLOAT32,
+        )
+
     def test_nan_on_a_gpu_whose_minimum_prefers_numbers(self):
         losses = np.ones((3, 40), np.float32)
         losses[1, 5] = np.nan

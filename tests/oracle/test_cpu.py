@@ -151,6 +151,81 @@ class BruteForceTest(KernelsTestCase):
                     )
 
 
+class UnionsTest(KernelsTestCase):
+    # (S, R, M, X): nothing, one of each; rows beyond those that are computed at
+    # once, and others beyond a task's.
+    @parameterized.product(dtype=FLOATS + INTEGERS, weighted=[False, True])
+    def test_sums_of_minima(self, dtype, weighted):
+        for num_subsets, num_others, num_models, num_texts in (
+            (0, 1, 1, 1),
+            (1, 1, 1, 0),
+            (1, 1, 1, 1),
+            (70, 9, 5, 1_000),
+            (130, 150, 19, 300),
+            (5, 7, 13, 12_345),
+        ):
+            losses, _, masks, weights = random_case(
+                num_subsets, num_models, num_texts, dtype, weighted
+            )
+            others = random_case(
+                num_others, num_models, 0, dtype, False, seed=1
+            )[2]
+            masks[:1], others[:1] = False, False
+            if dtype in FLOATS:
+                losses[:1, 7:8] = np.inf
+                masks[1:, -1] = others[1:, -1] = True
+                absent = np.inf
+            else:
+                absent = np.iinfo(dtype).max
+            values, other_values = (
+                np.where(
+                    part[:, :, None], losses, losses.dtype.type(absent)
+                ).min(axis=1)
+                for part in (masks, others)
+            )
+            for level in cpu.levels():
+                with (
+                    self.subTest(shape=losses.shape, level=level),
+                    at_level(level),
+                    jax.enable_x64(True),
+                ):
+                    # To the last bit, floats too.
+                    np.testing.assert_array_equal(
+                        cpu.union_sums(losses, masks, others, weights),
+                        cpu.min_sum(values, other_values, weights),
+                    )
+
+    @parameterized.parameters(*FLOATS)
+    def test_nan(self, dtype):
+        for level, x in ((v, x) for v in cpu.levels() for x in (0, 20, 700)):
+            losses, _, _, _ = random_case(1, 8, 701, dtype, False)
+            losses[3, x] = np.nan
+            losses[4, 50] = -1
+            with (
+                self.subTest(level=level, x=x),
+                at_level(level),
+                jax.enable_x64(True),
+            ):
+                one, pairs = np.eye(8, dtype=bool), np.eye(5, 8, dtype=bool)
+                pairs[:, 7] = True
+                sums = np.isnan(cpu.union_sums(losses, one, pairs, None))
+                want = np.zeros((8, 5), bool)
+                want[3] = want[:, 3] = True
+                np.testing.assert_array_equal(sums, want)
+
+    def test_threads_and_batches(self):
+        losses, _, masks, _ = random_case(700, 13, 30_000, "float32", False)
+        others = masks[:300]
+        with with_threads(1):
+            sums = np.asarray(cpu.union_sums(losses, masks, others, None))
+        for num_threads in (2, 5):
+            with with_threads(num_threads):
+                got = cpu.union_sums(losses, masks, others, None)
+                np.testing.assert_array_equal(got, sums)
+        got = cpu.union_sums(losses, masks[65:66], others[200:201], None)
+        np.testing.assert_array_equal(got, sums[65:66, 200:201])
+
+
 class IntegersTest(KernelsTestCase):
     @parameterized.parameters(
         ("uint8", 70_001, None),

@@ -9,7 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from mmc_jax.oracle import min_sum, oracle_losses, oracle_sums, xla
+from mmc_jax.oracle import (
+    min_sum,
+    oracle_losses,
+    oracle_sums,
+    union_sums,
+    xla,
+)
 from tests import tolerances
 from tests.oracle import brute_force
 from tests.oracle.brute_force import random_case
@@ -62,6 +68,30 @@ class BruteForceTest(parameterized.TestCase):
             self.assertEqual(means.dtype, jnp.float64)
             expected = np.where(masks.any(axis=1), expected / total, np.inf)
             np.testing.assert_array_equal(means, expected)
+
+    @parameterized.product(
+        dtype=["float32", "float64", "uint8", "uint16", "uint32"],
+        backend=[None, "xla"],
+        weighted=[False, True],
+    )
+    def test_unions(self, dtype, backend, weighted):
+        losses, _, masks, weights = random_case(40, 17, 129, dtype)
+        others = np.eye(18, 17, dtype=bool)
+        weights = weights if weighted else None
+        unions = masks[:, None] | others
+        with jax.enable_x64(dtype != "float32"):
+            sums = np.asarray(
+                union_sums(losses, masks, others, weights, backend=backend)
+            )
+        expected = brute_force.oracle_sums(
+            losses, unions.reshape(-1, 17), weights
+        ).reshape(40, 18)
+        if dtype.startswith("uint"):
+            np.testing.assert_array_equal(sums, expected)
+        else:
+            self.assertEqual(sums.dtype, dtype)
+            rtol = getattr(tolerances, f"KERNEL_{dtype.upper()}")
+            np.testing.assert_allclose(sums, expected, rtol=rtol)
 
     def test_more_subsets_than_a_tile(self):
         with absltest.mock.patch.object(xla, "_TILE", 4):
@@ -158,6 +188,10 @@ class TransformationsTest(absltest.TestCase):
         np.testing.assert_array_equal(
             jax.jit(min_sum)(self.values, self.losses, self.weights),
             min_sum(self.values, self.losses, self.weights),
+        )
+        arguments = self.losses, self.masks, self.masks[:2], self.weights
+        np.testing.assert_array_equal(
+            jax.jit(union_sums)(*arguments), union_sums(*arguments)
         )
 
     def test_known_arrays_inside_jit_are_checked(self):
@@ -280,6 +314,11 @@ class ContractTest(parameterized.TestCase):
              (losses, masks[:, 1:])),
             (r"masks has shape \(3,\)", oracle_losses, (losses, masks[0])),
             ("masks has dtype int", oracle_losses, (losses, masks.astype(int))),
+            ("masks has dtype int", union_sums,
+             (losses, masks.astype(int), masks)),
+            (r"others has shape \(2, 2\); \[S, 3\]", union_sums,
+             (losses, masks, masks[:, 1:])),
+            (r"losses\[1, 2\] .* is nan", union_sums, (nan, masks, masks)),
             ("losses has dtype int", oracle_losses,
              (losses.astype(int), masks)),
             (r"losses\[1, 2\] \(model 1, text 2\) is nan", oracle_losses,

@@ -135,7 +135,6 @@ struct Call {
   PackFunction pack;
   int64_t num_models;
   int64_t num_texts;
-  int64_t num_subsets;
   int64_t num_threads;
   const char* weights;  // null if there are none
   int64_t weight_bytes;
@@ -215,6 +214,63 @@ constexpr int64_t kTasksPerThread = 2;
 
 int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// The minimum over nothing, as many times as a block of texts needs.
+std::vector<char> Identities(const NumberType& type) {
+  std::vector<char> identities(kMaxBlock * type.bytes, '\xff');
+  if (type.number == kFloat32) {
+    std::fill_n(reinterpret_cast<float*>(identities.data()), kMaxBlock,
+                std::numeric_limits<float>::infinity());
+  } else if (type.number == kFloat64) {
+    std::fill_n(reinterpret_cast<double*>(identities.data()), kMaxBlock,
+                std::numeric_limits<double>::infinity());
+  }
+  return identities;
+}
+
+// Models in a task of `UnionSums`: their rows stay in the second-level cache.
+constexpr int64_t kOthers = 144;
+
+// Fills out[task.num_subsets, task.num_models].
+void RunMinSum(ffi::ThreadPool& pool, const Call& call, MinSumTask task,
+               void* out) {
+  const int64_t num_sums = task.num_subsets * task.num_models;
+  if (num_sums == 0) return;
+
+  // Subsets are dealt out first; each task packs the losses for itself, which
+  // 64 subsets repay. Where they do not suffice, chunks of texts are dealt out,
+  // and then models.
+  const int64_t wanted = kTasksPerThread * call.num_threads;
+  const Parts subsets(
+      task.num_subsets, 8,
+      std::min(std::max(wanted, DivideUp(task.num_subsets, 256)),
+               std::max<int64_t>(1, task.num_subsets / 64)));
+  const int64_t chunk = call.kernels->min_sum_chunk;
+  const Parts texts(call.num_texts, chunk, DivideUp(wanted, subsets.count()));
+  const Parts models(
+      task.num_models, 6,
+      std::max(DivideUp(call.num_threads, subsets.count() * texts.count()),
+               task.loss_masks ? DivideUp(task.num_models, kOthers) : 1));
+
+  const int64_t num_chunks = DivideUp(call.num_texts, chunk);
+  std::vector<char> partial(
+      texts.count() > 1 ? num_chunks * num_sums * call.kernels->total_bytes
+                        : 0);
+  task.out = out;
+  task.partial = partial.empty() ? nullptr : partial.data();
+  Run(pool, call.num_threads,
+      texts.count() * models.count() * subsets.count(), [&](int64_t i) {
+        MinSumTask part = task;
+        part.subsets = subsets[i % subsets.count()];
+        i /= subsets.count();
+        part.models = models[i % models.count()];
+        part.texts = texts[i / models.count()];
+        call.kernels->min_sum(part);
+      });
+  if (!partial.empty()) {
+    call.kernels->combine(partial.data(), num_chunks, num_sums, out);
+  }
+}
+
 ffi::Error MinSum(ffi::ThreadPool pool, std::string_view level,
                   int64_t num_threads, ffi::AnyBuffer values,
                   ffi::AnyBuffer losses, ffi::AnyBuffer weights,
@@ -223,47 +279,35 @@ ffi::Error MinSum(ffi::ThreadPool pool, std::string_view level,
       Checked(pool, level, num_threads, losses, weights, *out);
   if (checked.has_error()) return checked.error();
   Call& call = checked.value();
-  call.num_subsets = values.dimensions()[0];
-  const int64_t num_sums = call.num_subsets * call.num_models;
-  if (num_sums == 0) return ffi::Error::Success();
+  MinSumTask task{};
+  task.values = call.RowsOf(values.untyped_data());
+  task.losses = call.RowsOf(losses.untyped_data());
+  task.num_subsets = values.dimensions()[0];
+  task.num_models = call.num_models;
+  RunMinSum(pool, call, task, out->untyped_data());
+  return ffi::Error::Success();
+}
 
-  // Subsets are dealt out first; each task packs the losses for itself, which
-  // 64 subsets repay. Where they do not suffice, chunks of texts are dealt out,
-  // and then models.
-  const int64_t wanted = kTasksPerThread * call.num_threads;
-  const Parts subsets(
-      call.num_subsets, 8,
-      std::min(std::max(wanted, DivideUp(call.num_subsets, 256)),
-               std::max<int64_t>(1, call.num_subsets / 64)));
-  const int64_t chunk = call.kernels->min_sum_chunk;
-  const Parts texts(call.num_texts, chunk, DivideUp(wanted, subsets.count()));
-  const Parts models(
-      call.num_models, 6,
-      DivideUp(call.num_threads, subsets.count() * texts.count()));
-
-  const int64_t num_chunks = DivideUp(call.num_texts, chunk);
-  std::vector<char> partial(
-      texts.count() > 1 ? num_chunks * num_sums * call.kernels->total_bytes
-                        : 0);
-  Run(pool, call.num_threads,
-      texts.count() * models.count() * subsets.count(), [&](int64_t i) {
-        MinSumTask task;
-        task.values = call.RowsOf(values.untyped_data());
-        task.losses = call.RowsOf(losses.untyped_data());
-        task.subsets = subsets[i % subsets.count()];
-        i /= subsets.count();
-        task.models = models[i % models.count()];
-        task.texts = texts[i / models.count()];
-        task.num_subsets = call.num_subsets;
-        task.num_models = call.num_models;
-        task.out = out->untyped_data();
-        task.partial = partial.empty() ? nullptr : partial.data();
-        call.kernels->min_sum(task);
-      });
-  if (!partial.empty()) {
-    call.kernels->combine(partial.data(), num_chunks, num_sums,
-                          out->untyped_data());
-  }
+ffi::Error UnionSums(ffi::ThreadPool pool, std::string_view level,
+                     int64_t num_threads, ffi::AnyBuffer losses,
+                     ffi::Buffer<ffi::DataType::PRED> masks,
+                     ffi::Buffer<ffi::DataType::PRED> others,
+                     ffi::AnyBuffer weights,
+                     ffi::Result<ffi::AnyBuffer> out) {
+  ffi::ErrorOr<Call> checked =
+      Checked(pool, level, num_threads, losses, weights, *out);
+  if (checked.has_error()) return checked.error();
+  Call& call = checked.value();
+  const std::vector<char> identities = Identities(*call.type);
+  MinSumTask task{};
+  task.losses = call.RowsOf(losses.untyped_data());
+  task.value_masks = masks.typed_data();
+  task.loss_masks = others.typed_data();
+  task.num_members = call.num_models;
+  task.identities = identities.data();
+  task.num_subsets = masks.dimensions()[0];
+  task.num_models = others.dimensions()[0];
+  RunMinSum(pool, call, task, out->untyped_data());
   return ffi::Error::Success();
 }
 
@@ -276,32 +320,25 @@ ffi::Error OracleSums(ffi::ThreadPool pool, std::string_view level,
       Checked(pool, level, num_threads, losses, weights, *out);
   if (checked.has_error()) return checked.error();
   Call& call = checked.value();
-  call.num_subsets = masks.dimensions()[0];
-  if (call.num_subsets == 0) return ffi::Error::Success();
+  const int64_t num_subsets = masks.dimensions()[0];
+  if (num_subsets == 0) return ffi::Error::Success();
 
-  std::vector<char> identities(kMaxBlock * call.type->bytes, '\xff');
-  if (call.type->number == kFloat32) {
-    std::fill_n(reinterpret_cast<float*>(identities.data()), kMaxBlock,
-                std::numeric_limits<float>::infinity());
-  } else if (call.type->number == kFloat64) {
-    std::fill_n(reinterpret_cast<double*>(identities.data()), kMaxBlock,
-                std::numeric_limits<double>::infinity());
-  }
+  const std::vector<char> identities = Identities(*call.type);
 
   // Texts are dealt out first: what a task does to a block of texts before the
   // first subset, only thousands of subsets repay.
   const int64_t wanted = kTasksPerThread * call.num_threads;
   const int64_t chunk = call.kernels->oracle_chunk;
-  const int64_t least_parts = DivideUp(call.num_subsets, 4096);
+  const int64_t least_parts = DivideUp(num_subsets, 4096);
   const Parts texts(call.num_texts, chunk, DivideUp(wanted, least_parts));
   const Parts subsets(
-      call.num_subsets, 1,
+      num_subsets, 1,
       std::max(least_parts, std::min(DivideUp(call.num_threads, texts.count()),
-                                     call.num_subsets / 256)));
+                                     num_subsets / 256)));
 
   const int64_t num_chunks = DivideUp(call.num_texts, chunk);
   std::vector<char> partial(texts.count() > 1
-                                ? num_chunks * call.num_subsets *
+                                ? num_chunks * num_subsets *
                                       call.kernels->total_bytes
                                 : 0);
   Run(pool, call.num_threads, texts.count() * subsets.count(),
@@ -311,7 +348,7 @@ ffi::Error OracleSums(ffi::ThreadPool pool, std::string_view level,
         task.identities = identities.data();
         task.masks = masks.typed_data();
         task.num_models = call.num_models;
-        task.num_subsets = call.num_subsets;
+        task.num_subsets = num_subsets;
         task.subsets = subsets[i % subsets.count()];
         task.texts = texts[i / subsets.count()];
         task.out = out->untyped_data();
@@ -319,7 +356,7 @@ ffi::Error OracleSums(ffi::ThreadPool pool, std::string_view level,
         call.kernels->oracle_sums(task);
       });
   if (!partial.empty()) {
-    call.kernels->combine(partial.data(), num_chunks, call.num_subsets,
+    call.kernels->combine(partial.data(), num_chunks, num_subsets,
                           out->untyped_data());
   }
   return ffi::Error::Success();
@@ -345,6 +382,18 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(
         .Attr<std::string_view>("level")
         .Attr<int64_t>("num_threads")
         .Arg<xla::ffi::AnyBuffer>()
+        .Arg<xla::ffi::Buffer<xla::ffi::DataType::PRED>>()
+        .Arg<xla::ffi::AnyBuffer>()
+        .Ret<xla::ffi::AnyBuffer>());
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    mmc_union_sums, mmc::UnionSums,
+    xla::ffi::Ffi::Bind()
+        .Ctx<xla::ffi::ThreadPool>()
+        .Attr<std::string_view>("level")
+        .Attr<int64_t>("num_threads")
+        .Arg<xla::ffi::AnyBuffer>()
+        .Arg<xla::ffi::Buffer<xla::ffi::DataType::PRED>>()
         .Arg<xla::ffi::Buffer<xla::ffi::DataType::PRED>>()
         .Arg<xla::ffi::AnyBuffer>()
         .Ret<xla::ffi::AnyBuffer>());

@@ -62,9 +62,16 @@ struct Range {
 
 // Sums go to out[subset, model] in its dtype; or, if `partial` is given, to
 // partial[chunk, subset, model] as totals that `combine` adds up.
+//
+// Where masks are given, the two sides are subsets of the losses' num_members
+// models: values and losses are the minima over them.
 struct MinSumTask {
   Rows values;
   Rows losses;
+  const bool* value_masks;  // [subsets, num_members] or null
+  const bool* loss_masks;   // [models, num_members] or null
+  int64_t num_members;
+  const void* identities;  // the minimum over nothing, kMaxBlock times
   Range subsets;
   Range models;
   Range texts;  // from the beginning of a chunk on

@@ -64,7 +64,7 @@ class Scratch {
     Allocate(size);
   }
   T* data() const { return data_; }
-  T& operator[](int64_t i) { return data_[i]; }
+  T& operator[](int64_t i) const { return data_[i]; }
 
  private:
   void Allocate(int64_t size) {

@@ -13,6 +13,9 @@
 // the next one is on its way from memory. Both tables keep their layout, so
 // that few subsets are as fast as many.
 //
+// Where masks are given in place of values, the panels are computed on the way:
+// minima of the packed losses, for kJoined subsets at once.
+//
 // `oracle_sums` keeps a block of texts of all models in the first-level cache
 // and takes the minimum of each subset's rows there, kDepth registers wide; for
 // many and large subsets a level may have a faster way (ranks.h).
@@ -28,14 +31,16 @@
 #define MMC_JAX_ORACLE_NATIVE_TILES_H_
 
 #include "kernels.h"
+#include "members.h"
 
 namespace mmc {
 namespace {
 
-// Registers of texts that `oracle_sums` works on at once.
-constexpr int kDepth = 8;
 // Subsets whose lanes it adds up together, which takes fewer instructions.
 constexpr int kFlushed = 4;
+// Subsets whose rows are computed at once where masks are given: they stay in
+// the second-level cache.
+constexpr int64_t kJoined = 64;
 // Blocks in a chunk.
 constexpr int kChunkBlocks = 16;
 
@@ -417,6 +422,80 @@ void FillTable(ColumnFunction<T> (*table)[kCols + 1]) {
   }
 }
 
+// Numbers from row to row of what is packed, with the bytes behind a row.
+template <class T>
+constexpr int64_t kStride = Simd<T>::kVectors * Simd<T>::kLanes *
+                            (Simd<T>::kTopBytes ? sizeof(T) + 1 : sizeof(T)) /
+                            sizeof(T);
+
+// The rows of one side of `min_sum`, subsets or models: a range of the table's,
+// or, where masks are given, of the subsets that these are.
+template <class T>
+class Side {
+ public:
+  using V = Simd<T>;
+  using Total = typename TotalOf<T>::type;
+
+  Side(const Rows& rows, const bool* masks, Range range, int64_t num_members,
+       const Table<T>& table)
+      : rows_(rows),
+        masks_(masks ? masks + range.begin * num_members : nullptr),
+        range_(range),
+        num_members_(num_members),
+        table_(table),
+        members_(masks ? range.size() : 0),
+        is_nan_(range.size()),
+        sums_(V::kDifferences ? range.size() : 0) {
+    if (masks_) table_.List(masks_, range.size(), members_);
+  }
+
+  // Packs num_rows rows from `first` on. Returns what was seen there; nothing
+  // where masks are given, for that was seen in the table.
+  Seen Load(int64_t first, int64_t num_rows, int64_t text, int64_t num_texts,
+            int64_t num_padded, T* packed) {
+    Seen all = 0;
+    if (masks_) {
+      table_.Join(members_, first, num_rows, num_padded, packed, kStride<T>);
+    }
+    for (int64_t i = first; i < first + num_rows; ++i) {
+      if (!masks_) {
+        const Seen seen = rows_.Pack(range_.begin + i, text, num_texts,
+                                     num_padded, packed);
+        if (seen & kNan) is_nan_[i] = true;
+        all |= seen;
+      }
+      if constexpr (V::kDifferences) sums_[i] += RowSum(packed, num_padded);
+      if constexpr (V::kTopBytes) {
+        V::Tops(packed, num_padded, packed + V::kVectors * V::kLanes);
+      }
+      packed += kStride<T>;
+    }
+    return all;
+  }
+
+  bool IsNan(int64_t i) const {
+    return masks_ ? table_.IsNan(masks_ + i * num_members_) : is_nan_[i];
+  }
+
+  // The sum of a row since the last `ClearSums`.
+  Total Sum(int64_t i) const { return sums_[i]; }
+  void ClearSums() {
+    if constexpr (V::kDifferences) {
+      for (int64_t i = 0; i < range_.size(); ++i) sums_[i] = 0;
+    }
+  }
+
+ private:
+  const Rows& rows_;
+  const bool* masks_;
+  Range range_;
+  int64_t num_members_;
+  const Table<T>& table_;
+  Members<T> members_;
+  Scratch<bool> is_nan_;
+  Scratch<Total> sums_;
+};
+
 template <class T>
 void MinSum(const MinSumTask& task) {
   using V = Simd<T>;
@@ -429,29 +508,31 @@ void MinSum(const MinSumTask& task) {
   constexpr int64_t kChunk = kChunkBlocks * kBlock;
   // Texts that a step of a tile takes.
   constexpr int64_t kStep = (V::kTopBytes ? sizeof(T) : V::kGroup) * V::kLanes;
-  // From row to row, with the bytes behind a row.
-  constexpr int64_t kStride =
-      V::kTopBytes ? kBlock + kBlock / sizeof(T) : kBlock;
   ColumnFunction<T> columns[2][kRows + 1][kCols + 1] = {};
   FillTable<T, kRows, false, kCols>(columns[false]);
   FillTable<T, kRows, true, kCols>(columns[true]);
 
+  const bool joins = task.value_masks != nullptr;
   const int64_t num_subsets = task.subsets.size();
   const int64_t num_models = task.models.size();
   const int64_t col_tiles = RoundedUp(num_models, kCols) / kCols;
   // 7 models are two tiles of 4 and 3, not of 6 and 1.
   const int64_t width = RoundedUp(num_models, col_tiles) / col_tiles;
-  Scratch<T> losses(num_models * kStride);
-  Scratch<T> values(kPanel * kStride);
-  static_assert(kPanel % kRows == 0);
+  static_assert(kPanel % kRows == 0 && kJoined % kPanel == 0);
+  static_assert(kBlock % Table<T>::kPiece == 0 && kBlock <= kMaxBlock);
+  const int64_t loaded = joins ? kJoined : kPanel;
+  Scratch<T> losses(num_models * kStride<T>);
+  Scratch<T> values(loaded * kStride<T>);
   Scratch<Acc> lanes(kPanel * kCols);
   // [panels, col_tiles, kPanel, kCols]
   Scratch<Total> in_tiles(RoundedUp(num_subsets, kPanel) * col_tiles * kCols);
   Scratch<Total> totals(num_subsets * num_models);
-  Scratch<bool> subset_is_nan(num_subsets);
-  Scratch<bool> model_is_nan(num_models);
-  Scratch<Total> subset_sums(V::kDifferences ? num_subsets : 0);
-  Scratch<Total> model_sums(V::kDifferences ? num_models : 0);
+  Table<T> table(task.losses, task.identities, task.num_members,
+                 joins ? kBlock : 0);
+  Side<T> subsets(task.values, task.value_masks, task.subsets,
+                  task.num_members, table);
+  Side<T> models(task.losses, task.loss_masks, task.models, task.num_members,
+                 table);
 
   for (int64_t chunk = task.texts.begin; chunk < task.texts.end;
        chunk += kChunk) {
@@ -462,56 +543,47 @@ void MinSum(const MinSumTask& task) {
       const int64_t num_texts = Least(kBlock, chunk_end - block);
       const int64_t num_padded = RoundedUp(num_texts, kStep);
       texts_in_chunk += num_padded;
-      Seen seen_losses = 0;
-      for (int64_t m = 0; m < num_models; ++m) {
-        T* row = losses.data() + m * kStride;
-        const Seen seen = task.losses.Pack(task.models.begin + m, block,
-                                           num_texts, num_padded, row);
-        if (seen & kNan) model_is_nan[m] = any_nan = true;
-        seen_losses |= seen;
-        if constexpr (V::kDifferences) model_sums[m] += RowSum(row, num_padded);
-        if constexpr (V::kTopBytes) V::Tops(row, num_padded, row + kBlock);
-      }
+      const Seen seen_table = joins ? table.Pack(block, num_texts) : 0;
+      const Seen seen_losses =
+          seen_table | models.Load(0, num_models, block, num_texts, num_padded,
+                                   losses.data());
+      Seen seen_values = 0;
       for (int64_t panel = 0; panel < num_subsets; panel += kPanel) {
         const int64_t in_panel = Least(kPanel, num_subsets - panel);
-        Seen seen_values = 0;
-        for (int64_t s = 0; s < in_panel; ++s) {
-          T* row = values.data() + s * kStride;
-          const Seen seen =
-              task.values.Pack(task.subsets.begin + panel + s, block, num_texts,
-                               num_padded, row);
-          if (seen & kNan) subset_is_nan[panel + s] = any_nan = true;
-          seen_values |= seen;
-          if constexpr (V::kDifferences) {
-            subset_sums[panel + s] += RowSum(row, num_padded);
-          }
-          if constexpr (V::kTopBytes) V::Tops(row, num_padded, row + kBlock);
+        if (panel % loaded == 0) {
+          seen_values =
+              seen_table |
+              subsets.Load(panel, Least(loaded, num_subsets - panel), block,
+                           num_texts, num_padded, values.data());
         }
+        const T* const value = values.data() + panel % loaded * kStride<T>;
+        any_nan |= ((seen_losses | seen_values) & kNan) != 0;
         const bool positive = !(seen_losses & seen_values & kNegative);
         const bool is_last = panel + kPanel >= num_subsets;
         const int64_t next_row = is_last ? 0 : panel + kPanel;
         const int64_t next_text = is_last ? block + kBlock : block;
         const int64_t in_next = Least(kPanel, num_subsets - next_row);
-        NextRows next(task.values, task.subsets.begin + next_row, in_next,
-                      next_text, Least(kBlock, task.texts.end - next_text));
+        NextRows next(task.values, task.subsets.begin + next_row,
+                      joins ? 0 : in_next, next_text,
+                      Least(kBlock, task.texts.end - next_text));
         for (int64_t col = 0; col < col_tiles; ++col) {
           const int64_t cols = Least(width, num_models - col * width);
-          const T* const loss = losses.data() + col * width * kStride;
-          Total* const totals =
+          const T* const loss = losses.data() + col * width * kStride<T>;
+          Total* const sums =
               &in_tiles[(panel * col_tiles + col * kPanel) * kCols];
           const int64_t whole = in_panel / kRows * kRows;
-          columns[positive][kRows][cols](values.data(), loss, kStride,
-                                         num_padded, whole, next, lanes.data(),
-                                         totals);
+          columns[positive][kRows][cols](value, loss, kStride<T>, num_padded,
+                                         whole, next, lanes.data(), sums);
           if (whole < in_panel) {
             columns[positive][in_panel - whole][cols](
-                values.data() + whole * kStride, loss, kStride, num_padded,
-                in_panel - whole, next, lanes.data(), totals + whole * kCols);
+                value + whole * kStride<T>, loss, kStride<T>, num_padded,
+                in_panel - whole, next, lanes.data(), sums + whole * kCols);
           }
         }
       }
     }
     for (int64_t s = 0; s < num_subsets; ++s) {
+      const bool subset_is_nan = any_nan && subsets.IsNan(s);
       for (int64_t col = 0; col < col_tiles; ++col) {
         const int64_t cols = Least(width, num_models - col * width);
         const int64_t panel = s / kPanel * kPanel;
@@ -522,11 +594,11 @@ void MinSum(const MinSumTask& task) {
           const int64_t m = col * width + c;
           Total chunk_sum = sum;
           if constexpr (V::kDifferences) {
-            chunk_sum = (subset_sums[s] + model_sums[m] - sum) / 2;
+            chunk_sum = (subsets.Sum(s) + models.Sum(m) - sum) / 2;
           } else {
             chunk_sum = Unbiased<T>(sum, texts_in_chunk);
           }
-          if (any_nan && (subset_is_nan[s] || model_is_nan[m])) {
+          if (any_nan && (subset_is_nan || models.IsNan(m))) {
             SetNan(chunk_sum);
           }
           if (task.partial) {
@@ -541,11 +613,9 @@ void MinSum(const MinSumTask& task) {
           sum = Total{};
         }
       }
-      if constexpr (V::kDifferences) subset_sums[s] = 0;
     }
-    if constexpr (V::kDifferences) {
-      for (int64_t m = 0; m < num_models; ++m) model_sums[m] = 0;
-    }
+    subsets.ClearSums();
+    models.ClearSums();
   }
   if (task.partial) return;
   for (int64_t s = 0; s < num_subsets; ++s) {
@@ -565,20 +635,7 @@ template <class T>
 typename Simd<T>::Acc SumOfMinima(const T* const* row, const T* const* end) {
   using V = Simd<T>;
   typename V::Reg least[kDepth];
-  MMC_UNROLL
-  for (int d = 0; d < kDepth; ++d) least[d] = V::Load(*row + d * V::kLanes);
-  ++row;
-  MMC_NO_UNROLL
-  while (row < end) {
-    const T* one = *row++;
-    const T* other = *row++;
-    // Of the two minima only one waits for the step before.
-    MMC_UNROLL
-    for (int d = 0; d < kDepth; ++d) {
-      least[d] = V::Min(least[d], V::Min(V::Load(one + d * V::kLanes),
-                                         V::Load(other + d * V::kLanes)));
-    }
-  }
+  TakeLeast<T>(row, end, 0, least);
   typename V::Acc acc = V::Zero();
   MMC_UNROLL
   for (int d = 0; d < kDepth; d += V::kGroup) {
@@ -635,34 +692,14 @@ void OracleSums(const OracleTask& task) {
                  used_rows.data(), num_used,
                  static_cast<double>(num_members) / (num_subsets * num_used));
 
-  // The rows of each subset's members, for those from `listed` on. An odd
-  // number of them: one, then two a step.
-  Scratch<const T*> rows(0);
-  Scratch<int64_t> ends(num_subsets);
-  int64_t listed = num_subsets;
+  // The rows of each subset's members, for those from `listed` on.
+  Members<T> members(num_subsets);
+  int64_t listed = num_groups * ByRank::kGroup;
   auto list = [&](int64_t from) {
-    int64_t num_rows = 0;
-    for (int64_t s = from; s < num_subsets; ++s) num_rows += sizes[s] | 1;
-    // One more, to write at before it is known whether the model is a member.
-    rows.Renew(num_rows + 1);
-    int64_t end = 0;
-    for (int64_t s = from; s < num_subsets; ++s) {
-      const bool* mask = masks + s * num_models;
-      const int64_t begin = end;
-      for (int64_t m = 0; m < num_models; ++m) {
-        rows[end] = losses.data() + m * kBlock;
-        end += mask[m];
-      }
-      if (end == begin) rows[end++] = losses.data() + num_models * kBlock;
-      if ((end - begin) % 2 == 0) {
-        rows[end] = rows[end - 1];
-        ++end;
-      }
-      ends[s] = end;
-    }
+    members.List(masks, from, num_subsets, num_models, losses.data(), kBlock);
     listed = from;
   };
-  list(num_groups * ByRank::kGroup);
+  list(listed);
 
   Scratch<bool> is_nan(num_models + 1);
   Scratch<Total> in_chunk(num_subsets);
@@ -677,16 +714,9 @@ void OracleSums(const OracleTask& task) {
       texts_in_chunk += kBlock;
       for (int64_t m = 0; m <= num_models; ++m) {
         if (!used[m]) continue;
-        T* row = losses.data() + m * kBlock;
         const Seen seen =
-            m < num_models
-                ? task.losses.Pack(m, block, num_texts, kBlock, row)
-                : task.losses.pack(task.identities,
-                                   task.losses.weights
-                                       ? task.losses.weights +
-                                             block * task.losses.weight_bytes
-                                       : nullptr,
-                                   num_texts, kBlock, row);
+            PackModel(task.losses, task.identities, num_models, m, block,
+                      num_texts, kBlock, losses.data() + m * kBlock);
         if (seen & kNan) is_nan[m] = any_nan = true;
       }
       // NaN has no rank.
@@ -699,15 +729,12 @@ void OracleSums(const OracleTask& task) {
         }
         first = num_groups * ByRank::kGroup;
       }
-      const T* const* row =
-          rows.data() + (first > listed ? ends[first - 1] : 0);
       for (int64_t s = first; s < num_subsets; s += kFlushed) {
         const int64_t in_group = Least(kFlushed, num_subsets - s);
         typename V::Acc acc[kFlushed] = {};
         MMC_NO_UNROLL
         for (int64_t i = 0; i < in_group; ++i) {
-          acc[i] = SumOfMinima<T>(row, rows.data() + ends[s + i]);
-          row = rows.data() + ends[s + i];
+          acc[i] = SumOfMinima<T>(members.begin(s + i), members.end(s + i));
         }
         if (in_group == kFlushed) {
           V::template Flush<kFlushed>(acc, &in_chunk[s]);
@@ -719,12 +746,11 @@ void OracleSums(const OracleTask& task) {
         }
       }
     }
-    int64_t begin = 0;
-    for (int64_t s = 0; s < num_subsets; begin = ends[s++]) {
+    for (int64_t s = 0; s < num_subsets; ++s) {
       Total chunk_sum = Unbiased<T>(in_chunk[s], texts_in_chunk);
       if (any_nan) {
-        for (int64_t i = begin; i < ends[s]; ++i) {
-          if (is_nan[(rows[i] - losses.data()) / kBlock]) SetNan(chunk_sum);
+        for (auto row = members.begin(s); row < members.end(s); ++row) {
+          if (is_nan[(*row - losses.data()) / kBlock]) SetNan(chunk_sum);
         }
       }
       if (task.partial) {
