@@ -1,10 +1,12 @@
 """The flags by which programs take a score table, and its reading."""
 
+import os
 import pathlib
 
 from absl import flags
 
 from mmc_jax import importers, scores
+from mmc_jax.oracle import backends
 
 _SCORES = flags.DEFINE_string("scores", None, "A score table.")
 _CSV = flags.DEFINE_string(
@@ -31,6 +33,12 @@ _KIND = flags.DEFINE_enum(
 _ONLY_MODELS = flags.DEFINE_list("only_models", None, "Only these models.")
 _DOMAINS = flags.DEFINE_list("domains", None, "Only texts of these domains.")
 COST = flags.DEFINE_string("cost", "num_params", "What a subset spends.")
+_ORACLE_BACKEND = flags.DEFINE_enum(
+    "oracle_backend",
+    None,
+    list(backends.NAMES),
+    "What evaluates subsets; chosen by the device if left out.",
+)
 
 flags.register_multi_flags_validator(
     ["csv", "models"],
@@ -42,9 +50,13 @@ flags.register_multi_flags_validator(
 def read() -> scores.ScoreTable:
     """Returns the score table that the flags name, or what they select of it.
 
+    What evaluates its subsets from now on is what --oracle_backend names.
+
     Raises:
       ValueError: Nothing is left; a model or a domain that is not there.
     """
+    if _ORACLE_BACKEND.value is not None:
+        os.environ[backends.VARIABLE] = _ORACLE_BACKEND.value
     if _SCORES.value is not None:
         return _selected(scores.open(_SCORES.value))
     return _selected(

@@ -30,7 +30,8 @@ _PLATFORMS = {"cpu": "cpu", "gpu": "cuda", "tpu": "tpu"}
 # The names that calls and MMC_ORACLE_BACKEND may use.
 NAMES = tuple(_MODULES)
 
-_VARIABLE = "MMC_ORACLE_BACKEND"
+# The environment variable.
+VARIABLE = "MMC_ORACLE_BACKEND"
 
 
 def min_sum(
@@ -81,7 +82,7 @@ def _served(
 ) -> jax.Array:
     if backend is None:
         # An empty variable is none.
-        backend = os.environ.get(_VARIABLE) or None
+        backend = os.environ.get(VARIABLE) or None
     if backend is None:
         platforms = jax_platforms()
         for name, platform in _PLATFORMS.items():
@@ -97,7 +98,7 @@ def _served(
         return _by_platform(kernel, table, *others)
     if backend not in _MODULES:
         raise ValueError(
-            f"backend (or {_VARIABLE}) is {backend!r}; one of "
+            f"backend (or {VARIABLE}) is {backend!r}; one of "
             f"{', '.join(NAMES)} is needed."
         )
     module = _MODULES[backend]

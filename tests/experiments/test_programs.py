@@ -56,6 +56,7 @@ class TraceAndFitTest(absltest.TestCase):
             "--method=exhaustive",
             "--num_splits=2",
             "--fail_above=2.5",
+            "--oracle_backend=xla",
             f"--out={folder}/f",
         )
         self.assertEqual(traced.returncode, 0, traced.stderr)
@@ -66,6 +67,7 @@ class TraceAndFitTest(absltest.TestCase):
             expected.costs.tolist(),
         )
         self.assertEqual(result["flags"]["method"], "exhaustive")
+        self.assertEqual(result["flags"]["oracle_backend"], "xla")
         self.assertTrue((folder / "f/domains.png").exists())
         halves = frontier.cross_fitted(
             losses.T,
@@ -105,6 +107,20 @@ class TraceAndFitTest(absltest.TestCase):
         self.assertEqual(failed.returncode, 1)
         self.assertRegex(failed.stderr, r"^error: /nowhere.*")
         self.assertNotIn("Traceback", failed.stderr)
+
+    def test_a_backend_without_its_device(self):
+        folder = csv_files(np.array([[1.0, 4.0], [3.0, 2.0]]), [1, 2])
+        failed = run(
+            "experiments.trace_frontier",
+            f"--csv={folder}/scores.csv",
+            f"--models={folder}/models.csv",
+            "--text_id=id",
+            "--normalisation=raw",
+            "--oracle_backend=tpu",
+            f"--out={folder}/f",
+        )
+        self.assertEqual(failed.returncode, 1)
+        self.assertRegex(failed.stderr, "(?m)^error: backend 'tpu' cannot")
 
     def test_stray_arguments(self):
         failed = run("experiments.fit_law", "points.csv")
