@@ -239,13 +239,11 @@ def _seconds(functions):
     return [min(of_function) for of_function in times]
 
 
-def _products(config):
+def _products():
     """Returns a large product by each library, and its operations."""
     side = _SIDE[jax.default_backend()]
     square = jnp.ones((side, side), _DTYPE.value)
-    abstract = models.abstract(config, dtype=_DTYPE.value)
-    options = likelihood.compiler_options(abstract)
-    by_xla = jax.jit(jnp.matmul, compiler_options=options)
+    by_xla = jax.jit(jnp.matmul)
     products = {"XLA": lambda: by_xla(square, square).block_until_ready()}
     if _PEER.value and torch is not None:
         where = "cuda" if jax.default_backend() == "gpu" else "cpu"
@@ -315,7 +313,7 @@ def main():
             sides |= _transformers(folder, rows)
         # The first pass compiles, and tells the scores.
         nll = {side: score() for side, score in sides.items()}
-        products, product_flops = _products(config)
+        products, product_flops = _products()
         for product in products.values():
             product()
         # They are short, and so have several goes at each turn.

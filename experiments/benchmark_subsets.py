@@ -11,7 +11,7 @@ tables out of the caches. The roofline is the rate of minima and additions of
 the machine in the same run. Runs on GPUs and TPUs unchanged; libraries that are
 not installed are left out.
 
-Expected: a table and two figures. About four minutes on 2 quiet cores.
+Expected: a table and two figures. About ten minutes on 2 quiet cores.
 """
 
 import time

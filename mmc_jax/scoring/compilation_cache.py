@@ -3,7 +3,6 @@
 import os
 import pathlib
 import platform
-import warnings
 
 import jax
 
@@ -14,12 +13,8 @@ def enable() -> None:
     The folder is mmc_jax/xla in the user's cache (XDG_CACHE_HOME or ~/.cache),
     for each machine its own, as a program may use all that its processor can.
     JAX's own settings go before: JAX_COMPILATION_CACHE_DIR for another folder,
-    JAX_ENABLE_COMPILATION_CACHE=0 for none. Programs with products by oneDNN
-    cannot be kept; JAX's warning of each is silenced.
+    JAX_ENABLE_COMPILATION_CACHE=0 for none.
     """
-    warnings.filterwarnings(
-        "ignore", "(?s)Error writing persistent compilation cache.*onednn"
-    )
     if jax.config.jax_compilation_cache_dir is not None:
         return
     if not jax.config.jax_enable_compilation_cache:

@@ -73,7 +73,6 @@ class Scorer:
         # A process sees only what its own devices have.
         self._token_nll = jax.jit(
             likelihood.token_nll,
-            compiler_options=likelihood.compiler_options(network),
             out_shardings=NamedSharding(
                 mesh, P() if self.spans_processes else P("data")
             ),

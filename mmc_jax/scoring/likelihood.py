@@ -4,7 +4,6 @@ B batch, T position, P parts of the vocabulary, C columns of a chunk, D width,
 V vocabulary.
 """
 
-import functools
 import math
 
 import jax
@@ -24,45 +23,6 @@ _COLUMNS = (1024, 8192)
 _MAX_PARTS = 64
 # The vocabulary's axis of what a head is made of.
 _VOCABULARY_AXES = {"embedding": 0, "kernel": -1, "bias": -1}
-
-# With AVX-512 oneDNN's float32 products take 0.87 of the time of XLA's own
-# (YNNPACK), which keeps softmax's reductions; its bfloat16 products are faster.
-# With AVX2 alone its sums depend on the rows beside them, and on meshes, or
-# for a product of a product, it ended the process (jaxlib 0.10.2).
-_ONEDNN = {
-    "xla_cpu_use_onednn": True,
-    "xla_cpu_experimental_onednn_fusion_type": "LIBRARY_FUSION_TYPE_DOT",
-    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE",
-}
-
-
-def compiler_options(model: layers.LanguageModel) -> dict[str, bool | str]:
-    """Returns what XLA should be told of `token_nll`: speed, not results.
-
-    For `jax.jit(token_nll, compiler_options=...)`; empty where there is nothing
-    to tell, or where this XLA does not know the options, which are no promise.
-    """
-    dtypes = {leaf.dtype for leaf in jax.tree.leaves(model)}
-    is_float32 = dtypes == {jnp.dtype(jnp.float32)}
-    if jax.default_backend() != "cpu" or not is_float32 or not _has_avx512():
-        return {}
-    return _ONEDNN if _knows_onednn() else {}
-
-
-def _has_avx512() -> bool:
-    found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
-    # The names before and since NumPy 2.4.
-    return "AVX512_SKX" in found or "X86_V4" in found
-
-
-@functools.cache
-def _knows_onednn() -> bool:
-    empty = jax.jit(lambda: None).lower()
-    try:
-        empty.compile(compiler_options=_ONEDNN)
-    except jax.errors.JaxRuntimeError:
-        return False
-    return True
 
 
 def token_nll(

@@ -346,9 +346,7 @@ def _work_bytes(
         jnp.int32,
         sharding=NamedSharding(mesh, PartitionSpec("data")),
     )
-    options = likelihood.compiler_options(abstract)
-    nll_of = jax.jit(likelihood.token_nll, compiler_options=options)
-    program = nll_of.lower(abstract, tokens, tokens)
+    program = jax.jit(likelihood.token_nll).lower(abstract, tokens, tokens)
     return program.compile().memory_analysis().temp_size_in_bytes
 
 

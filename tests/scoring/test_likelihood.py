@@ -199,42 +199,6 @@ class TokenNllTest(parameterized.TestCase):
             self.assertGreater(nll.min(), 19.0)
 
 
-class CompilerOptionsTest(absltest.TestCase):
-    def setUp(self):
-        super().setUp()
-        self.enterContext(
-            mock.patch.object(likelihood, "_has_avx512", lambda: True)
-        )
-        likelihood._knows_onednn.cache_clear()
-        self.addCleanup(likelihood._knows_onednn.cache_clear)
-
-    def test_float32(self):
-        model = _model()
-        inputs, targets = _tokens()
-        options = likelihood.compiler_options(model)
-        self.assertNotEmpty(options)
-        nll = jax.jit(
-            lambda *a: likelihood.token_nll(*a), compiler_options=options
-        )(model, inputs, targets)
-        np.testing.assert_allclose(
-            nll,
-            _reference_nll(_logits(model, inputs), targets),
-            rtol=tolerances.LOG_SOFTMAX,
-        )
-
-    def test_none(self):
-        self.assertEmpty(likelihood.compiler_options(_model(jnp.bfloat16)))
-        with mock.patch.object(likelihood, "_has_avx512", lambda: False):
-            self.assertEmpty(likelihood.compiler_options(_model()))
-        with mock.patch.object(jax, "default_backend", lambda: "gpu"):
-            self.assertEmpty(likelihood.compiler_options(_model()))
-
-    def test_an_xla_that_does_not_know_them(self):
-        unknown = {"xla_cpu_of_another_time": True}
-        with mock.patch.object(likelihood, "_ONEDNN", unknown):
-            self.assertEmpty(likelihood.compiler_options(_model()))
-
-
 class MemoryTest(parameterized.TestCase):
     def _largest(self, num_columns):
         with _chunks_of(num_columns):
