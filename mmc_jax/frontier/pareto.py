@@ -220,12 +220,16 @@ def _two_sum(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return total, (a - (total - seen)) + (b - seen)
 
 
-def padded_rows(masks: np.ndarray) -> np.ndarray:
+def padded_rows(masks: np.ndarray, factor: int = 4) -> np.ndarray:
     """Returns the masks with empty subsets added, up to 16, 64, 256 ... rows.
 
     XLA compiles for every shape: so there are few.
+
+    Args:
+      masks: [S, M].
+      factor: from one number of rows to the next.
     """
     num_rows = 16
     while num_rows < len(masks):
-        num_rows *= 4
+        num_rows *= factor
     return np.pad(masks, ((0, num_rows - len(masks)), (0, 0)))

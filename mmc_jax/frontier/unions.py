@@ -23,6 +23,7 @@ from mmc_jax.frontier.pareto import (
     Frontier,
     cost_parts,
     non_dominated,
+    padded_rows,
     rounded_sum,
     subset_costs,
 )
@@ -45,7 +46,7 @@ def loss_chunks(inputs: Inputs) -> tuple[jax.Array, ...]:
     [M, texts] uint32 each, in units of at most 2^-31 of the largest.
     """
     losses, _, weights = inputs
-    num_models, num_texts = losses.shape
+    num_texts = losses.shape[1]
     excess = losses - losses.min(axis=0)
     if weights is not None:
         excess *= weights
@@ -58,8 +59,7 @@ def loss_chunks(inputs: Inputs) -> tuple[jax.Array, ...]:
     chunks = []
     for start in range(0, num_texts, size):
         value = values[:, start : start + size]
-        table = np.zeros((num_models, size), np.uint32)
-        table[:, : value.shape[1]] = value
+        table = np.pad(value, ((0, 0), (0, size - value.shape[1])))
         chunks.append(jax.device_put(table, device))
     return tuple(chunks)
 
@@ -76,13 +76,12 @@ def union_sums(
       masks: [S, M], up to `TILE_ROWS` of them.
       others: [R, M], up to as many.
     """
-    # XLA compiles for every shape: so there are few of one side.
-    num_rows = max(16, 1 << (len(masks) - 1).bit_length())
-    padded = np.pad(masks, ((0, num_rows - len(masks)), (0, 0)))
+    padded = jnp.asarray(padded_rows(masks, factor=2))
+    joined = jnp.asarray(others)
     total = np.zeros((len(masks), len(others)))
     with jax.enable_x64(True):
         for table in chunks:
-            sums = np.asarray(oracle.union_sums(table, padded, others))
+            sums = np.asarray(oracle.union_sums(table, padded, joined))
             total += sums[: len(masks)]
     return total
 

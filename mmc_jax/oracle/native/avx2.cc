@@ -154,53 +154,21 @@ struct Simd<uint16_t> : Lanes<uint16_t, kBytes>, Tile {
   }
 };
 
-// A sum of up to 256 numbers is known from the sum of their highest bytes,
-// which falls short of it by less than 256 * 2^24, and from itself modulo 2^32.
-// Eight numbers take less than three instructions so, and five in 64-bit lanes.
 template <>
-struct Simd<uint32_t> : IntegerLanes<uint32_t, kBytes>, Tile {
-  static constexpr bool kTopBytes = true;
-  using Acc = __m256i;
-  static_assert(kVectors * 4 <= 256);  // in half a register
-  static Acc Zero() { return _mm256_setzero_si256(); }
+struct Simd<uint32_t> : TopByteLanes<kBytes>, Tile {
+  static_assert(TopByteLanes::Hold(kVectors));
   static Reg Min(Reg a, Reg b) {
     return (Reg)_mm256_min_epu32((__m256i)a, (__m256i)b);
   }
-  static Acc Add(Acc acc, const Reg (&terms)[1]) {
-    const __m256i low = _mm256_set1_epi64x(0xffffffff);
-    const __m256i pairs = (__m256i)terms[0];
-    return acc + (pairs & low) + _mm256_srli_epi64(pairs, 32);
+  static Acc Whole(Acc words, __m256i tops) {
+    return TopByteLanes::Whole(words, (Acc)tops);
   }
-
-  // Writes the highest bytes of a row, those in one half of a register of
-  // numbers to one half of a register of bytes.
-  static void Tops(const uint32_t* row, int64_t num_padded, uint32_t* tops) {
-    for (int64_t x = 0; x < num_padded; x += 4 * kLanes, tops += kLanes) {
-      __m256i top[4];
-      MMC_UNROLL
-      for (int i = 0; i < 4; ++i) {
-        top[i] = _mm256_srli_epi32((__m256i)Load(row + x + i * kLanes), 24);
-      }
-      *reinterpret_cast<__m256i*>(tops) =
-          _mm256_packus_epi16(_mm256_packus_epi32(top[0], top[1]),
-                              _mm256_packus_epi32(top[2], top[3]));
-    }
-  }
-
-  // Returns the sum of each half of a register in its first lane of 64 bits.
-  static Acc Whole(Acc words, Acc tops) {
-    __m256i word = _mm256_add_epi32(words, _mm256_shuffle_epi32(words, 0xb1));
-    word = _mm256_add_epi32(word, _mm256_shuffle_epi32(word, 0x4e));
-    __m256i top = tops + _mm256_shuffle_epi32(tops, 0x4e);
-    top = _mm256_slli_epi64(top, 24);
-    const __m256i rest = _mm256_sub_epi32(word, top) &
-                         _mm256_setr_epi64x(0xffffffff, 0, 0xffffffff, 0);
-    return rest + (top & _mm256_setr_epi64x(-1, 0, -1, 0));
-  }
-
   template <int N>
   static void Flush(const Acc (&acc)[N], uint64_t* totals) {
-    FlushOf64Bits<N>(acc, totals);
+    __m256i lanes[N];
+    MMC_UNROLL
+    for (int i = 0; i < N; ++i) lanes[i] = (__m256i)acc[i];
+    FlushOf64Bits<N>(lanes, totals);
   }
 };
 

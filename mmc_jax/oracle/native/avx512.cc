@@ -151,51 +151,21 @@ struct Simd<uint16_t> : Lanes<uint16_t, kBytes>, Tile {
   }
 };
 
-// As in avx2.cc, in quarters of a register.
 template <>
-struct Simd<uint32_t> : IntegerLanes<uint32_t, kBytes>, Tile {
-  static constexpr bool kTopBytes = true;
-  using Acc = __m512i;
-  static_assert(kVectors * 4 <= 256);  // in a quarter of a register
-  static Acc Zero() { return _mm512_setzero_si512(); }
+struct Simd<uint32_t> : TopByteLanes<kBytes>, Tile {
+  static_assert(TopByteLanes::Hold(kVectors));
   static Reg Min(Reg a, Reg b) {
     return (Reg)_mm512_min_epu32((__m512i)a, (__m512i)b);
   }
-  static Acc Add(Acc acc, const Reg (&terms)[1]) {
-    const __m512i low = _mm512_set1_epi64(0xffffffff);
-    const __m512i pairs = (__m512i)terms[0];
-    return acc + (pairs & low) + _mm512_srli_epi64(pairs, 32);
+  static Acc Whole(Acc words, __m512i tops) {
+    return TopByteLanes::Whole(words, (Acc)tops);
   }
-
-  static void Tops(const uint32_t* row, int64_t num_padded, uint32_t* tops) {
-    for (int64_t x = 0; x < num_padded; x += 4 * kLanes, tops += kLanes) {
-      __m512i top[4];
-      MMC_UNROLL
-      for (int i = 0; i < 4; ++i) {
-        top[i] = _mm512_srli_epi32((__m512i)Load(row + x + i * kLanes), 24);
-      }
-      *reinterpret_cast<__m512i*>(tops) =
-          _mm512_packus_epi16(_mm512_packus_epi32(top[0], top[1]),
-                              _mm512_packus_epi32(top[2], top[3]));
-    }
-  }
-
-  static Acc Whole(Acc words, Acc tops) {
-    __m512i word = _mm512_add_epi32(
-        words, _mm512_shuffle_epi32(words, (_MM_PERM_ENUM)0xb1));
-    word = _mm512_add_epi32(
-        word, _mm512_shuffle_epi32(word, (_MM_PERM_ENUM)0x4e));
-    __m512i top = tops + _mm512_shuffle_epi32(tops, (_MM_PERM_ENUM)0x4e);
-    top = _mm512_slli_epi64(top, 24);
-    const __mmask16 lowest = 0x1111;
-    const __m512i rest =
-        _mm512_maskz_mov_epi32(lowest, _mm512_sub_epi32(word, top));
-    return rest + _mm512_maskz_mov_epi64(0x55, top);
-  }
-
   template <int N>
   static void Flush(const Acc (&acc)[N], uint64_t* totals) {
-    FlushOf64Bits<N>(acc, totals);
+    __m512i lanes[N];
+    MMC_UNROLL
+    for (int i = 0; i < N; ++i) lanes[i] = (__m512i)acc[i];
+    FlushOf64Bits<N>(lanes, totals);
   }
 };
 

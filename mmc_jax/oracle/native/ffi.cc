@@ -26,6 +26,8 @@ namespace {
 
 namespace ffi = xla::ffi;
 
+using Masks = ffi::Buffer<ffi::DataType::PRED>;
+
 // What this machine can run, the best first.
 const std::vector<const Level*>& Levels() {
   static const std::vector<const Level*>& levels = *[] {
@@ -290,8 +292,8 @@ ffi::Error MinSum(ffi::ThreadPool pool, std::string_view level,
 
 ffi::Error UnionSums(ffi::ThreadPool pool, std::string_view level,
                      int64_t num_threads, ffi::AnyBuffer losses,
-                     ffi::Buffer<ffi::DataType::PRED> masks,
-                     ffi::Buffer<ffi::DataType::PRED> others,
+                     Masks masks,
+                     Masks others,
                      ffi::AnyBuffer weights,
                      ffi::Result<ffi::AnyBuffer> out) {
   ffi::ErrorOr<Call> checked =
@@ -313,7 +315,7 @@ ffi::Error UnionSums(ffi::ThreadPool pool, std::string_view level,
 
 ffi::Error OracleSums(ffi::ThreadPool pool, std::string_view level,
                       int64_t num_threads, ffi::AnyBuffer losses,
-                      ffi::Buffer<ffi::DataType::PRED> masks,
+                      Masks masks,
                       ffi::AnyBuffer weights,
                       ffi::Result<ffi::AnyBuffer> out) {
   ffi::ErrorOr<Call> checked =
@@ -362,41 +364,38 @@ ffi::Error OracleSums(ffi::ThreadPool pool, std::string_view level,
   return ffi::Error::Success();
 }
 
+// What every kernel is called with; its arrays follow.
+auto Settings() {
+  return ffi::Ffi::Bind()
+      .Ctx<ffi::ThreadPool>()
+      .Attr<std::string_view>("level")
+      .Attr<int64_t>("num_threads");
+}
+
 }  // namespace
 }  // namespace mmc
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(mmc_min_sum, mmc::MinSum,
-                              xla::ffi::Ffi::Bind()
-                                  .Ctx<xla::ffi::ThreadPool>()
-                                  .Attr<std::string_view>("level")
-                                  .Attr<int64_t>("num_threads")
+                              mmc::Settings()
                                   .Arg<xla::ffi::AnyBuffer>()
                                   .Arg<xla::ffi::AnyBuffer>()
                                   .Arg<xla::ffi::AnyBuffer>()
                                   .Ret<xla::ffi::AnyBuffer>());
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(
-    mmc_oracle_sums, mmc::OracleSums,
-    xla::ffi::Ffi::Bind()
-        .Ctx<xla::ffi::ThreadPool>()
-        .Attr<std::string_view>("level")
-        .Attr<int64_t>("num_threads")
-        .Arg<xla::ffi::AnyBuffer>()
-        .Arg<xla::ffi::Buffer<xla::ffi::DataType::PRED>>()
-        .Arg<xla::ffi::AnyBuffer>()
-        .Ret<xla::ffi::AnyBuffer>());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mmc_oracle_sums, mmc::OracleSums,
+                              mmc::Settings()
+                                  .Arg<xla::ffi::AnyBuffer>()
+                                  .Arg<mmc::Masks>()
+                                  .Arg<xla::ffi::AnyBuffer>()
+                                  .Ret<xla::ffi::AnyBuffer>());
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(
-    mmc_union_sums, mmc::UnionSums,
-    xla::ffi::Ffi::Bind()
-        .Ctx<xla::ffi::ThreadPool>()
-        .Attr<std::string_view>("level")
-        .Attr<int64_t>("num_threads")
-        .Arg<xla::ffi::AnyBuffer>()
-        .Arg<xla::ffi::Buffer<xla::ffi::DataType::PRED>>()
-        .Arg<xla::ffi::Buffer<xla::ffi::DataType::PRED>>()
-        .Arg<xla::ffi::AnyBuffer>()
-        .Ret<xla::ffi::AnyBuffer>());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mmc_union_sums, mmc::UnionSums,
+                              mmc::Settings()
+                                  .Arg<xla::ffi::AnyBuffer>()
+                                  .Arg<mmc::Masks>()
+                                  .Arg<mmc::Masks>()
+                                  .Arg<xla::ffi::AnyBuffer>()
+                                  .Ret<xla::ffi::AnyBuffer>());
 
 // The name of the i-th level of this machine, the best first; null past them.
 extern "C" const char* mmc_level(int i) {

@@ -111,8 +111,8 @@ class Table {
         packed_((num_models + 1) * block),
         is_nan_(num_models) {}
 
-  Seen Pack(int64_t text, int64_t num_texts) {
-    Seen all = 0;
+  void Pack(int64_t text, int64_t num_texts) {
+    seen_ = 0;
     T* row = packed_.data();
     for (int64_t x = 0; x < num_texts; x += kPiece) {
       for (int64_t m = 0; m <= num_models_; ++m, row += kPiece) {
@@ -121,11 +121,13 @@ class Table {
             PackModel(losses_, identities_, num_models_, m, text + x,
                       left < kPiece ? left : kPiece, kPiece, row);
         if (seen & kNan) is_nan_[m] = true;
-        all |= seen;
+        seen_ |= seen;
       }
     }
-    return all;
   }
+
+  // What was seen in the block.
+  Seen seen() const { return seen_; }
 
   void List(const bool* masks, int64_t num_subsets, Members<T>& members) const {
     members.List(masks, 0, num_subsets, num_models_, packed_.data(), kPiece);
@@ -164,6 +166,7 @@ class Table {
   int64_t num_models_;
   Scratch<T> packed_;  // [pieces, M + 1, kPiece]
   Scratch<bool> is_nan_;
+  Seen seen_ = 0;
 };
 
 }  // namespace

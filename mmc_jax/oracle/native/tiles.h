@@ -449,16 +449,19 @@ class Side {
     if (masks_) table_.List(masks_, range.size(), members_);
   }
 
-  // Packs num_rows rows from `first` on. Returns what was seen there; nothing
-  // where masks are given, for that was seen in the table.
+  // Packs num_rows rows from `first` on. Returns what was seen there, or, where
+  // masks are given, in the table.
   Seen Load(int64_t first, int64_t num_rows, int64_t text, int64_t num_texts,
             int64_t num_padded, T* packed) {
     Seen all = 0;
     if (masks_) {
       table_.Join(members_, first, num_rows, num_padded, packed, kStride<T>);
+      all = table_.seen();
     }
     for (int64_t i = first; i < first + num_rows; ++i) {
-      if (!masks_) {
+      if (masks_) {
+        is_nan_[i] |= (all & kNan) && table_.IsNan(masks_ + i * num_members_);
+      } else {
         const Seen seen = rows_.Pack(range_.begin + i, text, num_texts,
                                      num_padded, packed);
         if (seen & kNan) is_nan_[i] = true;
@@ -473,9 +476,7 @@ class Side {
     return all;
   }
 
-  bool IsNan(int64_t i) const {
-    return masks_ ? table_.IsNan(masks_ + i * num_members_) : is_nan_[i];
-  }
+  bool IsNan(int64_t i) const { return is_nan_[i]; }
 
   // The sum of a row since the last `ClearSums`.
   Total Sum(int64_t i) const { return sums_[i]; }
@@ -543,16 +544,14 @@ void MinSum(const MinSumTask& task) {
       const int64_t num_texts = Least(kBlock, chunk_end - block);
       const int64_t num_padded = RoundedUp(num_texts, kStep);
       texts_in_chunk += num_padded;
-      const Seen seen_table = joins ? table.Pack(block, num_texts) : 0;
-      const Seen seen_losses =
-          seen_table | models.Load(0, num_models, block, num_texts, num_padded,
-                                   losses.data());
+      if (joins) table.Pack(block, num_texts);
+      const Seen seen_losses = models.Load(0, num_models, block, num_texts,
+                                           num_padded, losses.data());
       Seen seen_values = 0;
       for (int64_t panel = 0; panel < num_subsets; panel += kPanel) {
         const int64_t in_panel = Least(kPanel, num_subsets - panel);
         if (panel % loaded == 0) {
           seen_values =
-              seen_table |
               subsets.Load(panel, Least(loaded, num_subsets - panel), block,
                            num_texts, num_padded, values.data());
         }
@@ -583,7 +582,6 @@ void MinSum(const MinSumTask& task) {
       }
     }
     for (int64_t s = 0; s < num_subsets; ++s) {
-      const bool subset_is_nan = any_nan && subsets.IsNan(s);
       for (int64_t col = 0; col < col_tiles; ++col) {
         const int64_t cols = Least(width, num_models - col * width);
         const int64_t panel = s / kPanel * kPanel;
@@ -598,7 +596,7 @@ void MinSum(const MinSumTask& task) {
           } else {
             chunk_sum = Unbiased<T>(sum, texts_in_chunk);
           }
-          if (any_nan && (subset_is_nan || models.IsNan(m))) {
+          if (any_nan && (subsets.IsNan(s) || models.IsNan(m))) {
             SetNan(chunk_sum);
           }
           if (task.partial) {
@@ -662,7 +660,6 @@ void OracleSums(const OracleTask& task) {
   Scratch<T> losses((num_models + 1) * kBlock);
   const bool* masks = task.masks + task.subsets.begin * num_models;
   Scratch<bool> used(num_models + 1);
-  Scratch<int64_t> sizes(num_subsets);
   int64_t num_members = 0;
   for (int64_t s = 0; s < num_subsets; ++s) {
     const bool* mask = masks + s * num_models;
@@ -672,8 +669,7 @@ void OracleSums(const OracleTask& task) {
       used[m] |= mask[m];
     }
     used[num_models] |= size == 0;
-    sizes[s] = size > 0 ? size : 1;
-    num_members += sizes[s];
+    num_members += size > 0 ? size : 1;
   }
   Scratch<int64_t> used_models(num_models + 1);
   Scratch<const T*> used_rows(num_models + 1);
