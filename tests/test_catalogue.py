@@ -101,7 +101,7 @@ class FamiliesTest(absltest.TestCase):
         families = catalogue.families()
         listed = [t for types in families.values() for t in types]
         self.assertCountEqual(listed, models.FAMILIES)
-        self.assertIn("gpt2", families["mmc_jax.models.gpt2"])
+        self.assertIn("gpt2", families["mmc_jax.models.families.gpt2"])
 
 
 class RowsTest(absltest.TestCase):

@@ -17,7 +17,8 @@ from absl.testing import absltest, parameterized
 from flax import nnx
 
 from mmc_jax import models
-from mmc_jax.models import cache, loading, mamba2, sharding, tensors
+from mmc_jax.models import cache, loading, sharding, tensors
+from mmc_jax.models.families import mamba2
 from tests.models import test_parity
 
 
@@ -137,7 +138,13 @@ class StaleTest(CacheTest):
             read,
             {
                 f"mmc_jax.models.{name}"
-                for name in ("layers", "mamba", "mamba2", "scans", "sharding")
+                for name in (
+                    "families.mamba",
+                    "families.mamba2",
+                    "layers",
+                    "scans",
+                    "sharding",
+                )
             },
         )
 

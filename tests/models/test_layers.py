@@ -15,7 +15,8 @@ from absl.testing import absltest, parameterized
 from jax._src.cudnn import fused_attention_stablehlo
 from transformers import activations, modeling_rope_utils
 
-from mmc_jax.models import layers, mamba, rotary
+from mmc_jax.models import layers, rotary
+from mmc_jax.models.families import mamba
 from tests import tolerances
 
 # LLaMA 3.2's own numbers.

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from mmc_jax.models import mamba2, recurrent_gemma, rwkv
+from mmc_jax.models.families import mamba2, recurrent_gemma, rwkv
 from tests import tolerances
 from tests.models import test_parity
 

@@ -1,17 +1,15 @@
-"""Gemma 3 Technical Report (2025).
+"""Gemma 2: Improving Open Language Models at a Practical Size (2024).
 
-By Kamath et al., arXiv 2503.19786. Special:
-  - as Gemma 2: embeddings times sqrt(D), norms whose weight is 1 + w and that
-    stand before and after each sublayer, scores times
-    `query_pre_attn_scalar`^-0.5, tied head; no cap on the scores;
-  - an RMSNorm over the features of each query and key head, before they turn;
-  - five layers with a window, then one without; rotary positions of their own
-    for the two types of layer;
-  - the larger models see: of their checkpoints (`model_type` gemma3) this is
-    the text tower, and the vision tower is left aside.
+By Riviere et al., arXiv 2408.00118. Special:
+  - as Gemma: embeddings times sqrt(D), norms whose weight is 1 + w, a gated
+    MLP with a tanh gelu, tied head;
+  - an RMSNorm before and one after each sublayer;
+  - soft caps: cap tanh(x / cap), on the attention scores and on the logits;
+  - scores times `query_pre_attn_scalar`^-0.5;
+  - a window in every other layer, from the first.
 
-B batch, T position, N query heads, K key heads, H head features, D width, F
-MLP width, V vocabulary, L layers.
+B batch, T query position, S key position, N query heads, K key heads, H head
+features, D width, F MLP width, V vocabulary, L layers.
 """
 
 import jax
@@ -20,33 +18,21 @@ import transformers
 from flax import nnx
 
 from mmc_jax.models import layers
-from mmc_jax.models.gemma import MLP, Embed, RMSNorm
-from mmc_jax.models.gemma2 import soft_cap
-from mmc_jax.models.rotary import Rotary, rotary_by_layer, rotate
+from mmc_jax.models.families.gemma import MLP, Embed, RMSNorm
+from mmc_jax.models.rotary import Rotary, rotary, rotate
 
 PREFIX = "model."
 LAYERS = "model.layers"
-IGNORED = (
-    r"\.rotary_emb\.inv_freq$",
-    r"^(model\.)?vision_tower\.",
-    r"^(model\.)?multi_modal_projector\.",
-)
-# In a checkpoint that sees, of either age.
-RENAMED = {
-    "language_model.model.": "model.",
-    "language_model.lm_head.": "lm_head.",
-    "model.language_model.": "model.",
-}
+IGNORED = (r"\.rotary_emb\.inv_freq$",)
 
 
 class Attention(nnx.Module):
-    """Grouped-query attention with normalised queries and keys, a window."""
+    """Grouped-query attention with capped scores and a window."""
 
-    def __init__(
-        self, config: transformers.Gemma3TextConfig, *, rngs: nnx.Rngs
-    ):
+    def __init__(self, config: transformers.Gemma2Config, *, rngs: nnx.Rngs):
         self.head_dim = config.head_dim
         self.scale = config.query_pre_attn_scalar**-0.5
+        self.cap = config.attn_logit_softcapping
         bias, width = config.attention_bias, config.hidden_size
         num_query = config.num_attention_heads * self.head_dim
         num_key = config.num_key_value_heads * self.head_dim
@@ -54,27 +40,24 @@ class Attention(nnx.Module):
         self.k_proj = nnx.Linear(width, num_key, use_bias=bias, rngs=rngs)
         self.v_proj = nnx.Linear(width, num_key, use_bias=bias, rngs=rngs)
         self.o_proj = nnx.Linear(num_query, width, use_bias=bias, rngs=rngs)
-        self.q_norm = RMSNorm(self.head_dim, epsilon=config.rms_norm_eps)
-        self.k_norm = RMSNorm(self.head_dim, epsilon=config.rms_norm_eps)
 
     def __call__(
         self, x: jax.Array, positions: Rotary, window: jax.Array
     ) -> jax.Array:
         B, T, _ = x.shape
-        q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.head_dim))
-        k = self.k_norm(self.k_proj(x).reshape(B, T, -1, self.head_dim))
+        q = self.q_proj(x).reshape(B, T, -1, self.head_dim)
+        k = self.k_proj(x).reshape(B, T, -1, self.head_dim)
         v = self.v_proj(x).reshape(B, T, -1, self.head_dim)
         q, k = rotate(q, positions), rotate(k, positions)
-        x = layers.causal_attention(q, k, v, scale=self.scale, window=window)
+        scores = soft_cap(self.scale * layers.attention_scores(q, k), self.cap)
+        x = layers.attend(scores, v, layers.causal_mask(T, window))
         return self.o_proj(x.reshape(B, T, -1))
 
 
 class Block(nnx.Module):
     """Attention, then MLP, each between two RMSNorms, added to its input."""
 
-    def __init__(
-        self, config: transformers.Gemma3TextConfig, *, rngs: nnx.Rngs
-    ):
+    def __init__(self, config: transformers.Gemma2Config, *, rngs: nnx.Rngs):
         width, epsilon = config.hidden_size, config.rms_norm_eps
         self.input_layernorm = RMSNorm(width, epsilon=epsilon)
         self.self_attn = Attention(config, rngs=rngs)
@@ -97,15 +80,12 @@ class Block(nnx.Module):
 class Transformer(nnx.Module):
     """Embedding, layers and the last RMSNorm."""
 
-    def __init__(
-        self, config: transformers.Gemma3TextConfig, *, rngs: nnx.Rngs
-    ):
+    def __init__(self, config: transformers.Gemma2Config, *, rngs: nnx.Rngs):
         self.rope_parameters = config.rope_parameters
         self.head_dim = config.head_dim
         self.max_positions = config.max_position_embeddings
-        self.layer_types = tuple(config.layer_types)
-        self.windows = layers.windows(config.layer_types, config.sliding_window)
         self.positions()  # Refuses what is not ported before any weight.
+        self.windows = layers.windows(config.layer_types, config.sliding_window)
         self.embed_tokens = Embed(
             config.vocab_size, config.hidden_size, rngs=rngs
         )
@@ -117,34 +97,29 @@ class Transformer(nnx.Module):
         self.norm = RMSNorm(config.hidden_size, epsilon=config.rms_norm_eps)
 
     def positions(self) -> Rotary:
-        return rotary_by_layer(
-            self.rope_parameters,
-            self.layer_types,
-            self.head_dim,
-            self.max_positions,
-        )
+        return rotary(self.rope_parameters, self.head_dim, self.max_positions)
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
+        positions = self.positions()
         x, _ = jax.lax.scan(
-            lambda x, layer: (layer[0](x, *layer[1:]), None),
+            lambda x, layer: (layer[0](x, positions, layer[1]), None),
             self.embed_tokens(tokens),
-            (self.layers, self.positions(), jnp.array(self.windows)),
+            (self.layers, jnp.array(self.windows)),
         )
         return self.norm(x)
 
 
 class CausalLM(layers.LanguageModel):
-    """Gemma 3 with its head, from Hugging Face's `Gemma3TextConfig`.
+    """Gemma 2 with its head, from Hugging Face's `Gemma2Config`.
 
     Raises:
-      ValueError: A type of layer, an activation or a kind of rotary scaling is
-        not ported.
+      ValueError: Attention in both directions, a type of layer, an activation
+        or a kind of rotary scaling is not ported.
     """
 
-    def __init__(
-        self, config: transformers.Gemma3TextConfig, *, rngs: nnx.Rngs
-    ):
-        _ = config._sliding_window_pattern  # The layer_types say it.
+    def __init__(self, config: transformers.Gemma2Config, *, rngs: nnx.Rngs):
+        if config.use_bidirectional_attention:
+            raise ValueError("use_bidirectional_attention=True is not ported")
         self.cap = config.final_logit_softcapping
         self.config = config
         self.model = Transformer(config, rngs=rngs)
@@ -162,3 +137,8 @@ class CausalLM(layers.LanguageModel):
         if self.config.tie_word_embeddings:
             return soft_cap(self.model.embed_tokens.attend(hidden), self.cap)
         return soft_cap(self.lm_head(hidden), self.cap)
+
+
+def soft_cap(x: jax.Array, cap: float | None) -> jax.Array:
+    """Returns cap tanh(x / cap), or x without a cap."""
+    return x if cap is None else cap * jnp.tanh(x / cap)

@@ -2,7 +2,7 @@
 
 import types
 
-from mmc_jax.models import (
+from mmc_jax.models.families import (
     bloom,
     cohere,
     cohere2,

@@ -23,7 +23,8 @@ import jax.numpy as jnp
 import transformers
 from flax import nnx
 
-from mmc_jax.models import layers, mamba, scans, sharding
+from mmc_jax.models import layers, scans, sharding
+from mmc_jax.models.families import mamba
 from mmc_jax.models.rotary import Rotary, rotary, rotate
 
 PREFIX = "model."

@@ -16,7 +16,7 @@ import transformers
 from flax import nnx
 
 from mmc_jax.models import layers
-from mmc_jax.models.olmo2 import Block, rms_norm
+from mmc_jax.models.families.olmo2 import Block, rms_norm
 from mmc_jax.models.rotary import Rotary, rotary_by_layer
 
 PREFIX = "model."

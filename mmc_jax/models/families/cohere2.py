@@ -17,7 +17,7 @@ import transformers
 from flax import nnx
 
 from mmc_jax.models import layers
-from mmc_jax.models.cohere import MLP, LayerNorm
+from mmc_jax.models.families.cohere import MLP, LayerNorm
 from mmc_jax.models.rotary import Rotary, rotary, rotate_interleaved
 
 PREFIX = "model."
