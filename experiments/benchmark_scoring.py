@@ -44,7 +44,7 @@ from absl import flags
 from experiments import program
 from mmc_jax import models, report
 from mmc_jax.models import sharding
-from mmc_jax.scoring import batches, device, flops, likelihood
+from mmc_jax.scoring import batching, device, flops, likelihood
 from mmc_jax.scoring.settings import Settings
 
 try:
@@ -148,7 +148,7 @@ def _texts(vocab_size):
     lengths = np.clip(lengths, *_LENGTHS).astype(int)
     tokens = (rng.integers(0, vocab_size, n + 1, np.int32) for n in lengths)
     rows = (
-        batches.Row(i, text[:-1], text[1:], 0) for i, text in enumerate(tokens)
+        batching.Row(i, text[:-1], text[1:], 0) for i, text in enumerate(tokens)
     )
     for batch in _batches(rows, _budget()):
         full += batch.rows
@@ -164,8 +164,8 @@ def _budget():
 
 
 def _batches(rows, budget, num_data=1):
-    lengths = batches.bucket_lengths(_CONTEXT)
-    return batches.batches(rows, lengths, budget, num_data)
+    lengths = batching.bucket_lengths(_CONTEXT)
+    return batching.batches(rows, lengths, budget, num_data)
 
 
 def _engine(folder, rows, num_data):

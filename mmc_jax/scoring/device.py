@@ -9,7 +9,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from mmc_jax.models import layers, sharding
-from mmc_jax.scoring import batches, likelihood
+from mmc_jax.scoring import batching, likelihood
 from mmc_jax.scoring.settings import Settings
 
 # Batches that the device has been given and whose scores are not fetched yet:
@@ -81,8 +81,8 @@ class Scorer:
         self._num_rows: dict[int, int] = {}
 
     def scored(
-        self, all_batches: Iterable[batches.Batch]
-    ) -> Iterator[tuple[batches.Batch, np.ndarray]]:
+        self, all_batches: Iterable[batching.Batch]
+    ) -> Iterator[tuple[batching.Batch, np.ndarray]]:
         """Yields each batch, or parts of it, with its nll: float32 [B, T].
 
         Raises:
@@ -98,14 +98,14 @@ class Scorer:
         while in_flight:
             yield from self._fetched(*in_flight.popleft())
 
-    def _parts(self, batch: batches.Batch) -> Iterable[batches.Batch]:
+    def _parts(self, batch: batching.Batch) -> Iterable[batching.Batch]:
         """Returns the batch in parts of as many rows as fit."""
         num_rows, length = batch.inputs.shape
         fits = min(num_rows, self._num_rows.get(length, num_rows))
         return [batch] if fits == num_rows else batch.split(fits)
 
     def _started(
-        self, batch: batches.Batch
+        self, batch: batching.Batch
     ) -> jax.Array | jax.errors.JaxRuntimeError:
         """Returns what will be the batch's nll, or that memory is short."""
         try:
@@ -123,9 +123,9 @@ class Scorer:
 
     def _fetched(
         self,
-        batch: batches.Batch,
+        batch: batching.Batch,
         nll: jax.Array | jax.errors.JaxRuntimeError,
-    ) -> Iterator[tuple[batches.Batch, np.ndarray]]:
+    ) -> Iterator[tuple[batching.Batch, np.ndarray]]:
         """Yields the batch with its nll, or where memory is short its parts."""
         if isinstance(nll, jax.Array):
             try:
@@ -140,7 +140,7 @@ class Scorer:
             yield from self._fetched(part, self._started(part))
 
     def _halve(
-        self, batch: batches.Batch, error: jax.errors.JaxRuntimeError
+        self, batch: batching.Batch, error: jax.errors.JaxRuntimeError
     ) -> None:
         """Notes that a batch of this shape does not fit."""
         num_rows, length = batch.inputs.shape

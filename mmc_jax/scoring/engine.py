@@ -23,7 +23,7 @@ from mmc_jax import hosts, models, pool, scores
 from mmc_jax.corpus import Corpus, Stream
 from mmc_jax.models import loading
 from mmc_jax.scoring import (
-    batches,
+    batching,
     checkpoints,
     compilation_cache,
     device,
@@ -213,7 +213,7 @@ def _score_model(
         bar.update(len(finished_ids))
         if not is_finished:
             with hosts.together():
-                num_batches = batches.expected_batches(
+                num_batches = batching.expected_batches(
                     int(corpus.counts.num_bytes.sum()),
                     device.tokens_per_batch(settings),
                     mesh.shape["data"],
@@ -221,7 +221,7 @@ def _score_model(
                 _score_texts(
                     device.Scorer(network, mesh),
                     checkpoint,
-                    batches.bucket_lengths(checkpoint.context, num_batches),
+                    batching.bucket_lengths(checkpoint.context, num_batches),
                     _missing(corpus, finished_ids, mesh),
                     own,
                     settings,
@@ -302,7 +302,7 @@ def _score_texts(
 ) -> None:
     """Scores the texts and writes them as they are finished."""
     under_way = texts.Texts(checkpoint)
-    made = batches.batches(
+    made = batching.batches(
         under_way.rows(chunks),
         lengths,
         device.tokens_per_batch(settings),

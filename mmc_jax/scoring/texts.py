@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from mmc_jax.corpus import Corpus
-from mmc_jax.scoring import batches, windows
+from mmc_jax.scoring import batching, windows
 from mmc_jax.scoring.checkpoints import Checkpoint
 
 _Item = TypeVar("_Item")
@@ -49,7 +49,7 @@ class Texts:
         # `rows` may run in another thread than the rest.
         self._finished: collections.deque[Text] = collections.deque()
 
-    def rows(self, chunks: Iterable[Corpus]) -> Iterator[batches.Row]:
+    def rows(self, chunks: Iterable[Corpus]) -> Iterator[batching.Row]:
         """Yields the windows of all texts, tokenized chunk by chunk.
 
         Raises:
@@ -69,9 +69,9 @@ class Texts:
                     self._finished.append(text)
                 for window in plan:
                     inputs = windows.model_input(tokens, window, prefix)
-                    yield batches.Row(text, *inputs)
+                    yield batching.Row(text, *inputs)
 
-    def add(self, batch: batches.Batch, nll: np.ndarray) -> None:
+    def add(self, batch: batching.Batch, nll: np.ndarray) -> None:
         """Adds a batch's scores, float32 [B, T], to its texts', in float64."""
         for row, values in zip(batch.rows, nll, strict=False):
             scored = values[row.first : len(row.targets)]

@@ -9,7 +9,7 @@ from absl.testing import absltest, parameterized
 from jax import monitoring
 
 from mmc_jax.models import layers, sharding
-from mmc_jax.scoring import batches, device
+from mmc_jax.scoring import batching, device
 from tests import tolerances
 
 _VOCAB_SIZE = 13
@@ -50,10 +50,10 @@ def _batches(lengths, tokens_per_batch, num_data=1):
     rng = np.random.default_rng(1)
     tokens = (rng.integers(1, _VOCAB_SIZE, n + 1) for n in lengths)
     rows = (
-        batches.Row(i, t[:-1].astype(np.int32), t[1:].astype(np.int32), 0)
+        batching.Row(i, t[:-1].astype(np.int32), t[1:].astype(np.int32), 0)
         for i, t in enumerate(tokens)
     )
-    return batches.batches(rows, [16, 8], tokens_per_batch, num_data)
+    return batching.batches(rows, [16, 8], tokens_per_batch, num_data)
 
 
 def _nll(scored):

@@ -1,6 +1,8 @@
-"""Scoring as a whole. SCORING.md's points, each with what covers it.
+"""Scoring from files to a table.
 
-Without a file's name, a test is in this one.
+Other scoring programs have had the faults of this list, as their public issue
+threads tell. Each fault stands with the test that covers it here; a test
+without a file's name is in this file.
 
  1. Prefix policy: test_tokenization PrefixTest; test_equals_pytorch.
  2. No doubled prefix: test_tokenization test_nothing_is_added.
@@ -13,7 +15,7 @@ Without a file's name, a test is in this one.
  7. Batch size and softmax in float32: InvarianceTest; test_likelihood
     test_bfloat16_parameters.
  8. Memory of the logits: test_likelihood MemoryTest.
- 9. Padding side: test_batches test_invariants;
+ 9. Padding side: test_batching test_invariants;
     test_padding_changes_nothing.
 10. Padding and recurrent state: the same tests, with Mamba.
 11. Sliding window: tests/models/test_parity test_text_at_the_window.
@@ -32,13 +34,16 @@ Without a file's name, a test is in this one.
 19. A shift by one: test_likelihood test_targets_are_not_shifted;
     test_equals_pytorch.
 20. Order of requests: InvarianceTest; the forward pass keeps no state.
-21. Out of memory: every batch keeps the budget of tokens, test_batches
+21. Out of memory: every batch keeps the budget of tokens, test_batching
     test_invariants; one that does not fit is halved, test_device.
 22. Several devices and processes: MeshTest; test_hosts.
 23. The window in use: it is in the provenance, and another is refused,
     test_provenance and test_other_settings_are_refused.
-24. Capacity of experts: cannot happen, no mixture of experts is ported.
-25. ALiBi in bfloat16: cannot happen, no family with it is ported.
+24. Capacity of experts, which padding would use up: experts have none,
+    tests/models/test_experts test_neighbours_change_nothing and
+    test_one_expert_gets_all.
+25. ALiBi: the slopes, tests/models/test_alibi; in bfloat16 as well,
+    tests/models/test_loading test_bfloat16_rounds_as_pytorch_does.
 26. Texts that a tokenizer changes: test_tokenization RoundTripsTest;
     test_counts.
 27. Ports that differ: test_equals_pytorch, tests/models/test_parity.

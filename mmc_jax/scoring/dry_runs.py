@@ -8,76 +8,25 @@ B batch, T position.
 """
 
 import collections
-import datetime
 import functools
 import math
-import os
-import pathlib
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import transformers
-from jax.sharding import NamedSharding, PartitionSpec
 
-from mmc_jax import corpus, models, pool
-from mmc_jax.models import loading, tensors
+from mmc_jax import corpus, pool
+from mmc_jax.models import loading
 from mmc_jax.scoring import (
-    batches,
+    batching,
+    calibration,
     checkpoints,
     device,
     flops,
-    likelihood,
 )
 from mmc_jax.scoring.settings import Settings
-
-# Rounds of a calibration, of which the median counts (the fastest promised too
-# much), and the seconds after which no other begins.
-_NUM_ROUNDS = 5
-_ROUND_SECONDS = 3.0
-
-
-class Bucket(NamedTuple):
-    """Batches of one shape.
-
-    Attributes:
-      num_rows: B, over all devices.
-      length: T.
-      num_batches: How many are expected.
-    """
-
-    num_rows: int
-    length: int
-    num_batches: int
-
-
-class Seconds(NamedTuple):
-    """Expected times of one model.
-
-    Attributes:
-      load: Reading and placing the parameters: measured.
-      compile: The programs of all buckets: from that of one. A later run finds
-        them in JAX's cache.
-      score: All batches: from those of one bucket, by FLOPs with padding.
-      tokenize: All texts: from the sample. It goes on beside the scoring.
-    """
-
-    load: float
-    compile: float
-    score: float
-    tokenize: float
-
-    @property
-    def total(self) -> float:
-        """Seconds from the beginning of a model to its end."""
-        return self.load + self.compile + max(self.score, self.tokenize)
-
-    def __str__(self) -> str:
-        """Returns the total as hours, minutes and seconds."""
-        return str(datetime.timedelta(seconds=math.ceil(self.total)))
 
 
 class Plan(NamedTuple):
@@ -105,10 +54,10 @@ class Plan(NamedTuple):
     weight_bytes: int
     work_bytes: int
     num_tokens: int
-    buckets: tuple[Bucket, ...]
+    buckets: tuple[calibration.Bucket, ...]
     padding_share: float
     flops: float
-    seconds: Seconds | None
+    seconds: calibration.Seconds | None
     why_no_seconds: str
 
 
@@ -217,28 +166,28 @@ def _plan(
         model.checkpoint, model.revision, with_weights=False
     )
     checkpoint = checkpoints.open(folder, None, settings)
-    with _Timer() as tokenizing:
+    with calibration.Timer() as tokenizing:
         encoded = checkpoint.encoded(sample.texts, sample.ids)
     num_tokens = [len(tokens) for tokens in encoded.tokens]
     lengths = _row_lengths(checkpoint, num_tokens)
     if not lengths:
         raise ValueError("no text has a token that the model would score")
-    num_batches = batches.expected_batches(
+    num_batches = batching.expected_batches(
         round(int(sample.num_bytes.sum()) / share),
         device.tokens_per_batch(settings),
         mesh.shape["data"],
     )
-    of_bucket = batches.bucket_lengths(checkpoint.context, num_batches)
+    of_bucket = batching.bucket_lengths(checkpoint.context, num_batches)
     buckets = _buckets(lengths, share, of_bucket, settings, mesh)
     row_flops = _row_flops(checkpoint.config)
     abstract = loading.abstract(
         checkpoint.config, dtype=settings.dtype, mesh=mesh
     )
     weight_bytes = loading.memory(abstract).bytes_per_device
-    why_no_seconds = _why_no_seconds(folder, weight_bytes, mesh)
+    why_no_seconds = calibration.why_no_seconds(folder, weight_bytes, mesh)
     seconds = None
     if not why_no_seconds:
-        seconds = _seconds(
+        seconds = calibration.seconds(
             folder,
             buckets,
             row_flops,
@@ -252,7 +201,7 @@ def _plan(
         num_params=sum(p.size for p in jax.tree.leaves(abstract)),
         num_active_params=flops.num_active_params(checkpoint.config),
         weight_bytes=weight_bytes,
-        work_bytes=_work_bytes(abstract, buckets[0], mesh),
+        work_bytes=calibration.work_bytes(abstract, buckets[0], mesh),
         num_tokens=round(sum(num_tokens) / share),
         buckets=buckets,
         padding_share=max(0.0, 1 - sum(lengths) / share / num_positions),
@@ -282,19 +231,19 @@ def _buckets(
     of_bucket: Sequence[int],
     settings: Settings,
     mesh: jax.sharding.Mesh,
-) -> tuple[Bucket, ...]:
+) -> tuple[calibration.Bucket, ...]:
     """Returns the buckets that rows of such lengths fall in, longest first."""
     of_bucket = sorted(of_bucket)
     places = np.searchsorted(of_bucket, lengths)
     buckets = []
     for place, num_rows in sorted(collections.Counter(places.tolist()).items()):
         length = of_bucket[place]
-        size = batches.rows_per_batch(
+        size = batching.rows_per_batch(
             length, device.tokens_per_batch(settings), mesh.shape["data"]
         )
         # Rounded first: a share of 1/3 is none in binary.
         num_batches = math.ceil(round(num_rows / share, 6) / size)
-        buckets.append(Bucket(size, length, num_batches))
+        buckets.append(calibration.Bucket(size, length, num_batches))
     return tuple(reversed(buckets))
 
 
@@ -306,96 +255,3 @@ def _row_flops(
     return functools.cache(
         lambda T: T * per_token + flops.mixing_flops(config, T)
     )
-
-
-def _why_no_seconds(
-    folder: pathlib.Path, weight_bytes: int, mesh: jax.sharding.Mesh
-) -> str:
-    """Returns why a model cannot be loaded for a calibration, or nothing."""
-    try:
-        tensors.weight_files(folder)
-    except FileNotFoundError:
-        return f"{folder}: the weights are not there"
-    devices = mesh.local_devices
-    room = min(_free_bytes(each, len(devices)) for each in devices)
-    if weight_bytes > room:
-        return (
-            f"the weights take {weight_bytes} bytes on each device, which has "
-            f"{room} left"
-        )
-    return ""
-
-
-def _free_bytes(one: jax.Device, num_devices: int) -> int:
-    """Returns what a device has left; CPU devices share what the host has."""
-    stats = one.memory_stats()
-    if stats:
-        return stats["bytes_limit"] - stats["bytes_in_use"]
-    pages = os.sysconf("SC_AVPHYS_PAGES")
-    return pages * os.sysconf("SC_PAGE_SIZE") // num_devices
-
-
-def _work_bytes(
-    abstract: models.layers.LanguageModel,
-    bucket: Bucket,
-    mesh: jax.sharding.Mesh,
-) -> int:
-    """Returns what a bucket's program needs beside the weights, a device."""
-    tokens = jax.ShapeDtypeStruct(
-        (bucket.num_rows, bucket.length),
-        jnp.int32,
-        sharding=NamedSharding(mesh, PartitionSpec("data")),
-    )
-    program = jax.jit(likelihood.token_nll).lower(abstract, tokens, tokens)
-    return program.compile().memory_analysis().temp_size_in_bytes
-
-
-def _seconds(
-    folder: pathlib.Path,
-    buckets: Sequence[Bucket],
-    row_flops: Callable[[int], int],
-    tokenize: float,
-    settings: Settings,
-    mesh: jax.sharding.Mesh,
-) -> Seconds:
-    """Returns the expected times of a model, which it loads."""
-    padded = [b.num_batches * b.num_rows * row_flops(b.length) for b in buckets]
-    heaviest = buckets[int(np.argmax(padded))]
-    tokens = np.zeros(heaviest.length, np.int32)
-    row = batches.Row(0, tokens, tokens, 0)
-    (batch,) = batches.batches(
-        [row] * heaviest.num_rows,
-        [heaviest.length],
-        device.tokens_per_batch(settings),
-        mesh.shape["data"],
-    )
-    with _Timer() as load:
-        network = loading.load(folder, dtype=settings.dtype, mesh=mesh)
-        jax.block_until_ready(network)
-    scorer = device.Scorer(network, mesh)
-    with _Timer() as first:
-        list(scorer.scored([batch]))
-    rounds = []
-    while len(rounds) < _NUM_ROUNDS and sum(rounds) < _ROUND_SECONDS:
-        with _Timer() as later:
-            list(scorer.scored([batch]))
-        rounds.append(later.seconds)
-    batch_seconds = float(np.median(rounds))
-    per_flop = batch_seconds / (heaviest.num_rows * row_flops(heaviest.length))
-    return Seconds(
-        load=load.seconds,
-        compile=max(0.0, first.seconds - batch_seconds) * len(buckets),
-        score=sum(padded) * per_flop,
-        tokenize=tokenize,
-    )
-
-
-class _Timer:
-    """Measures the seconds that its block takes."""
-
-    def __enter__(self) -> "_Timer":
-        self._started = time.monotonic()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.seconds = time.monotonic() - self._started

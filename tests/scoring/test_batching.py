@@ -5,7 +5,7 @@ import math
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from mmc_jax.scoring import batches, windows
+from mmc_jax.scoring import batching, windows
 
 _LENGTHS = [256, 128, 64]
 
@@ -13,7 +13,7 @@ _LENGTHS = [256, 128, 64]
 def _rows(lengths):
     """Yields rows of such lengths; no token is 0, so padding shows."""
     for text, length in enumerate(lengths):
-        yield batches.Row(
+        yield batching.Row(
             text,
             np.arange(1, length + 1, dtype=np.int32),
             np.arange(2, length + 2, dtype=np.int32),
@@ -23,7 +23,7 @@ def _rows(lengths):
 
 class BucketLengthsTest(parameterized.TestCase):
     def test_examples_of_the_docstrings(self):
-        result = doctest.testmod(batches)
+        result = doctest.testmod(batching)
         self.assertEqual(result.failed, 0)
         self.assertGreater(result.attempted, 1)
 
@@ -36,12 +36,12 @@ class BucketLengthsTest(parameterized.TestCase):
         (260, [260, 256, 224, 192, 160, 144, 128, 112, 96, 80, 72, 64]),
     )
     def test_by_hand(self, context, expected):
-        self.assertEqual(batches.bucket_lengths(context), expected)
+        self.assertEqual(batching.bucket_lengths(context), expected)
 
     @parameterized.parameters(63, 64, 65, 300, 1024, 131072)
     def test_few_batches_have_few_buckets(self, context):
-        few = batches.bucket_lengths(context, num_batches=99)
-        self.assertContainsSubset(few, batches.bucket_lengths(context, 100))
+        few = batching.bucket_lengths(context, num_batches=99)
+        self.assertContainsSubset(few, batching.bucket_lengths(context, 100))
         self.assertLessEqual(len(few), 2 + max(0.0, math.log2(context / 64)))
         self.assertEqual(few[0], context)
         for longer, shorter in itertools.pairwise(few):
@@ -49,11 +49,11 @@ class BucketLengthsTest(parameterized.TestCase):
 
     def test_expected_batches(self):
         # 32,000 bytes are about 8,000 tokens.
-        self.assertEqual(batches.expected_batches(32_000, 500, 2), 8)
+        self.assertEqual(batching.expected_batches(32_000, 500, 2), 8)
 
     @parameterized.parameters(63, 64, 65, 300, 1000, 1024, 4096, 131072)
     def test_invariants(self, context):
-        lengths = batches.bucket_lengths(context)
+        lengths = batching.bucket_lengths(context)
         self.assertEqual(lengths[0], context)
         self.assertEqual(lengths, sorted(set(lengths), reverse=True))
         most = 2 + 5 * max(0.0, math.log2(context / 64))
@@ -71,7 +71,7 @@ class BatchesTest(parameterized.TestCase):
         lengths = np.random.default_rng(0).integers(1, 257, 200)
         lengths = [1, 64, 65, 128, 129, 256, *lengths]
         made = list(
-            batches.batches(
+            batching.batches(
                 _rows(lengths), _LENGTHS, tokens_per_batch, num_data
             )
         )
@@ -122,7 +122,7 @@ class BatchesTest(parameterized.TestCase):
         self.assertFalse(batch.inputs[len(batch.rows) :].any())
 
     def test_split(self):
-        (batch,) = batches.batches(_rows([3, 60, 5, 64, 9]), [64], 8 * 64)
+        (batch,) = batching.batches(_rows([3, 60, 5, 64, 9]), [64], 8 * 64)
         pieces = list(batch.split(2))
         self.assertEqual(
             [[row.text for row in piece.rows] for piece in pieces],
@@ -133,7 +133,7 @@ class BatchesTest(parameterized.TestCase):
             self._check_padding(piece)
 
     def test_no_rows(self):
-        self.assertEqual(list(batches.batches([], _LENGTHS, 512)), [])
+        self.assertEqual(list(batching.batches([], _LENGTHS, 512)), [])
 
     @parameterized.parameters(1024, 2048, 4096)
     def test_padding_of_texts_of_lognormal_length(self, context):
@@ -147,8 +147,8 @@ class BatchesTest(parameterized.TestCase):
         )
         rows = _rows(w.end - w.start for plan in plans for w in plan)
         num_tokens = num_slots = 0
-        for batch in batches.batches(
-            rows, batches.bucket_lengths(context), tokens_per_batch=8192
+        for batch in batching.batches(
+            rows, batching.bucket_lengths(context), tokens_per_batch=8192
         ):
             num_tokens += sum(len(row.inputs) for row in batch.rows)
             num_slots += batch.inputs.size
@@ -167,7 +167,7 @@ class BatchesTest(parameterized.TestCase):
 
         num_given = 0
         # Each bucket holds fewer than 512 // T rows: 2 + 4 + 8.
-        for batch in batches.batches(taken(), _LENGTHS, 512):
+        for batch in batching.batches(taken(), _LENGTHS, 512):
             self.assertLess(num_taken - num_given, 2 + 4 + 8)
             num_given += len(batch.rows)
 

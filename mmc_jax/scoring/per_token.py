@@ -9,7 +9,7 @@ import numpy as np
 
 from mmc_jax import scores
 from mmc_jax.models import loading, sharding
-from mmc_jax.scoring import batches, checkpoints, device, tokenization, windows
+from mmc_jax.scoring import batching, checkpoints, device, tokenization, windows
 from mmc_jax.scoring.settings import Settings
 
 
@@ -63,7 +63,7 @@ def surprisal(
     plan = opened.windows(len(tokens))
     # Each window is a row, and would be a text of its own for the batches.
     rows = [
-        batches.Row(i, *windows.model_input(tokens, window, prefix.token))
+        batching.Row(i, *windows.model_input(tokens, window, prefix.token))
         for i, window in enumerate(plan)
     ]
     mesh = sharding.mesh(1, settings.num_model, jax.local_devices())
@@ -74,8 +74,8 @@ def surprisal(
         cache_dir=settings.cache_dir,
     )
     nll = np.full(len(tokens), np.nan)
-    one_by_one = batches.batches(
-        rows, batches.bucket_lengths(opened.context), tokens_per_batch=1
+    one_by_one = batching.batches(
+        rows, batching.bucket_lengths(opened.context), tokens_per_batch=1
     )
     for batch, values in device.Scorer(network, mesh).scored(one_by_one):
         (row,) = batch.rows

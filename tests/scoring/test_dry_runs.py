@@ -11,7 +11,14 @@ from absl.testing import absltest, parameterized
 
 from mmc_jax import corpus, models, scoring
 from mmc_jax.models import loading
-from mmc_jax.scoring import batches, flops, plans, tokenization, windows
+from mmc_jax.scoring import (
+    batching,
+    calibration,
+    dry_runs,
+    flops,
+    tokenization,
+    windows,
+)
 from tests import tolerances
 from tests.scoring import checkpoints
 
@@ -46,8 +53,8 @@ class DryRunTest(parameterized.TestCase):
         }
         cls.texts = checkpoints.corpus_of(_texts(60))
 
-    def plan(self, name="gpt2", **settings) -> plans.Plan:
-        run = plans.dry_run(
+    def plan(self, name="gpt2", **settings) -> dry_runs.Plan:
+        run = dry_runs.dry_run(
             checkpoints.pool_of(**{name: self.folders[name]}),
             self.texts,
             settings=_settings(**settings),
@@ -65,7 +72,7 @@ class DryRunTest(parameterized.TestCase):
         )
         context = max_context or checkpoints.CONTEXT
         rows = [
-            batches.Row(
+            batching.Row(
                 i, *windows.model_input(tokens, window, tokenizer.prefix.token)
             )
             for i, tokens in enumerate(encoded.tokens)
@@ -73,14 +80,14 @@ class DryRunTest(parameterized.TestCase):
                 len(tokens), context, context // 2, has_prefix=True
             )
         ]
-        num_batches = batches.expected_batches(
+        num_batches = batching.expected_batches(
             self.texts.num_bytes.sum(), _TOKENS_PER_BATCH
         )
-        of_bucket = batches.bucket_lengths(context, num_batches)
-        made = list(batches.batches(rows, of_bucket, _TOKENS_PER_BATCH))
+        of_bucket = batching.bucket_lengths(context, num_batches)
+        made = list(batching.batches(rows, of_bucket, _TOKENS_PER_BATCH))
         shapes = [batch.inputs.shape for batch in made]
         expected = [
-            plans.Bucket(*shape, shapes.count(shape))
+            calibration.Bucket(*shape, shapes.count(shape))
             for shape in sorted(set(shapes), key=lambda shape: -shape[1])
         ]
         self.assertEqual(list(plan.buckets), expected)
@@ -120,9 +127,9 @@ class DryRunTest(parameterized.TestCase):
         seconds = self.plan().seconds
         for part in seconds:
             self.assertGreater(part, 0)
-        self.assertEqual(plans.Seconds(1, 2, 30, 4).total, 33)
-        self.assertEqual(plans.Seconds(1, 2, 3, 40).total, 43)
-        self.assertEqual(str(plans.Seconds(1, 2, 3597.2, 0)), "1:00:01")
+        self.assertEqual(calibration.Seconds(1, 2, 30, 4).total, 33)
+        self.assertEqual(calibration.Seconds(1, 2, 3, 40).total, 43)
+        self.assertEqual(str(calibration.Seconds(1, 2, 3597.2, 0)), "1:00:01")
 
     def test_weights_that_are_not_there(self):
         plan, whole = self.plan("bare"), self.plan()
@@ -133,20 +140,20 @@ class DryRunTest(parameterized.TestCase):
         self.assertEqual(plan._replace(**told), whole._replace(**told))
 
     def test_weights_that_do_not_fit(self):
-        with mock.patch.object(plans, "_free_bytes", return_value=1000):
+        with mock.patch.object(calibration, "_free_bytes", return_value=1000):
             plan = self.plan()
         self.assertIsNone(plan.seconds)
         self.assertIn(f"{plan.weight_bytes} bytes", plan.why_no_seconds)
         self.assertIn("1000", plan.why_no_seconds)
         device = jax.devices()[0]
-        self.assertGreater(plans._free_bytes(device, 8), 2**20)
+        self.assertGreater(calibration._free_bytes(device, 8), 2**20)
 
     def test_weights_of_the_hub_are_not_fetched(self):
         pool = checkpoints.pool_of(gpt2=self.folders["gpt2"])
         with mock.patch.object(
             loading, "resolve", return_value=self.folders["bare"]
         ) as resolve:
-            plans.dry_run(pool, self.texts, settings=_settings())
+            dry_runs.dry_run(pool, self.texts, settings=_settings())
         self.assertEqual(
             resolve.call_args_list[0],
             mock.call(str(self.folders["gpt2"]), None, with_weights=False),
@@ -160,7 +167,7 @@ class DryRunTest(parameterized.TestCase):
         stream = corpus.stream(folder / "a.jsonl")
         pool = checkpoints.pool_of(bare=self.folders["bare"])
         exact, sampled = (
-            plans.dry_run(
+            dry_runs.dry_run(
                 pool, stream, settings=_settings(), num_texts=num_texts
             )
             for num_texts in (2000, 400)
@@ -179,7 +186,7 @@ class DryRunTest(parameterized.TestCase):
     def test_other_models_are_planned(self):
         broken = pathlib.Path(tempfile.mkdtemp())
         (broken / "config.json").write_text('{"model_type": "unheard-of"}')
-        run = plans.dry_run(
+        run = dry_runs.dry_run(
             checkpoints.pool_of(broken=broken, bare=self.folders["bare"]),
             self.texts,
             settings=_settings(),
@@ -201,7 +208,7 @@ class DryRunTest(parameterized.TestCase):
     def test_no_texts(self):
         pool = checkpoints.pool_of(bare=self.folders["bare"])
         with self.assertRaisesRegex(ValueError, "no texts"):
-            plans.dry_run(pool, self.texts.select([]))
+            dry_runs.dry_run(pool, self.texts.select([]))
 
 
 if __name__ == "__main__":
