@@ -4,6 +4,7 @@ The C++ kernels of `mmc_jax/oracle/native` are compiled where that works. Where
 it does not, the package is whole without them: XLA computes in their place.
 """
 
+import ast
 import os
 import pathlib
 import platform
@@ -12,6 +13,7 @@ import sys
 import setuptools
 from setuptools.command.build_ext import build_ext
 
+_HERE = pathlib.Path(__file__).parent
 _NATIVE = "mmc_jax/oracle/native"
 _AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"]
 
@@ -93,11 +95,21 @@ def _extension() -> setuptools.Extension:
     )
 
 
+def _version() -> str:
+    """Returns what `mmc_jax.__version__` will be; nothing is imported."""
+    tree = ast.parse(_HERE.joinpath("mmc_jax/__init__.py").read_text())
+    return next(
+        node.value.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "__version__"
+    )
+
+
 setuptools.setup(
     name="mmc_jax",
-    version="0.1.0",
+    version=_version(),
     description="A JAX engine for the Law of Multi-Model Collaboration",
-    long_description=pathlib.Path(__file__).with_name("README.md").read_text(),
+    long_description=_HERE.joinpath("README.md").read_text(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",

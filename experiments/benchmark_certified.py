@@ -8,9 +8,9 @@ that does not load JAX. A case that takes less than --patience seconds is run a
 second time, when all is compiled. Of the cases of --root_texts only the root's
 bounds are made.
 
-HiGHS (peers: p_median_peer.py) proves one budget, in the middle of the frontier
-on a log scale: once from nothing, and once with the loss of the best subset
-given, as a branch and bound of our own is timed on that budget.
+HiGHS (`experiments.peers.p_median`) proves one budget, in the middle of the
+frontier on a log scale: once from nothing, and once with the loss of the best
+subset given, as a branch and bound of our own is timed on that budget.
 
 Ten minutes on two quiet cores.
 """
@@ -31,7 +31,8 @@ from absl import flags
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from experiments import p_median_peer, program
+from experiments import program
+from experiments.peers import p_median
 from mmc_jax import frontier, synthetic
 from mmc_jax.frontier.branching import Search, device_table
 from mmc_jax.frontier.dual import thresholds
@@ -143,9 +144,7 @@ def one_budget(
         "is_proven": bool(certificate.bounds[k] == known),
     }
     for name, given in (("from_nothing", None), ("loss_given", known)):
-        found = p_median_peer.solved(
-            pool, budget, given, _HIGHS_TIME_LIMIT.value
-        )
+        found = p_median.solved(pool, budget, given, _HIGHS_TIME_LIMIT.value)
         row[f"highs_{name}"] = {
             "seconds": found.seconds,
             "is_optimal": found.is_optimal,

@@ -11,7 +11,7 @@ same optima: the largest relative difference is written beside.
 from absl import flags
 
 from experiments import program
-from mmc_jax import report
+from experiments.peers import law_fits
 
 _NUM_RESAMPLES = flags.DEFINE_integer(
     "num_resamples", 1000, "Sets of points.", lower_bound=1
@@ -31,7 +31,7 @@ _OUT = flags.DEFINE_string("out", None, "The result folder.", required=True)
 
 def main():
     print(
-        report.write_law_benchmark(
+        law_fits.write_law_benchmark(
             _OUT.value,
             num_resamples=_NUM_RESAMPLES.value,
             num_peer_resamples=_NUM_PEER.value,

@@ -24,7 +24,8 @@ import tqdm
 from absl import flags
 from matplotlib.figure import Figure
 
-from experiments import program, subset_peers
+from experiments import program
+from experiments.peers import subset_kernels
 from mmc_jax.report import result
 from mmc_jax.report.figures import COLORS
 
@@ -58,14 +59,14 @@ def main() -> None:
     jax.config.update("jax_enable_x64", True)
     roofline, rows = 0.0, []
     for kernel, implementations in (
-        ("min_sum", subset_peers.min_sums()),
-        ("oracle_sums", subset_peers.oracle_sums()),
+        ("min_sum", subset_kernels.min_sums()),
+        ("oracle_sums", subset_kernels.oracle_sums()),
     ):
         cases = _cases(kernel)
         for case in tqdm.tqdm(cases, desc=kernel):
             rows += _measured(kernel, case, implementations)
             # Other programs' load can only lower it.
-            rate = subset_peers.min_adds_per_second(_seconds)
+            rate = subset_kernels.min_adds_per_second(_seconds)
             roofline = max(roofline, rate)
     print(f"roofline: {roofline / 1e9:.1f} Gpair/s")
     print(_table(rows, roofline))
@@ -95,7 +96,7 @@ def _cases(kernel: str) -> list[dict[str, float]]:
 def _measured(
     kernel: str,
     case: dict[str, float],
-    implementations: dict[str, subset_peers.Implementation],
+    implementations: dict[str, subset_kernels.Implementation],
 ) -> list[dict[str, Any]]:
     """Returns a row for each implementation, all checked to agree."""
     rng = np.random.default_rng(0)

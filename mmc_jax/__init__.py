@@ -4,4 +4,32 @@ Data flows one way, and so do the imports:
 
     corpus, pool -> models -> scoring -> scores -> oracle -> frontier -> law
                               importers ^                        -> report
+
+A submodule is imported when it is first used.
 """
+
+from mmc_jax.lazy import attach
+
+__version__ = "0.1.0"
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    submodules=[
+        "catalogue",
+        "certificate_checker",
+        "corpus",
+        "diversity",
+        "frontier",
+        "hosts",
+        "importers",
+        "law",
+        "models",
+        "oracle",
+        "pool",
+        "report",
+        "scores",
+        "scoring",
+        "synthetic",
+        "training",
+    ],
+)

@@ -20,6 +20,7 @@ import pyarrow.parquet
 from absl.testing import absltest, parameterized
 
 from mmc_jax import corpus, scores
+from mmc_jax.corpus import container, embedded_texts, readers
 
 
 class FolderTest(parameterized.TestCase):
@@ -347,7 +348,7 @@ class StreamTest(FolderTest):
                 text = _Text(f"text {i}")
                 living.add(text)
                 most = max(most, len(living))
-                yield corpus._Record(f"row {i}", text, None, "")
+                yield container.Record(f"row {i}", text, None, "")
 
         stream = corpus.Stream(records, "rows")
         self.assertLen(stream, 500)
@@ -442,8 +443,12 @@ class EmbeddedTest(parameterized.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        files = list(corpus._embedded_files())  # Seconds: once for both.
-        with mock.patch.object(corpus, "_embedded_files", lambda: files):
+        files = list(
+            embedded_texts._embedded_files()
+        )  # Seconds: once for both.
+        with mock.patch.object(
+            embedded_texts, "_embedded_files", lambda: files
+        ):
             cls.splits = {
                 split: corpus.embedded(split) for split in ("train", "held_out")
             }
@@ -487,7 +492,7 @@ class EmbeddedTest(parameterized.TestCase):
 
     def test_named(self):
         held_out = self.splits["held_out"]
-        with mock.patch.object(corpus, "embedded", return_value=held_out) as e:
+        with mock.patch.object(readers, "embedded", return_value=held_out) as e:
             self.assertIs(corpus.named("embedded"), held_out)
         e.assert_called_once_with("held_out")
 
@@ -498,7 +503,7 @@ class EmbeddedTest(parameterized.TestCase):
     def test_domain_that_this_python_lacks(self):
         files = [("prose", f"file {i}", f"{i}" * 300) for i in range(9)]
         with (
-            mock.patch.object(corpus, "_embedded_files", lambda: files),
+            mock.patch.object(embedded_texts, "_embedded_files", lambda: files),
             self.assertWarnsRegex(UserWarning, "c, docstring, python"),
         ):
             self.assertEqual(set(corpus.embedded("train").domains), {"prose"})
@@ -515,7 +520,7 @@ class EmbeddedTest(parameterized.TestCase):
         files = [("prose", name, "same " * 60) for name in names.values()]
         files += [("c", names[s], s * 60) for s in names]
         with (
-            mock.patch.object(corpus, "_embedded_files", lambda: files),
+            mock.patch.object(embedded_texts, "_embedded_files", lambda: files),
             self.assertWarns(UserWarning),
         ):
             domains = [corpus.embedded(split).domains for split in names]
@@ -530,8 +535,8 @@ class EmbeddedTest(parameterized.TestCase):
         """Whatever is drawn, cuts lie between characters and sizes in range."""
         content += end
         fixed = draw.to_bytes(4, "big")
-        with mock.patch.object(corpus, "_hash", return_value=fixed):
-            cuts = list(corpus._cut(content, "file"))
+        with mock.patch.object(embedded_texts, "_hash", return_value=fixed):
+            cuts = list(embedded_texts._cut(content, "file"))
         texts = [text for _, text in cuts]
         raw = content.encode()
         for start, text in cuts:
@@ -542,7 +547,7 @@ class EmbeddedTest(parameterized.TestCase):
 
     def test_cut_at_line_ends(self):
         content = "\n".join(f"line {i}" for i in range(500))
-        texts = [text for _, text in corpus._cut(content, "file")]
+        texts = [text for _, text in embedded_texts._cut(content, "file")]
         for text in texts[:-1]:
             self.assertEndsWith(text, "\n")
 
@@ -550,7 +555,7 @@ class EmbeddedTest(parameterized.TestCase):
         source = (
             '"""Module."""\nx = 1\n\ndef f():\n    """F."""\n    return x\n'
         )
-        docstrings, code = corpus._docstrings_and_code(source)
+        docstrings, code = embedded_texts._docstrings_and_code(source)
         self.assertEqual(docstrings, "Module.\n\nF.")
         self.assertEqual(code, "x = 1\n\ndef f():\n    return x\n")
 

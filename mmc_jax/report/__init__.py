@@ -15,7 +15,7 @@ from mmc_jax.report.fits import (
 )
 from mmc_jax.report.honest import Checks
 from mmc_jax.report.law_results import write_laws
-from mmc_jax.report.law_trials import write_coverage, write_law_benchmark
+from mmc_jax.report.law_trials import write_coverage
 from mmc_jax.report.measures import (
     write_diagnosis,
     write_diversity,
@@ -51,7 +51,6 @@ __all__ = [
     "write_diagnosis",
     "write_diversity",
     "write_families",
-    "write_law_benchmark",
     "write_laws",
     "write_optimism",
     "write_pair_test",

@@ -3,7 +3,7 @@
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from experiments import p_median_peer
+from experiments.peers import p_median
 from mmc_jax import frontier, synthetic
 from mmc_jax.frontier.inputs import checked_inputs
 from mmc_jax.frontier.whole import whole_pool
@@ -24,7 +24,7 @@ class CertifiedTest(parameterized.TestCase):
                 k = np.searchsorted(certificate.costs, budget, side="right") - 1
                 known = int(certificate.loss_sums[k])
                 # Were the sum known too small, no subset would be left.
-                found = p_median_peer.solved(pool, int(budget), known)
+                found = p_median.solved(pool, int(budget), known)
                 self.assertTrue(found.is_optimal)
                 self.assertEqual(found.loss_sum, known)
                 self.assertLessEqual(found.cost, budget)

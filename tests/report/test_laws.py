@@ -8,8 +8,7 @@ import numpy as np
 from absl.testing import absltest
 
 from mmc_jax import corpus, frontier, law, report, scores
-from mmc_jax.report import law_trials, refit
-from tests import tolerances
+from mmc_jax.report import refit
 
 
 def _table(nll: np.ndarray) -> scores.ScoreTable:
@@ -204,37 +203,6 @@ class RefitTest(absltest.TestCase):
 
 
 class TrialsTest(absltest.TestCase):
-    def test_scipy_ends_in_the_same_optima(self):
-        costs, losses = law_trials.planted_points(2, 12, 0.01)
-        ours = law.fit_batch(costs, losses, num_starts=8)
-        theirs = law_trials.peer_fits(costs, losses, 8, law.HUBER_DELTA)
-        np.testing.assert_allclose(
-            ours.objective,
-            theirs.objective,
-            rtol=tolerances.LAW_SCIPY,
-        )
-        np.testing.assert_allclose(
-            np.stack(ours[:3], axis=1),
-            theirs.parameters,
-            rtol=tolerances.LAW_SCIPY,
-        )
-
-    def test_written(self):
-        out = pathlib.Path(tempfile.mkdtemp())
-        words = report.write_law_benchmark(
-            out,
-            num_resamples=8,
-            num_peer_resamples=2,
-            num_starts=8,
-            num_points=12,
-            noise=0.01,
-            flags={},
-        )
-        result = json.loads((out / "result.json").read_text())
-        self.assertEqual(result["num_fits"], 64)
-        self.assertEqual(result["scipy_num_fits"], 16)
-        self.assertIn("times faster", words)
-
     def test_coverage_written(self):
         out = pathlib.Path(tempfile.mkdtemp())
         words = report.write_coverage(

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from experiments import p_median_peer
+from experiments.peers import p_median
 from mmc_jax.frontier.inputs import checked_inputs
 from mmc_jax.frontier.whole import whole_pool
 
@@ -26,7 +26,7 @@ class PeerTest(parameterized.TestCase):
         for budget in range(int(pool.costs.min()), int(pool.costs.sum()) + 1):
             least = sums[spent <= budget].min()
             for known in (None, int(least), int(least) + 3):
-                found = p_median_peer.solved(pool, budget, known)
+                found = p_median.solved(pool, budget, known)
                 self.assertTrue(found.is_optimal)
                 self.assertEqual(found.loss_sum, least)
                 self.assertLessEqual(found.cost, budget)
@@ -36,7 +36,7 @@ class PeerTest(parameterized.TestCase):
             checked_inputs(np.ones((2, 3)), np.array([2.0, 3.0]), None)
         )
         with self.assertRaisesRegex(ValueError, "budget is 1; the cheapest"):
-            p_median_peer.solved(pool, 1)
+            p_median.solved(pool, 1)
 
 
 if __name__ == "__main__":
