@@ -36,9 +36,9 @@ from experiments.peers import p_median
 from mmc_jax import frontier, synthetic
 from mmc_jax.frontier.branching import Search, device_table
 from mmc_jax.frontier.dual import thresholds
-from mmc_jax.frontier.inputs import checked_inputs
 from mmc_jax.frontier.whole import WholePool, whole_pool
 from mmc_jax.report import result
+from mmc_jax.statistics.inputs import checked_inputs
 
 _NUM_MODELS = flags.DEFINE_integer("num_models", 71, "Models of each pool.")
 _NUM_TEXTS = flags.DEFINE_multi_integer(

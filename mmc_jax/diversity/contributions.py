@@ -10,7 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from mmc_jax import oracle
-from mmc_jax.frontier.inputs import checked_losses
+from mmc_jax.statistics.inputs import checked_losses
 
 # Numbers in a chunk of texts [M, texts].
 _CHUNK = 2**22

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax.frontier.inputs import checked_losses
 from mmc_jax.frontier.mixtures import group_numbers
+from mmc_jax.statistics.inputs import checked_losses
 
 
 class GroupMeans(NamedTuple):

@@ -10,14 +10,13 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from mmc_jax import frontier, law
-from mmc_jax.diversity.resamples import resampled_means
 from mmc_jax.frontier import Frontier
-from mmc_jax.frontier.draws import halves
 from mmc_jax.frontier.exhaustive import MAX_SUBSETS, num_subsets
-from mmc_jax.frontier.inputs import Inputs, checked_inputs
 from mmc_jax.frontier.mixtures import group_numbers
 from mmc_jax.frontier.pareto import frontier_of, no_subsets, places_at
 from mmc_jax.scores import ScoreTable
+from mmc_jax.statistics.inputs import Inputs, checked_inputs
+from mmc_jax.statistics.resampling import halves, resampled_means
 
 # By what models are grouped; each is an attribute of a `ScoredModel`.
 GROUPINGS = ("family", "kind")

@@ -11,8 +11,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from mmc_jax import law, oracle
-from mmc_jax.diversity.resamples import resampled_means
-from mmc_jax.frontier.inputs import checked_inputs, checked_losses
+from mmc_jax.statistics.inputs import checked_inputs, checked_losses
+from mmc_jax.statistics.resampling import resampled_means
 
 
 class Bonus(NamedTuple):

@@ -11,8 +11,8 @@ from jax.typing import ArrayLike
 
 from mmc_jax import frontier
 from mmc_jax.frontier import Search
-from mmc_jax.frontier.inputs import checked_inputs
 from mmc_jax.frontier.pareto import places_at
+from mmc_jax.statistics.inputs import checked_inputs
 
 _NUM_BUDGETS = 32
 

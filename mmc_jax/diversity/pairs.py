@@ -10,8 +10,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from mmc_jax.diversity.gains import Bonus, bonus
-from mmc_jax.frontier.inputs import checked_inputs
 from mmc_jax.scores import ScoreTable
+from mmc_jax.statistics.inputs import checked_inputs
 
 
 class PairTest(NamedTuple):

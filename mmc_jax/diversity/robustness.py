@@ -13,7 +13,7 @@ from mmc_jax import frontier, law
 from mmc_jax.diversity import families as families_
 from mmc_jax.diversity.gains import bonus
 from mmc_jax.frontier import Frontier
-from mmc_jax.frontier.inputs import checked_inputs
+from mmc_jax.statistics.inputs import checked_inputs
 
 # Sizes of subsets that are compared; None is any.
 SIZES = (2, 3, None)

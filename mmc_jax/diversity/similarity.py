@@ -12,8 +12,8 @@ import scipy.stats
 from jax.typing import ArrayLike
 
 from mmc_jax.diversity.gains import pair_gains
-from mmc_jax.frontier.draws import resamples
-from mmc_jax.frontier.inputs import checked_losses
+from mmc_jax.statistics.inputs import checked_losses
+from mmc_jax.statistics.resampling import resampled_counts
 
 _MIN_SEEDS = 3  # The jackknife leaves one out, and two make a pair.
 _SEED_ALONE = ("seed",)
@@ -147,7 +147,7 @@ def similarity(
     found = _measures(losses, index, np.ones(num_texts))
     draws = [
         _measures(losses, index, row)
-        for counts in resamples(num_texts, None, num_resamples, seed)
+        for counts in resampled_counts(num_texts, None, num_resamples, seed)
         for row in counts
     ]
     drawn = _Measures(*map(np.array, zip(*draws, strict=True)))

@@ -10,18 +10,18 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from mmc_jax.frontier.cross_fitted import Search
-from mmc_jax.frontier.draws import resamples
-from mmc_jax.frontier.inputs import (
-    checked_inputs,
-    checked_level,
-    checked_subsets,
-)
 from mmc_jax.frontier.pareto import (
     Frontier,
     places_at,
     subset_costs,
     subset_losses,
 )
+from mmc_jax.statistics.inputs import (
+    checked_inputs,
+    checked_level,
+    checked_subsets,
+)
+from mmc_jax.statistics.resampling import resampled_counts
 
 # Text-by-text minima of subsets that are held at once, [subsets, X].
 _MINIMA_AT_ONCE = 2**23
@@ -157,7 +157,7 @@ def resampled_losses(
     found = np.empty((num_resamples, len(masks)))
     step = max(1, _MINIMA_AT_ONCE // num_texts)
     row = 0
-    for counts in resamples(num_texts, clusters, num_resamples, seed):
+    for counts in resampled_counts(num_texts, clusters, num_resamples, seed):
         rows = slice(row, row + len(counts))
         row = rows.stop
         num_drawn = counts.sum(axis=1, keepdims=True)
@@ -177,6 +177,8 @@ def resampled_frontiers(
     seed: int,
 ) -> Iterator[tuple[Frontier, np.ndarray]]:
     """Yields the frontier of each resample, and how often texts were drawn."""
-    for counts in resamples(losses.shape[1], clusters, num_resamples, seed):
+    for counts in resampled_counts(
+        losses.shape[1], clusters, num_resamples, seed
+    ):
         for row in counts:
             yield search(losses, costs, row), row

@@ -26,7 +26,6 @@ from mmc_jax import hosts
 from mmc_jax.frontier.branching import DeviceTable, Search, device_table
 from mmc_jax.frontier.certificate import Certificate, save
 from mmc_jax.frontier.dual import thresholds
-from mmc_jax.frontier.inputs import Inputs, checked_inputs
 from mmc_jax.frontier.pareto import Frontier, frontier_of, non_dominated
 from mmc_jax.frontier.pruned import pruned
 from mmc_jax.frontier.whole import (
@@ -35,6 +34,7 @@ from mmc_jax.frontier.whole import (
     mean_losses,
     whole_pool,
 )
+from mmc_jax.statistics.inputs import Inputs, checked_inputs
 
 # Segments of a window, and how far its budgets lie apart at most: thresholds
 # are tuned to its middle.

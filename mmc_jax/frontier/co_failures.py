@@ -9,7 +9,7 @@ import numpy as np
 import scipy.stats
 from jax.typing import ArrayLike
 
-from mmc_jax.frontier.inputs import checked_inputs, checked_level
+from mmc_jax.statistics.inputs import checked_inputs, checked_level
 
 
 class CoFailures(NamedTuple):

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax.frontier.draws import halves
 from mmc_jax.frontier.held_out import held_out
-from mmc_jax.frontier.inputs import Inputs, checked_inputs
 from mmc_jax.frontier.pareto import Frontier, places_at
+from mmc_jax.statistics.inputs import Inputs, checked_inputs
+from mmc_jax.statistics.resampling import halves
 
 # (losses [M, X], costs [M], weights [X] or None) -> the frontier.
 Search = Callable[[np.ndarray, np.ndarray, np.ndarray | None], Frontier]

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax.frontier.inputs import checked_inputs, checked_max_size
 from mmc_jax.frontier.mixtures import group_numbers, group_of_each, mixes
 from mmc_jax.frontier.pareto import Frontier, frontier_of, no_subsets
 from mmc_jax.frontier.unions import (
@@ -21,6 +20,7 @@ from mmc_jax.frontier.unions import (
     tiles,
     union_sums,
 )
+from mmc_jax.statistics.inputs import checked_inputs, checked_max_size
 
 MAX_SUBSETS = 2**24  # Times 5,000 texts: seconds on two cores.
 

@@ -8,13 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax.frontier.inputs import checked_inputs
 from mmc_jax.frontier.pareto import (
     non_dominated,
     places_at,
     subset_costs,
     subset_losses,
 )
+from mmc_jax.statistics.inputs import checked_inputs
 
 
 class HeldOut(NamedTuple):

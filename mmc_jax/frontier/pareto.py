@@ -10,7 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from mmc_jax import oracle
-from mmc_jax.frontier.inputs import Inputs, checked_inputs
+from mmc_jax.statistics.inputs import Inputs, checked_inputs
 
 
 class Frontier(NamedTuple):

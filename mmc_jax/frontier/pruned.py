@@ -9,7 +9,6 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax.frontier.inputs import checked_inputs, checked_max_size
 from mmc_jax.frontier.mixtures import group_numbers, group_of_each, mixes
 from mmc_jax.frontier.pareto import (
     Frontier,
@@ -24,6 +23,7 @@ from mmc_jax.frontier.unions import (
     tiles,
     union_sums,
 )
+from mmc_jax.statistics.inputs import checked_inputs, checked_max_size
 
 
 def pruned(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax.frontier.inputs import checked_inputs, checked_subsets
+from mmc_jax.statistics.inputs import checked_inputs, checked_subsets
 
 
 class Repeated(NamedTuple):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax.frontier.inputs import checked_inputs, checked_masks
+from mmc_jax.statistics.inputs import checked_inputs, checked_masks
 
 # Shares of all points together: 1 GB.
 _MAX_SHARES = 2**27

@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmc_jax import oracle
-from mmc_jax.frontier.inputs import Inputs
 from mmc_jax.frontier.pareto import (
     Frontier,
     cost_parts,
@@ -27,6 +26,7 @@ from mmc_jax.frontier.pareto import (
     rounded_sum,
     subset_costs,
 )
+from mmc_jax.statistics.inputs import Inputs
 
 _Tile = TypeVar("_Tile")
 

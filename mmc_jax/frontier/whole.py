@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from mmc_jax import oracle
-from mmc_jax.frontier.inputs import Inputs
 from mmc_jax.frontier.pareto import padded_rows
+from mmc_jax.statistics.inputs import Inputs
 
 # Costs are taken as decimal numbers of at most so many places.
 _MOST_DECIMALS = 9

@@ -17,10 +17,10 @@ from jax.typing import ArrayLike
 from mmc_jax import frontier
 from mmc_jax.frontier import Frontier, Search, pruned
 from mmc_jax.frontier.bootstrap import resampled_frontiers, resampled_losses
-from mmc_jax.frontier.draws import halves
 from mmc_jax.law import fitting
 from mmc_jax.law.fitting import HUBER_DELTA, Fits
 from mmc_jax.law.forms import FORMS
+from mmc_jax.statistics.resampling import halves
 
 
 class Bootstrap(NamedTuple):

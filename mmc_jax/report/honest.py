@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mmc_jax import frontier
-from mmc_jax.frontier import draws
 from mmc_jax.scores import ScoreTable
+from mmc_jax.statistics.resampling import held_out_texts
 
 _LEVEL = 0.95  # Of all intervals.
 _IN_SAMPLE, _BAND, _ANEW = "black", "0.8", "tab:orange"
@@ -80,7 +80,7 @@ def divided(
             f"held_out is {checks.held_out}; a share of the texts, between 0 "
             "and 1, is needed."
         )
-    kept = draws.part(
+    kept = held_out_texts(
         len(table.texts), _clusters(table, checks), checks.held_out, checks.seed
     )
     return table.select(texts=~kept), table.select(texts=kept)

@@ -4,7 +4,8 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from mmc_jax import frontier
-from mmc_jax.frontier import bootstrap, draws
+from mmc_jax.frontier import bootstrap
+from mmc_jax.statistics import resampling
 from tests import tolerances
 from tests.frontier import brute_force
 
@@ -75,7 +76,7 @@ class BootstrapBandTest(parameterized.TestCase):
         whole = frontier.bootstrap_band(losses, costs, masks, num_resamples=7)
         with (
             absltest.mock.patch.object(bootstrap, "_MINIMA_AT_ONCE", 45),
-            absltest.mock.patch.object(draws, "_COUNTS_AT_ONCE", 65),
+            absltest.mock.patch.object(resampling, "_COUNTS_AT_ONCE", 65),
         ):
             pieces = frontier.bootstrap_band(
                 losses, costs, masks, num_resamples=7

@@ -5,8 +5,8 @@ from absl.testing import absltest, parameterized
 
 from experiments.peers import p_median
 from mmc_jax import frontier, synthetic
-from mmc_jax.frontier.inputs import checked_inputs
 from mmc_jax.frontier.whole import whole_pool
+from mmc_jax.statistics.inputs import checked_inputs
 
 
 class CertifiedTest(parameterized.TestCase):

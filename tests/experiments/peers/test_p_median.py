@@ -6,8 +6,8 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from experiments.peers import p_median
-from mmc_jax.frontier.inputs import checked_inputs
 from mmc_jax.frontier.whole import whole_pool
+from mmc_jax.statistics.inputs import checked_inputs
 
 
 class PeerTest(parameterized.TestCase):

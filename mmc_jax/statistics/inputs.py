@@ -1,4 +1,7 @@
-"""The arguments that all searches share, checked once."""
+"""The arguments that searches, laws and studies share, checked once.
+
+M models, X texts, S subsets.
+"""
 
 from typing import NamedTuple
 
@@ -10,9 +13,10 @@ class Inputs(NamedTuple):
     """What a search works on, in float64.
 
     Attributes:
-      losses: [M, X], finite.
-      costs: [M], finite and not negative.
-      weights: [X], not negative with a positive sum, or None for all 1.
+      losses: Loss of each text under each model, finite, [M, X].
+      costs: Cost of each model, finite and not negative, [M].
+      weights: Weight of each text, not negative with a positive sum, [X]; None
+        for 1 each.
     """
 
     losses: np.ndarray
@@ -25,9 +29,15 @@ def checked_inputs(
 ) -> Inputs:
     """Returns the arguments in float64.
 
+    Args:
+      losses: Loss of each text under each model, [M, X].
+      costs: Cost of each model, [M].
+      weights: Weight of each text, [X]; None for 1 each.
+
     Raises:
-      ValueError: as `checked_losses`; costs of a wrong shape; a cost that is
-        not finite or negative. The message says where.
+      ValueError: Losses or weights that `checked_losses` refuses; costs of a
+        wrong shape; a cost that is not finite or negative. The message says
+        where.
     """
     losses, weights = checked_losses(losses, weights)
     costs = np.asarray(costs, np.float64)
@@ -45,8 +55,12 @@ def checked_losses(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Returns losses [M, X] and weights [X] or None in float64.
 
+    Args:
+      losses: Loss of each text under each model, [M, X].
+      weights: Weight of each text, [X]; None for 1 each.
+
     Raises:
-      ValueError: no models or texts; a wrong shape; a loss that is not finite;
+      ValueError: No models or texts; a wrong shape; a loss that is not finite;
         a weight that is negative or not finite; weights that are all 0. The
         message says where.
     """
@@ -80,7 +94,12 @@ def checked_losses(
 def checked_max_size(
     max_size: int | None, num_models: int, min_size: int = 1
 ) -> int:
-    """Returns the most models in a subset.
+    """Returns the largest number of models in a subset.
+
+    Args:
+      max_size: Largest number that was asked for; None for all models.
+      num_models: Number of models M.
+      min_size: Smallest number of models in a subset.
 
     Raises:
       ValueError: max_size below 1; min_size below 1 or above what there is.
@@ -97,10 +116,14 @@ def checked_max_size(
 
 
 def checked_masks(masks: ArrayLike, num_models: int) -> np.ndarray:
-    """Returns the masks: [S, M] of bool.
+    """Returns the masks: bool [S, M].
+
+    Args:
+      masks: A row for each subset, [S, M], of booleans.
+      num_models: Number of models M.
 
     Raises:
-      ValueError: a wrong shape or dtype.
+      ValueError: A wrong shape or dtype.
     """
     masks = np.asarray(masks)
     if masks.ndim != 2 or masks.shape[1] != num_models:
@@ -114,10 +137,14 @@ def checked_masks(masks: ArrayLike, num_models: int) -> np.ndarray:
 
 
 def checked_subsets(masks: ArrayLike, num_models: int) -> np.ndarray:
-    """Returns masks that all have a model: [S, M] of bool.
+    """Returns masks that all have a model: bool [S, M].
+
+    Args:
+      masks: A row for each subset, [S, M], of booleans.
+      num_models: Number of models M.
 
     Raises:
-      ValueError: as `checked_masks`; a subset without a model.
+      ValueError: Masks that `checked_masks` refuses; a subset without a model.
     """
     masks = checked_masks(masks, num_models)
     empty = ~masks.any(axis=1)
@@ -130,10 +157,13 @@ def checked_subsets(masks: ArrayLike, num_models: int) -> np.ndarray:
 
 
 def checked_level(level: float) -> tuple[float, float]:
-    """Returns the ends of the middle of a distribution, as its quantiles.
+    """Returns the two quantiles that enclose the middle of a distribution.
+
+    Args:
+      level: Share of the distribution between them.
 
     Raises:
-      ValueError: a level outside (0, 1).
+      ValueError: A level outside (0, 1).
     """
     if not 0 < level < 1:
         raise ValueError(f"level is {level}; between 0 and 1 is needed.")

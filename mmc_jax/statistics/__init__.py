@@ -1,0 +1,44 @@
+"""Checked inputs, resampled texts, and numbers with their intervals.
+
+What searches, laws and studies of diversity share.
+"""
+
+from mmc_jax.statistics.estimates import (
+    Estimate,
+    estimate,
+    percentile_interval,
+)
+from mmc_jax.statistics.inputs import (
+    Inputs,
+    checked_inputs,
+    checked_level,
+    checked_losses,
+    checked_masks,
+    checked_max_size,
+    checked_subsets,
+)
+from mmc_jax.statistics.resampling import (
+    cluster_index,
+    halves,
+    held_out_texts,
+    resampled_counts,
+    resampled_means,
+)
+
+__all__ = [
+    "Estimate",
+    "Inputs",
+    "checked_inputs",
+    "checked_level",
+    "checked_losses",
+    "checked_masks",
+    "checked_max_size",
+    "checked_subsets",
+    "cluster_index",
+    "estimate",
+    "halves",
+    "held_out_texts",
+    "percentile_interval",
+    "resampled_counts",
+    "resampled_means",
+]

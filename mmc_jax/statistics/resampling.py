@@ -1,0 +1,181 @@
+"""Which texts: resampled with replacement, halves, or a share held out.
+
+Texts of one cluster (a source, a domain, a document) stay together.
+
+X texts, C clusters, R resamples, K rows.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jax.typing import ArrayLike
+
+from mmc_jax.statistics.inputs import checked_losses
+
+# Counts of resampled texts that are held at once, [resamples, X].
+_COUNTS_AT_ONCE = 2**24
+
+
+def cluster_index(
+    num_texts: int, clusters: Sequence[str] | None
+) -> tuple[np.ndarray, int]:
+    """Returns the cluster of each text, [X], and the number of clusters C.
+
+    Args:
+      num_texts: Number of texts X.
+      clusters: Source, domain or document of each text, [X]. Each text is a
+        cluster of its own if left out.
+
+    Raises:
+      ValueError: Fewer than 2 texts or clusters; clusters of a wrong length.
+    """
+    if clusters is None:
+        index, num_clusters = np.arange(num_texts), num_texts
+    else:
+        if len(clusters) != num_texts:
+            raise ValueError(
+                f"{len(clusters)} clusters for {num_texts} texts: one for each "
+                "is needed."
+            )
+        names, index = np.unique(np.array(clusters), return_inverse=True)
+        num_clusters = len(names)
+    if num_clusters < 2:
+        raise ValueError(
+            f"{num_clusters} text or cluster of texts; at least 2 are needed "
+            "to draw from."
+        )
+    return index, num_clusters
+
+
+def resampled_counts(
+    num_texts: int,
+    clusters: Sequence[str] | None,
+    num_resamples: int,
+    seed: int,
+) -> Iterator[np.ndarray]:
+    """Yields how often each text occurs in each resample: [some of the R, X].
+
+    Each resample takes C clusters at random with replacement, each with all
+    its texts. Equal arguments give equal resamples.
+
+    Args:
+      num_texts: Number of texts X.
+      clusters: Source, domain or document of each text, [X]; None to resample
+        single texts.
+      num_resamples: Number of resamples R.
+      seed: Seed of the random resamples.
+
+    Raises:
+      ValueError: Fewer than 2 texts or clusters; clusters of a wrong length;
+        num_resamples below 1.
+    """
+    if num_resamples < 1:
+        raise ValueError(
+            f"num_resamples is {num_resamples}; at least 1 is needed."
+        )
+    index, num_clusters = cluster_index(num_texts, clusters)
+    rng = np.random.default_rng(seed)
+    step = max(1, _COUNTS_AT_ONCE // num_texts)
+    for start in range(0, num_resamples, step):
+        rows = min(step, num_resamples - start)
+        counts = np.empty((rows, num_clusters))
+        for row in counts:
+            drawn = rng.integers(num_clusters, size=num_clusters)
+            row[:] = np.bincount(drawn, minlength=num_clusters)
+        yield counts[:, index]
+
+
+def resampled_means(
+    rows: ArrayLike,
+    weights: ArrayLike | None,
+    *,
+    clusters: Sequence[str] | None,
+    num_resamples: int,
+    seed: int,
+) -> np.ndarray:
+    """Returns the mean of each row over the texts of each resample: [R, K].
+
+    sum_x n_rx w_x v_kx / sum_x n_rx w_x, with n_rx how often text x occurs in
+    resample r.
+
+    Args:
+      rows: A number for each text in each row, finite, [K, X].
+      weights: Weight of each text, not negative, [X]; None for 1 each.
+      clusters: Source, domain or document of each text, [X]; None to resample
+        single texts.
+      num_resamples: Number of resamples R.
+      seed: Seed of the random resamples.
+
+    Raises:
+      ValueError: Arguments that do not fit, with the place; fewer than 2 texts
+        or clusters; a resample without a text of positive weight.
+    """
+    rows, weights = checked_losses(rows, weights)
+    num_texts = rows.shape[1]
+    weights = np.ones(num_texts) if weights is None else weights
+    found = []
+    for counts in resampled_counts(num_texts, clusters, num_resamples, seed):
+        totals = counts @ weights
+        if not totals.all():
+            raise ValueError(
+                "a resample has no text of positive weight: give more texts a "
+                "weight."
+            )
+        found.append((counts * weights) @ rows.T / totals[:, None])
+    return np.concatenate(found)
+
+
+def halves(
+    num_texts: int,
+    clusters: Sequence[str] | None,
+    num_splits: int,
+    seed: int,
+) -> Iterator[np.ndarray]:
+    """Yields which texts are in the first half of each split: bool [X].
+
+    The first half has half of the clusters, one more if their number is odd.
+
+    Args:
+      num_texts: Number of texts X.
+      clusters: Source, domain or document of each text, [X]; None to split
+        single texts.
+      num_splits: Number of random splits.
+      seed: Seed of the random splits.
+
+    Raises:
+      ValueError: Fewer than 2 texts or clusters; clusters of a wrong length;
+        num_splits below 1.
+    """
+    if num_splits < 1:
+        raise ValueError(f"num_splits is {num_splits}; at least 1 is needed.")
+    index, num_clusters = cluster_index(num_texts, clusters)
+    rng = np.random.default_rng(seed)
+    for _ in range(num_splits):
+        order = rng.permutation(num_clusters)
+        yield np.isin(index, order[: (num_clusters + 1) // 2])
+
+
+def held_out_texts(
+    num_texts: int, clusters: Sequence[str] | None, share: float, seed: int
+) -> np.ndarray:
+    """Returns which texts are in a random share of all: bool [X].
+
+    The share is rounded to a number of clusters, but never to none or all.
+
+    Args:
+      num_texts: Number of texts X.
+      clusters: Source, domain or document of each text, [X]; None to choose
+        single texts.
+      share: Share of the clusters, between 0 and 1.
+      seed: Seed of the random choice.
+
+    Raises:
+      ValueError: Fewer than 2 texts or clusters; clusters of a wrong length; a
+        share outside (0, 1).
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"share is {share}; between 0 and 1 is needed.")
+    index, num_clusters = cluster_index(num_texts, clusters)
+    num_chosen = min(max(round(share * num_clusters), 1), num_clusters - 1)
+    order = np.random.default_rng(seed).permutation(num_clusters)
+    return np.isin(index, order[:num_chosen])

@@ -1,0 +1,72 @@
+"""Resamples, halves and held-out shares of texts, with and without clusters."""
+
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from mmc_jax import statistics
+
+CLUSTERS = ["a", "b", "a", "c", "c", "c", "d"]
+
+
+class ResamplingTest(parameterized.TestCase):
+    def test_counts(self):
+        (counts,) = statistics.resampled_counts(7, None, 20, seed=1)
+        self.assertEqual(counts.shape, (20, 7))
+        np.testing.assert_array_equal(counts.sum(axis=1), 7)
+        (again,) = statistics.resampled_counts(7, None, 20, seed=1)
+        np.testing.assert_array_equal(counts, again)
+
+    def test_clusters_stay_together(self):
+        (counts,) = statistics.resampled_counts(7, CLUSTERS, 20, seed=1)
+        np.testing.assert_array_equal(counts[:, 0], counts[:, 2])
+        np.testing.assert_array_equal(counts[:, 3], counts[:, 5])
+        np.testing.assert_array_equal(counts[:, [0, 1, 3, 6]].sum(axis=1), 4)
+
+    def test_means(self):
+        rows = np.random.default_rng(0).normal(size=(3, 7))
+        weights = np.array([1.0, 2, 0, 1, 1, 3, 1])
+        options = {"clusters": CLUSTERS, "num_resamples": 20, "seed": 1}
+        found = statistics.resampled_means(rows, weights, **options)
+        (counts,) = statistics.resampled_counts(7, CLUSTERS, 20, 1)
+        for r, row in enumerate(counts):
+            texts = np.repeat(np.arange(7), row.astype(int))
+            expected = np.average(
+                rows[:, texts], axis=1, weights=weights[texts]
+            )
+            np.testing.assert_allclose(found[r], expected, rtol=1e-12)
+
+    @parameterized.parameters((None, 4), (CLUSTERS, 2))
+    def test_halves(self, clusters, num_clusters):
+        index, total = statistics.cluster_index(7, clusters)
+        for first in statistics.halves(7, clusters, 5, seed=0):
+            self.assertLen(set(index[first]), num_clusters)
+            self.assertLen(set(index[~first]), total - num_clusters)
+
+    @parameterized.parameters((0.01, 1), (0.5, 2), (0.99, 3))
+    def test_held_out_texts(self, share, num_clusters):
+        index, _ = statistics.cluster_index(7, CLUSTERS)
+        held_out = statistics.held_out_texts(7, CLUSTERS, share, seed=0)
+        self.assertLen(set(index[held_out]), num_clusters)
+        self.assertEmpty(set(index[held_out]) & set(index[~held_out]))
+
+    def test_errors(self):
+        for call, message in (
+            (lambda: statistics.cluster_index(1, None), "at least 2"),
+            (lambda: statistics.cluster_index(2, ["a", "a"]), "at least 2"),
+            (lambda: statistics.cluster_index(3, ["a", "b"]), "2 clusters"),
+            (lambda: next(statistics.halves(4, None, 0, 0)), "num_splits is 0"),
+            (lambda: statistics.held_out_texts(4, None, 1.0, 0), "share is 1"),
+            (
+                lambda: next(statistics.resampled_counts(4, None, 0, 0)),
+                "num_resamples is 0",
+            ),
+        ):
+            with (
+                self.subTest(message),
+                self.assertRaisesRegex(ValueError, message),
+            ):
+                call()
+
+
+if __name__ == "__main__":
+    absltest.main()
