@@ -10,7 +10,8 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from mmc_jax import certificate_checker, frontier, synthetic
-from mmc_jax.frontier import inputs, whole
+from mmc_jax.frontier import whole
+from mmc_jax.statistics import inputs
 from tests import tolerances
 from tests.frontier import brute_force
 
