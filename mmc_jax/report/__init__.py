@@ -1,5 +1,6 @@
 """What a study says: numbers, tables and figures in one folder."""
 
+from mmc_jax.report import drawing  # noqa: F401  Imports Matplotlib safely.
 from mmc_jax.report.families import write_families
 from mmc_jax.report.figures import domains, laws, membership
 from mmc_jax.report.first_experiments import (
@@ -25,7 +26,8 @@ from mmc_jax.report.pool_card import pool_card, unigram_bits_per_byte
 from mmc_jax.report.proof import Limits
 from mmc_jax.report.pruning import compared, write_pruning
 from mmc_jax.report.refit import write_refit
-from mmc_jax.report.result import law_numbers, write_result
+from mmc_jax.report.result import law_numbers, read_arrays, write_result
+from mmc_jax.report.sections import Section, write_sections
 from mmc_jax.report.similarity import write_similarity
 from mmc_jax.report.study import METHODS, Study, study, write_study
 
@@ -33,6 +35,7 @@ __all__ = [
     "METHODS",
     "Checks",
     "Limits",
+    "Section",
     "Study",
     "compared",
     "domains",
@@ -42,6 +45,7 @@ __all__ = [
     "laws_of_table",
     "membership",
     "pool_card",
+    "read_arrays",
     "read_columns",
     "read_points",
     "study",
@@ -57,6 +61,7 @@ __all__ = [
     "write_pruning",
     "write_refit",
     "write_result",
+    "write_sections",
     "write_similarity",
     "write_study",
     "write_token_effect",

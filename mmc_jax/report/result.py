@@ -1,12 +1,15 @@
 """Result folders: result.json, arrays beside it, figures as SVG and PNG."""
 
+import contextlib
+import hashlib
 import importlib.metadata
+import io
 import json
 import math
 import os
 import pathlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -14,9 +17,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mmc_jax import law
+from mmc_jax.report import drawing
 
 _PACKAGES = ("mmc_jax", "jax", "flax", "optax", "transformers", "numpy")
-_DOTS_PER_INCH = 160
+_RESULT, _ARRAYS = "result.json", "arrays.npz"
 
 
 def write_result(
@@ -25,24 +29,37 @@ def write_result(
     *,
     flags: Mapping[str, Any],
     arrays: Mapping[str, np.ndarray] | None = None,
-    figures: Mapping[str, Figure] | None = None,
+    figures: Mapping[str, Callable[[], Figure] | Figure] | None = None,
 ) -> pathlib.Path:
     """Writes a result folder and returns the path of its result.json.
 
+    A folder with a result.json is complete. The files of an earlier result
+    stay until all of the new ones are written beside them; then the earlier
+    result.json goes first and the new one comes last. It names the SHA-256 of
+    every other file, so that `read_arrays` can tell a mixture of two results.
+
     Args:
-      folder: Is made if it is missing; files of the same names are replaced.
-      numbers: What was found, as JSON; units in the names.
+      folder: Is made if it is missing. Files that an earlier result.json names
+        are replaced or removed, others stay.
+      numbers: What was found, as JSON; units in the names. What is not finite
+        becomes null.
       flags: What the program was called with.
       arrays: Written to arrays.npz, without pickles.
-      figures: Each written as <name>.svg and <name>.png.
+      figures: Figures, or functions that draw them; each is written as
+        <name>.svg and <name>.png, the same bytes on every run.
+
+    Raises:
+      OSError: A file cannot be written; it is named.
     """
     folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, figure in (figures or {}).items():
-        figure.savefig(folder / f"{name}.svg")
-        figure.savefig(folder / f"{name}.png", dpi=_DOTS_PER_INCH)
+    files = {}
     if arrays:
-        np.savez(folder / "arrays.npz", allow_pickle=False, **arrays)
+        file = io.BytesIO()
+        np.savez(file, allow_pickle=False, **arrays)
+        files[_ARRAYS] = file.getvalue()
+    for name, draw in (figures or {}).items():
+        for suffix, content in drawing.saved(draw).items():
+            files[f"{name}.{suffix}"] = content
     content = {
         "flags": dict(flags),
         "versions": {
@@ -54,14 +71,48 @@ def write_result(
             "count": jax.device_count(),
             "cpu_cores": os.cpu_count(),
         },
+        "sha256": {name: _sha256(bytes_) for name, bytes_ in files.items()},
         **numbers,
     }
-    # Last: a folder that holds it is complete.
-    path = folder / "result.json"
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-    partial.rename(path)
-    return path
+    text = json.dumps(plain(content), indent=1, allow_nan=False) + "\n"
+    files[_RESULT] = text.encode()
+    _replace(folder, files)
+    return folder / _RESULT
+
+
+def read_arrays(folder: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Returns the arrays of a result folder by name.
+
+    Args:
+      folder: What `write_result` wrote. A result.json of older versions names
+        no SHA-256; its arrays are read as they are.
+
+    Raises:
+      FileNotFoundError: There is no arrays.npz.
+      ValueError: The folder is incomplete, its files are of two results, or
+        one is damaged.
+    """
+    folder = pathlib.Path(folder)
+    file, path = folder / _ARRAYS, folder / _RESULT
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: missing")
+    if not path.is_file():
+        raise ValueError(
+            f"{folder}: incomplete, it has no {_RESULT}; run the program again "
+            "that writes it."
+        )
+    content = file.read_bytes()
+    expected = _hashes(path).get(_ARRAYS)
+    if expected is not None and _sha256(content) != expected:
+        raise ValueError(
+            f"{file} is not the file that {_RESULT} names: it is damaged or of "
+            "another run; run the program again that writes the folder."
+        )
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return dict(arrays)
+    except Exception as error:  # Damaged ZIP files raise many kinds.
+        raise ValueError(f"{file}: damaged ({error})") from error
 
 
 def law_numbers(fit: law.Fit) -> dict[str, Any]:
@@ -83,9 +134,9 @@ def law_numbers(fit: law.Fit) -> dict[str, Any]:
 
 def plain(numbers: Any) -> Any:
     """Returns numbers as JSON holds them; what is not finite becomes None."""
+    if hasattr(numbers, "_asdict"):  # A NamedTuple.
+        return plain(numbers._asdict())
     match numbers:
-        case law.Interval():
-            return plain(numbers._asdict())
         case dict():
             return {key: plain(value) for key, value in numbers.items()}
         case list() | tuple():
@@ -95,3 +146,64 @@ def plain(numbers: Any) -> Any:
         case float() if not math.isfinite(numbers):
             return None
     return numbers
+
+
+def _hashes(path: pathlib.Path) -> dict[str, str]:
+    """Returns the SHA-256 of each file that a result.json names, if any.
+
+    Raises:
+      ValueError: It is not what `write_result` wrote.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: not readable as JSON ({error})") from error
+    hashes = content.get("sha256", {}) if isinstance(content, dict) else None
+    if not isinstance(hashes, dict):
+        raise ValueError(f"{path}: not a result of mmc_jax")
+    return hashes
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _replace(folder: pathlib.Path, files: Mapping[str, bytes]) -> None:
+    """Writes files in the place of an earlier result's; result.json last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partials = {name: folder / f"{name}.partial" for name in files}
+    for name, partial in partials.items():
+        try:
+            partial.write_bytes(files[name])
+        except OSError as error:
+            for path in partials.values():
+                with contextlib.suppress(OSError):
+                    path.unlink()
+            error.filename = os.fspath(folder / name)
+            error.add_note("nothing of an earlier result was changed")
+            raise
+    earlier = folder / _RESULT
+    if earlier.is_file():
+        named = _named(earlier)
+        # From here on the folder says that it is incomplete.
+        earlier.unlink()
+        for name in named - set(files):
+            (folder / name).unlink(missing_ok=True)
+    for name in sorted(files, key=lambda name: name == _RESULT):
+        partials[name].rename(folder / name)
+
+
+def _named(path: pathlib.Path) -> set[str]:
+    """Returns the files beside a result.json that it names, if it can be read.
+
+    Only plain names count, so that no file of another folder is removed.
+    """
+    try:
+        names = _hashes(path)
+    except ValueError:
+        return set()
+    return {
+        name
+        for name in names
+        if pathlib.PurePath(name).name == name and name != ".."
+    }
