@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.stats
 
+from mmc_jax import oracle
 from mmc_jax.diversity.contributions import (
     elimination,
     marginal_contributions,
@@ -97,7 +98,7 @@ def diagnosis(
 
 def _gain(table: ScoreTable, losses: np.ndarray) -> list[Finding]:
     names = _names(table)
-    means = losses.mean(axis=1)
+    means = oracle.exact_means(losses)
     best = int(means.argmin())
     oracle_loss = losses.min(axis=0)
     winners = [
@@ -120,13 +121,14 @@ def _gain(table: ScoreTable, losses: np.ndarray) -> list[Finding]:
                 (names[best],),
             ),
         ]
-    gain = means[best] - oracle_loss.mean()
+    loss_of_all = float(oracle.exact_means(oracle_loss))
+    gain = means[best] - loss_of_all
     shares = win_shares(losses)
     first = int(shares.argmax())
     return [
         Finding(
             "gain",
-            f"All {len(names)} models together lose {oracle_loss.mean():.4f}, "
+            f"All {len(names)} models together lose {loss_of_all:.4f}, "
             f"{gain:.4g} ({_percent(gain / abs(means[best]))}) less than the "
             f"best one, {names[best]} ({means[best]:.4f}). The most texts are "
             f"won by {names[first]}, {_percent(shares[first])}.",
@@ -182,7 +184,9 @@ def _redundant(
     names = _names(table)
     if len(names) == 1:
         return []
-    gain = losses.mean(axis=1).min() - losses.min(axis=0).mean()
+    gain = oracle.exact_means(losses).min() - oracle.exact_means(
+        losses.min(axis=0)
+    )
     bound = redundant_share * gain
     marginal = marginal_contributions(losses)
     redundant = [names[m] for m in np.flatnonzero(marginal <= bound)]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
+from mmc_jax import oracle
 from mmc_jax.diversity.gains import Bonus, bonus
 from mmc_jax.scores import ScoreTable
 from mmc_jax.statistics.inputs import checked_inputs
@@ -119,13 +120,13 @@ def pair_test(
         "seed": seed,
         "clusters": clusters,
     }
-    means = inputs.losses.mean(axis=1)
+    means = oracle.exact_means(inputs.losses)
     wins = np.sign(of_pair[0] - of_pair[1])
     return PairTest(
         nearest=nearest,
         pair_cost=float(total),
         nearest_cost=float(inputs.costs[nearest]),
-        pair_loss=float(together.mean()),
+        pair_loss=float(oracle.exact_means(together)),
         nearest_loss=float(means[nearest]),
         losses=(float(means[first]), float(means[second])),
         against_nearest=bonus(inputs.losses[[nearest]], together, **options),

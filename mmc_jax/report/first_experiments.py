@@ -8,7 +8,6 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 from mmc_jax import diversity, oracle
@@ -212,8 +211,7 @@ def write_all_subsets(
     masks = np.array(
         list(itertools.product([False, True], repeat=num_models))[1:]
     )
-    with jax.enable_x64(True):
-        losses = np.asarray(oracle.oracle_losses(found.losses, masks))
+    losses = oracle.exact_losses(found.losses, masks)
     costs = subset_costs(masks, found.costs)
     order = np.lexsort((losses, costs))
     masks, losses, costs = masks[order], losses[order], costs[order]

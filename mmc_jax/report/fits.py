@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from mmc_jax import frontier, law
+from mmc_jax import frontier, law, oracle
 from mmc_jax.scores import ScoreTable
 
 Points = tuple[np.ndarray, np.ndarray]
@@ -289,11 +289,12 @@ def laws_of_table(
             found[name] = way()
         except ValueError as error:
             missing[name] = str(error)
-    best = int(losses.mean(axis=1).argmin())
+    means = oracle.exact_means(losses)
+    best = int(means.argmin())
     chain = Chain(
         best_model=table.models[best].name,
-        best_loss=float(losses[best].mean()),
-        all_models=float(losses.min(axis=0).mean()),
+        best_loss=float(means[best]),
+        all_models=float(oracle.exact_means(losses.min(axis=0))),
         **found,
         reasons=missing,
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mmc_jax import diversity
+from mmc_jax import diversity, oracle
 from mmc_jax.frontier import Search
 from mmc_jax.report import diversity_figures, result
 from mmc_jax.report.study import COST_LABELS
@@ -122,15 +122,14 @@ def write_diversity(
         marginal[order],
         unit,
     )
-    mean_losses = losses.mean(axis=1)
+    mean_losses = oracle.exact_means(losses)
+    loss_of_all_models = oracle.exact_means(losses.min(axis=0))
     numbers = {
         "loss_unit": unit,
         "cost": cost,
         "num_texts": len(table.texts),
-        "loss_of_all_models": losses.min(axis=0).mean(),
-        "gain_over_the_best_model": (
-            mean_losses.min() - losses.min(axis=0).mean()
-        ),
+        "loss_of_all_models": loss_of_all_models,
+        "gain_over_the_best_model": mean_losses.min() - loss_of_all_models,
         "gain_over_the_worst_of_each_text": shapley.values.sum(),
         "models": [
             {

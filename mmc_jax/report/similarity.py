@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mmc_jax import diversity
+from mmc_jax import diversity, oracle
 from mmc_jax.diversity import PairGroup
 from mmc_jax.report import figures, result
 from mmc_jax.scores import NORMALISATIONS, ScoreTable
@@ -47,6 +47,7 @@ def write_similarity(
     )
     unit = NORMALISATIONS[normalisation]
     minutes = sum(facts["seconds"] for facts in training.values()) / 60
+    means = oracle.exact_means(losses)
     numbers = {
         "num_texts": len(table.texts),
         "loss_unit": unit,
@@ -57,7 +58,7 @@ def write_similarity(
                 "name": model.name,
                 "levels": {factor: of[m] for factor, of in levels.items()},
                 "num_params": model.costs["num_params"],
-                "loss": losses[m].mean(),
+                "loss": means[m],
                 **training[model.name],
             }
             for m, model in enumerate(table.models)

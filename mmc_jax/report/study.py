@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmc_jax import frontier, law
+from mmc_jax import frontier, law, oracle
 from mmc_jax.report import figures, honest, proof, result
 from mmc_jax.scores import NORMALISATIONS, ScoreTable
 
@@ -175,10 +175,11 @@ def write_study(
         "cost_label": COST_LABELS.get(cost, cost),
         "loss_label": f"Loss ({unit})",
     }
+    mean_losses = oracle.exact_means(found.losses)
     drawn = {
         "laws": figures.laws(
             found.costs,
-            found.losses.mean(axis=1),
+            mean_losses,
             families,
             found.pool,
             found.single_law,
@@ -209,11 +210,11 @@ def write_study(
                 "name": model.name,
                 "family": model.family,
                 "cost": found.costs[m],
-                "loss": found.losses[m].mean(),
+                "loss": mean_losses[m],
             }
             for m, model in enumerate(table.models)
         ],
-        "loss_of_all_models": found.losses.min(axis=0).mean(),
+        "loss_of_all_models": _loss_of_all_models(found.losses),
         "single": _points(found.single, names),
         "frontier": _points(found.pool, names),
         "laws": {
@@ -285,6 +286,10 @@ def write_study(
     )
 
 
+def _loss_of_all_models(losses: np.ndarray) -> float:
+    return float(oracle.exact_means(losses.min(axis=0)))
+
+
 def _points(line: frontier.Frontier, names: list[str]) -> list[dict[str, Any]]:
     return [
         {
@@ -344,7 +349,7 @@ def _summary(
             + ("" if fit.converged else " (the fit did not converge)")
         )
     lines.append(
-        f"loss of all models together: {found.losses.min(axis=0).mean():.4f}"
+        f"loss of all models together: {_loss_of_all_models(found.losses):.4f}"
     )
     lines.extend(words)
     lines.append("")
