@@ -34,9 +34,9 @@ from matplotlib.ticker import PercentFormatter
 from experiments import program
 from experiments.peers import p_median
 from mmc_jax import frontier, synthetic
-from mmc_jax.frontier.branching import Search, device_table
-from mmc_jax.frontier.dual import thresholds
-from mmc_jax.frontier.whole import WholePool, whole_pool
+from mmc_jax.frontier.proof.dual import thresholds
+from mmc_jax.frontier.proof.integers import IntegerPool, integer_pool
+from mmc_jax.frontier.proof.search_tree import SearchTree, device_table
 from mmc_jax.report import result
 from mmc_jax.statistics.inputs import checked_inputs
 
@@ -129,7 +129,7 @@ def verified(
 
 
 def one_budget(
-    pool: WholePool, certificate: frontier.Certificate
+    pool: IntegerPool, certificate: frontier.Certificate
 ) -> dict[str, Any]:
     """Returns how long HiGHS and our tree take in the middle of the frontier.
 
@@ -157,14 +157,14 @@ def one_budget(
 
 
 def proven(
-    pool: WholePool, budget: int, known: int, mask: np.ndarray
+    pool: IntegerPool, budget: int, known: int, mask: np.ndarray
 ) -> dict[str, Any]:
     """Returns how long a tree takes to prove one budget, compiled before."""
     budgets, sums = np.array([budget]), np.array([known])
     for _ in range(2):
         started = time.perf_counter()
         tuned = thresholds(pool, budgets, sums.astype(float), mask[None])
-        search = Search(
+        search = SearchTree(
             device_table(pool, jax.devices()[0]),
             tuned[0],
             budgets,
@@ -206,7 +206,7 @@ def measured(
         "checker": verified(drawn, certificate),
     }
     if time_limit and num_texts in _HIGHS_TEXTS.value:
-        pool = whole_pool(checked_inputs(drawn.losses, drawn.costs, None))
+        pool = integer_pool(checked_inputs(drawn.losses, drawn.costs, None))
         row["one_budget"] = one_budget(pool, found.certificate)
     return row, found
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax.frontier.mixtures import group_numbers
+from mmc_jax.frontier.groups import group_numbers
 from mmc_jax.statistics.inputs import checked_losses
 
 

@@ -11,8 +11,8 @@ from jax.typing import ArrayLike
 
 from mmc_jax import frontier, law
 from mmc_jax.frontier import Frontier
-from mmc_jax.frontier.exhaustive import MAX_SUBSETS, num_subsets
-from mmc_jax.frontier.mixtures import group_numbers
+from mmc_jax.frontier.enumeration import MAX_SUBSETS, num_subsets
+from mmc_jax.frontier.groups import group_numbers
 from mmc_jax.frontier.pareto import frontier_of, no_subsets, places_at
 from mmc_jax.scores import ScoreTable
 from mmc_jax.statistics.inputs import Inputs, checked_inputs

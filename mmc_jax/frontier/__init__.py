@@ -1,22 +1,32 @@
 """The frontier of pools of models: the oracle loss that a cost can buy."""
 
-from mmc_jax.frontier.bootstrap import Band, bootstrap_band
-from mmc_jax.frontier.certificate import Certificate, write_certificate
-from mmc_jax.frontier.certified import Certified, Progress, certified
-from mmc_jax.frontier.co_failures import CoFailures, co_failures
-from mmc_jax.frontier.cross_fitted import CrossFitted, Search, cross_fitted
-from mmc_jax.frontier.exhaustive import exhaustive
-from mmc_jax.frontier.held_out import HeldOut, held_out
-from mmc_jax.frontier.missed import Missed, missed
+from mmc_jax.frontier.enumeration import exhaustive
+from mmc_jax.frontier.generalisation.bootstrap import Band, bootstrap_band
+from mmc_jax.frontier.generalisation.cross_fitting import (
+    CrossFitted,
+    Search,
+    cross_fitted,
+)
+from mmc_jax.frontier.generalisation.failures import CoFailures, co_failures
+from mmc_jax.frontier.generalisation.other_texts import HeldOut, held_out
+from mmc_jax.frontier.generalisation.repeated_scores import (
+    Repeated,
+    repeated_losses,
+)
+from mmc_jax.frontier.generalisation.search_quality import (
+    SearchError,
+    search_error,
+)
 from mmc_jax.frontier.pareto import (
     Frontier,
     non_dominated,
     of_subsets,
     single_models,
 )
-from mmc_jax.frontier.pruned import pruned
-from mmc_jax.frontier.repeats import Repeated, repeated_losses
-from mmc_jax.frontier.routed import Routed, expected_costs, routed
+from mmc_jax.frontier.proof.certificate import Certificate, write_certificate
+from mmc_jax.frontier.proof.certification import Certified, Progress, certified
+from mmc_jax.frontier.pruning import pruned
+from mmc_jax.frontier.routing import Routed, expected_costs, routed
 
 __all__ = [
     "Band",
@@ -26,11 +36,11 @@ __all__ = [
     "CrossFitted",
     "Frontier",
     "HeldOut",
-    "Missed",
     "Progress",
     "Repeated",
     "Routed",
     "Search",
+    "SearchError",
     "bootstrap_band",
     "certified",
     "co_failures",
@@ -38,12 +48,12 @@ __all__ = [
     "exhaustive",
     "expected_costs",
     "held_out",
-    "missed",
     "non_dominated",
     "of_subsets",
     "pruned",
     "repeated_losses",
     "routed",
+    "search_error",
     "single_models",
     "write_certificate",
 ]

@@ -16,7 +16,10 @@ from jax.typing import ArrayLike
 
 from mmc_jax import frontier
 from mmc_jax.frontier import Frontier, Search, pruned
-from mmc_jax.frontier.bootstrap import resampled_frontiers, resampled_losses
+from mmc_jax.frontier.generalisation.bootstrap import (
+    resampled_frontiers,
+    resampled_losses,
+)
 from mmc_jax.law import fitting
 from mmc_jax.law.fitting import HUBER_DELTA, Fits
 from mmc_jax.law.forms import FORMS

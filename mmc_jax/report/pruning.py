@@ -64,7 +64,7 @@ def compared(
     }
     for name in _HEURISTICS:
         found = METHODS[name](losses, costs)
-        row[name] = frontier.missed(found, exact, proven)._asdict()
+        row[name] = frontier.search_error(found, exact, proven)._asdict()
     if num_new_texts:
         row["share_non_dominated_on_new_texts"] = frontier.held_out(
             exact.masks, drawn.losses[:, num_texts:], costs

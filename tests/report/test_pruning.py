@@ -20,7 +20,9 @@ class PruningTest(absltest.TestCase):
         self.assertEqual(row["num_proven"], row["num_points"])
         for name, polish in (("pruned", False), ("polished", True)):
             found = frontier.pruned(losses, costs, polish=polish)
-            self.assertEqual(row[name], frontier.missed(found, exact)._asdict())
+            self.assertEqual(
+                row[name], frontier.search_error(found, exact)._asdict()
+            )
         self.assertEqual(
             row["share_non_dominated_on_new_texts"],
             frontier.held_out(exact.masks, drawn.losses[:, 1000:], costs).share,
@@ -34,7 +36,9 @@ class PruningTest(absltest.TestCase):
         self.assertEqual(row["num_points"], len(exact.costs))
         self.assertEqual(row["num_proven"], len(exact.costs))
         found = frontier.pruned(drawn.losses, drawn.costs)
-        self.assertEqual(row["pruned"], frontier.missed(found, exact)._asdict())
+        self.assertEqual(
+            row["pruned"], frontier.search_error(found, exact)._asdict()
+        )
 
     def test_what_is_not_proven_does_not_count(self):
         out = pathlib.Path(tempfile.mkdtemp())

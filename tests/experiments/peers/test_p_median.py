@@ -6,7 +6,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from experiments.peers import p_median
-from mmc_jax.frontier.whole import whole_pool
+from mmc_jax.frontier.proof.integers import integer_pool
 from mmc_jax.statistics.inputs import checked_inputs
 
 
@@ -17,7 +17,7 @@ class PeerTest(parameterized.TestCase):
         # Few values: ties, and models that are the same.
         losses = rng.integers(0, 5, (6, 8)).astype(float)
         costs = rng.integers(1, 5, 6).astype(float)
-        pool = whole_pool(checked_inputs(losses, costs, None))
+        pool = integer_pool(checked_inputs(losses, costs, None))
         masks = np.array(list(itertools.product([False, True], repeat=6)))[1:]
         sums = np.array(
             [pool.values[m].astype(int).min(axis=0).sum() for m in masks]
@@ -32,7 +32,7 @@ class PeerTest(parameterized.TestCase):
                 self.assertLessEqual(found.cost, budget)
 
     def test_a_budget_below_every_model(self):
-        pool = whole_pool(
+        pool = integer_pool(
             checked_inputs(np.ones((2, 3)), np.array([2.0, 3.0]), None)
         )
         with self.assertRaisesRegex(ValueError, "budget is 1; the cheapest"):

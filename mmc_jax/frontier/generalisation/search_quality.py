@@ -14,7 +14,7 @@ from mmc_jax.frontier.pareto import Frontier, places_at
 _SAME = 1e-12
 
 
-class Missed(NamedTuple):
+class SearchError(NamedTuple):
     """How far a frontier is from the exact one.
 
     Attributes:
@@ -31,9 +31,9 @@ class Missed(NamedTuple):
     budget: float
 
 
-def missed(
+def search_error(
     found: Frontier, exact: Frontier, proven: ArrayLike | None = None
-) -> Missed:
+) -> SearchError:
     """Returns what a search missed.
 
     excess = max over b of L_found(b) / L_exact(b) - 1,
@@ -54,8 +54,8 @@ def missed(
     >>> masks = np.zeros((2, 1), bool)
     >>> exact = Frontier(np.array([1.0, 3.0]), np.array([2.0, 1.0]), masks)
     >>> found = Frontier(np.array([1.0, 4.0]), np.array([2.0, 1.0]), masks)
-    >>> missed(found, exact)
-    Missed(num_points=2, num_missed=1, excess=1.0, budget=3.0)
+    >>> search_error(found, exact)
+    SearchError(num_points=2, num_missed=1, excess=1.0, budget=3.0)
     """
     costs, losses, _ = exact
     if not (losses > 0).all():
@@ -77,7 +77,7 @@ def missed(
     excess = found.losses[place] / losses - 1
     is_found = (found.costs[place] == costs) & (excess <= _SAME)
     worst = int(excess.argmax())
-    return Missed(
+    return SearchError(
         len(costs),
         int((~is_found).sum()),
         float(max(excess[worst], 0.0)),

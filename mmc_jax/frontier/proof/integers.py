@@ -23,7 +23,7 @@ _COST_BITS = 40
 _MOST_SUM = 2**52
 
 
-class WholePool(NamedTuple):
+class IntegerPool(NamedTuple):
     """A pool of which losses and costs are whole numbers.
 
     w_x L_ix is scale (offsets_x + values_ix), off by at most scale / 2; cost i
@@ -49,7 +49,7 @@ class WholePool(NamedTuple):
     cost_scale: float
 
 
-def whole_pool(inputs: Inputs) -> WholePool:
+def integer_pool(inputs: Inputs) -> IntegerPool:
     """Returns the pool in whole numbers; the arguments are checked already.
 
     Raises:
@@ -69,7 +69,7 @@ def whole_pool(inputs: Inputs) -> WholePool:
     units = weighted / table.scale
     moved = np.abs(units - table.offsets - table.values).max(axis=0).sum()
     whole_costs, cost_scale = _whole_costs(costs)
-    return WholePool(
+    return IntegerPool(
         table.values,
         table.offsets,
         table.scale,
@@ -80,13 +80,13 @@ def whole_pool(inputs: Inputs) -> WholePool:
     )
 
 
-def mean_losses(pool: WholePool, sums: np.ndarray) -> np.ndarray:
+def mean_losses(pool: IntegerPool, sums: np.ndarray) -> np.ndarray:
     """Returns the oracle losses, in the unit of the losses, of whole sums."""
     base = int(pool.offsets.sum())
     return pool.scale * ((np.asarray(sums, float) + base) / pool.total_weight)
 
 
-def loss_sums(pool: WholePool, masks: np.ndarray) -> np.ndarray:
+def loss_sums(pool: IntegerPool, masks: np.ndarray) -> np.ndarray:
     """Returns the whole loss sum of each subset [S, M], exact: [S] int64."""
     with jax.enable_x64(True):
         sums = oracle.oracle_sums(pool.values, padded_rows(masks))

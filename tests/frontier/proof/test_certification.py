@@ -10,7 +10,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from mmc_jax import certificate_checker, frontier, synthetic
-from mmc_jax.frontier import whole
+from mmc_jax.frontier.proof import integers
 from mmc_jax.statistics import inputs
 from tests import tolerances
 from tests.frontier import brute_force
@@ -23,7 +23,7 @@ def enumerated(losses, costs):
 
     In whole numbers, those of the search.
     """
-    pool = whole.whole_pool(inputs.checked_inputs(losses, costs, None))
+    pool = integers.integer_pool(inputs.checked_inputs(losses, costs, None))
     least = np.full((1, pool.values.shape[1]), 2**33, np.int64)
     cost = np.zeros(1, np.int64)
     for row, price in zip(pool.values, pool.costs, strict=True):

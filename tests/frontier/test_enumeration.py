@@ -1,13 +1,11 @@
 """Exact enumeration against plain Python over all subsets."""
 
-import importlib
-
 import jax
 import numpy as np
 from absl.testing import absltest, parameterized
 
 from mmc_jax import frontier, oracle
-from mmc_jax.frontier import unions
+from mmc_jax.frontier import enumeration, unions
 from tests import tolerances
 from tests.frontier import brute_force
 from tests.frontier.test_pareto import points_of
@@ -15,7 +13,6 @@ from tests.frontier.test_pareto import points_of
 NUM_TEXTS = 6
 
 # The function has the module's name in the package.
-MODULE = importlib.import_module("mmc_jax.frontier.exhaustive")
 
 
 class ExhaustiveTest(parameterized.TestCase):
@@ -84,7 +81,7 @@ class ExhaustiveTest(parameterized.TestCase):
             )
 
         with absltest.mock.patch.object(
-            MODULE, "frontier_with_unions", remember
+            enumeration, "frontier_with_unions", remember
         ):
             frontier.exhaustive(
                 np.ones((num_models, 2)), np.ones(num_models), None, max_size

@@ -165,7 +165,7 @@ class RoutedTest(parameterized.TestCase):
     def test_chunks_of_texts(self):
         losses, costs = brute_force.pool(9, 50, seed=3)
         expected = frontier.routed(losses, costs)
-        with absltest.mock.patch("mmc_jax.frontier.routed._CHUNK", 9 * 7):
+        with absltest.mock.patch("mmc_jax.frontier.routing._CHUNK", 9 * 7):
             found = frontier.routed(losses, costs)
         np.testing.assert_array_equal(found.lambdas, expected.lambdas)
         np.testing.assert_allclose(
@@ -199,7 +199,7 @@ class RoutedTest(parameterized.TestCase):
             ):
                 frontier.expected_costs(losses, costs, masks)
         with (
-            absltest.mock.patch("mmc_jax.frontier.routed._MAX_SHARES", 2),
+            absltest.mock.patch("mmc_jax.frontier.routing._MAX_SHARES", 2),
             self.assertRaisesRegex(ValueError, "1 points of 3 shares"),
         ):
             frontier.routed(losses, costs)

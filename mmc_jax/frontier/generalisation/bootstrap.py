@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax.frontier.cross_fitted import Search
+from mmc_jax.frontier.generalisation.cross_fitting import Search
 from mmc_jax.frontier.pareto import (
     Frontier,
     places_at,

@@ -108,7 +108,7 @@ def decided(
     return least_loss - profits >= slack, least_gain + profits >= slack
 
 
-def whole(
+def zero_one(
     profits: np.ndarray, costs: np.ndarray, budgets: np.ndarray
 ) -> np.ndarray:
     """Returns upper bounds of K by models that are bought whole: [B].

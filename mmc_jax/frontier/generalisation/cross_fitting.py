@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax.frontier.held_out import held_out
+from mmc_jax.frontier.generalisation.other_texts import held_out
 from mmc_jax.frontier.pareto import Frontier, places_at
 from mmc_jax.statistics.inputs import Inputs, checked_inputs
 from mmc_jax.statistics.resampling import halves

@@ -25,7 +25,7 @@ class Certificate(NamedTuple):
     next point's (for the last: up to the cost of all models). No subset within
     that budget has a whole loss sum below bounds[k]. Tree v says so: in it are
     segments, budgets with the loss sum that every node without children reaches
-    or passes on the way to it (branching.py says how nodes are bounded).
+    or passes on the way to it (search_tree.py says how nodes are bounded).
 
     Attributes:
       scale: [] float64, a power of two, in the unit of the weighted losses.

@@ -34,8 +34,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmc_jax import oracle
-from mmc_jax.frontier import knapsack
-from mmc_jax.frontier.whole import WholePool
+from mmc_jax.frontier.proof import knapsack
+from mmc_jax.frontier.proof.integers import IntegerPool
 
 # Texts on the device at once, and numbers (nodes x texts) of a batch. XLA
 # compiles for every number of nodes: so there are few.
@@ -68,7 +68,7 @@ class DeviceTable(NamedTuple):
     costs: np.ndarray
 
 
-def device_table(pool: WholePool, device: jax.Device) -> DeviceTable:
+def device_table(pool: IntegerPool, device: jax.Device) -> DeviceTable:
     """Returns the pool's table on the device."""
     chunks = tuple(
         jax.device_put(pool.values[:, start : start + _CHUNK_TEXTS], device)
@@ -122,7 +122,7 @@ class _Nodes(NamedTuple):
     is_open: np.ndarray
 
 
-class Search:
+class SearchTree:
     """The tree of one window, grown as far as it is let.
 
     Attributes:
@@ -244,7 +244,7 @@ class Search:
             # Of the root alone: what holds there holds below.
             gains = np.where(fits, rho, 0)[0]
             own = np.maximum(
-                own, sums - knapsack.whole(gains, costs, self.budgets)
+                own, sums - knapsack.zero_one(gains, costs, self.budgets)
             )
         bounds = np.maximum(nodes.bounds, own)
         is_open &= bounds < self._goals

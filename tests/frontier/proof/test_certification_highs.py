@@ -5,7 +5,7 @@ from absl.testing import absltest, parameterized
 
 from experiments.peers import p_median
 from mmc_jax import frontier, synthetic
-from mmc_jax.frontier.whole import whole_pool
+from mmc_jax.frontier.proof.integers import integer_pool
 from mmc_jax.statistics.inputs import checked_inputs
 
 
@@ -15,7 +15,7 @@ class CertifiedTest(parameterized.TestCase):
         drawn = synthetic.pool(71, 200, noise)
         certificate = frontier.certified(drawn.losses, drawn.costs).certificate
         np.testing.assert_array_equal(certificate.bounds, certificate.loss_sums)
-        pool = whole_pool(checked_inputs(drawn.losses, drawn.costs, None))
+        pool = integer_pool(checked_inputs(drawn.losses, drawn.costs, None))
         # Log-uniform, between the least and the largest cost of the frontier.
         rng = np.random.default_rng(0)
         low, high = np.log(certificate.costs[[0, -1]])

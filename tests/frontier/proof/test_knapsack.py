@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from mmc_jax.frontier import knapsack
+from mmc_jax.frontier.proof import knapsack
 
 
 def best(profits, costs, budget, forced=None, present=True):
@@ -55,7 +55,7 @@ class KnapsackTest(parameterized.TestCase):
     @parameterized.parameters(range(20))
     def test_whole_is_above_and_exact_for_small_costs(self, seed):
         profits, costs, _, budgets = case(seed)
-        bound = knapsack.whole(profits[0], costs, budgets[0])
+        bound = knapsack.zero_one(profits[0], costs, budgets[0])
         for b, budget in enumerate(budgets[0].tolist()):
             most = best(profits[0].tolist(), costs.tolist(), budget)
             self.assertGreaterEqual(bound[b], most)

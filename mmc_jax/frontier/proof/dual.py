@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmc_jax import oracle
-from mmc_jax.frontier.whole import WholePool
+from mmc_jax.frontier.proof.integers import IntegerPool
 
 _NUM_STEPS = 100  # Of the ascent.
 
@@ -38,7 +38,7 @@ _NUMBERS_AT_ONCE = 2**21
 
 
 def thresholds(
-    pool: WholePool,
+    pool: IntegerPool,
     budgets: np.ndarray,
     sums: np.ndarray,
     starts: np.ndarray,

@@ -4,7 +4,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from mmc_jax import frontier
-from mmc_jax.frontier import bootstrap
+from mmc_jax.frontier.generalisation import bootstrap
 from mmc_jax.statistics import resampling
 from tests import tolerances
 from tests.frontier import brute_force

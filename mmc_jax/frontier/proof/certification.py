@@ -2,11 +2,11 @@
 
 M models, X texts, F frontier points.
 
-1. The pool in whole numbers (whole.py), so that comparisons are exact.
-2. A heuristic frontier (pruned.py), which every later step may improve.
+1. The pool in whole numbers (integers.py), so that comparisons are exact.
+2. A heuristic frontier (pruning.py), which every later step may improve.
 3. Its budgets in windows, each with thresholds tuned by dual ascent (dual.py).
 4. The root of each window's tree: bounds at every budget, in seconds.
-5. The trees (branching.py), grown until all is proven or time is up.
+5. The trees (search_tree.py), grown until all is proven or time is up.
 6. The certificate (certificate.py), which a checker of its own verifies.
 """
 
@@ -23,17 +23,21 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from mmc_jax import hosts
-from mmc_jax.frontier.branching import DeviceTable, Search, device_table
-from mmc_jax.frontier.certificate import Certificate, save
-from mmc_jax.frontier.dual import thresholds
 from mmc_jax.frontier.pareto import Frontier, frontier_of, non_dominated
-from mmc_jax.frontier.pruned import pruned
-from mmc_jax.frontier.whole import (
-    WholePool,
+from mmc_jax.frontier.proof.certificate import Certificate, save
+from mmc_jax.frontier.proof.dual import thresholds
+from mmc_jax.frontier.proof.integers import (
+    IntegerPool,
+    integer_pool,
     loss_sums,
     mean_losses,
-    whole_pool,
 )
+from mmc_jax.frontier.proof.search_tree import (
+    DeviceTable,
+    SearchTree,
+    device_table,
+)
+from mmc_jax.frontier.pruning import pruned
 from mmc_jax.statistics.inputs import Inputs, checked_inputs
 
 # Segments of a window, and how far its budgets lie apart at most: thresholds
@@ -174,7 +178,7 @@ def certified(
     (array([2.5, 1.5]), array([ True,  True]))
     """
     inputs = checked_inputs(losses, costs, weights)
-    pool = whole_pool(inputs)
+    pool = integer_pool(inputs)
     if time_limit is not None and not time_limit >= 0:
         raise ValueError(f"time_limit is {time_limit}; 0 or more is needed.")
     if not 0 <= gap_limit < 1:
@@ -188,7 +192,7 @@ def certified(
         if folder is not None and hosts.is_first():
             _claim(folder, _key(pool, gap_limit))
     masks = _start(inputs, folder, start)
-    known = _whole_frontier(pool, masks)
+    known = _integer_frontier(pool, masks)
     windows = _windows(pool, known, gap_limit)
     if devices is None:
         devices = jax.local_devices()
@@ -218,7 +222,7 @@ class _Window:
         self.low, self.high = low, high
         self.thresholds = thresholds
         self.known = known
-        self.search: Search | None = None
+        self.search: SearchTree | None = None
         self.proof: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
         self.better = np.zeros((0, len(pool.costs)), bool)
         self.num_nodes = 0
@@ -252,7 +256,9 @@ class _Window:
         last = num_nodes + (self.search.num_nodes if self.search else 0)
         while self.proof is None:
             if self.search is None:
-                self.search = Search(table, self.thresholds, *self.segments())
+                self.search = SearchTree(
+                    table, self.thresholds, *self.segments()
+                )
             search = self.search
             # The root is always bounded.
             while not search.is_done and (
@@ -290,7 +296,7 @@ class _Window:
     def add(self, masks):
         """Takes better subsets into what is known."""
         self.better = np.concatenate([self.better, masks])
-        found = _whole_frontier(self._pool, masks)
+        found = _integer_frontier(self._pool, masks)
         joined = non_dominated(
             *map(np.concatenate, zip(self.known, found, strict=True))
         )
@@ -329,7 +335,7 @@ def _start(inputs, folder, start):
     return np.concatenate([single, masks])
 
 
-def _whole_frontier(pool: WholePool, masks: np.ndarray) -> Frontier:
+def _integer_frontier(pool: IntegerPool, masks: np.ndarray) -> Frontier:
     """Returns the frontier of the subsets in whole numbers, below 2^53."""
     sums = loss_sums(pool, masks)
     return non_dominated(masks @ pool.costs, sums, masks)
@@ -424,7 +430,7 @@ def _progress(windows, started):
 def _assembled(inputs: Inputs, pool, known, windows):
     """Returns the answer, and the certificate, of all windows together."""
     masks = np.concatenate([known.masks, *(w.found for w in windows)])
-    line = _whole_frontier(pool, masks)
+    line = _integer_frontier(pool, masks)
     costs = line.costs.astype(np.int64)
     sums = line.losses.astype(np.int64)
     budgets = np.append(costs[1:] - 1, pool.costs.sum())
@@ -466,7 +472,7 @@ def _assembled(inputs: Inputs, pool, known, windows):
     )
 
 
-def _key(pool: WholePool, gap_limit: float) -> str:
+def _key(pool: IntegerPool, gap_limit: float) -> str:
     """Returns a hash of all that the windows depend on."""
     digest = hashlib.sha256(
         repr((pool.scale, pool.cost_scale, gap_limit)).encode()

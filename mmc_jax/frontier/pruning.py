@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax.frontier.mixtures import group_numbers, group_of_each, mixes
+from mmc_jax.frontier.groups import group_numbers, group_of_each, mixes
 from mmc_jax.frontier.pareto import (
     Frontier,
     frontier_of,

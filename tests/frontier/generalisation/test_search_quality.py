@@ -23,7 +23,7 @@ class MissedTest(parameterized.TestCase):
         exact = frontier.exhaustive(losses, costs)
         for max_size in (1, 2, 7):
             found = frontier.exhaustive(losses, costs, max_size=max_size)
-            missed = frontier.missed(found, exact)
+            missed = frontier.search_error(found, exact)
             budgets = np.concatenate([found.costs, exact.costs])
             excess = max(best(found, b) / best(exact, b) - 1 for b in budgets)
             masks = {mask.tobytes() for mask in found.masks}
@@ -51,17 +51,17 @@ class MissedTest(parameterized.TestCase):
         found = frontier.Frontier(
             np.array([1.0, 2.0]), np.array([4.0, 3.0]), masks[:2]
         )
-        self.assertEqual(frontier.missed(found, exact)[:3], (3, 2, 2.0))
+        self.assertEqual(frontier.search_error(found, exact)[:3], (3, 2, 2.0))
         proven = np.array([True, True, False])
         self.assertEqual(
-            frontier.missed(found, exact, proven), (2, 1, 0.5, 2.0)
+            frontier.search_error(found, exact, proven), (2, 1, 0.5, 2.0)
         )
 
     def test_a_cheaper_subset_of_the_same_loss_is_another_point(self):
         masks = np.zeros((1, 1), bool)
         exact = frontier.Frontier(np.array([2.0]), np.array([1.0]), masks)
         found = frontier.Frontier(np.array([1.0]), np.array([1.0]), masks)
-        self.assertEqual(frontier.missed(found, exact)[:3], (1, 1, 0.0))
+        self.assertEqual(frontier.search_error(found, exact)[:3], (1, 1, 0.0))
 
     @parameterized.parameters(
         ([2.0, 1.0], [True], "proven has shape"),
@@ -77,7 +77,7 @@ class MissedTest(parameterized.TestCase):
             np.array([1.5]), np.array([2.0]), np.zeros((1, 1), bool)
         )
         with self.assertRaisesRegex(ValueError, message):
-            frontier.missed(found, exact, proven)
+            frontier.search_error(found, exact, proven)
 
 
 if __name__ == "__main__":

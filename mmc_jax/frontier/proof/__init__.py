@@ -1,0 +1,1 @@
+"""The proof of a frontier: whole numbers, bounds, trees and the certificate."""
