@@ -130,6 +130,7 @@ setuptools.setup(
         "pyyaml",
         "safetensors>=0.8",
         "scipy",
+        "sentencepiece>=0.2",
         "tokenizers",
         "tqdm",
         "transformers>=5.23",

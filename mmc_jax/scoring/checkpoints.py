@@ -8,7 +8,7 @@ from typing import NamedTuple
 import transformers
 
 from mmc_jax.models import cache, loading
-from mmc_jax.scoring import tokenization, windows
+from mmc_jax.scoring import tokenization, tokenizer_files, windows
 from mmc_jax.scoring.settings import Settings
 
 # Positions for a model that has no limit of its own (a state-space model).
@@ -93,6 +93,6 @@ def file_hashes(
       cache_dir: As for `models.cache.file_hashes`.
     """
     files = [folder / loading.CONFIG, *loading.weight_files(folder)]
-    for pattern in tokenization.FILES:
+    for pattern in tokenizer_files.FILES:
         files += filter(pathlib.Path.is_file, sorted(folder.glob(pattern)))
     return cache.file_hashes(files, cache_dir=cache_dir)

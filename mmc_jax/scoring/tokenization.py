@@ -5,19 +5,34 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import tokenizers
-import transformers
 
-# One of these makes a tokenizer; with none, transformers makes an empty one.
-_VOCABULARIES = ("tokenizer.json", "vocab*", "*.model")
-# What tokens and prefix may depend on, in a checkpoint folder.
-FILES = (
-    "*.model",
-    "added_tokens.json",
-    "merges.txt",
-    "special_tokens_map.json",
-    "tokenizer*",
-    "vocab*",
+from mmc_jax.scoring import tokenizer_files
+
+# Texts on which tokenizers are known to lose something: spaces and line ends,
+# accents in two forms, wide and joined characters, control characters, and
+# the marks that tokenizers use themselves.
+TRICKY_TEXTS = (
+    "plain words",
+    " one leading space",
+    "two  spaces   three",
+    "trailing space ",
+    "line\n\n\nends\r\nof two kinds\n",
+    "\tif x:\n\t\treturn  y\n",
+    "    four_spaces = 1\n",
+    "MixedCase ALLCAPS",
+    "1234567 3.14 1,000",
+    "it's don't we'll I'D",
+    "a , b . c ? d ! e 'm",
+    "caf\u00e9 and cafe\u0301",
+    "\ufb01ne \u2163 \uff21\uff22 \u00bd",
+    "\u6f22\u5b57\u3068\u304b\u306a\u3002",
+    "\u0645\u0631\u062d\u0628\u0627 \u05e9\u05dc\u05d5\u05dd",
+    "\U0001f600 \U0001f469\u200d\U0001f4bb \U0001f3f3\ufe0f",
+    "no\u00a0break\u2003em\u3000wide\u200bzero",
+    "bell\x07 null\x00 delete\x7f",
+    "\u2581under \u0120mark \u010a",
+    "<s> </s> <unk> <|endoftext|> <0x0A>",
+    "\U0010ffff\ue000",
 )
 
 
@@ -25,8 +40,9 @@ class Prefix(NamedTuple):
     """The token that stands before every window and is never scored.
 
     Attributes:
-      policy: "bos" or "eos", whichever the tokenizer has first; "none" where it
-        has neither: then the first token of a text has no score.
+      policy: "bos" or "eos" if it is that token; "post_processor" if it is
+        another that the tokenizer puts before every text; "none" where there is
+        none: then the first token of a text has no score.
       token: Its id, None for "none".
     """
 
@@ -39,10 +55,10 @@ class Tokenizer(NamedTuple):
 
     Attributes:
       backend: Text to tokens and back.
-      prefix: What stands before a text.
+      prefix: The token that stands before a text.
     """
 
-    backend: tokenizers.Tokenizer
+    backend: tokenizer_files.Backend
     prefix: Prefix
 
 
@@ -61,52 +77,31 @@ class Encoded(NamedTuple):
 def load(folder: pathlib.Path) -> Tokenizer:
     """Returns the tokenizer of a checkpoint folder.
 
-    Its tokens are those of tokenizer.json to the letter. A special token that
-    is spelled out in a text is read as text, not as the special token.
+    Its tokens are those that transformers 4.57 reads from the folder's files. A
+    special token that is spelled out in a text is read as text, not as the
+    special token. The prefix is the token that the tokenizer's own
+    post-processor puts before a text, else BOS, else EOS.
 
     Raises:
       ValueError: The folder has none that can be read.
     """
-    if not any(file for name in _VOCABULARIES for file in folder.glob(name)):
-        raise ValueError(
-            f"{folder}: no tokenizer; tokenizer.json and tokenizer_config.json "
-            "must lie beside the weights"
-        )
-    file = folder / "tokenizer.json"
-    try:
-        # Knows BOS and EOS also where only the tokenizer's class names them.
-        wrapper = transformers.AutoTokenizer.from_pretrained(
-            folder, trust_remote_code=False
-        )
-        # Not the wrapper's own: transformers 5 puts another pre-tokenizer and
-        # normaliser into some classes (its issues 45488 and 45920).
-        backend = (
-            tokenizers.Tokenizer.from_file(str(file))
-            if file.is_file()
-            else wrapper.backend_tokenizer
-        )
-    except Exception as error:
-        raise ValueError(
-            f"{folder}: its tokenizer cannot be loaded "
-            f"({type(error).__name__}: {error})"
-        ) from error
-    backend.encode_special_tokens = True
-    # A file may say both, from the days of its training.
-    backend.no_truncation()
-    backend.no_padding()
-    return Tokenizer(backend, _prefix(backend, wrapper))
+    files = tokenizer_files.read(folder)
+    candidates = (files.in_front, files.bos, files.eos)
+    token = next((id for id in candidates if id is not None), None)
+    policy = {files.eos: "eos", files.bos: "bos", None: "none"}.get(
+        token, "post_processor"
+    )
+    return Tokenizer(files.backend, Prefix(policy, token))
 
 
-def _prefix(
-    backend: tokenizers.Tokenizer, wrapper: transformers.PreTrainedTokenizerBase
-) -> Prefix:
-    """Returns what stands before a text: BOS, else EOS, else nothing."""
-    for policy in ("bos", "eos"):
-        name = getattr(wrapper, f"{policy}_token")
-        token = None if name is None else backend.token_to_id(name)
-        if token is not None:
-            return Prefix(policy, token)
-    return Prefix("none", None)
+def lost_texts(tokenizer: Tokenizer) -> list[str]:
+    """Returns the texts of `TRICKY_TEXTS` that decoding does not give back.
+
+    On such texts the tokens stand for another text, so that losses per byte of
+    the raw text are not the model's.
+    """
+    decoded = tokenizer.backend.decode(tokenizer.backend.encode(TRICKY_TEXTS))
+    return [a for a, b in zip(TRICKY_TEXTS, decoded, strict=True) if a != b]
 
 
 def encode(
@@ -121,7 +116,7 @@ def encode(
       tokenizer: As `load` returns it.
       texts: The texts, [X].
       text_ids: Their names for errors, [X].
-      vocab_size: Of the model.
+      vocab_size: Number of tokens that the model knows.
 
     Raises:
       ValueError: A text has no tokens, or one that the model does not know, or
@@ -133,10 +128,8 @@ def encode(
             f"the {policy} token is {token}, the model's vocabulary ends at "
             f"{vocab_size - 1}; the tokenizer is not this model's"
         )
-    encodings = tokenizer.backend.encode_batch_fast(
-        list(texts), add_special_tokens=False
-    )
-    tokens = [np.array(encoding.ids, np.int32) for encoding in encodings]
+    ids = tokenizer.backend.encode(texts)
+    tokens = [np.array(row, np.int32) for row in ids]
     for row, text_id in zip(tokens, text_ids, strict=True):
         if not row.size:
             raise ValueError(
@@ -148,8 +141,6 @@ def encode(
                 f"vocabulary ends at {vocab_size - 1}; the tokenizer is not "
                 "this model's"
             )
-    decoded = tokenizer.backend.decode_batch(
-        [encoding.ids for encoding in encodings], skip_special_tokens=False
-    )
+    decoded = tokenizer.backend.decode(ids)
     same = [a == b for a, b in zip(decoded, texts, strict=True)]
     return Encoded(tokens, np.array(same, bool))
