@@ -1,15 +1,25 @@
 """JAX for all tests: 8 virtual CPU devices, exact matmuls, strict dtypes.
 
+Programs are compiled quickly but for tests marked `full_optimisation`.
+
 Compiled programs are not kept: tests leave nothing in the user's cache.
 
 Warnings are errors; each exception has its reason.
 """
 
+import os
 from collections.abc import Iterator
+
+# Before PyTorch is imported: its models are tiny, and its threads would wait
+# for each other by spinning, on processors that other workers need.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import jax
 import pytest
 
+from tests import optimisation
+
+optimisation.install()
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_default_matmul_precision", "highest")
@@ -28,6 +38,16 @@ _EXCEPTIONS = (
 def pytest_configure(config: pytest.Config) -> None:
     for warning in ("error", *_EXCEPTIONS):
         config.addinivalue_line("filterwarnings", warning)
+    config.addinivalue_line(
+        "markers", "full_optimisation: compiles programs as users do"
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    optimisation.choose(
+        item.get_closest_marker("full_optimisation") is not None
+    )
 
 
 @pytest.fixture(scope="module", autouse=True)

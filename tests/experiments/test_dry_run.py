@@ -7,9 +7,12 @@ import subprocess
 import sys
 import tempfile
 
+import pytest
 from absl.testing import absltest
 
 from tests.scoring import checkpoints
+
+pytestmark = pytest.mark.full_optimisation
 
 _ROOT = pathlib.Path(__file__).parents[2]
 

@@ -1,5 +1,10 @@
 """Tiny configs of every family, in which all sizes differ."""
 
+# One family of each structure: learned positions, windows that differ by layer,
+# experts with latent attention, a state-space scan, a recurrence. Compiled in
+# full by the parity test, and sharded over every mesh.
+STRUCTURES = ("gpt2", "gemma3_text", "deepseek_v2", "mamba", "rwkv")
+
 # model_type -> a tiny config, then what each further case changes in it. The
 # first config is also the one of the other tests of models.
 CASES: dict[str, tuple[dict, ...]] = {

@@ -13,6 +13,7 @@ import huggingface_hub
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import safetensors.numpy
 import torch
 import transformers
@@ -551,6 +552,7 @@ class MeshTest(LoadingTest):
         with self.assertRaisesRegex(ValueError, "lm_head.weight differs"):
             models.load(folder, mesh=mesh)
 
+    @pytest.mark.full_optimisation
     def test_host_memory(self):
         """The shards and one tensor, and not a second copy of a stack."""
         run = subprocess.run(

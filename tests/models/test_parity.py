@@ -19,8 +19,8 @@ import transformers
 from absl.testing import absltest, parameterized
 
 from mmc_jax import models
-from tests import tolerances
-from tests.models.cases import CASES
+from tests import optimisation, tolerances
+from tests.models.cases import CASES, STRUCTURES
 
 _ALL_CASES = [
     dict(testcase_name=f"{model_type}_{i}", model_type=model_type, case=i)
@@ -41,8 +41,19 @@ def _window_name(model_type: str) -> str | None:
     return next((name for name in names if name in config), None)
 
 
-_forward = jax.jit(lambda model, tokens: model(tokens))
+_forward_quick = jax.jit(lambda model, tokens: model(tokens))
+_forward_full = jax.jit(
+    lambda model, tokens: model(tokens), compiler_options=optimisation.FULL
+)
 _largest_errors: dict[str, float] = {}
+
+
+def _forward(
+    model: models.layers.LanguageModel, tokens: np.ndarray
+) -> jax.Array:
+    """Returns the logits, compiled in full for one family a structure."""
+    full = model.config.model_type in STRUCTURES
+    return (_forward_full if full else _forward_quick)(model, tokens)
 
 
 def tearDownModule():

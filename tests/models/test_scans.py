@@ -6,6 +6,7 @@ Mamba's own scan is tested in test_layers.py.
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import absltest, parameterized
 
 from mmc_jax.models.families import mamba2, recurrent_gemma, rwkv
@@ -117,6 +118,7 @@ class ScanTest(parameterized.TestCase):
         )
 
 
+@pytest.mark.full_optimisation
 class LongTextTest(parameterized.TestCase):
     @parameterized.parameters(*_FAMILIES)
     def test_memory_is_linear(self, model_type):

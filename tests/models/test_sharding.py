@@ -6,6 +6,7 @@ from unittest import mock
 
 import jax
 import numpy as np
+import pytest
 import transformers
 from absl.testing import absltest, parameterized
 from flax import nnx
@@ -212,6 +213,7 @@ class RulesTest(parameterized.TestCase):
         self.assertEqual(tuple(places[path].spec), spec)
 
 
+@pytest.mark.full_optimisation
 class MemoryTest(parameterized.TestCase):
     @parameterized.parameters((1, 8, False), (2, 4, True))
     def test_70b_compiles_for_a_mesh(self, num_data, num_model, over_data):

@@ -10,12 +10,15 @@ import os
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import absltest, parameterized
 
 from mmc_jax import oracle
 from mmc_jax.oracle import backends, cpu, gpu, tpu, xla
 from tests import tolerances
 from tests.oracle import brute_force
+
+pytestmark = pytest.mark.full_optimisation
 
 BACKENDS = {"cpu": cpu, "gpu": gpu, "tpu": tpu, "xla": xla}
 DTYPES = ("float32", "float64", "uint8", "uint16", "uint32")

@@ -13,12 +13,15 @@ import tempfile
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import absltest, parameterized
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from mmc_jax.oracle import cpu
 from tests import tolerances
+
+pytestmark = pytest.mark.full_optimisation
 
 FLOATS = ["float32", "float64"]
 INTEGERS = ["uint8", "uint16", "uint32"]

@@ -4,10 +4,13 @@ import fractions
 
 import jax
 import numpy as np
+import pytest
 from absl.testing import absltest, parameterized
 
 from mmc_jax import oracle
 from tests.oracle import brute_force
+
+pytestmark = pytest.mark.full_optimisation
 
 
 def random_losses():

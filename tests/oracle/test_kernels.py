@@ -7,6 +7,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import absltest, parameterized
 
 from mmc_jax.oracle import (
@@ -19,6 +20,8 @@ from mmc_jax.oracle import (
 from tests import tolerances
 from tests.oracle import brute_force
 from tests.oracle.brute_force import random_case
+
+pytestmark = pytest.mark.full_optimisation
 
 
 class BruteForceTest(parameterized.TestCase):

@@ -6,6 +6,7 @@ import sys
 
 import jax
 import numpy as np
+import pytest
 from absl.testing import absltest, parameterized
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -13,6 +14,8 @@ from jax.sharding import PartitionSpec as P
 from mmc_jax import oracle
 from tests import tolerances
 from tests.oracle import brute_force
+
+pytestmark = pytest.mark.full_optimisation
 
 MESHES = {
     "subsets": ((8,), ("subsets",)),

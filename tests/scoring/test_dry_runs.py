@@ -7,6 +7,7 @@ from unittest import mock
 
 import jax
 import numpy as np
+import pytest
 from absl.testing import absltest, parameterized
 
 from mmc_jax import corpus, models, scoring
@@ -21,6 +22,8 @@ from mmc_jax.scoring import (
 )
 from tests import tolerances
 from tests.scoring import checkpoints
+
+pytestmark = pytest.mark.full_optimisation
 
 _TOKENS_PER_BATCH = 512
 

@@ -68,6 +68,7 @@ from unittest import mock
 
 import jax
 import numpy as np
+import pytest
 import safetensors.numpy
 import tokenizers
 import torch
@@ -180,6 +181,7 @@ class ReferenceTest(parameterized.TestCase):
             )
 
 
+@pytest.mark.full_optimisation
 class InvarianceTest(parameterized.TestCase):
     @parameterized.named_parameters(*_FAMILIES)
     def test_neighbours_change_nothing(self, model_type):

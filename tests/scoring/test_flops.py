@@ -7,6 +7,7 @@ import jax
 import jax.extend
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import transformers
 from absl.testing import absltest, parameterized
 from flax import nnx
@@ -17,6 +18,8 @@ from mmc_jax.scoring import flops, likelihood
 from tests import tolerances
 from tests.models import test_parity
 from tests.models.cases import CASES
+
+pytestmark = pytest.mark.full_optimisation
 
 # Fewer positions than any block of attention, so that the program multiplies
 # each query with each key.

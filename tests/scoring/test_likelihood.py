@@ -8,6 +8,7 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import transformers
 from absl.testing import absltest, parameterized
 from flax import nnx
@@ -199,6 +200,7 @@ class TokenNllTest(parameterized.TestCase):
             self.assertGreater(nll.min(), 19.0)
 
 
+@pytest.mark.full_optimisation
 class MemoryTest(parameterized.TestCase):
     def _largest(self, num_columns):
         with _chunks_of(num_columns):

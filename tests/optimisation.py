@@ -1,0 +1,66 @@
+"""How far XLA optimises the programs of the tests.
+
+Most tests compile a program and run it once, for a millisecond: they compile
+it quickly. Those that measure a program (its memory, its operations, its bits)
+or that compare kernels bear the mark `full_optimisation` and get what users
+get. With MMC_TEST_OPTIMISATION=full in the environment all tests do.
+"""
+
+import functools
+import os
+from collections.abc import Mapping
+
+import jax
+from jax._src import compiler
+
+# XLA's options that make compiling quick, and what they are for users. Emitted
+# loops take three times as long to compile with the fusion emitters.
+_QUICK = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_use_fusion_emitters": False,
+}
+FULL = {
+    "xla_backend_optimization_level": 3,
+    "xla_llvm_disable_expensive_passes": False,
+    "xla_cpu_use_fusion_emitters": True,
+}
+
+_always_full = os.environ.get("MMC_TEST_OPTIMISATION") == "full"
+_flags_of_users = os.environ.get("XLA_FLAGS", "")
+_is_full = True
+
+
+def _flags(options: Mapping[str, int | bool]) -> str:
+    """Returns options as the environment variable XLA_FLAGS has them."""
+    words = (
+        f"--{name}={str(value).lower()}" for name, value in options.items()
+    )
+    return " ".join((_flags_of_users, *words)).strip()
+
+
+def install() -> None:
+    """Makes each compilation in this process heed `choose`.
+
+    JAX has no setting for it that holds in one process for some tests and not
+    for others. This is the one place that touches JAX's inside.
+    """
+    options_of = compiler.get_compile_options
+
+    @functools.wraps(options_of)
+    def with_choice(*args, env_options_overrides=None, **kwargs):
+        chosen = FULL if _is_full else _QUICK
+        overrides = {**chosen, **(env_options_overrides or {})}
+        return options_of(*args, env_options_overrides=overrides, **kwargs)
+
+    compiler.get_compile_options = with_choice
+
+
+def choose(full: bool) -> None:
+    """Compiles from now on in full or quickly, here and in new processes."""
+    global _is_full
+    full = full or _always_full
+    if full != _is_full:
+        jax.clear_caches()  # Programs that the other choice has compiled.
+    _is_full = full
+    os.environ["XLA_FLAGS"] = _flags_of_users if full else _flags(_QUICK)
