@@ -161,6 +161,7 @@ def _reference_nll(model_type, text, stride):
     return nll
 
 
+@pytest.mark.full_optimisation
 class ReferenceTest(parameterized.TestCase):
     @parameterized.named_parameters(*_FAMILIES)
     def test_equals_pytorch(self, model_type):
@@ -686,6 +687,7 @@ class StreamTest(ScoreTest):
         np.testing.assert_array_equal(table.nll_nats, whole.nll_nats)
 
 
+@pytest.mark.full_optimisation
 class MeshTest(parameterized.TestCase):
     @parameterized.parameters((8, 1), (2, 4), (1, 8))
     def test_devices_change_nothing(self, num_data, num_model):
