@@ -58,12 +58,11 @@ def main():
         "seed": _SEED.value,
         "forms": _FORMS.value,
     }
-    chain = None
     if _POINTS.value is not None:
         groups = report.read_points(_POINTS.value)
-        laws, reasons = report.laws_of_points(groups, **options)
+        study = law.laws_of_points(groups, **options)
     else:
-        laws, reasons, chain = report.laws_of_table(
+        study = law.laws_of_table(
             tables.read(),
             normalisation=tables.NORMALISATION.value,
             cost=tables.COST.value,
@@ -74,11 +73,9 @@ def main():
         )
     print(
         report.write_laws(
-            laws,
-            reasons,
+            study,
             _OUT.value,
             flags=program.flag_values(),
-            chain=chain,
             budgets=_BUDGETS.value,
             losses=_LOSSES.value,
         )

@@ -12,10 +12,10 @@ import numpy as np
 import scipy.optimize
 
 from mmc_jax import law
+from mmc_jax.law import planted_points
 from mmc_jax.law.forms import FORMS
-from mmc_jax.law.starts import starts
+from mmc_jax.law.starts import start_logs
 from mmc_jax.report import result
-from mmc_jax.report.law_trials import planted_points
 
 # Where SciPy stops: the gradient of the objective in the unit that our
 # optimizers use, so that both sides are as exact.
@@ -84,7 +84,9 @@ def peer_fits(
                         "maxiter": 1000,
                     },
                 )
-                for start in starts(FORMS["power_law"], (p,), row, num_starts)
+                for start in start_logs(
+                    FORMS["power_law"], (p,), row, num_starts
+                )
             ]
             best = min(ends, key=lambda end: end.fun)
             parameters.append(np.exp(best.x))

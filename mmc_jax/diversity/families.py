@@ -9,12 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax import frontier, law
+from mmc_jax import frontier
 from mmc_jax.frontier import Frontier
 from mmc_jax.frontier.enumeration import MAX_SUBSETS, num_subsets
 from mmc_jax.frontier.groups import group_numbers
 from mmc_jax.frontier.pareto import frontier_of, no_subsets, places_at
 from mmc_jax.scores import ScoreTable
+from mmc_jax.statistics import percentile_interval
 from mmc_jax.statistics.inputs import Inputs, checked_inputs
 from mmc_jax.statistics.resampling import halves, resampled_means
 
@@ -241,7 +242,7 @@ def compare(
         num_resamples=num_resamples,
         seed=seed,
     )
-    ends = [law.interval(column) for column in drawn.T]
+    ends = [percentile_interval(column) for column in drawn.T]
     same, mixed = (
         line.losses[places_at(line.costs, budgets)] for line in lines
     )
@@ -250,8 +251,8 @@ def compare(
         budgets,
         same - mixed,
         np.average(of_text, axis=1, weights=inputs.weights),
-        np.array([end.low for end in ends]),
-        np.array([end.high for end in ends]),
+        np.array([low for low, _ in ends]),
+        np.array([high for _, high in ends]),
     )
 
 

@@ -10,7 +10,8 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax import law, oracle
+from mmc_jax import oracle
+from mmc_jax.statistics import percentile_interval
 from mmc_jax.statistics.inputs import checked_inputs, checked_losses
 from mmc_jax.statistics.resampling import resampled_means
 
@@ -219,7 +220,7 @@ def bonus(
         means[..., :-1].min(axis=-1) - means[..., -1]
         for means in (np.average(rows, axis=1, weights=weights), drawn)
     )
-    low, high, _ = law.interval(drawn)
+    low, high = percentile_interval(drawn)
     return Bonus(float(found), low, high, float(drawn.std()))
 
 

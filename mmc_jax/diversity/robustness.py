@@ -13,6 +13,7 @@ from mmc_jax import frontier, law
 from mmc_jax.diversity import families as families_
 from mmc_jax.diversity.gains import bonus
 from mmc_jax.frontier import Frontier
+from mmc_jax.statistics import percentile_interval
 from mmc_jax.statistics.inputs import checked_inputs
 
 # Sizes of subsets that are compared; None is any.
@@ -301,6 +302,6 @@ def _difference(
         why = "fewer than half of the resamples have both laws"
         return Conclusion(claim, None, None, None, why)
     drawn = getattr(first.draws, parameter) - getattr(second.draws, parameter)
-    low, high, _ = law.interval(drawn[usable])
+    low, high = percentile_interval(drawn[usable])
     value = getattr(first.fit, parameter) - getattr(second.fit, parameter)
     return Conclusion(claim, value, low, high)

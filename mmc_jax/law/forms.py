@@ -1,9 +1,9 @@
 """The functional forms of laws: pure functions of budgets and parameters.
 
-P the budget (parameters, or whatever unit the costs have), A, alpha and L_inf
-the letters of the paper; each other letter is explained where it stands. All
-parameters are positive. NumPy arrays and numbers give float64, JAX arrays their
-own dtype.
+P is the budget (parameters, or whatever unit the costs have). A, alpha and
+L_inf are the letters of the paper; each other letter is explained where it
+stands. All parameters are positive. NumPy arrays and numbers give float64, JAX
+arrays their own dtype.
 
 To add a form: a function whose first arguments are the budgets, and a line in
 FORMS.
@@ -25,10 +25,10 @@ def power_law(
     L(P) = A P^-alpha + L_inf
 
     Args:
-      P: budgets, above 0.
-      A: the loss above the floor at P = 1.
-      alpha: the exponent.
-      L_inf: the floor, the loss at an infinite budget.
+      P: Budgets, above 0.
+      A: Loss above the floor at P = 1.
+      alpha: Exponent.
+      L_inf: Floor: the loss at an infinite budget.
 
     Source: arXiv 2512.23340.
 
@@ -56,9 +56,9 @@ def exponential(
 ) -> jax.Array:
     """Returns L(P) = A exp(-rate P) + L_inf.
 
-    What a pool would do that ran out of models: a floor reached at a finite
-    scale, 1 / rate. Source: the alternative to a power law in Clauset et al.
-    2009 (arXiv 0706.1062), table 2.1, with a floor.
+    It describes a pool that runs out of models: the floor is reached at a
+    finite scale, 1 / rate. Source: the alternative to a power law in Clauset et
+    al. 2009 (arXiv 0706.1062), table 2.1, with a floor.
 
     >>> print(f"{exponential(2.0, A=5.0, rate=0.5, L_inf=1.0):.4f}")
     2.8394
@@ -69,8 +69,8 @@ def exponential(
 def logarithmic(P: jax.Array, slope: jax.Array, P_0: jax.Array) -> jax.Array:
     """Returns L(P) = slope log(P_0 / P), the straight line a - slope log P.
 
-    P_0 = exp(a / slope) is where it would reach 0: an honest form only inside
-    the range of the data.
+    P_0 = exp(a / slope) is where it would reach 0: the form is meaningful only
+    inside the range of the data.
 
     >>> print(f"{logarithmic(1.0, slope=0.5, P_0=100.0):.4f}")
     2.3026
@@ -127,10 +127,12 @@ class Parameter(NamedTuple):
     """How a parameter starts and scales.
 
     Attributes:
-      kind: What it is, by which its starts are spread (`mmc_jax.law.starts`).
-      variable: The budget that it belongs to; None for a floor.
-      power: The power of the budget's unit in the parameter: a number, or the
-        name of the parameter that is the power.
+      kind: Kind of the parameter, such as "exponent"; it decides how starts
+        are spread (`mmc_jax.law.starts`).
+      variable: Name of the budget that the parameter belongs to; None for a
+        floor.
+      power: Power of the budget's unit in the parameter: a number, or the name
+        of the parameter that is the power.
     """
 
     kind: str
@@ -142,9 +144,10 @@ class Form(NamedTuple):
     """A form that can be fitted.
 
     Attributes:
-      function: Of the variables and the parameters, in this order.
-      variables: The names of its budgets.
-      parameters: By name.
+      function: Returns the losses, called with the variables and the
+        parameters in this order.
+      variables: Names of its budgets.
+      parameters: How each parameter starts and scales, by name.
     """
 
     function: Callable[..., jax.Array]

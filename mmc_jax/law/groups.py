@@ -11,8 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 
-from mmc_jax.law import fitting, optimizers
+from mmc_jax.law import optima, optimizers
+from mmc_jax.law.fitting import Fit, fit
 from mmc_jax.law.forms import FORMS, power_law
+from mmc_jax.law.optimizers import LEAST_SQUARES
+from mmc_jax.law.points import checked_points
 
 _NAMES = tuple(FORMS["power_law"].parameters)
 
@@ -29,14 +32,16 @@ class SharedFit(NamedTuple):
     """The laws of groups that share parameters, and whether they may.
 
     Attributes:
-      shared: The names of the shared parameters.
-      laws: A_at_scale, alpha and L_inf of each group, by its name.
-      scale: The geometric mean of all budgets, at which A is compared.
-      F: ((S_shared - S) / d) / (S / (X - 3 G)), with S the sum of squares of
-        residuals of log L, and d = (G - 1) times the shared parameters.
-      p_value: Of F under F_{d, X - 3 G}: how often chance alone parts groups
-        so much that have these parameters in common. Too small for the nested
-        points of frontiers, which are not independent.
+      shared: Names of the shared parameters.
+      laws: Parameters of each group under the names A, alpha and L_inf, by the
+        name of the group. A is the loss above the floor at the budget `scale`.
+      scale: Geometric mean of all budgets, at which A is compared.
+      F: Statistic ((S_shared - S) / d) / (S / (X - 3 G)), with S the sum of
+        squares of residuals of log L, and d = (G - 1) times the number of
+        shared parameters.
+      p_value: Probability of so large an F by chance alone, if the groups have
+        these parameters in common (F_{d, X - 3 G}). It is too small for the
+        nested points of frontiers, which are not independent.
       converged: Whether the shared fit met the tolerance on its gradient.
     """
 
@@ -55,19 +60,20 @@ def compare_groups(
 ) -> list[SharedFit]:
     """Returns for each question whether the groups may share parameters.
 
-    Single models against pools, homogeneous against heterogeneous, a domain
-    against another: laws of their own against laws that share alpha, A, L_inf
-    or all, by the likelihood ratio of least squares on log L (the F-test, exact
-    for linear models where the chi-squared one needs many points). A is shared
-    at the geometric mean of all budgets: at P = 1 it is alpha once more.
+    Groups may be single models and pools, homogeneous and heterogeneous
+    subsets, or domains. Laws of their own are compared with laws that share
+    alpha, A, L_inf or all, by the likelihood ratio of least squares on log L:
+    the F-test, which is exact for linear models, where the chi-squared test
+    needs many points. A is shared at the geometric mean of all budgets; at
+    P = 1 it would mean the same as alpha.
 
     Args:
-      groups: (costs, losses) of each, [X] each.
-      questions: The names of the parameters that are shared.
+      groups: Costs and losses of each group by its name, [X] each.
+      questions: Names of the parameters that are shared, for each question.
 
     Raises:
-      ValueError: As `fit` for a group, which is named; fewer than 2 groups; a
-        name that is no parameter.
+      ValueError: A group that `fit` refuses, which is named; fewer than 2
+        groups; a name that is no parameter.
 
     Source: Bates and Watts 1988, Nonlinear Regression Analysis, section 3.10.
 
@@ -85,41 +91,23 @@ def compare_groups(
     """
     if len(groups) < 2:
         raise ValueError(f"{len(groups)} group(s); at least 2 are needed.")
-    own, checked = [], []
-    for name, (costs, losses) in groups.items():
-        try:
-            own.append(fitting.fit(costs, losses, delta=fitting.LEAST_SQUARES))
-            (P,), L, _ = fitting.checked_points(
-                FORMS["power_law"], costs, losses, None
+    for name in (name for shared in questions for name in shared):
+        if name not in _NAMES:
+            raise ValueError(
+                f"no parameter {name!r}; there are {', '.join(_NAMES)}."
             )
-            checked.append((P, L))
-        except ValueError as error:
-            raise ValueError(f"group {name!r}: {error}") from error
+    own, checked = _own_laws(groups)
     num_points = sum(len(L) for _, L in checked)
     num_free = num_points - len(_NAMES) * len(groups)
     budgets = np.concatenate([P for P, _ in checked])
     scale = float(np.exp(np.log(budgets).mean()))
     log_L = np.log(np.concatenate([L for _, L in checked]))
     of_group = np.repeat(np.arange(len(groups)), [len(L) for _, L in checked])
-    logs = np.array(
-        [
-            [
-                np.log(law.A_at_scale) + law.alpha * np.log(law.scale / scale),
-                np.log(law.alpha),
-                np.log(law.L_inf),
-            ]
-            for law in own
-        ]
-    )
+    logs = np.array([_logs_at(law, scale) for law in own])
     squares = 2 * sum(law.objective for law in own)
     squares = max(squares, num_points * _LEAST_RESIDUAL**2)
     found = []
     for shared in questions:
-        for name in shared:
-            if name not in _NAMES:
-                raise ValueError(
-                    f"no parameter {name!r}; there are {', '.join(_NAMES)}."
-                )
         ends, laws = _shared_fit(shared, logs, budgets / scale, log_L, of_group)
         freed = (len(groups) - 1) * len(shared)
         F = max(0.0, (2 * ends.objectives - squares) / freed) / (
@@ -135,10 +123,34 @@ def compare_groups(
                 scale=scale,
                 F=float(F),
                 p_value=float(scipy.stats.f.sf(F, freed, num_free)),
-                converged=bool(fitting.converged(ends)),
+                converged=bool(optima.converged(ends)),
             )
         )
     return found
+
+
+def _own_laws(
+    groups: Mapping[str, tuple[np.ndarray, np.ndarray]],
+) -> tuple[list[Fit], list[tuple[np.ndarray, np.ndarray]]]:
+    """Returns the law of each group, and its checked budgets and losses."""
+    own, checked = [], []
+    for name, (costs, losses) in groups.items():
+        try:
+            own.append(fit(costs, losses, delta=LEAST_SQUARES))
+            (P,), L, _ = checked_points(FORMS["power_law"], costs, losses, None)
+            checked.append((P, L))
+        except ValueError as error:
+            raise ValueError(f"group {name!r}: {error}") from error
+    return own, checked
+
+
+def _logs_at(law: Fit, scale: float) -> list[float]:
+    """Returns the logarithms of a law's parameters, of A at a scale."""
+    return [
+        np.log(law.A_at_scale) + law.alpha * np.log(law.scale / scale),
+        np.log(law.alpha),
+        np.log(law.L_inf),
+    ]
 
 
 def _shared_fit(
@@ -151,15 +163,15 @@ def _shared_fit(
     """Returns the best optimum, and the parameters of each group [G, 3].
 
     Args:
-      shared: Names.
-      logs: [G, 3], logarithms of the groups' own laws.
-      p: [X], budgets at scale, of all groups.
-      log_L: [X].
-      of_group: [X].
+      shared: Names of the shared parameters.
+      logs: Logarithms of the parameters of the groups' own laws, [G, 3].
+      p: Budgets of the points of all groups, in units of the scale, [X].
+      log_L: Logarithm of the loss of each point, [X].
+      of_group: Index of the group of each point, [X].
     """
-    # Where in the vector of 3 G parameters each group finds its three: a shared
-    # one stands where the first group has its own. The places are data, so that
-    # one compiled fit answers all questions.
+    # Index of each group's three parameters in the vector of 3 G. A shared one
+    # is the first group's. The indices are data, so that one compiled fit
+    # answers all questions.
     places = np.arange(logs.size).reshape(logs.shape)
     start = logs.copy()
     for j, name in enumerate(_NAMES):
@@ -180,7 +192,7 @@ def _shared_fit(
             _law_of_each,
             start.reshape(-1) + spread,
             points,
-            fitting.LEAST_SQUARES,
+            LEAST_SQUARES,
         )
         ends = jax.tree.map(np.asarray, ends)
     best = int(np.nanargmin(ends.objectives))

@@ -1,12 +1,13 @@
-"""Optimisers of the one objective of all fits, float64 inside.
+"""Optimizers of the one objective of all fits, float64 inside.
 
 N starts, X points, R sets of points, k parameters.
 
 objective(u) = sum_x w_x Huber_delta(log L(P_x; exp u) - log L_x)
 
-A sum, not a mean: what an optimiser calls small is then taken against the
-number of points, see `_unit`. Call all of them under `jax.enable_x64(True)`
-and `jax.numpy_dtype_promotion("standard")`: optax.lbfgs adds int32 to int64.
+The objective is a sum. An optimizer's tolerance would depend on whether it is a
+sum or a mean, so all work in the unit of `_unit`. Call them under
+`jax.enable_x64(True)` and `jax.numpy_dtype_promotion("standard")`: optax.lbfgs
+adds int32 to int64.
 """
 
 import functools
@@ -16,6 +17,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+
+# Residual of log L from which on the Huber loss is linear. Source: Hoffmann et
+# al. 2022 (arXiv 2203.15556), section 3.3.
+HUBER_DELTA = 1e-3
+
+# A delta that no residual of log L reaches: the Huber loss is then that of
+# least squares.
+LEAST_SQUARES = 1e3
 
 # A start has converged when no derivative of the objective by the logarithm of
 # a parameter exceeds this, in the unit of `_unit`: there the derivatives of a
@@ -59,9 +68,10 @@ class Points(NamedTuple):
     """Points to fit.
 
     Attributes:
-      variables: The budgets, [X] each, in units that make them of order 1.
-      log_L: [X], the logarithms of the losses.
-      weights: [X]; 0 leaves a point out.
+      variables: Budget of each point for each variable, [X] each, in units
+        that make them of order 1.
+      log_L: Logarithm of the loss of each point, [X].
+      weights: Weight of each point, [X]; 0 leaves a point out.
     """
 
     variables: tuple[jax.Array, ...]
@@ -70,13 +80,13 @@ class Points(NamedTuple):
 
 
 class Optima(NamedTuple):
-    """Where an optimiser ended.
+    """Where an optimizer ended.
 
     Attributes:
-      logs: [..., k], logarithms of the parameters.
-      objectives: [...].
-      gradients: [...], the largest derivative, in the unit of
-        GRADIENT_TOLERANCE.
+      logs: Logarithms of the parameters, [..., k].
+      objectives: Objective at each end, [...].
+      gradients: Largest derivative at each end, in the unit of
+        GRADIENT_TOLERANCE, [...].
     """
 
     logs: jax.Array
@@ -90,10 +100,10 @@ def objective(
     """Returns the sum of Huber losses.
 
     Args:
-      function: A form's.
-      logs: [k], logarithms of its parameters.
-      points: What it shall fit.
-      delta: The residual from which on the Huber loss is linear.
+      function: Function of the form, of budgets and parameters.
+      logs: Logarithms of its parameters, [k].
+      points: Points to fit, [X].
+      delta: Residual of log L from which on the Huber loss is linear.
     """
     predicted = function(*points.variables, *jnp.exp(logs))
     residuals = jnp.log(jnp.maximum(predicted, _LEAST_LOSS)) - points.log_L
@@ -109,10 +119,10 @@ def lbfgs(
     """Returns where L-BFGS with a line search ends from each start: [N].
 
     Args:
-      function: A form's.
-      starts: [N, k].
-      points: One set.
-      delta: As for `objective`.
+      function: Function of the form, of budgets and parameters.
+      starts: Logarithms of the parameters at each start, [N, k].
+      points: Points to fit, [X].
+      delta: Residual of log L from which on the Huber loss is linear.
     """
     unit = _unit(points, delta)
 
@@ -151,9 +161,15 @@ def adam(
 ) -> Optima:
     """Returns where Adam ends from each start: [N].
 
-    For what has no curvature that L-BFGS could use: it gets near an optimum
-    from almost anywhere, and seldom within the tolerance. The learning rate
-    falls to 0 along a cosine. Arguments are those of `lbfgs`.
+    It helps where there is no curvature that L-BFGS could use: it gets near an
+    optimum from almost anywhere, but seldom within the tolerance. The learning
+    rate falls to 0 along a cosine.
+
+    Args:
+      function: Function of the form, of budgets and parameters.
+      starts: Logarithms of the parameters at each start, [N, k].
+      points: Points to fit, [X].
+      delta: Residual of log L from which on the Huber loss is linear.
     """
     unit = _unit(points, delta)
 
@@ -189,17 +205,19 @@ def newton(
     """Returns the best optimum of each of R sets of points: [R].
 
     Newton's method with exact second derivatives, damped until the objective
-    falls. The way to fit thousands of sets at once: L-BFGS under `vmap` runs as
-    long as its slowest start, and a line search for each. Here all starts take
-    a few steps on a wider Huber loss, and only the best of them, by the
-    objective itself, go on to the end.
+    falls. It fits thousands of sets at once, where L-BFGS under `vmap` takes as
+    long as its slowest start and line search. All starts take a few steps on a
+    wider Huber loss; only the best of them, by the objective itself, go on to
+    the end.
 
     Args:
-      function: A form's.
-      starts: [R, N, k], R best a power of two.
-      points: R sets, [R, X] each.
-      delta: As for `objective`.
-      free: [k] of booleans; a parameter that is not free stays at its starts.
+      function: Function of the form, of budgets and parameters.
+      starts: Logarithms of the parameters at each start of each set,
+        [R, N, k]. Powers of two are best for R.
+      points: R sets of points, [R, X].
+      delta: Residual of log L from which on the Huber loss is linear.
+      free: Whether each parameter is fitted, bool [k]. A parameter that is not
+        free keeps the value of its start.
     """
     num_sets, num_starts, _ = starts.shape
     limit = max(1, _NUMBERS_AT_ONCE // (num_starts * points.log_L.shape[1]))
@@ -312,8 +330,9 @@ def _newton(function, start, points, delta, free, *, max_steps):
         )
         return logs, here, jnp.maximum(damping, 1e-14), num_steps + 1
 
-    # The first step stays at the start: an infinitely steep well, to be left
-    # for whatever is there. So the expansion is compiled once.
+    # Before the first step the objective counts as infinite and the curvature
+    # as 1e300, so that the first step has length 0 and is accepted: it only
+    # evaluates the start. So the expansion is compiled once.
     k = len(start)
     nowhere = jnp.inf, jnp.ones(k), 1e300 * jnp.eye(k)
     carry = start, nowhere, _FIRST_DAMPING, 0
@@ -326,9 +345,10 @@ def _damped_solution(
 ) -> jax.Array:
     """Returns the solution of H move = grad, H made positive and damped: [k].
 
-    H = L D L^T with each |D_j| + damping in place of D_j: downhill whatever the
-    curvature. Unrolled over the few parameters, because under `vmap` a call of
-    LAPACK for each start costs more than all the rest.
+    H = L D L^T with each |D_j| + damping in place of D_j, so that the move goes
+    downhill whatever the curvature. The loops over the few parameters are
+    unrolled: under `vmap` a call of LAPACK for each start costs more than all
+    the rest.
     """
     k = len(grad)
     lower = [[0.0] * k for _ in range(k)]
@@ -355,9 +375,9 @@ def _damped_solution(
 def _unit(points: Points, delta: jax.Array) -> jax.Array:
     """Returns the scale of the objective's derivatives.
 
-    The sum of the weights times the largest derivative of the Huber loss, or
-    the spread of log L where that is less. So a fit ends in the same place
-    whether its objective is called a sum or a mean.
+    This is the sum of the weights times the largest derivative of the Huber
+    loss, or times the spread of log L where that is less. So a fit ends in the
+    same place whether its objective is a sum or a mean.
     """
     total = points.weights.sum()
     mean = points.weights @ points.log_L / total

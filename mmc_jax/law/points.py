@@ -1,13 +1,85 @@
-"""Other ways to look at the same points: they crowd together at large budgets.
+"""Points of budget and loss: what a fit takes, and other ways to look at them.
 
 X points, B budgets.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax.law import fitting
-from mmc_jax.law.fitting import HUBER_DELTA, Fit
+from mmc_jax.law.forms import Form
+
+
+def checked_points(
+    form: Form,
+    budgets: ArrayLike | Sequence[ArrayLike],
+    losses: ArrayLike,
+    weights: ArrayLike | None,
+) -> tuple[tuple[np.ndarray, ...], np.ndarray, np.ndarray]:
+    """Returns the budgets, losses and weights of the points with weight.
+
+    Args:
+      form: Form that is to be fitted.
+      budgets: Budget of each point for each variable of the form: one array
+        [X], or a sequence of them.
+      losses: Loss of each point, [X].
+      weights: Weight of each point, [X]; None for 1 each.
+
+    Returns:
+      The budgets for each variable, the losses and the weights, all float64
+      [X] without the points of weight 0.
+
+    Raises:
+      ValueError: Lengths that differ; a budget or loss that is NaN, infinite,
+        0 or negative; a weight that is negative or not finite; too few points
+        or distinct budgets for the parameters of the form; losses that are all
+        equal.
+    """
+    one = len(form.variables) == 1
+    names = ["costs"] if one else list(form.variables)
+    variables = [
+        np.asarray(v, np.float64) for v in ([budgets] if one else budgets)
+    ]
+    L = np.asarray(losses, np.float64)
+    w = np.ones(L.shape) if weights is None else np.asarray(weights, np.float64)
+    if len(variables) != len(names):
+        raise ValueError(
+            f"{len(variables)} budgets for the variables {', '.join(names)}."
+        )
+    shapes = {v.shape for v in (*variables, L, w)}
+    if L.ndim != 1 or len(shapes) > 1:
+        shown = ", ".join(
+            f"{name} {v.shape}"
+            for name, v in zip(names, variables, strict=True)
+        )
+        raise ValueError(
+            f"{shown}, losses {L.shape} and weights {w.shape} must be "
+            "[X], one number for each point."
+        )
+    for name, values in zip(names, variables, strict=True):
+        _check_finite(name, values, values > 0, "above 0")
+    _check_finite("losses", L, L > 0, "above 0")
+    _check_finite("weights", w, w >= 0, "not below 0")
+    variables = [v[w > 0] for v in variables]
+    L, w = L[w > 0], w[w > 0]
+    num_parameters = len(form.parameters)
+    if len(L) <= num_parameters:
+        raise ValueError(
+            f"{len(L)} points (of positive weight) for {num_parameters} "
+            f"parameters; at least {num_parameters + 1} are needed."
+        )
+    for name, values in zip(names, variables, strict=True):
+        num_budgets = len(np.unique(values))
+        if num_budgets < min(3, num_parameters):
+            raise ValueError(
+                f"{name} has {num_budgets} distinct budget(s); at least "
+                f"{min(3, num_parameters)} are needed for {num_parameters} "
+                "parameters."
+            )
+    if (L == L[0]).all():
+        raise ValueError(f"losses are all equal ({L[0]}): there is no law.")
+    return tuple(variables), L, w
 
 
 def log_spaced(
@@ -16,9 +88,10 @@ def log_spaced(
     """Returns the points nearest to budgets evenly spread on a log scale.
 
     Args:
-      costs: [X].
-      losses: [X].
-      num_budgets: B; fewer points come back where two budgets share one.
+      costs: Budget of each point, [X].
+      losses: Loss of each point, [X].
+      num_budgets: Number of budgets B. Fewer points come back where two budgets
+        share one.
 
     Returns:
       Their costs and losses, least cost first.
@@ -36,11 +109,12 @@ def log_spaced(
 
 
 def interval_weights(costs: ArrayLike, num_intervals: int = 20) -> np.ndarray:
-    """Returns weights that give each log-interval of budgets the same say: [X].
+    """Returns weights with equal sums in each log-interval of budgets: [X].
 
     Args:
-      costs: [X].
-      num_intervals: Of equal width on a log scale, over the range of costs.
+      costs: Budget of each point, [X].
+      num_intervals: Number of intervals, of equal width on a log scale, over
+        the range of costs. Intervals without a point have no weight.
 
     Returns:
       Weights with the mean 1.
@@ -64,6 +138,11 @@ def without_largest(
     A finite pool saturates: its last decade of budgets may bend to the loss of
     all models, which is not the floor of the law.
 
+    Args:
+      costs: Budget of each point, [X].
+      losses: Loss of each point, [X].
+      factor: How many times below the largest budget a point must be.
+
     >>> without_largest([1, 5, 20, 100], [4.0, 3.0, 2.0, 1.0])
     (array([1., 5.]), array([4., 3.]))
     """
@@ -73,35 +152,12 @@ def without_largest(
     return costs[stays], losses[stays]
 
 
-def variants(
-    costs: ArrayLike, losses: ArrayLike, *, delta: float = HUBER_DELTA
-) -> tuple[dict[str, Fit], dict[str, str]]:
-    """Returns the law of the points looked at in other ways.
-
-    Args:
-      costs: [X].
-      losses: [X].
-      delta: As for `fit`.
-
-    Returns:
-      By name the law of the points as they are, at log-spaced budgets, with
-      weights per log-interval and without the largest decade; and by name why
-      one of these cannot be fitted.
-    """
-    ways = {
-        "as they are": lambda: (costs, losses),
-        "log-spaced budgets": lambda: log_spaced(costs, losses),
-        "weights per log-interval": lambda: (
-            costs,
-            losses,
-            interval_weights(costs),
-        ),
-        "without the largest decade": lambda: without_largest(costs, losses),
-    }
-    laws, reasons = {}, {}
-    for name, points in ways.items():
-        try:
-            laws[name] = fitting.fit(*points(), delta=delta)
-        except ValueError as error:
-            reasons[name] = str(error)
-    return laws, reasons
+def _check_finite(
+    name: str, numbers: np.ndarray, valid: np.ndarray, what: str
+) -> None:
+    bad = ~(valid & np.isfinite(numbers))
+    if bad.any():
+        i = int(bad.argmax())
+        raise ValueError(
+            f"{name}[{i}] is {numbers[i]}; a finite number {what} is needed."
+        )

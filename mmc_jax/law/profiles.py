@@ -3,17 +3,23 @@
 X points, G values of the parameter, k parameters.
 """
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import scipy.stats
 from jax.typing import ArrayLike
 
-from mmc_jax.law import fitting, optimizers
+from mmc_jax.law import optima
+from mmc_jax.law.batches import newton_ends
 from mmc_jax.law.forms import FORMS
+from mmc_jax.law.optimizers import LEAST_SQUARES
+from mmc_jax.law.points import checked_points
+from mmc_jax.statistics import checked_level
 
-# Values of the parameter in one compiled call, and how often a crossing is
-# looked for between two of them: 16^-3 of the first spacing.
+# Values of the parameter in one compiled call, and rounds in which a crossing
+# is searched for between two of them: 16^-3 of the first spacing.
 _NUM_VALUES = 16
 _NUM_ROUNDS = 4
 
@@ -23,8 +29,8 @@ _NUM_STARTS = 8
 # A floor below this share of the least loss cannot be told from none.
 _NO_FLOOR = 1e-4
 
-# Times the logarithm of the range of budgets, an exponent beyond which the law
-# is a step: its powers stay inside float64.
+# An exponent beyond this, divided by the logarithm of the range of budgets,
+# makes the law a step. Its powers stay inside float64.
 _STEP = 300.0
 
 # Residuals of log L below this are rounding and the optimiser's tolerance.
@@ -38,16 +44,17 @@ class Profile(NamedTuple):
     """What the points say of one parameter of the power law.
 
     Attributes:
-      parameter: "L_inf" or "alpha".
-      estimate: That of least squares on log L.
-      low: The lower end of the interval. 0 where nothing below is excluded.
-      high: The upper end. Infinity where nothing above is excluded.
-      level: Of the interval, such as 0.95.
-      identified: Whether both ends are there.
-      values: [G], of the parameter, rising; the profile is drawn from them.
-      deviances: [G], (X - k) (S(value) - S) / S, with S the least sum of
-        squares with the parameter at the value, and over all values.
-      threshold: The deviance at the ends.
+      parameter: Name of the parameter, "L_inf" or "alpha".
+      estimate: Value of the parameter by least squares on log L.
+      low: Lower end of the interval. 0 where nothing below is excluded.
+      high: Upper end of the interval. Infinity where nothing above is excluded.
+      level: Confidence of the interval, such as 0.95.
+      identified: Whether the interval has both ends.
+      values: Values of the parameter that were tried, rising, [G].
+      deviances: Deviance (X - k) (S(value) - S) / S at each value, [G], with
+        S(value) the least sum of squares with the parameter at the value, and
+        S the least over all values.
+      threshold: Deviance at the ends of the interval.
     """
 
     parameter: str
@@ -74,22 +81,23 @@ def profile(
     S(v) = min over the other parameters of sum_x w_x residual_x^2, at value v
     interval = {v: (X - k) (S(v) - S) / S <= F_{1, X - k}(level)}
 
-    of residuals of log L: for Gaussian ones the F of a likelihood ratio. The
-    others are projected out: with the floor or the exponent fixed they are
-    nearly linear. Least squares, because the intervals of a Huber loss far
-    inside the noise (the default of `fit`) hang on the few residuals near its
-    kink; the points are taken as independent, which those of a frontier are
-    not: see `text_bootstrap`.
+    with residuals of log L; if they are Gaussian, this is the F-test of a
+    likelihood ratio. With the floor or the exponent fixed the other parameters
+    are nearly linear. Least squares are used because the interval of a Huber
+    loss far inside the noise (the default of `fit`) depends on the few
+    residuals near its kink. The points are taken as independent, which those of
+    a frontier are not: see `text_bootstrap`.
 
     Args:
-      costs: [X].
-      losses: [X].
-      weights: [X]; 1 for each point if left out.
-      parameter: "L_inf" or "alpha".
-      level: Of the interval.
+      costs: Budget of each point, above 0, [X].
+      losses: Loss of each point, above 0, [X].
+      weights: Weight of each point, not negative, [X]; 1 each if left out.
+      parameter: Name of the parameter, "L_inf" or "alpha".
+      level: Confidence of the interval, between 0 and 1.
 
     Raises:
-      ValueError: As `fit`; another parameter; a level not between 0 and 1.
+      ValueError: Points that `fit` would refuse; another parameter; a level not
+        between 0 and 1.
 
     Source: Bates and Watts 1988, Nonlinear Regression Analysis, section 6.1;
     Golub and Pereyra 1973 (variable projection).
@@ -103,73 +111,42 @@ def profile(
     """
     if parameter not in ("L_inf", "alpha"):
         raise ValueError(f"no profile of {parameter!r}; L_inf or alpha.")
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}; between 0 and 1 is needed.")
+    checked_level(level)
     form = FORMS["power_law"]
-    (P,), L, w = fitting.checked_points(form, costs, losses, weights)
+    (P,), L, w = checked_points(form, costs, losses, weights)
     w = w * len(w) / w.sum()
 
-    def ends(fixed: dict[str, np.ndarray]) -> optimizers.Optima:
-        found, _ = fitting.newton_ends(
-            "power_law",
-            (np.tile(P, (_NUM_VALUES, 1)),),
-            np.tile(L, (_NUM_VALUES, 1)),
-            np.tile(w, (_NUM_VALUES, 1)),
-            delta=fitting.LEAST_SQUARES,
-            num_starts=_NUM_STARTS,
-            fixed=fixed,
-        )
-        return found
-
+    ends = functools.partial(
+        newton_ends,
+        "power_law",
+        (np.tile(P, (_NUM_VALUES, 1)),),
+        np.tile(L, (_NUM_VALUES, 1)),
+        np.tile(w, (_NUM_VALUES, 1)),
+        delta=LEAST_SQUARES,
+        num_starts=_NUM_STARTS,
+    )
     # The same fit in every row: one shape, so XLA compiles once.
-    best = ends({})
+    best, _ = ends(fixed={})
     index = list(form.parameters).index(parameter)
-    center = float(best.logs[0, index])
-    if not fitting.falls(best.objectives[0], np.log(L), w):
+    if not optima.falls(best.objectives[0], np.log(L), w):
         raise ValueError(
             "losses do not fall with costs: there is no law to profile."
         )
     least = 2 * float(best.objectives[0])
     unit = _mean_square(least, len(L))
     end = threshold(len(L), level)
-    if parameter == "L_inf":
-        bottom = np.log(_NO_FLOOR * L.min())
-        top = np.log(2 * L.max())
-    else:
-        log_range = np.log(P.max() / P.min())
-        bottom, top = np.log(1e-4 / log_range), np.log(_STEP / log_range)
-    center = min(max(center, bottom), top)
+    bottom, top = _limits(parameter, P, L)
+    center = min(max(float(best.logs[0, index]), bottom), top)
 
-    drawn_logs, drawn = [np.array([center])], [np.zeros(1)]
+    def deviances_at(logs: np.ndarray) -> np.ndarray:
+        found, _ = ends(fixed={parameter: logs})
+        return (2 * found.objectives - least) / unit
 
-    def crossing(limit: float) -> float:
-        """Returns where the deviance passes the threshold, or the limit."""
-        near, far = center, limit
-        near_height = 0.0
-        # Finer near the centre at first: the scale of the noise is not known.
-        shares = np.geomspace(1e-6, 1, _NUM_VALUES)
-        for _ in range(_NUM_ROUNDS):
-            logs = near + (far - near) * shares
-            found = ends({parameter: logs}).objectives
-            heights = (2 * found - least) / unit
-            drawn_logs.append(logs)
-            drawn.append(heights)
-            beyond = ~(heights <= end)  # Not finite: beyond.
-            if not beyond.any():
-                return limit
-            first = int(beyond.argmax())
-            if first:
-                near, near_height = logs[first - 1], heights[first - 1]
-            far, far_height = logs[first], heights[first]
-            shares = np.linspace(0, 1, _NUM_VALUES + 1)[1:]
-        if not np.isfinite(far_height):
-            return far
-        share = (end - near_height) / (far_height - near_height)
-        return near + (far - near) * share
-
-    low, high = crossing(bottom), crossing(top)
+    low, *below = _crossing(deviances_at, center, bottom, end)
+    high, *above = _crossing(deviances_at, center, top, end)
     has_low, has_high = low > bottom, high < top
-    logs, heights = np.concatenate(drawn_logs), np.concatenate(drawn)
+    logs = np.concatenate([[center], below[0], above[0]])
+    heights = np.concatenate([[0.0], below[1], above[1]])
     order = np.argsort(logs)
     return Profile(
         parameter=parameter,
@@ -184,6 +161,62 @@ def profile(
     )
 
 
+def _limits(
+    parameter: str, P: np.ndarray, L: np.ndarray
+) -> tuple[float, float]:
+    """Returns the logarithms of the parameter between which is searched."""
+    if parameter == "L_inf":
+        return np.log(_NO_FLOOR * L.min()), np.log(2 * L.max())
+    log_range = np.log(P.max() / P.min())
+    return np.log(1e-4 / log_range), np.log(_STEP / log_range)
+
+
+def _crossing(
+    deviances_at: Callable[[np.ndarray], np.ndarray],
+    center: float,
+    limit: float,
+    end: float,
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Returns where the deviance passes the threshold, and what was tried.
+
+    Args:
+      deviances_at: Returns the deviance at each of _NUM_VALUES logarithms.
+      center: Logarithm at which the deviance is 0.
+      limit: Logarithm at which the search ends.
+      end: Threshold of the deviance.
+
+    Returns:
+      The logarithm at which the deviance passes the threshold, or the limit;
+      all logarithms that were tried; their deviances.
+    """
+    tried, heights_tried = [], []
+
+    def result(log):
+        return log, np.concatenate(tried), np.concatenate(heights_tried)
+
+    near, far = center, limit
+    near_height = 0.0
+    # Finer near the centre at first: the scale of the noise is not known.
+    shares = np.geomspace(1e-6, 1, _NUM_VALUES)
+    for _ in range(_NUM_ROUNDS):
+        logs = near + (far - near) * shares
+        heights = deviances_at(logs)
+        tried.append(logs)
+        heights_tried.append(heights)
+        beyond = ~(heights <= end)  # NaN and infinity count as beyond.
+        if not beyond.any():
+            return result(limit)
+        first = int(beyond.argmax())
+        if first:
+            near, near_height = logs[first - 1], heights[first - 1]
+        far, far_height = logs[first], heights[first]
+        shares = np.linspace(0, 1, _NUM_VALUES + 1)[1:]
+    if not np.isfinite(far_height):
+        return result(far)
+    share = (end - near_height) / (far_height - near_height)
+    return result(near + (far - near) * share)
+
+
 def deviances(
     costs: ArrayLike,
     losses: ArrayLike,
@@ -193,14 +226,14 @@ def deviances(
 ) -> np.ndarray:
     """Returns the deviance of one value in each of R sets of points: [R].
 
-    The interval of `profile` holds the value where this is not above
-    `threshold`: whether it does in many simulated sets takes one compiled call.
+    The interval of `profile` holds the value where the deviance is not above
+    `threshold`. Many simulated sets take one compiled call.
 
     Args:
-      costs: [X].
-      losses: [R, X].
-      parameter: "L_inf" or "alpha".
-      value: Above 0.
+      costs: Budget of each point, above 0, [X].
+      losses: Loss of each point of each set, above 0, [R, X].
+      parameter: Name of the parameter, "L_inf" or "alpha".
+      value: Value of the parameter, above 0.
 
     >>> P = np.geomspace(1e8, 1e10, 12)
     >>> L = (400 * P**-0.35 + 1.5) * np.exp(0.001 * np.tile([1, -1], 6))
@@ -212,12 +245,12 @@ def deviances(
     costs = np.broadcast_to(np.asarray(costs, np.float64), losses.shape)
     least, limited = (
         2
-        * fitting.newton_ends(
+        * newton_ends(
             "power_law",
             (costs,),
             losses,
             np.ones(losses.shape),
-            delta=fitting.LEAST_SQUARES,
+            delta=LEAST_SQUARES,
             num_starts=_NUM_STARTS,
             fixed=fixed,
         )[0].objectives
@@ -227,7 +260,12 @@ def deviances(
 
 
 def threshold(num_points: int, level: float = 0.95) -> float:
-    """Returns the deviance at the ends of an interval."""
+    """Returns the deviance at the ends of an interval.
+
+    Args:
+      num_points: Number of points X, above 3.
+      level: Confidence of the interval, between 0 and 1.
+    """
     return float(scipy.stats.f.ppf(level, 1, num_points - _NUM_PARAMETERS))
 
 
@@ -238,11 +276,11 @@ def _mean_square(squares, num_points: int):
 
 
 def statement(found: Profile, least_loss: float) -> str:
-    """Returns in a plain sentence what a profile says.
+    """Returns what a profile says, as one sentence.
 
     Args:
-      found: The profile.
-      least_loss: Of the points, in whose light a floor is seen.
+      found: Profile of a parameter.
+      least_loss: Least loss of the points; a floor cannot be above it.
     """
     name = {"L_inf": "floor", "alpha": "exponent"}[found.parameter]
     name = f"the {name} {found.parameter}"

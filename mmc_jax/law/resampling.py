@@ -2,13 +2,15 @@
 
 The points of a frontier are nested subsets of the same models on the same
 texts: they are not independent, and a bootstrap over them gives intervals that
-mean nothing. What was sampled is the texts, so these are drawn anew; and what
+mean nothing. What was sampled is the texts, so these are resampled; and what
 was chosen is the models, so these are left out one by one.
 
 M models, X texts, F frontier points, R resamples, C clusters.
 """
 
-from collections.abc import Sequence
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,31 +22,72 @@ from mmc_jax.frontier.generalisation.bootstrap import (
     resampled_frontiers,
     resampled_losses,
 )
-from mmc_jax.law import fitting
-from mmc_jax.law.fitting import HUBER_DELTA, Fits
+from mmc_jax.law.batches import Fits, fit_batch, usable
+from mmc_jax.law.evaluation import loss
+from mmc_jax.law.fitting import Fit, fit
 from mmc_jax.law.forms import FORMS
+from mmc_jax.law.optimizers import HUBER_DELTA, LEAST_SQUARES
+from mmc_jax.law.points import checked_points
+from mmc_jax.statistics import Estimate, attempt, estimate, percentile_interval
 from mmc_jax.statistics.resampling import halves
+
+# The least share of resamples that must have a law for an interval.
+_LEAST_SHARE = 0.5
+
+
+class ResampledFit(NamedTuple):
+    """The law of one set of points, and those of its resamples.
+
+    Attributes:
+      fit: Law of the points as they are.
+      resampled: Laws of R resamples; None where none were asked for.
+    """
+
+    fit: Fit
+    resampled: Fits | None
 
 
 class Bootstrap(NamedTuple):
     """The laws of resampled texts.
 
     Attributes:
-      laws: One for each resample, R.
-      all_models: [R], the loss of all models together.
+      laws: Law of each of R resamples.
+      all_models: Loss of all models together on each resample, [R].
     """
 
     laws: Fits
     all_models: np.ndarray
 
+    @property
+    def usable(self) -> np.ndarray:
+        """Which resamples have a law, bool [R]."""
+        return usable(self.laws)
+
+    def interval(self, parameter: str) -> Estimate:
+        """Returns the percentile interval of a parameter, without a value.
+
+        Args:
+          parameter: Name of the parameter: "A", "alpha" or "L_inf".
+
+        Raises:
+          ValueError: No resample has a law.
+        """
+        found = getattr(self.laws, parameter)[self.usable]
+        return Estimate(math.nan, *percentile_interval(found))
+
+    @property
+    def all_models_interval(self) -> Estimate:
+        """Percentile interval of the loss of all models, without a value."""
+        return Estimate(math.nan, *percentile_interval(self.all_models))
+
 
 class Jackknife(NamedTuple):
-    """The laws of the whole chain without one model, or one family.
+    """The laws of a pool without one model, or without one family.
 
     Attributes:
-      labels: What was left out, in the order of the laws.
-      laws: One for each label that leaves a law.
-      not_fitted: Labels without which no law can be fitted, and why.
+      labels: Name of the model or family that each law is without.
+      laws: Law without each label, in their order.
+      not_fitted: Reason why there is no law without a label, by the label.
     """
 
     labels: tuple[str, ...]
@@ -52,22 +95,79 @@ class Jackknife(NamedTuple):
     not_fitted: dict[str, str]
 
 
-class HeldOut(NamedTuple):
-    """A law where its subsets were chosen, and the same subsets elsewhere.
+class SplitLaw(NamedTuple):
+    """The laws of the same subsets on two halves of the texts.
 
     Attributes:
-      costs: [F], of the subsets.
-      in_sample: [F], their losses on the texts that chose them.
-      held_out: [F], their losses on the other texts.
-      in_sample_law: Of the first.
-      held_out_law: Of the second.
+      costs: Cost of each subset, [F].
+      in_sample: Loss of each subset on the half that selected it, [F].
+      held_out: Loss of each subset on the other half, [F].
+      in_sample_law: Law of the losses on the half that selected.
+      held_out_law: Law of the losses on the other half.
     """
 
     costs: np.ndarray
     in_sample: np.ndarray
     held_out: np.ndarray
-    in_sample_law: fitting.Fit
-    held_out_law: fitting.Fit
+    in_sample_law: Fit
+    held_out_law: Fit
+
+
+def fit_each(
+    points: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    resampled: Callable[[str], Fits] | None = None,
+    *,
+    delta: float = HUBER_DELTA,
+    num_starts: int = 64,
+) -> tuple[dict[str, ResampledFit], dict[str, str]]:
+    """Returns the law of each set of points, and why a set has none.
+
+    Args:
+      points: Costs and losses of each set by its name, [X] each.
+      resampled: Returns the laws of resamples of the set of a name; None to
+        fit the points alone. A set whose resamples have no law has none.
+      delta: Residual of log L from which on the Huber loss is linear.
+      num_starts: Number of starts of each fit.
+
+    Returns:
+      The laws by name, and the reasons by name.
+    """
+
+    def found(name: str) -> ResampledFit:
+        costs, losses = points[name]
+        law = fit(costs, losses, delta=delta, num_starts=num_starts)
+        return ResampledFit(law, resampled(name) if resampled else None)
+
+    return attempt({name: functools.partial(found, name) for name in points})
+
+
+def estimate_answer(
+    answer: Callable[..., ArrayLike], *laws: ResampledFit
+) -> Estimate:
+    """Returns what laws answer, with the interval of their resamples.
+
+    The interval is NaN where fewer than half of the resamples have a law, or
+    where the answer is not defined for all that have.
+
+    Args:
+      answer: Function of one law, or of several, that returns a number for
+        laws and [R] for R resampled laws.
+      laws: Laws that it is called with. The same resample of two laws must be
+        of the same texts.
+
+    >>> from mmc_jax import law
+    >>> P, L = [1, 4, 16, 25], [6.0, 3.5, 2.25, 2.0]
+    >>> found = ResampledFit(law.fit(P, L), law.fit_batch(P, [L, L]))
+    >>> print(estimate_answer(lambda found: law.loss(found, 100.0), found))
+    1.5 [1.5, 1.5]
+    """
+    value = float(answer(*(law.fit for law in laws)))
+    resamples = [law.resampled for law in laws]
+    has_law = usable(*resamples)
+    values = np.asarray(answer(*resamples))[has_law]
+    if has_law.mean() < _LEAST_SHARE or np.isnan(values).any():
+        return Estimate(value)
+    return estimate(value, values)
 
 
 def text_bootstrap(
@@ -83,23 +183,23 @@ def text_bootstrap(
 ) -> Bootstrap:
     """Returns the laws of resampled texts, the frontier's subsets fixed.
 
-    The same seed, texts and clusters draw the same resamples, so two frontiers
+    The same seed, texts and clusters give the same resamples, so two frontiers
     are compared in pairs.
 
     Args:
-      losses: [M, X], above 0 in the mean.
-      costs: [F], of the subsets.
-      masks: [F, M] of booleans.
-      clusters: The source, domain or document of each text, [X], if texts of
-        one are alike: then whole clusters are drawn.
-      num_resamples: R.
-      seed: Of the draws.
-      delta: As for `fit`.
-      num_starts: Of each fit.
+      losses: Loss of each text under each model, above 0 in the mean, [M, X].
+      costs: Cost of each subset, [F].
+      masks: Models of each subset, bool [F, M].
+      clusters: Source, domain or document of each text, [X]; then clusters are
+        resampled, with all their texts. None to resample single texts.
+      num_resamples: Number of resamples R.
+      seed: Seed of the random resamples.
+      delta: Residual of log L from which on the Huber loss is linear.
+      num_starts: Number of starts of each fit.
 
     Raises:
-      ValueError: As `fit_batch`; fewer than 2 texts or clusters; clusters or
-        masks of a wrong shape; num_resamples below 1.
+      ValueError: Points that `fit_batch` would refuse; fewer than 2 texts or
+        clusters; clusters or masks of a wrong shape; num_resamples below 1.
 
     Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap.
     """
@@ -116,7 +216,7 @@ def text_bootstrap(
         num_resamples,
         seed,
     )
-    laws = fitting.fit_batch(
+    laws = fit_batch(
         costs, resampled[:, :-1], delta=delta, num_starts=num_starts
     )
     return Bootstrap(laws, resampled[:, -1])
@@ -135,18 +235,24 @@ def full_bootstrap(
 ) -> Bootstrap:
     """Returns the laws of resampled texts, each with a frontier of its own.
 
-    As `text_bootstrap`, with the search for subsets in every resample: what
-    the choice of the subsets adds. Takes as long as R searches.
+    Unlike in `text_bootstrap` the subsets are searched for in every resample,
+    so the spread includes that of the selection. It takes as long as R
+    searches.
 
     Args:
-      losses: [M, X].
-      costs: [M], of the models.
-      search: Finds the frontier: `frontier.pruned`, `frontier.exhaustive`, ...
-      clusters: As for `text_bootstrap`, and so are the rest.
-      num_resamples: R.
-      seed: Of the draws.
-      delta: As for `fit`.
-      num_starts: Of each fit.
+      losses: Loss of each text under each model, above 0 in the mean, [M, X].
+      costs: Cost of each model, [M].
+      search: Function that finds a frontier, such as `frontier.pruned`.
+      clusters: Source, domain or document of each text, [X]; then clusters are
+        resampled, with all their texts. None to resample single texts.
+      num_resamples: Number of resamples R.
+      seed: Seed of the random resamples.
+      delta: Residual of log L from which on the Huber loss is linear.
+      num_starts: Number of starts of each fit.
+
+    Raises:
+      ValueError: Points that `fit_batch` would refuse; fewer than 2 texts or
+        clusters; num_resamples below 1.
     """
     losses = np.asarray(losses, np.float64)
     costs = np.asarray(costs, np.float64)
@@ -169,16 +275,18 @@ def jackknife(
     delta: float = HUBER_DELTA,
     num_starts: int = 64,
 ) -> Jackknife:
-    """Returns the laws of the whole chain without each group of models.
+    """Returns the laws of the pool without each group of models.
+
+    The frontier is searched for and fitted anew each time.
 
     Args:
-      losses: [M, X].
-      costs: [M].
-      groups: What each model belongs to, [M]: its own name to leave out one
-        model, its family to leave out one family.
-      search: As for `full_bootstrap`.
-      delta: As for `fit`.
-      num_starts: Of each fit.
+      losses: Loss of each text under each model, above 0 in the mean, [M, X].
+      costs: Cost of each model, [M].
+      groups: Group of each model, [M]: its own name to leave out one model, its
+        family to leave out one family.
+      search: Function that finds a frontier, such as `frontier.pruned`.
+      delta: Residual of log L from which on the Huber loss is linear.
+      num_starts: Number of starts of each fit.
 
     Raises:
       ValueError: groups of a wrong length, or no group leaves a law.
@@ -191,26 +299,26 @@ def jackknife(
             "needed."
         )
     of_model = np.array(groups)
-    lines, labels, not_fitted = [], [], {}
-    for label in dict.fromkeys(groups):
+
+    def line_without(label: str) -> Frontier:
         stays = of_model != label
-        try:
-            line = search(losses[stays], costs[stays], None)
-            fitting.checked_points(
-                FORMS["power_law"], line.costs, line.losses, None
-            )
-        except ValueError as error:
-            not_fitted[label] = str(error)
-            continue
-        lines.append(line)
-        labels.append(label)
+        line = search(losses[stays], costs[stays], None)
+        checked_points(FORMS["power_law"], line.costs, line.losses, None)
+        return line
+
+    lines, not_fitted = attempt(
+        {
+            label: functools.partial(line_without, label)
+            for label in dict.fromkeys(groups)
+        }
+    )
     if not lines:
         raise ValueError(
             "no law is left without any one of "
             f"{', '.join(map(repr, not_fitted))}."
         )
-    laws = _fits_of(lines, delta, num_starts)
-    return Jackknife(tuple(labels), laws, not_fitted)
+    laws = _fits_of(list(lines.values()), delta, num_starts)
+    return Jackknife(tuple(lines), laws, not_fitted)
 
 
 def standard_error(values: ArrayLike) -> float:
@@ -219,7 +327,7 @@ def standard_error(values: ArrayLike) -> float:
     sqrt((n - 1) / n sum_i (v_i - mean v)^2)
 
     Args:
-      values: [n], the parameter without each of n groups.
+      values: Parameter without each of n groups, [n].
 
     Source: Efron and Tibshirani 1993, eq. 11.5.
 
@@ -230,7 +338,7 @@ def standard_error(values: ArrayLike) -> float:
     return float(np.sqrt((len(values) - 1) * values.var()))
 
 
-def held_out(
+def split_law(
     losses: ArrayLike,
     costs: ArrayLike,
     *,
@@ -238,34 +346,36 @@ def held_out(
     clusters: Sequence[str] | None = None,
     seed: int = 0,
     delta: float = HUBER_DELTA,
-) -> HeldOut:
-    """Returns the law on half of the texts, and its subsets' on the rest.
+) -> SplitLaw:
+    """Returns the law of a half of the texts, and of its subsets on the other.
 
-    In the minimum over many subsets each text's luck counts: losses on the
-    texts that chose the subsets flatter.
+    Selected subsets look better on the texts that selected them than on new
+    texts (selection bias); the two laws show by how much.
 
     Args:
-      losses: [M, X].
-      costs: [M].
-      search: As for `full_bootstrap`.
-      clusters: As for `text_bootstrap`: a cluster is never split.
-      seed: Of the halves.
-      delta: As for `fit`.
+      losses: Loss of each text under each model, above 0 in the mean, [M, X].
+      costs: Cost of each model, [M].
+      search: Function that finds a frontier, such as `frontier.pruned`.
+      clusters: Source, domain or document of each text, [X]; texts of one
+        cluster come into one half.
+      seed: Seed of the random halves.
+      delta: Residual of log L from which on the Huber loss is linear.
 
     Raises:
-      ValueError: As `fit`; fewer than 2 texts or clusters.
+      ValueError: Points that `fit` would refuse; fewer than 2 texts or
+        clusters.
     """
     losses = np.asarray(losses, np.float64)
     costs = np.asarray(costs, np.float64)
     (chooses,) = halves(losses.shape[1], clusters, 1, seed)
     line = search(losses[:, chooses], costs, None)
     elsewhere = frontier.held_out(line.masks, losses[:, ~chooses], costs).losses
-    return HeldOut(
+    return SplitLaw(
         line.costs,
         line.losses,
         elsewhere,
-        fitting.fit(line.costs, line.losses, delta=delta),
-        fitting.fit(line.costs, elsewhere, delta=delta),
+        fit(line.costs, line.losses, delta=delta),
+        fit(line.costs, elsewhere, delta=delta),
     )
 
 
@@ -277,38 +387,38 @@ def residual_bootstrap(
     seed: int = 0,
     num_starts: int = 64,
 ) -> Fits:
-    """Returns the least-squares laws of points drawn around that of the points.
+    """Returns the least-squares laws of points with resampled residuals.
 
-    L* = L(P) exp(e*), e* drawn from the residuals sqrt(X / (X - 3)) e
+    L* = L(P) exp(e*), with e* resampled from the residuals sqrt(X / (X - 3)) e
 
-    For points whose texts are not at hand. It takes them as independent, which
-    those of a frontier are not: there `text_bootstrap` is the one to believe.
+    This is for points whose texts are not at hand. It takes the points as
+    independent, which those of a frontier are not: use `text_bootstrap` there.
 
     Args:
-      costs: [X].
-      losses: [X].
-      num_resamples: R.
-      seed: Of the draws.
-      num_starts: Of each fit.
+      costs: Budget of each point, above 0, [X].
+      losses: Loss of each point, above 0, [X].
+      num_resamples: Number of resamples R.
+      seed: Seed of the random resamples.
+      num_starts: Number of starts of each fit.
 
     Raises:
-      ValueError: As `fit`.
+      ValueError: Points that `fit` would refuse.
 
     Source: Efron and Tibshirani 1993, section 9.4.
     """
     losses = np.asarray(losses, np.float64)
-    best = fitting.fit(costs, losses, delta=fitting.LEAST_SQUARES)
-    predicted = fitting.loss(best, costs)
+    best = fit(costs, losses, delta=LEAST_SQUARES)
+    predicted = loss(best, costs)
     residuals = np.log(losses / predicted)
     residuals -= residuals.mean()
     residuals *= np.sqrt(len(residuals) / (len(residuals) - 3))
-    draws = np.random.default_rng(seed).choice(
+    resampled = np.random.default_rng(seed).choice(
         residuals, (num_resamples, len(residuals))
     )
-    return fitting.fit_batch(
+    return fit_batch(
         costs,
-        predicted * np.exp(draws),
-        delta=fitting.LEAST_SQUARES,
+        predicted * np.exp(resampled),
+        delta=LEAST_SQUARES,
         num_starts=num_starts,
     )
 
@@ -321,6 +431,4 @@ def _fits_of(lines: list[Frontier], delta: float, num_starts: int) -> Fits:
         size = len(line.costs)
         costs[row, :size], losses[row, :size] = line.costs, line.losses
         weights[row, size:] = 0
-    return fitting.fit_batch(
-        costs, losses, weights, delta=delta, num_starts=num_starts
-    )
+    return fit_batch(costs, losses, weights, delta=delta, num_starts=num_starts)

@@ -1,8 +1,9 @@
-"""Which form? What each costs in parameters, and what it predicts.
+"""Which form describes the points, and which predicts beyond them.
 
 X points, k parameters, T truncations.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,8 +12,12 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax.law import fitting
+from mmc_jax.law import optima
+from mmc_jax.law.batches import newton_ends
 from mmc_jax.law.forms import FORMS
+from mmc_jax.law.optimizers import LEAST_SQUARES
+from mmc_jax.law.points import checked_points
+from mmc_jax.statistics import attempt
 
 # The forms of one budget.
 ONE_BUDGET = tuple(
@@ -30,11 +35,11 @@ class Extrapolation(NamedTuple):
     """What a form fitted below a budget predicts above it.
 
     Attributes:
-      share: Of the largest budget, up to which was fitted.
-      num_fitted: Points up to there.
-      num_predicted: Points above.
-      mean_error: The mean of |predicted / measured - 1| over these.
-      last_error: predicted / measured - 1 at the largest budget.
+      share: Share of the largest budget up to which points were fitted.
+      num_fitted: Number of points up to there.
+      num_predicted: Number of points above.
+      mean_error: Mean of |predicted / measured - 1| over the points above.
+      last_error: Value of predicted / measured - 1 at the largest budget.
     """
 
     share: float
@@ -48,15 +53,18 @@ class FormScore(NamedTuple):
     """How well one form does.
 
     Attributes:
-      form: Its name.
-      parameters: Of least squares on log L, in the unit of the data.
+      form: Name of the form in FORMS.
+      parameters: Value of each parameter by name, by least squares on log L,
+        in the unit of the data.
       aicc: X log(S / X) + 2 K + 2 K (K + 1) / (X - K - 1), with S the sum of
         squares of the residuals of log L and K = k + 1, for their variance;
         None where X is not above K + 1. Lower is better.
       bic: X log(S / X) + K log X. Lower is better.
-      r_squared: As in FormFit.
-      converged: As in FormFit.
-      extrapolations: For each share at which enough points are left.
+      r_squared: 1 minus the share of the squared residuals in the squares of
+        log L about its mean.
+      converged: Whether the fit met the tolerance on its gradient.
+      extrapolations: What it predicts beyond each share of the largest budget
+        below which there are enough points.
     """
 
     form: str
@@ -78,19 +86,22 @@ def compare_forms(
 ) -> tuple[dict[str, FormScore], dict[str, str]]:
     """Returns how well each form describes and predicts the points.
 
-    AICc and BIC ask how well a form describes the points for its parameters;
-    the test that matters is to fit below a budget and to predict above it.
-    Least squares on log L for all, so that they have one likelihood.
+    AICc and BIC say how well a form describes the points for its number of
+    parameters. The test that matters is to fit below a budget and to predict
+    above it. All are fitted by least squares on log L, so that they have one
+    likelihood.
 
     Args:
-      costs: [X].
-      losses: [X].
-      forms: Names in FORMS, of one budget.
-      shares: Of the largest budget.
-      num_starts: Of each fit.
+      costs: Budget of each point, above 0, [X].
+      losses: Loss of each point, above 0, [X].
+      forms: Names of forms of one budget in FORMS.
+      shares: Shares of the largest budget below which is fitted and above which
+        is predicted.
+      num_starts: Number of starts of each fit.
 
     Returns:
-      The forms by name, and by name why one cannot be fitted.
+      How well each form does, by name; and why a form cannot be fitted, by
+      name.
 
     Raises:
       ValueError: A name that is no form of one budget; no form can be fitted,
@@ -106,17 +117,20 @@ def compare_forms(
     >>> found["power_law"].aicc < found["logarithmic"].aicc
     True
     """
-    scores, reasons = {}, {}
     for name in forms:
         if name not in ONE_BUDGET:
             raise ValueError(
                 f"no form {name!r} of one budget; there are "
                 f"{', '.join(ONE_BUDGET)}."
             )
-        try:
-            scores[name] = _score(name, costs, losses, shares, num_starts)
-        except ValueError as error:
-            reasons[name] = str(error)
+    scores, reasons = attempt(
+        {
+            name: functools.partial(
+                _score, name, costs, losses, shares, num_starts
+            )
+            for name in forms
+        }
+    )
     if not scores:
         raise ValueError(
             f"no form can be fitted: {next(iter(reasons.values()))}"
@@ -126,7 +140,7 @@ def compare_forms(
 
 def _score(name, costs, losses, shares, num_starts) -> FormScore:
     form = FORMS[name]
-    (P,), L, _ = fitting.checked_points(form, costs, losses, None)
+    (P,), L, _ = checked_points(form, costs, losses, None)
     # All points, then those up to each share: weights of 1 and 0.
     used = np.array([P <= share * P.max() for share in (1, *shares)])
     left = [
@@ -136,15 +150,15 @@ def _score(name, costs, losses, shares, num_starts) -> FormScore:
         and len(np.unique(P[inside])) >= len(form.parameters)
     ]
     weights = used.astype(float)
-    # A truncation without enough points is fitted as if it were whole, and
-    # left out below: one shape for all forms.
+    # A truncation with too few points is fitted with all points and left out
+    # below: so all forms have one shape.
     weights[[row for row in range(len(used)) if row not in left]] = 1
-    ends, (scale,) = fitting.newton_ends(
+    ends, (scale,) = newton_ends(
         name,
         (np.tile(P, (len(used), 1)),),
         np.tile(L, (len(used), 1)),
         weights,
-        delta=fitting.LEAST_SQUARES,
+        delta=LEAST_SQUARES,
         num_starts=num_starts,
     )
     with jax.enable_x64(True):
@@ -156,7 +170,7 @@ def _score(name, costs, losses, shares, num_starts) -> FormScore:
         )
     log_L = np.log(L)
     objective = float(ends.objectives[0])
-    if not fitting.falls(objective, log_L, np.ones(len(L))):
+    if not optima.falls(objective, log_L, np.ones(len(L))):
         raise ValueError("losses do not fall with costs.")
     num_points, num_free = len(L), len(form.parameters) + 1
     # The objective is half the sum of squares.
@@ -165,7 +179,7 @@ def _score(name, costs, losses, shares, num_starts) -> FormScore:
     rest = num_points - num_free - 1
     return FormScore(
         form=name,
-        parameters=fitting.in_unit_of_data(
+        parameters=optima.in_unit_of_data(
             form,
             dict(zip(form.parameters, np.exp(ends.logs[0]), strict=True)),
             [scale],
@@ -178,7 +192,7 @@ def _score(name, costs, losses, shares, num_starts) -> FormScore:
         bic=fitted + num_free * math.log(num_points),
         r_squared=1
         - 2 * objective / float(((log_L - log_L.mean()) ** 2).sum()),
-        converged=bool(fitting.converged(ends)[0]),
+        converged=bool(optima.converged(ends)[0]),
         extrapolations=tuple(
             _extrapolation(share, used[row], predicted[row] / L - 1, P)
             for row, share in enumerate(shares, start=1)

@@ -1,4 +1,4 @@
-"""Where the fits start: a lattice over what the data leave open.
+"""Where the fits start: a lattice over the parameters.
 
 N starts, X points, k parameters.
 """
@@ -18,22 +18,26 @@ _RATES = 0.2, 2.0
 _WIDTHS = 0.1, 1.0
 
 
-def starts(
+def start_logs(
     form: Form,
     variables: tuple[np.ndarray, ...],
     losses: np.ndarray,
     num_starts: int,
 ) -> np.ndarray:
-    """Returns the starts: [N, k], logarithms of the parameters.
+    """Returns the logarithms of the parameters at each start: [N, k].
 
     Exponents, floors, rates and breaks are spread by a lattice, without a seed;
     amplitudes and slopes follow from them.
 
     Args:
-      form: With k parameters.
-      variables: [X] each, in units of their geometric means.
-      losses: [X].
-      num_starts: N.
+      form: Form to fit, with k parameters.
+      variables: Budget of each point for each variable, in units of its
+        geometric mean, [X] each.
+      losses: Loss of each point, [X].
+      num_starts: Number of starts N.
+
+    Raises:
+      ValueError: A parameter of a kind without starts.
     """
     ranges = {
         name: (values.min(), values.max())

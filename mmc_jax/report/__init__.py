@@ -8,12 +8,6 @@ from mmc_jax.report.first_experiments import (
     write_pair_test,
     write_token_effect,
 )
-from mmc_jax.report.fits import (
-    laws_of_points,
-    laws_of_table,
-    read_columns,
-    read_points,
-)
 from mmc_jax.report.honest import Checks
 from mmc_jax.report.law_results import write_laws
 from mmc_jax.report.law_trials import write_coverage
@@ -22,6 +16,7 @@ from mmc_jax.report.measures import (
     write_diversity,
     write_optimism,
 )
+from mmc_jax.report.points import read_columns, read_points
 from mmc_jax.report.pool_card import pool_card, unigram_bits_per_byte
 from mmc_jax.report.proof import Limits
 from mmc_jax.report.pruning import compared, write_pruning
@@ -41,8 +36,6 @@ __all__ = [
     "domains",
     "law_numbers",
     "laws",
-    "laws_of_points",
-    "laws_of_table",
     "membership",
     "pool_card",
     "read_arrays",

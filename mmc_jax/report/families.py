@@ -11,6 +11,7 @@ from mmc_jax.frontier import Frontier
 from mmc_jax.report import diversity_figures, result
 from mmc_jax.report.study import COST_LABELS
 from mmc_jax.scores import NORMALISATIONS, ScoreTable
+from mmc_jax.statistics import percentile_interval
 
 _PARAMETERS = ("A", "alpha", "L_inf")
 # Letters of the longest name of a line and of a claim.
@@ -154,11 +155,13 @@ def _points(line: Frontier, names: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _interval(found: diversity.LineLaw, name: str) -> law.Interval | None:
+def _interval(
+    found: diversity.LineLaw, name: str
+) -> tuple[float, float] | None:
     usable = law.usable(found.draws)
     if usable.mean() < 0.5:
         return None
-    return law.interval(getattr(found.draws, name)[usable])
+    return percentile_interval(getattr(found.draws, name)[usable])
 
 
 def _part_in_words(
@@ -192,7 +195,7 @@ def _part_in_words(
     for size, compared in part.comparisons.items():
         num_budgets = len(compared.budgets)
         for b in dict.fromkeys((0, num_budgets // 2, num_budgets - 1)):
-            interval = law.Interval(compared.low[b], compared.high[b], 0.95)
+            interval = (compared.low[b], compared.high[b])
             lines.append(
                 f"  {size or 'any':<8}{compared.budgets[b]:24,.6g}"
                 f"{_with_interval(compared.held_out[b], interval):>30}"
@@ -235,7 +238,7 @@ def _conclusions_in_words(parts: Mapping[str, diversity.Part]) -> list[str]:
     ]
 
 
-def _with_interval(value: float, interval: law.Interval | None) -> str:
+def _with_interval(value: float, interval: tuple[float, float] | None) -> str:
     if interval is None:
         return f"{value:.4g}"
-    return f"{value:.4g} [{interval.low:.3g}, {interval.high:.3g}]"
+    return f"{value:.4g} [{interval[0]:.3g}, {interval[1]:.3g}]"

@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 
 from mmc_jax import law
 from mmc_jax.report import figures
-from mmc_jax.report.fits import GroupLaw
 
 _LABELS = {"L_inf": "Floor L_inf", "alpha": "Exponent alpha"}
 
@@ -16,7 +15,7 @@ _LABELS = {"L_inf": "Floor L_inf", "alpha": "Exponent alpha"}
 _HIGHEST_DEVIANCE = 4
 
 
-def points_and_laws(laws: Mapping[str, GroupLaw]) -> Figure:
+def points_and_laws(laws: Mapping[str, law.GroupLaw]) -> Figure:
     """Returns the points of all groups and their laws."""
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
@@ -30,7 +29,7 @@ def points_and_laws(laws: Mapping[str, GroupLaw]) -> Figure:
     return figure
 
 
-def residuals(laws: Mapping[str, GroupLaw]) -> Figure:
+def residuals(laws: Mapping[str, law.GroupLaw]) -> Figure:
     """Returns what each law leaves of each point, in percent of the loss."""
     figure, panels = _panels(len(laws), 1)
     for (found, name, color), axes in zip(
@@ -47,7 +46,7 @@ def residuals(laws: Mapping[str, GroupLaw]) -> Figure:
     return figure
 
 
-def profiles(laws: Mapping[str, GroupLaw]) -> Figure:
+def profiles(laws: Mapping[str, law.GroupLaw]) -> Figure:
     """Returns the profile likelihoods of floor and exponent."""
     figure, panels = _panels(len(laws), 2)
     for (found, name, color), row in zip(_colored(laws), panels, strict=True):
@@ -76,7 +75,7 @@ def profiles(laws: Mapping[str, GroupLaw]) -> Figure:
     return figure
 
 
-def forms(laws: Mapping[str, GroupLaw]) -> Figure:
+def forms(laws: Mapping[str, law.GroupLaw]) -> Figure:
     """Returns how far each form errs beyond the budgets it was fitted to."""
     figure, panels = _panels(len(laws), 1)
     for (found, name, _), axes in zip(
@@ -88,7 +87,7 @@ def forms(laws: Mapping[str, GroupLaw]) -> Figure:
     return figure
 
 
-def _draw_extrapolations(axes: Axes, found: GroupLaw) -> None:
+def _draw_extrapolations(axes: Axes, found: law.GroupLaw) -> None:
     for i, score in enumerate(found.forms.values()):
         if not score.extrapolations:
             continue
@@ -128,7 +127,7 @@ def _panels(num_rows: int, num_columns: int) -> tuple[Figure, np.ndarray]:
     return figure, figure.subplots(num_rows, num_columns, squeeze=False)
 
 
-def _colored(laws: Mapping[str, GroupLaw]):
+def _colored(laws: Mapping[str, law.GroupLaw]):
     """Yields each law with its name and its colour."""
     for i, (name, found) in enumerate(laws.items()):
         yield found, name, figures.COLORS[i % len(figures.COLORS)]

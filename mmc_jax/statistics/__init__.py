@@ -3,6 +3,7 @@
 What searches, laws and studies of diversity share.
 """
 
+from mmc_jax.statistics.attempts import attempt
 from mmc_jax.statistics.estimates import (
     Estimate,
     estimate,
@@ -28,6 +29,7 @@ from mmc_jax.statistics.resampling import (
 __all__ = [
     "Estimate",
     "Inputs",
+    "attempt",
     "checked_inputs",
     "checked_level",
     "checked_losses",

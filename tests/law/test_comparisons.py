@@ -6,6 +6,7 @@ import scipy.stats
 from absl.testing import absltest, parameterized
 
 from mmc_jax import law
+from mmc_jax.law import points as points_
 from tests import tolerances
 
 P = np.geomspace(1e6, 1e10, 16)
@@ -20,13 +21,13 @@ class PointsTest(absltest.TestCase):
     def test_log_spaced(self):
         costs = np.array([1.0, 2, 4, 8, 900, 950, 1000])
         losses = np.arange(7.0, 0, -1)
-        found = law.log_spaced(costs, losses, 4)
+        found = points_.log_spaced(costs, losses, 4)
         # 1, 10, 100 and 1000: 8 is the nearest to 10, 8 or 900 to 100.
         np.testing.assert_array_equal(found[0], [1, 8, 900, 1000])
         np.testing.assert_array_equal(found[1], [7, 4, 3, 1])
 
     def test_interval_weights(self):
-        weights = law.interval_weights([1, 1.1, 1.2, 10, 100], 2)
+        weights = points_.interval_weights([1, 1.1, 1.2, 10, 100], 2)
         self.assertAlmostEqual(weights.mean(), 1.0)
         self.assertAlmostEqual(weights[:3].sum(), weights[3:].sum())
 
@@ -224,18 +225,28 @@ class AnswersTest(parameterized.TestCase):
             )
         np.testing.assert_array_equal(law.usable(laws), [True, True])
 
-    def test_intervals(self):
+    def test_with_intervals(self):
+        P, L = points()
         rng = np.random.default_rng(0)
-        low, high, level = law.interval(rng.normal(size=100_000))
-        self.assertEqual(level, 0.95)
-        self.assertAlmostEqual(low, -1.96, delta=0.05)
-        self.assertAlmostEqual(high, 1.96, delta=0.05)
-        low, high, _ = law.interval([1.0, 2.0, np.inf, np.inf])
-        self.assertEqual((low, high), (1.0, np.inf))
-        with self.assertRaisesRegex(ValueError, r"values\[1\] is NaN"):
-            law.interval([1.0, np.nan])
-        with self.assertRaisesRegex(ValueError, "no resample has a law"):
-            law.interval([])
+        noisy = [L * np.exp(rng.normal(0, 0.002, len(L))) for _ in range(9)]
+        found = law.ResampledFit(law.fit(P, L), law.fit_batch(P, noisy))
+        answer = law.estimate_answer(lambda f: f.alpha, found)
+        self.assertEqual(answer.value, found.fit.alpha)
+        low, high = np.quantile(found.resampled.alpha, [0.025, 0.975])
+        self.assertAlmostEqual(answer.low, low)
+        self.assertAlmostEqual(answer.high, high)
+        with self.subTest("most resamples have no law"):
+            falls = np.arange(9) < 4
+            few = found._replace(
+                resampled=found.resampled._replace(falls=falls)
+            )
+            answer = law.estimate_answer(lambda f: f.alpha, few)
+            self.assertFalse(answer.has_interval)
+        with self.subTest("an answer that is not defined"):
+            answer = law.estimate_answer(
+                lambda a, b: law.budget_ratio(a, b, 0.1), found, found
+            )
+            self.assertEqual(str(answer), "not defined")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """The fit against planted parameters, SciPy, and its errors."""
 
-import importlib
 import math
 
 import numpy as np
@@ -8,11 +7,8 @@ import scipy.optimize
 from absl.testing import absltest, parameterized
 
 from mmc_jax import law
-from mmc_jax.law import optimizers
+from mmc_jax.law import optima, optimizers
 from tests import tolerances
-
-# The function has a name of the package's own; the module holds constants.
-MODULE = importlib.import_module("mmc_jax.law.fitting")
 
 
 def points(num_points, noise, seed=0):
@@ -195,7 +191,7 @@ class ResultTest(absltest.TestCase):
         )
 
     def test_of_equal_optima_one_that_converged(self):
-        best = MODULE._best(
+        best = optima.best_start(
             optimizers.Optima(
                 np.zeros((3, 3)),
                 np.array([1.0, 1.0 + 1e-12, 2.0]),
@@ -237,7 +233,7 @@ class BatchTest(parameterized.TestCase):
         costs = np.stack([P, 3 * P])
         weights = np.ones((2, 12))
         weights[1, 10:] = 0
-        laws = law.fit_batch(costs, [L, L[::1] * 2], weights)
+        laws = law.fit_batch(costs, [L, 2 * L], weights)
         for row in range(2):
             used = weights[row] > 0
             fit = law.fit(costs[row][used], (row + 1) * L[used])

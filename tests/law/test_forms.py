@@ -6,7 +6,7 @@ from absl.testing import absltest, parameterized
 
 from mmc_jax import law
 from mmc_jax.law.forms import FORMS
-from mmc_jax.law.starts import starts
+from mmc_jax.law.starts import start_logs
 from mmc_jax.report import refit
 from tests import tolerances
 
@@ -86,7 +86,7 @@ class FormsTest(parameterized.TestCase):
     def test_starts(self):
         for name in CASES:
             form = FORMS[name]
-            found = starts(
+            found = start_logs(
                 form, (P / 1e8,), CASES[name][1](**CASES[name][0]), 7
             )
             self.assertEqual(found.shape, (7, len(form.parameters)))

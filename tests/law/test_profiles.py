@@ -6,14 +6,14 @@ import scipy.stats
 from absl.testing import absltest, parameterized
 
 from mmc_jax import law
-from mmc_jax.report import law_trials
+from mmc_jax.law import profiles
 from tests import tolerances
 
 NAMES = ("A", "alpha", "L_inf")
 
 
 def points(num_points, noise, seed=0):
-    P, L = law_trials.planted_points(1, num_points, noise, seed)
+    P, L = law.planted_points(1, num_points, noise, seed)
     return P, L[0]
 
 
@@ -71,17 +71,18 @@ class ProfileTest(parameterized.TestCase):
 
     def test_coverage(self):
         """A small version of experiments/simulate_coverage.py."""
-        row = law_trials.coverage(128, 12, 0.01, seed=1)
+        row = law.coverage(128, 12, 0.01, seed=1)
         # 0.95 by 128 sets has a standard error of 0.019.
         self.assertBetween(row.alpha_coverage, 0.9, 0.99)
         self.assertBetween(row.L_inf_coverage, 0.9, 0.99)
         with self.subTest("a deviance says whether the interval holds a value"):
-            P, L = law_trials.planted_points(128, 12, 0.01, seed=1)
-            heights = law.deviances(P, L, parameter="L_inf", value=2.21)
+            P, L = law.planted_points(128, 12, 0.01, seed=1)
+            heights = profiles.deviances(P, L, parameter="L_inf", value=2.21)
             for height, losses in list(zip(heights, L, strict=True))[:6]:
                 found = law.profile(P, losses)
                 self.assertEqual(
-                    found.low <= 2.21 <= found.high, height <= law.threshold(12)
+                    found.low <= 2.21 <= found.high,
+                    height <= profiles.threshold(12),
                 )
 
 

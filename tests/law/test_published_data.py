@@ -49,9 +49,7 @@ class PublishedDataTest(absltest.TestCase):
                     clusters=text.astype(str) if name == "words" else None,
                     num_resamples=128,
                 )
-                low, high, _ = law.interval(
-                    found.laws.L_inf[law.usable(found.laws)]
-                )
+                _, low, high, _ = found.interval("L_inf")
                 self.assertBetween(fit.L_inf, low, high)
                 self.assertLess(high - low, 0.2 * fit.L_inf)
             with self.subTest(f"{name}, what is identified"):

@@ -1,11 +1,11 @@
-"""Bootstraps and jackknife against loops over the chain."""
+"""Bootstraps and jackknife against loops over the whole calculation."""
 
 import functools
 
 import numpy as np
 from absl.testing import absltest
 
-from mmc_jax import frontier, law
+from mmc_jax import frontier, law, statistics
 from tests import tolerances
 
 COSTS = 10.0 * 3.0 ** np.arange(7)
@@ -57,7 +57,7 @@ class TextBootstrapTest(absltest.TestCase):
                 rtol=tolerances.LAW_OPTIMUM,
             )
 
-    def test_clusters_are_drawn_whole(self):
+    def test_clusters_stay_together(self):
         # One text of weight in each cluster: alike inside, so a cluster is a
         # text that counts for twelve.
         first = losses()[:, :5]
@@ -76,7 +76,7 @@ class TextBootstrapTest(absltest.TestCase):
             rtol=tolerances.MEAN_OF_LOSSES,
         )
 
-    def test_the_frontier_traced_anew(self):
+    def test_the_frontier_searched_anew(self):
         found = law.full_bootstrap(
             losses(), COSTS, search=search, num_resamples=3, seed=3
         )
@@ -105,7 +105,7 @@ class TextBootstrapTest(absltest.TestCase):
 
 
 class JackknifeTest(absltest.TestCase):
-    def test_is_the_chain_without_each(self):
+    def test_is_the_pool_without_each(self):
         found = law.jackknife(losses(), COSTS, FAMILIES, search=search)
         self.assertEqual(found.labels, ("a", "b", "c"))
         for i, family in enumerate(found.labels):
@@ -130,18 +130,18 @@ class JackknifeTest(absltest.TestCase):
             law.jackknife(losses(), COSTS, ["a", "b"])
 
 
-class HeldOutTest(absltest.TestCase):
-    def test_in_sample_flatters(self):
-        # Equal models but for luck: what is chosen is luck alone.
+class SplitLawTest(absltest.TestCase):
+    def test_selection_bias(self):
+        # Equal models but for noise: what is selected is noise alone.
         rng = np.random.default_rng(1)
         table = 2 + COSTS[:, None] ** -0.3 + rng.uniform(0, 1, (7, NUM_TEXTS))
-        found = law.held_out(table, COSTS, search=search)
+        found = law.split_law(table, COSTS, search=search)
         self.assertGreater((found.held_out - found.in_sample).mean(), 0.0)
         self.assertEqual(found.in_sample_law.num_points, len(found.costs))
 
     def test_a_cluster_is_not_split(self):
         clusters = [str(x % 4) for x in range(NUM_TEXTS)]
-        found = law.held_out(losses(), COSTS, search=search, clusters=clusters)
+        found = law.split_law(losses(), COSTS, search=search, clusters=clusters)
         order = np.random.default_rng(0).permutation(4)
         chooses = np.isin(np.arange(NUM_TEXTS) % 4, order[:2])
         np.testing.assert_array_equal(
@@ -155,7 +155,7 @@ class ResidualBootstrapTest(absltest.TestCase):
         noise = np.random.default_rng(0).normal(0, 0.01, 16)
         L = (40 * P**-0.25 + 1.5) * np.exp(noise)
         laws = law.residual_bootstrap(P, L, num_resamples=128, num_starts=8)
-        low, high, _ = law.interval(laws.L_inf)
+        low, high = statistics.percentile_interval(laws.L_inf)
         profile = law.profile(P, L)
         self.assertLess(abs(low - profile.low), 0.1)
         self.assertLess(abs(high - profile.high), 0.1)

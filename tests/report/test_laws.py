@@ -47,7 +47,7 @@ class TableTest(absltest.TestCase):
     def setUpClass(cls):
         super().setUpClass()
         cls.out = pathlib.Path(tempfile.mkdtemp())
-        cls.laws, reasons, chain = report.laws_of_table(
+        cls.study = law.laws_of_table(
             _falling_table(),
             normalisation="raw",
             search=_search,
@@ -56,11 +56,9 @@ class TableTest(absltest.TestCase):
             forms=["power_law"],
         )
         cls.words = report.write_laws(
-            cls.laws,
-            reasons,
+            cls.study,
             cls.out,
             flags={"out": "x"},
-            chain=chain,
             budgets=[1e6],
             losses=[1.4],
         )
@@ -84,7 +82,7 @@ class TableTest(absltest.TestCase):
         alpha = self.result["laws"]["single models"]["alpha"]
         self.assertIn(f"{alpha:.4g} [", single)
 
-    def test_the_chain(self):
+    def test_the_pool(self):
         chain = self.result["chain"]
         self.assertLen(chain["without_one_model"]["laws"], 6)
         self.assertEqual(set(chain["without_one_family"]["laws"]), {"a", "b"})
@@ -97,7 +95,7 @@ class TableTest(absltest.TestCase):
         answers = self.result["answers"]
         self.assertAlmostEqual(
             answers["pool"]["loss_at_budget"][0]["value"],
-            float(law.loss(self.laws["pool"].fit, 1e6)),
+            float(law.loss(self.study.laws["pool"].fit, 1e6)),
         )
         pair = answers["pool against single models"]
         self.assertEqual(pair["times_fewer_at_equal_loss"][0]["loss"], 1.4)
@@ -122,7 +120,7 @@ class NoGainTest(absltest.TestCase):
         rng = np.random.default_rng(0)
         means = 3 * (10 * 3.0 ** np.arange(6)[:, None]) ** -0.3 + 1
         table = _table(means * rng.lognormal(0, 0.2, 40))
-        laws, reasons, chain = report.laws_of_table(
+        study = law.laws_of_table(
             table,
             normalisation="raw",
             search=_search,
@@ -130,10 +128,8 @@ class NoGainTest(absltest.TestCase):
             num_searches=2,
             forms=["power_law"],
         )
-        self.assertEqual(chain.best_model, "model-5")
-        words = report.write_laws(
-            laws, reasons, tempfile.mkdtemp(), flags={}, chain=chain
-        )
+        self.assertEqual(study.pool.best_model, "model-5")
+        words = report.write_laws(study, tempfile.mkdtemp(), flags={})
         self.assertIn("a pool of all gains nothing", words)
         self.assertRegex(words, r"floor lower by this many percent: 0 ")
 
@@ -145,12 +141,10 @@ class PointsTest(absltest.TestCase):
             "rising": (P, np.linspace(1, 2, 12)),
             "bumpy": (P, 3 * P**-0.3 + 1 + 0.2 * (np.arange(12) % 2)),
         }
-        laws, reasons = report.laws_of_points(
-            groups, num_resamples=4, forms=["power_law"]
-        )
-        self.assertIn("do not fall", reasons["rising"])
+        study = law.laws_of_points(groups, num_resamples=4, forms=["power_law"])
+        self.assertIn("do not fall", study.reasons["rising"])
         out = pathlib.Path(tempfile.mkdtemp())
-        words = report.write_laws(laws, reasons, out, flags={})
+        words = report.write_laws(study, out, flags={})
         self.assertIn("rising: no law: losses do not fall", words)
         self.assertRegex(words, r"3 of 11 times a dearer point loses more")
         result = json.loads((out / "result.json").read_text())

@@ -9,13 +9,12 @@ from absl.testing import absltest
 
 from experiments.peers import law_fits
 from mmc_jax import law
-from mmc_jax.report import law_trials
 from tests import tolerances
 
 
 class LawFitsTest(absltest.TestCase):
     def test_scipy_ends_in_the_same_optima(self):
-        costs, losses = law_trials.planted_points(2, 12, 0.01)
+        costs, losses = law.planted_points(2, 12, 0.01)
         ours = law.fit_batch(costs, losses, num_starts=8)
         theirs = law_fits.peer_fits(costs, losses, 8, law.HUBER_DELTA)
         np.testing.assert_allclose(

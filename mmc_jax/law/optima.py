@@ -1,0 +1,144 @@
+"""What surrounds an optimizer: shapes that compile once, and which end counts.
+
+N starts, X points, R sets of points.
+"""
+
+import jax
+import numpy as np
+
+from mmc_jax.law import optimizers
+from mmc_jax.law.forms import Form
+
+# Objectives that differ by less than this share are one optimum.
+_SAME_OPTIMUM = 1e-9
+
+
+def converged(ends: optimizers.Optima) -> np.ndarray:
+    """Returns which ends met the tolerance on the gradient: bool [...].
+
+    Args:
+      ends: Where an optimizer ended, [...].
+    """
+    return np.isfinite(ends.objectives) & (
+        ends.gradients <= optimizers.GRADIENT_TOLERANCE
+    )
+
+
+def best_start(ends: optimizers.Optima) -> int:
+    """Returns the index of the end of least objective.
+
+    Of ends that are equally good one that converged is taken.
+
+    Args:
+      ends: Where an optimizer ended from each start, [N].
+    """
+    equal = ends.objectives <= (1 + _SAME_OPTIMUM) * ends.objectives.min()
+    if (equal & converged(ends)).any():
+        equal &= converged(ends)
+    return int(np.where(equal, ends.objectives, np.inf).argmin())
+
+
+def falls(
+    objective: float,
+    log_L: np.ndarray,
+    w: np.ndarray,
+    delta: float = optimizers.LEAST_SQUARES,
+) -> bool:
+    """Returns whether a fit describes the points better than a constant.
+
+    Args:
+      objective: Objective of the fit.
+      log_L: Logarithm of the loss of each point, [X].
+      w: Weight of each point, [X].
+      delta: Residual of log L from which on the Huber loss is linear.
+    """
+    constant = constant_objective(log_L, w, delta)
+    return bool(objective < (1 - _SAME_OPTIMUM) * constant)
+
+
+def constant_objective(log_L: np.ndarray, w: np.ndarray, delta: float) -> float:
+    """Returns the objective of the constant that fits the points best.
+
+    Args:
+      log_L: Logarithm of the loss of each point, [X].
+      w: Weight of each point, [X].
+      delta: Residual of log L from which on the Huber loss is linear.
+    """
+    low, high = log_L.min(), log_L.max()
+    for _ in range(100):  # Bisection of the derivative, which rises.
+        middle = (low + high) / 2
+        if w @ np.clip(middle - log_L, -delta, delta) > 0:
+            high = middle
+        else:
+            low = middle
+    residuals = np.abs(low - log_L)
+    quadratic = np.minimum(residuals, delta)
+    return float(w @ (quadratic * (residuals - quadratic / 2)))
+
+
+def predicted(
+    form: Form,
+    variables: tuple[np.ndarray, ...],
+    at_scale: dict[str, float],
+) -> np.ndarray:
+    """Returns the loss that a form predicts at each budget, in float64: [X].
+
+    Args:
+      form: The form.
+      variables: Budget of each point for each variable, in units of the
+        scales, [X] each.
+      at_scale: Value of each parameter for such budgets, by name.
+    """
+    with jax.enable_x64(True):
+        return np.asarray(form.function(*variables, *at_scale.values()))
+
+
+def in_unit_of_data(
+    form: Form, at_scale: dict[str, float], scales: list[float]
+) -> dict[str, float]:
+    """Returns the parameters for budgets in the unit of the data, by name.
+
+    Args:
+      form: The form.
+      at_scale: Value of each parameter for budgets in units of the scales.
+      scales: Scale of each variable, in the unit of the data.
+    """
+    scale_of = dict(zip(form.variables, scales, strict=True))
+    found = {}
+    for name, (_, variable, power) in form.parameters.items():
+        exponent = at_scale[power] if isinstance(power, str) else power
+        with np.errstate(over="ignore"):
+            unit = np.float64(scale_of.get(variable, 1.0)) ** exponent
+            found[name] = float(at_scale[name] * unit)
+    return found
+
+
+def padded(points: optimizers.Points) -> optimizers.Points:
+    """Returns the points with more of weight 0, up to 16, 32, 64 ...
+
+    XLA compiles for every shape: so there are few.
+
+    Args:
+      points: One set of points, [X], or R sets, [R, X].
+    """
+    num_points = points.log_L.shape[-1]
+    num_padded = max(16, 1 << (num_points - 1).bit_length())
+    pad = [(0, 0)] * (points.log_L.ndim - 1) + [(0, num_padded - num_points)]
+    return optimizers.Points(
+        tuple(np.pad(v, pad, constant_values=1.0) for v in points.variables),
+        np.pad(points.log_L, pad),
+        np.pad(np.asarray(points.weights, np.float64), pad),
+    )
+
+
+def on_host(ends: optimizers.Optima) -> optimizers.Optima:
+    """Returns the ends as NumPy arrays.
+
+    Objectives that were lost to overflow become infinite.
+
+    Args:
+      ends: Where an optimizer ended, [...].
+    """
+    logs, objectives, gradients = map(np.asarray, ends)
+    objectives = np.where(np.isfinite(objectives), objectives, np.inf)
+    return optimizers.Optima(logs, objectives, gradients)

@@ -1,0 +1,103 @@
+"""Points of cost and loss from files.
+
+X points.
+"""
+
+import os
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from mmc_jax.report import result
+
+Points = tuple[np.ndarray, np.ndarray]
+
+
+def read_points(path: str | os.PathLike[str]) -> dict[str, Points]:
+    """Returns costs and losses of each group of points, float64 [X] each.
+
+    Args:
+      path: Result folder that trace_frontier wrote (groups `single models` and
+        `pool`), or a CSV file with columns `cost`, `loss` and perhaps `group`.
+
+    Raises:
+      FileNotFoundError: Neither is there.
+      ValueError: A column is missing, a cell is empty or no number, there are
+        no points, or the folder is incomplete.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir():
+        try:
+            arrays = result.read_arrays(path)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{error}; give a folder that trace_frontier wrote"
+            ) from error
+        return {
+            "single models": (arrays["single_costs"], arrays["single_losses"]),
+            "pool": (arrays["frontier_costs"], arrays["frontier_losses"]),
+        }
+    columns = read_columns(path, ("cost", "loss"), ("group",))
+    groups = columns.get("group", np.full(len(columns["cost"]), "points"))
+    return {
+        str(name): (
+            columns["cost"][groups == name],
+            columns["loss"][groups == name],
+        )
+        for name in dict.fromkeys(groups)
+    }
+
+
+def read_columns(
+    path: str | os.PathLike[str],
+    numbers: Sequence[str],
+    names: Sequence[str] = (),
+) -> dict[str, np.ndarray]:
+    """Returns columns of a CSV file: float64 [X], or strings [X].
+
+    Args:
+      path: CSV file with a header.
+      numbers: Names of the columns of numbers; all are needed.
+      names: Names of the columns of strings; those that the file does not have
+        are left out.
+
+    Raises:
+      FileNotFoundError: There is no such file.
+      ValueError: A column is missing, a cell is empty or no number, or the file
+        has no rows.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    try:
+        table = pyarrow.csv.read_csv(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path}: not readable as CSV ({error})") from error
+    for name in numbers:
+        if name not in table.column_names:
+            raise ValueError(
+                f"{path}: no column {name!r}; it has "
+                f"{', '.join(map(repr, table.column_names))}"
+            )
+    if not table.num_rows:
+        raise ValueError(f"{path}: a header and no rows: there are no points")
+    names = [name for name in names if name in table.column_names]
+    for name in (*numbers, *names):
+        empty = table[name].is_null().to_numpy()
+        if empty.any():
+            raise ValueError(
+                f"{path}, column {name!r}: no value in line "
+                f"{int(empty.argmax()) + 2}; take the line out, or give one"
+            )
+    columns = {}
+    for name in numbers:
+        try:
+            columns[name] = table[name].cast(pa.float64()).to_numpy()
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"{path}, column {name!r}: {error}") from error
+    for name in names:
+        columns[name] = np.array(table[name].cast(pa.string()).to_pylist())
+    return columns
