@@ -5,9 +5,9 @@ import scipy.optimize
 from absl.testing import absltest, parameterized
 
 from mmc_jax import law
+from mmc_jax.law import refitting
 from mmc_jax.law.forms import FORMS
 from mmc_jax.law.starts import start_logs
-from mmc_jax.report import refit
 from tests import tolerances
 
 P = np.geomspace(1e6, 1e10, 16)
@@ -133,7 +133,7 @@ class TwoVariablesTest(absltest.TestCase):
                 law.objective("two_variable", drawn, (N, D), losses),
             )
         with self.subTest("the mean with default tolerances stops short"):
-            parameters, objective = refit.fit_of_mean(N, D, losses, 8)
+            parameters, objective = refitting.fit_of_mean(N, D, losses, 8)
             self.assertGreater(objective, 1.01 * found.objective)
             self.assertAlmostEqual(
                 objective,
