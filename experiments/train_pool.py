@@ -26,7 +26,8 @@ import yaml
 from absl import flags
 
 from experiments import pool_recipe, program, similarity_recipe
-from mmc_jax import corpus, models, pool, report, scoring, training
+from mmc_jax import corpus, pool, report, scoring, training
+from mmc_jax.models import tensors
 from mmc_jax.scoring import compilation_cache
 
 _RECIPES = {"stdlib": pool_recipe, "similarity": similarity_recipe}
@@ -105,7 +106,7 @@ def main():
             {"name": run.name, "checkpoint": checkpoint, "family": run.family}
         )
         folder = out / run.name
-        if not (folder / models.loading.WEIGHTS).exists():
+        if not (folder / tensors.WEIGHTS).exists():
             _train(
                 run, tokenizers[run.tokenizer], streams[run.tokenizer], folder
             )

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from mmc_jax import models
+from mmc_jax.models import configs
 from mmc_jax.pool import Model, Pool
 
 
@@ -135,7 +136,7 @@ def weights(
         mesh = jax.sharding.AbstractMesh(
             (num_data, num_model), ("data", "model")
         )
-        config = models.loading.read_config(pathlib.Path(model.checkpoint))
+        config = configs.read(pathlib.Path(model.checkpoint))
         memory = models.memory(
             models.abstract(config, dtype=dtype, mesh=mesh, over_data=over_data)
         )

@@ -10,7 +10,7 @@ import transformers
 from absl.testing import absltest, parameterized
 
 from mmc_jax import corpus, frontier, models, oracle, pool, scoring
-from mmc_jax.models import loading
+from mmc_jax.models import configs
 from tests import tolerances
 
 _FAMILIES = ("gpt2", "gpt_neox", "llama", "qwen3", "mamba")
@@ -97,7 +97,7 @@ class PoolTest(parameterized.TestCase):
             checkpoint, dtype="float32"
         )
         tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
-        config = loading.read_config(pathlib.Path(checkpoint))
+        config = configs.read(pathlib.Path(checkpoint))
         context = getattr(config, "max_position_embeddings", None)
         for x, text in enumerate(texts.texts):
             tokens = tokenizer(text, add_special_tokens=False).input_ids

@@ -1,26 +1,24 @@
-"""Language models in Flax NNX, one family a file.
+"""Language models in Flax NNX.
 
-Each family is a Python module with
+Each family of `families/` is a Python module with
   `CausalLM`: the model; `CausalLM(config, rngs=...)` takes Hugging Face's
       config object, `model(tokens)` returns logits [B, T, V],
       `model.hidden_states(tokens)` what stands before the head, [B, T, D], and
-      `model.logits(hidden)` applies the head to any part of it;
-  `PREFIX`: what precedes the names of all tensors but the head's;
-  `LAYERS`: the name of the stack of layers; where there are several, or
-      stacks of experts inside, `stacks(config)` instead: {path:
-      layers.Stack(its last name in files, the number of each row)};
+      `model.logits(hidden)` applies the head to any positions of it;
+  `PREFIX`: the beginning of the names of all tensors but the head's;
+  `LAYERS`: the name of the stack of layers. A family with several stacks, or
+      with stacks of experts inside, has `stacks(config)` instead, which returns
+      {path: layers.Stack(its last name in files, the number of each row)};
   `IGNORED`: patterns of tensors that a checkpoint may hold and no port needs;
-and, where it has any,
+and, where it needs them,
   `RENAMED`: other checkpoints' names: {the beginning of a name in the file: the
       port's};
-  `IRRELEVANT`: config attributes that published files of the family hold and
-      that do not change its logits;
-  `RESTATED`: what published configs say though the port does it anyway and
-      transformers never reads it: {attribute: the only value};
-  `SHARDING`: rules for splitting its parameters over a mesh, where those of
-      LLaMA's names (`sharding.RULES`) do not do;
-  `UNDECLARED`: attributes that config files hold and that count, though Hugging
-      Face's config class lacks them.
+  `INERT`: config attributes that transformers declares or reads and that the
+      port need not read: {attribute: the reason};
+  `UNDECLARED`: config attributes that the port reads because transformers'
+      modelling code does, though its config class does not declare them;
+  `SHARDING`: rules for splitting the parameters over a mesh, where those of
+      LLaMA's names (`sharding.RULES`) do not match.
 """
 
 from mmc_jax.models.families import FAMILIES

@@ -11,16 +11,13 @@ layers, whose row i is layer i.
 """
 
 import functools
-import json
 import os
 import pathlib
 import re
 import sys
-import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import huggingface_hub
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,64 +26,8 @@ import transformers
 from flax import nnx
 from transformers.models.auto import modeling_auto
 
-from mmc_jax.models import cache, layers, sharding, tensors
-from mmc_jax.models.families import FAMILIES
+from mmc_jax.models import cache, configs, hub, layers, sharding, tensors
 from mmc_jax.models.tensors import WEIGHTS, weight_files
-
-CONFIG = "config.json"
-# Files of a hub repository that scoring needs: no weights but safetensors, no
-# code.
-_FILES = ("*.json", "tokenizer*", "*.model", "*.txt")
-_WEIGHT_FILES = ("*.safetensors",)
-# Where the hub's cache keeps what it has fetched of a commit.
-_SNAPSHOT = re.compile(r"snapshots/([0-9a-f]{40})$")
-
-# Equals no value of a config.
-_ABSENT = object()
-
-# Attributes of a config that do not change the logits of a causal model.
-_IRRELEVANT = frozenset(
-    """
-    _name_or_path activation_dropout architectures attention_dropout
-    attn_pdrop bos_token_id chunk_size_feed_forward classifier_dropout
-    decoder_start_token_id dropout dtype emb_pdrop embd_pdrop embed_dropout
-    embedding_fraction eos_token_id final_w_init_variance_scale
-    gradient_checkpointing hidden_dropout id2label init_device init_std
-    initializer_range label2id layerdrop learned_pos_emb
-    max_position_embeddings max_seq_len max_window_layers model_type n_ctx
-    output_attentions output_hidden_states output_router_logits pad_token_id
-    pretraining_tp problem_type rescale_prenorm_residual resid_dropout
-    resid_pdrop return_dict router_aux_loss_coef router_jitter_noise
-    summary_activation summary_first_dropout summary_proj_to_labels
-    summary_type summary_use_proj task_specific_params time_step_init_scheme
-    time_step_scale tokenizer_class torch_dtype transformers_version
-    use_associative_scan use_cache use_mambapy w_init_variance_scale
-    """.split()
-) | frozenset(
-    # Of models that see besides: how their towers meet.
-    """
-    boi_token_index eoi_token_index image_token_index mm_tokens_per_image
-    text_config vision_config
-    """.split()
-)
-# What published files hold besides, and transformers never reads; where a class
-# knows the name, a port must read it.
-_NEVER_READ = frozenset(
-    """
-    _block_types apply_residual_connection_post_layernorm
-    attention_probs_dropout_prob attention_softmax_in_fp32 auto_map
-    aux_loss_alpha bias_dropout_fusion cache_implementation d_inner d_model
-    embeddings_scale_by_sqrt_dim ep_size ff_factor fused_add_norm hidden_act
-    hidden_activation hidden_dropout_prob init_config intermediate_size
-    is_llama_config layer_switch learned_embeddings masked_softmax_fusion
-    max_sequence_length model_max_length n_inner n_layer norm_before_gate
-    offset_alibi pad_vocab_size_multiple prefix rms_norm rope_interleaved
-    rotary scale_attn_weights scale_embeddings seq_aux seq_length
-    skip_bias_add skip_bias_add_qkv sliding_window_pattern
-    sliding_window_size ssm_cfg tokenizer_name unk_token_id
-    use_embedding_sharing use_parallel_embedding verbose
-    """.split()
-)
 
 
 def load(
@@ -121,8 +62,8 @@ def load(
         does not implement or an attribute that it does not know; a tensor is
         missing, left over or of another shape; float16 is asked for.
     """
-    folder = resolve(checkpoint, revision)
-    config = read_config(folder)
+    folder = hub.resolve(checkpoint, revision)
+    config = configs.read(folder)
     model = abstract(config, dtype=dtype, mesh=mesh, over_data=over_data)
     params = parameters(model)
     if cache_dir is None:
@@ -131,9 +72,10 @@ def load(
     entry = cache.entry(
         cache_dir,
         cache.file_hashes(
-            [folder / CONFIG, *weight_files(folder)], cache_dir=cache_dir
+            [folder / configs.CONFIG, *weight_files(folder)],
+            cache_dir=cache_dir,
         ),
-        cache.code_version(_family(config), sys.modules[__name__]),
+        cache.code_version(configs.family(config), sys.modules[__name__]),
         dtype,
     )
     values = cache.restored(entry, params)
@@ -159,7 +101,7 @@ def save(
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    stacks = tensors.stacks(_family(model.config), model.config)
+    stacks = tensors.stacks(configs.family(model.config), model.config)
     rows = {}
     for path, value in parameters(model).items():
         names = tensors.tensor_names(path, stacks)
@@ -186,13 +128,10 @@ def build(
     Raises:
       ValueError: As for `load`, of the config.
     """
-    config = _text_config(config)
-    watched = _WatchedConfig(config)
-    family = _family(config)
-    model = family.CausalLM(watched, rngs=rngs)
-    watched.check(
-        irrelevant=getattr(family, "IRRELEVANT", ()),
-        restated=getattr(family, "RESTATED", {}),
+    config = configs.text(config)
+    port = configs.family(config)
+    model = configs.built(
+        config, lambda watched: port.CausalLM(watched, rngs=rngs)
     )
     model.config = config
     return model
@@ -286,155 +225,12 @@ def num_params(
       FileNotFoundError: The folder lacks config.json.
       ValueError: As for `load`, of the config.
     """
-    model = abstract(read_config(resolve(checkpoint, revision)))
+    model = abstract(configs.read(hub.resolve(checkpoint, revision)))
     return sum(param.size for param in parameters(model).values())
 
 
-def resolve(
-    checkpoint: str | os.PathLike[str],
-    revision: str | None = None,
-    *,
-    with_weights: bool = True,
-) -> pathlib.Path:
-    """Returns the local folder of a checkpoint; a hub id is fetched.
-
-    Args:
-      checkpoint: As for `load`.
-      revision: As for `load`.
-      with_weights: Whether the weights of a hub id are fetched as well.
-
-    Raises:
-      FileNotFoundError: Neither a folder nor a hub id that can be reached.
-      ValueError: A revision of a folder.
-    """
-    folder = pathlib.Path(checkpoint)
-    if folder.is_dir():
-        if revision is not None:
-            raise ValueError(
-                f"{folder}: a local folder has no revision {revision!r}"
-            )
-        return folder
-    try:
-        fetched = huggingface_hub.snapshot_download(
-            str(checkpoint),
-            revision=revision,
-            allow_patterns=[*_FILES, *(_WEIGHT_FILES if with_weights else ())],
-        )
-    except Exception as error:
-        raise FileNotFoundError(
-            f"{checkpoint}: no such folder, and not fetched from the hub "
-            f"({type(error).__name__}: {error})"
-        ) from error
-    return pathlib.Path(fetched)
-
-
-def resolved_revision(folder: pathlib.Path) -> str | None:
-    """Returns the commit that a hub id was resolved to, of other folders None.
-
-    A branch or tag may move on; the commit tells for good what was scored.
-
-    Args:
-      folder: As `resolve` returns it.
-    """
-    snapshot = _SNAPSHOT.search(folder.as_posix())
-    return snapshot and snapshot[1]
-
-
-def read_config(folder: pathlib.Path) -> transformers.PreTrainedConfig:
-    """Returns the config of a checkpoint folder, of a larger model its text's.
-
-    Raises:
-      FileNotFoundError: There is no config.json.
-      ValueError: Its `model_type` is not ported, or transformers refuses it, or
-        a larger model has an attribute that nobody knows.
-    """
-    path = folder / CONFIG
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder}: no {CONFIG}")
-    model_type = json.loads(path.read_text()).get("model_type")
-    _check_model_type(model_type, str(path))
-    try:
-        config = transformers.AutoConfig.from_pretrained(
-            folder, trust_remote_code=False
-        )
-    except Exception as error:  # Of many types, few of them ValueErrors.
-        raise ValueError(f"{path}: {error}") from error
-    return _text_config(config)
-
-
-class _WatchedConfig:
-    """A config that notes what is read of it: that is what a port handles."""
-
-    def __init__(self, config: transformers.PreTrainedConfig):
-        self._config = config
-        self._default = type(config)()
-        self._undeclared = getattr(_family(config), "UNDECLARED", ())
-        self._read: set[str] = set()
-
-    def __getattr__(self, name: str) -> Any:
-        # A file may add any attribute; transformers reads its class's only,
-        # and those that a family says.
-        if not hasattr(self._default, name) and name not in self._undeclared:
-            raise AttributeError(f"{type(self._config).__name__} has no {name}")
-        value = getattr(self._config, name)
-        self._read.add(self._config.attribute_map.get(name, name))
-        return value
-
-    def check(
-        self, *, irrelevant: Sequence[str], restated: Mapping[str, Any]
-    ) -> None:
-        """Refuses what nobody read, unless it stands at its default.
-
-        Args:
-          irrelevant: What does not change the family's logits.
-          restated: What a file may say besides, and its only value.
-        """
-        default = self._default.to_dict()
-        for name, value in self._config.to_dict().items():
-            if name in self._read or name in _IRRELEVANT:
-                continue
-            if name in irrelevant:
-                continue
-            if name not in default and name in _NEVER_READ:
-                continue
-            if value != {**restated, **default}.get(name, _ABSENT):
-                raise ValueError(
-                    f"config attribute {name}={value!r}: the port of "
-                    f"{self._config.model_type} does not implement it"
-                )
-
-
-def _text_config(
-    config: transformers.PreTrainedConfig,
-) -> transformers.PreTrainedConfig:
-    """Returns the config of the text tower; of most models it is their own."""
-    text_config = config.get_text_config()
-    if text_config is not config:
-        watched = _WatchedConfig(config)
-        if watched.tie_word_embeddings != text_config.tie_word_embeddings:
-            raise ValueError(
-                f"tie_word_embeddings={config.tie_word_embeddings}, but the "
-                "text_config has the opposite"
-            )
-        watched.check(irrelevant=(), restated={})
-    return text_config
-
-
-def _check_model_type(model_type: str | None, where: str) -> None:
-    if model_type not in FAMILIES:
-        raise ValueError(
-            f"{where}: model_type {model_type!r} is not ported; ported are "
-            f"{', '.join(sorted(FAMILIES))}"
-        )
-
-
-def _family(config: transformers.PreTrainedConfig) -> types.ModuleType:
-    _check_model_type(config.model_type, type(config).__name__)
-    return FAMILIES[config.model_type]
-
-
 def _rules(config: transformers.PreTrainedConfig) -> sharding.Rules:
-    return getattr(_family(config), "SHARDING", sharding.RULES)
+    return getattr(configs.family(config), "SHARDING", sharding.RULES)
 
 
 def _set_values(model: layers.LanguageModel, values: Mapping[str, Any]) -> None:
@@ -456,7 +252,7 @@ def _converted(
     params: Mapping[str, jax.ShapeDtypeStruct],
 ) -> dict[str, jax.Array]:
     """Returns the parameters of a folder, each where its sharding says."""
-    family = _family(config)
+    family = configs.family(config)
     stacks = tensors.stacks(family, config)
     names = {path: tensors.tensor_names(path, stacks) for path in params}
     with tensors.Tensors(folder, family) as opened:

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Of each kind, the parameters beside the common ones: those that it needs, and
-# those that it may have.
+# The parameters of each kind beside the common ones: those that it needs, and
+# those that it may have. transformers reads no others of that kind.
 _PARAMETERS = {
     "default": ((), ()),
     "linear": (("factor",), ()),
@@ -99,12 +99,12 @@ def rotary(
             f"rope_parameters: rope_type {kind!r} is not ported; ported are "
             f"{', '.join(_PARAMETERS)}"
         )
-    needed, allowed = _PARAMETERS[kind]
-    for name, value in rope_parameters.items():
-        if name not in (*_COMMON, *needed, *allowed) and value is not None:
-            raise ValueError(
-                f"rope_parameters: {name!r} of rope_type {kind!r} is not ported"
-            )
+    old_name = rope_parameters.get("type", kind)
+    if old_name in _PARAMETERS and old_name != kind:
+        raise ValueError(
+            f"rope_parameters: type {old_name!r}, but rope_type {kind!r}"
+        )
+    needed, _ = _PARAMETERS[kind]
     for name in needed:
         if rope_parameters.get(name) is None:
             raise ValueError(
@@ -230,10 +230,33 @@ def _cos_sin(T: int, rotary: Rotary) -> tuple[jax.Array, jax.Array]:
 
 def _given(rope_parameters: dict[str, Any]) -> dict[str, Any]:
     """Returns the parameters of the kind itself that are set."""
+    needed, allowed = _PARAMETERS[rope_parameters["rope_type"]]
     return {
+        name: rope_parameters[name]
+        for name in (*needed, *allowed)
+        if rope_parameters.get(name) is not None
+    }
+
+
+def unread(rope_parameters: dict[str, Any]) -> dict[str, Any]:
+    """Returns the parameters that neither transformers nor `rotary` reads.
+
+    Args:
+      rope_parameters: Hugging Face's, of all layers or by the type of layer.
+    """
+    found = {}
+    for name, value in rope_parameters.items():
+        if isinstance(value, dict):  # Of a type of layer.
+            inside = unread(value)
+            found |= {f"{name}.{inner}": v for inner, v in inside.items()}
+    needed, allowed = _PARAMETERS.get(
+        rope_parameters.get("rope_type"), (tuple(rope_parameters), ())
+    )
+    known = (*_COMMON, *needed, *allowed)
+    return found | {
         name: value
         for name, value in rope_parameters.items()
-        if name not in _COMMON and value is not None
+        if name not in known and value is not None
     }
 
 

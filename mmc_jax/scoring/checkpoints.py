@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import transformers
 
-from mmc_jax.models import cache, loading
+from mmc_jax.models import cache, configs, hub, tensors
 from mmc_jax.scoring import tokenization, tokenizer_files, windows
 from mmc_jax.scoring.settings import Settings
 
@@ -65,8 +65,8 @@ def open(
       ValueError: Its family is not ported, it has no tokenizer, or the stride
         does not suit the windows.
     """
-    folder = loading.resolve(checkpoint, revision)
-    config = loading.read_config(folder).get_text_config()
+    folder = hub.resolve(checkpoint, revision)
+    config = configs.read(folder).get_text_config()
     context = windows.native_context(config) or _CONTEXT
     if settings.max_context is not None:
         context = min(context, settings.max_context)
@@ -92,7 +92,7 @@ def file_hashes(
       folder: Of the checkpoint.
       cache_dir: As for `models.cache.file_hashes`.
     """
-    files = [folder / loading.CONFIG, *loading.weight_files(folder)]
+    files = [folder / configs.CONFIG, *tensors.weight_files(folder)]
     for pattern in tokenizer_files.FILES:
         files += filter(pathlib.Path.is_file, sorted(folder.glob(pattern)))
     return cache.file_hashes(files, cache_dir=cache_dir)

@@ -18,7 +18,7 @@ import numpy as np
 import transformers
 
 from mmc_jax import corpus, pool
-from mmc_jax.models import loading
+from mmc_jax.models import hub, loading
 from mmc_jax.scoring import (
     batching,
     calibration,
@@ -162,9 +162,7 @@ def _plan(
     mesh: jax.sharding.Mesh,
 ) -> Plan:
     """Returns the plan of a model; the sample is a share of the corpus."""
-    folder = loading.resolve(
-        model.checkpoint, model.revision, with_weights=False
-    )
+    folder = hub.resolve(model.checkpoint, model.revision, with_weights=False)
     checkpoint = checkpoints.open(folder, None, settings)
     with calibration.Timer() as tokenizing:
         encoded = checkpoint.encoded(sample.texts, sample.ids)

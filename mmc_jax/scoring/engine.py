@@ -21,7 +21,7 @@ import transformers
 
 from mmc_jax import hosts, models, pool, scores
 from mmc_jax.corpus import Corpus, Stream
-from mmc_jax.models import loading
+from mmc_jax.models import hub, loading
 from mmc_jax.scoring import (
     batching,
     checkpoints,
@@ -253,7 +253,7 @@ def _scored_model(
         provenance={
             "checkpoint": model.checkpoint,
             "revision": model.revision,
-            "resolved_revision": loading.resolved_revision(checkpoint.folder),
+            "resolved_revision": hub.resolved_revision(checkpoint.folder),
             "model_type": config.model_type,
             "device": mesh.devices.flat[0].device_kind,
             "mesh": dict(mesh.shape),

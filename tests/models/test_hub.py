@@ -9,7 +9,7 @@ from absl.testing import absltest
 from flax import nnx
 
 from mmc_jax import models
-from mmc_jax.models import loading
+from mmc_jax.models import hub
 from tests.models import test_parity
 
 _COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -38,9 +38,9 @@ class HubTest(absltest.TestCase):
 
     def test_branch_tag_and_commit(self):
         for revision in (None, "main", "v1.0", _COMMIT):
-            folder = loading.resolve(_HUB_ID, revision)
+            folder = hub.resolve(_HUB_ID, revision)
             self.assertEqual(folder, self.snapshot)
-            self.assertEqual(loading.resolved_revision(folder), _COMMIT)
+            self.assertEqual(hub.resolved_revision(folder), _COMMIT)
 
     def test_load(self):
         model = models.load(_HUB_ID, revision="v1.0")
@@ -58,14 +58,14 @@ class HubTest(absltest.TestCase):
             (_HUB_ID, other),
         ):
             with self.assertRaisesRegex(FileNotFoundError, hub_id):
-                loading.resolve(hub_id, revision)
+                hub.resolve(hub_id, revision)
 
     def test_only_what_is_needed_is_asked_for(self):
         def patterns(**arguments):
             with mock.patch.object(
                 huggingface_hub, "snapshot_download", return_value="folder"
             ) as download:
-                loading.resolve(_HUB_ID, **arguments)
+                hub.resolve(_HUB_ID, **arguments)
             return download.call_args.kwargs["allow_patterns"]
 
         everything = patterns()
@@ -77,9 +77,9 @@ class HubTest(absltest.TestCase):
     def test_folders_have_no_commit(self):
         folder = self.cache / _COMMIT
         folder.mkdir()
-        self.assertIsNone(loading.resolved_revision(folder))
+        self.assertIsNone(hub.resolved_revision(folder))
         with self.assertRaisesRegex(ValueError, "no revision 'main'"):
-            loading.resolve(folder, "main")
+            hub.resolve(folder, "main")
 
 
 if __name__ == "__main__":

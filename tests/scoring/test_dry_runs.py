@@ -11,7 +11,7 @@ import pytest
 from absl.testing import absltest, parameterized
 
 from mmc_jax import corpus, models, scoring
-from mmc_jax.models import loading
+from mmc_jax.models import configs, hub
 from mmc_jax.scoring import (
     batching,
     calibration,
@@ -100,7 +100,7 @@ class DryRunTest(parameterized.TestCase):
             plan.padding_share, 1 - sum(lengths) / num_positions
         )
         self.assertEqual(plan.num_tokens, sum(map(len, encoded.tokens)))
-        config = loading.read_config(self.folders["gpt2"])
+        config = configs.read(self.folders["gpt2"])
         self.assertEqual(
             plan.flops, sum(flops.forward_flops(config, T) for T in lengths)
         )
@@ -154,7 +154,7 @@ class DryRunTest(parameterized.TestCase):
     def test_weights_of_the_hub_are_not_fetched(self):
         pool = checkpoints.pool_of(gpt2=self.folders["gpt2"])
         with mock.patch.object(
-            loading, "resolve", return_value=self.folders["bare"]
+            hub, "resolve", return_value=self.folders["bare"]
         ) as resolve:
             dry_runs.dry_run(pool, self.texts, settings=_settings())
         self.assertEqual(

@@ -25,6 +25,9 @@ SHARDING = (
     *sharding.tables("word_embeddings"),
     *sharding.NORMS,
 )
+INERT = {
+    "slow_but_exact": "it chooses between two orders of one sum",
+}
 
 
 class Attention(nnx.Module):

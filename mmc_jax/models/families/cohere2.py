@@ -23,14 +23,6 @@ from mmc_jax.models.rotary import Rotary, rotary, rotate_interleaved
 PREFIX = "model."
 LAYERS = "model.layers"
 IGNORED = (r"\.rotary_emb\.inv_freq$",)
-RESTATED = dict(
-    order_of_interleaved_layers="local_attn_first",
-    position_embedding_type="rope_gptj",
-    rotary_pct=1.0,
-    use_gated_activation=True,
-    use_parallel_block=True,
-    use_qk_norm=False,
-)
 
 
 class Attention(nnx.Module):

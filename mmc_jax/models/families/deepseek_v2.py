@@ -37,7 +37,9 @@ SHARDING = (
     ),
     *sharding.whole("gate"),
 )
-UNDECLARED = ("moe_layer_freq", "scoring_func")
+INERT = {
+    "intermediate_size": "only layers without experts have it",
+}
 # Of the short vectors; transformers and the release have no attribute for it.
 _LATENT_EPSILON = 1e-6
 _GROUPED = "group_limited_greedy"
@@ -223,7 +225,6 @@ class CausalLM(layers.LanguageModel):
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
         _check(config)
-        _ = config.intermediate_size  # Of layers without experts, if any.
         self.config = config
         self.model = Transformer(config, rngs=rngs)
         if not config.tie_word_embeddings:
@@ -243,13 +244,8 @@ class CausalLM(layers.LanguageModel):
 
 
 def _check(config: Config) -> None:
-    # The release reads these two, transformers does not.
-    layer_freq = getattr(config, "moe_layer_freq", 1)
-    scoring = getattr(config, "scoring_func", "softmax")
     methods, heads = ("greedy", _GROUPED), config.num_attention_heads
     for name, value, ported in (
-        ("moe_layer_freq", layer_freq, (1,)),
-        ("scoring_func", scoring, ("softmax",)),
         ("topk_method", config.topk_method, methods),
         ("num_key_value_heads", config.num_key_value_heads, (heads,)),
         # The release normalises where this is true, transformers never.

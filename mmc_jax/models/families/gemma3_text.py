@@ -31,6 +31,9 @@ IGNORED = (
     r"^(model\.)?vision_tower\.",
     r"^(model\.)?multi_modal_projector\.",
 )
+INERT = {
+    "_sliding_window_pattern": "layer_types holds what it says",
+}
 # In a checkpoint that sees, of either age.
 RENAMED = {
     "language_model.model.": "model.",
@@ -144,7 +147,6 @@ class CausalLM(layers.LanguageModel):
     def __init__(
         self, config: transformers.Gemma3TextConfig, *, rngs: nnx.Rngs
     ):
-        _ = config._sliding_window_pattern  # The layer_types say it.
         self.cap = config.final_logit_softcapping
         self.config = config
         self.model = Transformer(config, rngs=rngs)

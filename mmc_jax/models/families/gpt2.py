@@ -28,6 +28,9 @@ SHARDING = (
     *sharding.whole("wpe"),
     *sharding.NORMS,
 )
+INERT = {
+    "reorder_and_upcast_attn": "scores are always in float32 here",
+}
 
 
 class Conv1D(nnx.Module):
@@ -139,8 +142,6 @@ class CausalLM(layers.LanguageModel):
     def __init__(self, config: transformers.GPT2Config, *, rngs: nnx.Rngs):
         if config.add_cross_attention:
             raise ValueError("add_cross_attention=True is not ported")
-        # Upcasting the scores is what this port does always.
-        _ = config.reorder_and_upcast_attn
         self.config = config
         self.transformer = Transformer(config, rngs=rngs)
         if not config.tie_word_embeddings:

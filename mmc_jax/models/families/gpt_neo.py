@@ -31,6 +31,9 @@ SHARDING = (
     *sharding.whole("wpe"),
     *sharding.NORMS,
 )
+INERT = {
+    "attention_types": "attention_layers holds what it says",
+}
 
 
 class SelfAttention(nnx.Module):
@@ -103,7 +106,6 @@ class Transformer(nnx.Module):
             config.hidden_size,
             config.max_position_embeddings,
         )
-        _ = config.attention_types  # What attention_layers is made of.
         # A global layer's window holds the whole table of positions.
         windows = {"global": num_positions, "local": config.window_size}
         for kind in config.attention_layers:

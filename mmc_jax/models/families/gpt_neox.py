@@ -28,6 +28,9 @@ IGNORED = (
     r"\.attention\.masked_bias$",
     r"\.rotary_emb\.inv_freq$",
 )
+INERT = {
+    "is_decoder": "transformers only warns where it is false",
+}
 SHARDING = (
     *sharding.columns("query_key_value", "dense_h_to_4h", "embed_out"),
     *sharding.rows("dense", "dense_4h_to_h"),

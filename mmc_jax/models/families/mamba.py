@@ -35,6 +35,9 @@ SHARDING = (
     *sharding.features(r"conv1d\.bias", "D"),
     *sharding.NORMS,
 )
+INERT = {
+    "expand": "intermediate_size counts; Falcon Mamba's files hold 16",
+}
 
 # Positions that the scan takes at once: its memory is linear in this.
 _CHUNK = 16
@@ -190,8 +193,6 @@ class CausalLM(layers.LanguageModel):
     mixer: type[nnx.Module] = Mixer
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
-        # intermediate_size is what counts; Falcon Mamba's files hold 16 here.
-        _ = config.expand
         self.config = config
         self.backbone = Backbone(config, self.mixer, rngs=rngs)
         if not config.tie_word_embeddings:

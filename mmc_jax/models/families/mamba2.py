@@ -34,6 +34,10 @@ SHARDING = (
     ),
     *sharding.whole(r"layers\.norm", "norm_f"),
 )
+INERT = {
+    "chunk_size": "it is the block of the scan, not what it computes",
+    "time_step_rank": "transformers never uses it in Mamba-2",
+}
 
 # Positions that are one matrix product: its memory is square in this. The
 # config's own chunk_size changes the order of sums alone.
@@ -176,8 +180,6 @@ class CausalLM(mamba.CausalLM):
                 f"num_heads {config.num_heads} is no multiple of n_groups "
                 f"{config.n_groups}"
             )
-        _ = config.time_step_rank  # Of Mamba; transformers never reads it here.
-        _ = config.chunk_size
         super().__init__(config, rngs=rngs)
 
 

@@ -22,7 +22,6 @@ from mmc_jax.models.rotary import Rotary, rotary, rotate
 PREFIX = "model."
 LAYERS = "model.layers"
 IGNORED = (r"\.rotary_emb\.inv_freq$",)
-IRRELEVANT = ("kv_channels",)
 
 
 class LayerNorm1P(nnx.Module):

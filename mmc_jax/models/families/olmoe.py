@@ -24,6 +24,8 @@ from mmc_jax.models.rotary import Rotary, rotary, rotate
 
 PREFIX = "model."
 IGNORED = ()
+# FlashAttention in transformers has a window where a file states one.
+UNDECLARED = ("sliding_window",)
 SHARDING = sharding.RULES + sharding.whole("gate")
 
 Config = transformers.OlmoeConfig
@@ -142,10 +144,13 @@ class CausalLM(layers.LanguageModel):
     """OLMoE with its head, from Hugging Face's `OlmoeConfig`.
 
     Raises:
-      ValueError: An activation or a kind of rotary scaling is not ported.
+      ValueError: An activation or a kind of rotary scaling is not ported, or
+        the config has a window.
     """
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
+        if (window := getattr(config, "sliding_window", None)) is not None:
+            raise ValueError(f"sliding_window={window} is not ported")
         self.config = config
         self.model = Transformer(config, rngs=rngs)
         if not config.tie_word_embeddings:

@@ -30,14 +30,9 @@ SHARDING = (
     *sharding.RULES,
     *sharding.columns("qkv_proj", "gate_up_proj"),
 )
-IRRELEVANT = (
-    "attention_bias",
-    "full_attn_mod",
-    "interpolate_factor",
-    "lm_head_bias",
-    "mlp_bias",
-    "partial_rotary_factor",  # transformers copies it into rope_parameters.
-)
+INERT = {
+    "original_max_position_embeddings": "rope_parameters holds it",
+}
 
 
 class Attention(nnx.Module):
@@ -106,8 +101,6 @@ class Transformer(nnx.Module):
     """Embedding, layers and the last RMSNorm."""
 
     def __init__(self, config: transformers.Phi3Config, *, rngs: nnx.Rngs):
-        # transformers copies it into the parameters of LongRoPE.
-        _ = config.original_max_position_embeddings
         self.rope_parameters = config.rope_parameters
         self.head_dim = config.hidden_size // config.num_attention_heads
         self.max_positions = config.max_position_embeddings

@@ -25,7 +25,10 @@ from mmc_jax.models.rotary import Rotary, rotary, rotate
 PREFIX = "model."
 LAYERS = "model.layers"
 IGNORED = (r"\.rotary_emb\.inv_freq$",)
-IRRELEVANT = ("use_mrope",)
+INERT = {
+    "max_window_layers": "layer_types holds what it says",
+    "use_sliding_window": "layer_types holds what it says",
+}
 
 _NO_WINDOW = np.iinfo(np.int32).max
 
@@ -152,8 +155,6 @@ class CausalLM(layers.LanguageModel):
 
 def _windows(config: transformers.Qwen2Config) -> tuple[int, ...] | None:
     """Returns the window of each layer; None where no layer has one."""
-    # Where windows begin; layer_types says it of each layer.
-    _ = config.use_sliding_window, config.max_window_layers
     windows = {
         "full_attention": _NO_WINDOW,
         "sliding_attention": config.sliding_window,

@@ -23,6 +23,10 @@ from mmc_jax.models.rotary import Rotary, rotary, rotate
 
 PREFIX = "model."
 IGNORED = ()
+INERT = {
+    "intermediate_size": "only layers without experts have it",
+    "max_window_layers": "layer_types holds what it says",
+}
 SHARDING = sharding.RULES + sharding.whole("gate", "shared_expert_gate")
 
 Config = transformers.Qwen2MoeConfig
@@ -156,7 +160,6 @@ class CausalLM(layers.LanguageModel):
         others = set(config.layer_types) - {"full_attention"}
         if others:
             raise ValueError(f"layer_types {sorted(others)} are not ported")
-        _ = config.intermediate_size  # Of layers without experts.
         self.config = config
         self.model = Transformer(config, rngs=rngs)
         if not config.tie_word_embeddings:

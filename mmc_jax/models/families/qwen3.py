@@ -20,6 +20,9 @@ from mmc_jax.models.rotary import Rotary, rotary, rotate
 PREFIX = "model."
 LAYERS = "model.layers"
 IGNORED = ()
+INERT = {
+    "max_window_layers": "layer_types holds what it says",
+}
 
 
 class Attention(nnx.Module):
@@ -118,7 +121,6 @@ class CausalLM(layers.LanguageModel):
     def __init__(self, config: transformers.Qwen3Config, *, rngs: nnx.Rngs):
         if config.use_sliding_window:
             raise ValueError("use_sliding_window=True is not ported")
-        _ = config.max_window_layers  # Where a window would begin.
         others = set(config.layer_types) - {"full_attention"}
         if others:
             raise ValueError(f"layer_types {sorted(others)} are not ported")

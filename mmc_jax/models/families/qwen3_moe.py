@@ -22,6 +22,10 @@ from mmc_jax.models.rotary import Rotary, rotary, rotate
 
 PREFIX = "model."
 IGNORED = ()
+INERT = {
+    "intermediate_size": "only layers without experts have it",
+    "use_sliding_window": "sliding_window is None without it",
+}
 SHARDING = sharding.RULES + sharding.whole("gate")
 UNDECLARED = ("head_dim",)
 
@@ -153,8 +157,6 @@ class CausalLM(layers.LanguageModel):
         ):
             if (value := getattr(config, name)) != ported:
                 raise ValueError(f"{name}={value} is not ported")
-        _ = config.use_sliding_window  # sliding_window is None without it.
-        _ = config.intermediate_size  # Of layers without experts.
         self.config = config
         self.model = Transformer(config, rngs=rngs)
         if not config.tie_word_embeddings:

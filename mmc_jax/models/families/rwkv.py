@@ -36,6 +36,9 @@ SHARDING = (
     (r"\.time_mix_\w+$", P()),
     *sharding.whole("pre_ln", "ln1", "ln2", "ln_out"),
 )
+INERT = {
+    "context_length": "it is the length of the training texts, no limit",
+}
 
 # Positions that the scan takes at once: its memory is linear in this.
 _CHUNK = 64
@@ -219,7 +222,6 @@ class CausalLM(layers.LanguageModel):
     """RWKV-4 with its head, from Hugging Face's `RwkvConfig`."""
 
     def __init__(self, config: transformers.RwkvConfig, *, rngs: nnx.Rngs):
-        _ = config.context_length  # Of the texts it was trained on: no limit.
         self.config = config
         self.rwkv = Transformer(config, rngs=rngs)
         if not config.tie_word_embeddings:

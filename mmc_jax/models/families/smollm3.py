@@ -24,8 +24,11 @@ from mmc_jax.models.rotary import Rotary, rotary, rotate
 PREFIX = "model."
 LAYERS = "model.layers"
 IGNORED = (r"\.rotary_emb\.inv_freq$",)
+INERT = {
+    "no_rope_layer_interval": "no_rope_layers holds what it says",
+    "sliding_window": "no layer has a window",
+}
 # Where windows would begin; layer_types says it of each layer.
-IRRELEVANT = ("max_window_layers",)
 
 
 class Attention(nnx.Module):
@@ -88,8 +91,6 @@ class Transformer(nnx.Module):
         self.head_dim = config.hidden_size // config.num_attention_heads
         self.max_positions = config.max_position_embeddings
         self.positions()  # Refuses what is not ported before any weight.
-        # transformers spells no_rope_layers out from it where it is missing.
-        _ = config.no_rope_layer_interval
         rotates = config.no_rope_layers[: config.num_hidden_layers]
         if len(rotates) < config.num_hidden_layers:
             raise ValueError(
@@ -144,7 +145,6 @@ class CausalLM(layers.LanguageModel):
         others = set(config.layer_types) - {"full_attention"}
         if others:
             raise ValueError(f"layer_types {sorted(others)} are not ported")
-        _ = config.sliding_window  # Of no layer.
         self.config = config
         self.model = Transformer(config, rngs=rngs)
         if not config.tie_word_embeddings:

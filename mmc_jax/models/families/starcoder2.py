@@ -27,17 +27,10 @@ SHARDING = (
     *sharding.columns("c_fc"),
     *sharding.rows("c_proj"),
 )
-IRRELEVANT = (
-    "activation_function",
-    "attention_softmax_in_fp32",
-    "embedding_dropout",
-    "layer_norm_epsilon",
-    "mlp_type",
-    "norm_type",
-    "residual_dropout",
-    "scale_attention_softmax_in_fp32",
-    "scale_attn_weights",
-)
+INERT = {
+    "embedding_dropout": "only training uses it",
+    "residual_dropout": "only training uses it",
+}
 
 
 class Attention(nnx.Module):

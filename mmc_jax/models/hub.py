@@ -1,0 +1,64 @@
+"""Where a checkpoint is: a local folder, or a repository of the hub."""
+
+import os
+import pathlib
+import re
+
+import huggingface_hub
+
+# Files of a hub repository that scoring needs: no weights but safetensors, no
+# code.
+_FILES = ("*.json", "tokenizer*", "*.model", "*.txt")
+_WEIGHT_FILES = ("*.safetensors",)
+# Where the hub's cache keeps the files of a commit.
+_SNAPSHOT = re.compile(r"snapshots/([0-9a-f]{40})$")
+
+
+def resolve(
+    checkpoint: str | os.PathLike[str],
+    revision: str | None = None,
+    *,
+    with_weights: bool = True,
+) -> pathlib.Path:
+    """Returns the local folder of a checkpoint; a hub id is fetched.
+
+    Args:
+      checkpoint: A local folder or a hub id.
+      revision: The branch, tag or commit of a hub id; None for its main branch.
+      with_weights: Whether the weights of a hub id are fetched as well.
+
+    Raises:
+      FileNotFoundError: The checkpoint is no folder and cannot be fetched.
+      ValueError: A local folder is given with a revision.
+    """
+    folder = pathlib.Path(checkpoint)
+    if folder.is_dir():
+        if revision is not None:
+            raise ValueError(
+                f"{folder}: a local folder has no revision {revision!r}"
+            )
+        return folder
+    try:
+        fetched = huggingface_hub.snapshot_download(
+            str(checkpoint),
+            revision=revision,
+            allow_patterns=[*_FILES, *(_WEIGHT_FILES if with_weights else ())],
+        )
+    except Exception as error:
+        raise FileNotFoundError(
+            f"{checkpoint}: no such folder, and not fetched from the hub "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    return pathlib.Path(fetched)
+
+
+def resolved_revision(folder: pathlib.Path) -> str | None:
+    """Returns the commit that a hub id was resolved to; None for other folders.
+
+    A branch or a tag may move on. The commit says for good what was scored.
+
+    Args:
+      folder: The folder that `resolve` returned.
+    """
+    snapshot = _SNAPSHOT.search(folder.as_posix())
+    return snapshot and snapshot[1]
