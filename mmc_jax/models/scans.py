@@ -1,10 +1,11 @@
-"""Recurrences over a text in chunks: parallel inside, memory linear in length.
+"""Recurrences over a text in chunks, so that memory is linear in its length.
 
 B batch, T position, C position in a chunk, E features.
 """
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -45,21 +46,90 @@ def scan_chunks(
     return jnp.moveaxis(y, 0, 1).reshape(B, -1, *rest)[:, :T]
 
 
-def linear_states(
-    decay: jax.Array, inflow: jax.Array, state: jax.Array
-) -> jax.Array:
-    """Returns h_t = decay_t h_(t-1) + inflow_t of a chunk, [B, C, ...].
+class Recurrence(NamedTuple):
+    """State and output of each position, from the state before it.
 
-    Args:
-      decay: [B, C, ...].
-      inflow: [B, C, ...].
-      state: h before the chunk, [B, ...].
+        element_t = element(arrays_t) = (factor_t, inflow_t)
+        state_t = advance(state_(t-1), *element_t)
+        output_t = output(state_(t-1), state_t, arrays_t)
+
+    All functions take leading axes of any number, [B, ...] as well as
+    [B, C, ...]. Two elements are one: the factor is that of `compose`, and the
+    inflow is the second element's, advanced from the first one's.
+
+    Attributes:
+      element: What a position does to the state: its arrays -> (factor,
+        inflow), the inflow of the state's structure.
+      compose: The factors of two elements, one after the other -> one factor.
+      advance: (state, factor, inflow) -> state.
+      output: (state before, state after, arrays) -> [B, ...].
     """
 
-    def combine(first, second):
-        decay_1, state_1 = first
-        decay_2, state_2 = second
-        return decay_1 * decay_2, decay_2 * state_1 + state_2
+    element: Callable[[tuple[jax.Array, ...]], tuple[jax.Array, Any]]
+    compose: Callable[[jax.Array, jax.Array], jax.Array]
+    advance: Callable[[Any, jax.Array, Any], Any]
+    output: Callable[[Any, Any, tuple[jax.Array, ...]], jax.Array]
 
-    decay, states = jax.lax.associative_scan(combine, (decay, inflow), axis=1)
-    return states + decay * state[:, None]
+
+def scan_recurrence(
+    recurrence: Recurrence, state: Any, arrays: tuple[jax.Array, ...], size: int
+) -> jax.Array:
+    """Returns the outputs of all positions, [B, T, ...].
+
+    CPUs go from position to position: a position's work stays in their caches,
+    and they are 2 to 5 times as fast that way. Elsewhere the positions of a
+    chunk are parallel.
+
+    Args:
+      recurrence: The recurrence.
+      state: State before the first position.
+      arrays: Inputs of all positions, [B, T, ...] each.
+      size: Positions of a chunk: of so many the elements (not on CPUs) and,
+        for a gradient, the states are in memory at once.
+    """
+    scan_chunk = _step_by_step if _backend() == "cpu" else _in_parallel
+    return scan_chunks(
+        functools.partial(scan_chunk, recurrence), state, arrays, size
+    )
+
+
+def _backend() -> str:
+    return jax.default_backend()
+
+
+def _step_by_step(
+    recurrence: Recurrence, state: Any, arrays: tuple[jax.Array, ...]
+) -> tuple[Any, jax.Array]:
+    """Returns the last state and the outputs of a chunk, for `scan_chunks`."""
+
+    def step(before, arrays):
+        after = recurrence.advance(before, *recurrence.element(arrays))
+        return after, recurrence.output(before, after, arrays)
+
+    arrays = tuple(jnp.moveaxis(x, 1, 0) for x in arrays)
+    state, outputs = jax.lax.scan(step, state, arrays)
+    return state, jnp.moveaxis(outputs, 0, 1)
+
+
+def _in_parallel(
+    recurrence: Recurrence, state: Any, arrays: tuple[jax.Array, ...]
+) -> tuple[Any, jax.Array]:
+    """Returns the last state and the outputs of a chunk, for `scan_chunks`."""
+
+    def combine(first, second):
+        factor_1, inflow_1 = first
+        factor_2, inflow_2 = second
+        return (
+            recurrence.compose(factor_1, factor_2),
+            recurrence.advance(inflow_1, factor_2, inflow_2),
+        )
+
+    elements = recurrence.element(arrays)
+    elements = jax.lax.associative_scan(combine, elements, axis=1)
+    start = jax.tree.map(lambda x: x[:, None], state)
+    after = recurrence.advance(start, *elements)
+    before = jax.tree.map(
+        lambda x, y: jnp.concatenate([x, y[:, :-1]], axis=1), start, after
+    )
+    last = jax.tree.map(lambda x: x[:, -1], after)
+    return last, recurrence.output(before, after, arrays)

@@ -16,7 +16,6 @@ from jax._src.cudnn import fused_attention_stablehlo
 from transformers import activations, modeling_rope_utils
 
 from mmc_jax.models import layers, rotary
-from mmc_jax.models.families import mamba
 from tests import tolerances
 
 # LLaMA 3.2's own numbers.
@@ -303,34 +302,6 @@ class EmbedTest(absltest.TestCase):
         table = layers.Embed(3, 2, rngs=layers.nnx.Rngs(0))
         rows = table(jnp.array([2, 3]))
         np.testing.assert_array_equal(np.isnan(rows), [[False] * 2, [True] * 2])
-
-
-class SelectiveScanTest(parameterized.TestCase):
-    @parameterized.parameters(
-        1, mamba._CHUNK - 1, mamba._CHUNK, mamba._CHUNK + 1, 3 * mamba._CHUNK
-    )
-    def test_equals_a_loop(self, length):
-        num_texts, inner, state_size = 2, 5, 3
-        rng = np.random.default_rng(length)
-        u = rng.normal(size=(num_texts, length, inner))
-        step = rng.uniform(0.001, 1.0, size=u.shape)
-        a = -rng.uniform(0.1, 16.0, size=(inner, state_size))
-        b = rng.normal(size=(num_texts, length, state_size))
-        c = rng.normal(size=b.shape)
-
-        h = np.zeros((num_texts, inner, state_size))
-        expected = np.zeros(u.shape)
-        for t in range(length):
-            for e in range(inner):
-                decay = np.exp(step[:, t, e, None] * a[e])
-                inflow = (step[:, t, e] * u[:, t, e])[:, None] * b[:, t]
-                h[:, e] = decay * h[:, e] + inflow
-                expected[:, t, e] = np.sum(h[:, e] * c[:, t], axis=-1)
-
-        arrays = [jnp.asarray(x, jnp.float32) for x in (u, step, a, b, c)]
-        actual = jax.jit(mamba.selective_scan)(*arrays)
-        self.assertEqual(actual.dtype, jnp.float32)
-        _assert_close(actual, expected)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""Recurrences in chunks: against loops, and their memory for long texts.
+"""Recurrences in chunks: against loops, and their memory for long texts."""
 
-Mamba's own scan is tested in test_layers.py.
-"""
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +8,8 @@ import numpy as np
 import pytest
 from absl.testing import absltest, parameterized
 
-from mmc_jax.models.families import mamba2, recurrent_gemma, rwkv
+from mmc_jax.models import scans
+from mmc_jax.models.families import mamba, mamba2, recurrent_gemma, rwkv
 from tests import tolerances
 from tests.models import test_parity
 
@@ -22,12 +22,54 @@ def _lengths(chunk: int) -> tuple[int, ...]:
 
 class ScanTest(parameterized.TestCase):
     def assert_equal(self, function, expected, *arrays):
-        """The function of float32 arrays equals a float64 loop's result."""
+        """The function of float32 arrays equals a float64 loop's result.
+
+        As CPUs compute it, and as other devices do.
+        """
         arrays = [jnp.asarray(x, jnp.float32) for x in arrays]
-        actual = jax.jit(function)(*arrays)
-        self.assertEqual(actual.dtype, jnp.float32)
         atol = tolerances.FLOAT32_KERNEL * np.max(np.abs(expected))
-        np.testing.assert_allclose(actual, expected, rtol=0, atol=atol)
+        for backend in ("cpu", "gpu"):
+            with mock.patch.object(scans, "_backend", return_value=backend):
+                actual = jax.jit(lambda *arrays: function(*arrays))(*arrays)
+            self.assertEqual(actual.dtype, jnp.float32)
+            np.testing.assert_allclose(actual, expected, rtol=0, atol=atol)
+
+    def assert_gradients_agree(self, function, *arrays):
+        """As CPUs compute the gradient, and as other devices do."""
+        arrays = [jnp.asarray(x, jnp.float32) for x in arrays]
+        weights = np.random.default_rng(0).normal(size=arrays[0].shape)
+
+        def loss(*arrays):
+            return jnp.sum(weights * function(*arrays))
+
+        gradients = []
+        for backend in ("cpu", "gpu"):
+            with mock.patch.object(scans, "_backend", return_value=backend):
+                gradient = jax.grad(loss, tuple(range(len(arrays))))
+                gradients.append(jax.jit(gradient)(*arrays))
+        for one, other in zip(*gradients, strict=True):
+            atol = tolerances.FLOAT32_KERNEL * np.max(np.abs(one))
+            np.testing.assert_allclose(one, other, rtol=0, atol=atol)
+
+    @parameterized.parameters(*_lengths(mamba._CHUNK))
+    def test_selective_scan_equals_a_loop(self, length):
+        num_texts, inner, state_size = 2, 5, 3
+        rng = np.random.default_rng(length)
+        u = rng.normal(size=(num_texts, length, inner))
+        step = rng.uniform(0.001, 1.0, size=u.shape)
+        a = -rng.uniform(0.1, 16.0, size=(inner, state_size))
+        b = rng.normal(size=(num_texts, length, state_size))
+        c = rng.normal(size=b.shape)
+        h = np.zeros((num_texts, inner, state_size))
+        expected = np.zeros(u.shape)
+        for t in range(length):
+            for e in range(inner):
+                decay = np.exp(step[:, t, e, None] * a[e])
+                inflow = (step[:, t, e] * u[:, t, e])[:, None] * b[:, t]
+                h[:, e] = decay * h[:, e] + inflow
+                expected[:, t, e] = np.sum(h[:, e] * c[:, t], axis=-1)
+        self.assert_equal(mamba.selective_scan, expected, u, step, a, b, c)
+        self.assert_gradients_agree(mamba.selective_scan, u, step, a, b, c)
 
     @parameterized.parameters(*_lengths(mamba2._CHUNK))
     def test_ssd_equals_a_loop(self, length):

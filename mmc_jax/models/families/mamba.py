@@ -39,8 +39,8 @@ INERT = {
     "expand": "intermediate_size counts; Falcon Mamba's files hold 16",
 }
 
-# Positions that the scan takes at once: its memory is linear in this.
-_CHUNK = 16
+# Positions whose states are in memory at once: memory is linear in this.
+_CHUNK = 32
 
 Config = transformers.MambaConfig | transformers.FalconMambaConfig
 
@@ -117,8 +117,8 @@ def selective_scan(
 
     h_t = exp(step_t a) h_(t-1) + step_t u_t b_t, y_t = h_t . c_t, from h = 0.
 
-    Positions go in chunks, parallel inside a chunk, so that the states of one
-    chunk only are in memory, [B, C, E, N].
+    The states of one chunk of positions only are in memory, [B, C, N, E], and
+    on CPUs, without a gradient, those of one position.
 
     Args:
       u: Input, [B, T, E].
@@ -129,16 +129,26 @@ def selective_scan(
 
     Source: Gu and Dao, arXiv 2312.00752, eq. 2 and algorithm 2.
     """
+    # E last, as N is too short to fill a vector register.
+    rates = a.T
 
-    def scan_chunk(state, chunk):
-        u, step, b, c = chunk
-        decay = jnp.exp(step[..., None] * a)
-        inflow = (step * u)[..., None] * b[:, :, None, :]
-        states = scans.linear_states(decay, inflow, state)
-        return states[:, -1], jnp.einsum("BCEN,BCN->BCE", states, c)
+    def element(arrays):
+        step, inflow, b, _ = arrays
+        decay = jnp.exp(step[..., None, :] * rates)
+        return decay, b[..., :, None] * inflow[..., None, :]
 
-    state = jnp.zeros((u.shape[0], *a.shape), jnp.float32)
-    return scans.scan_chunks(scan_chunk, state, (u, step, b, c), _CHUNK)
+    recurrence = scans.Recurrence(
+        element=element,
+        compose=lambda decay_1, decay_2: decay_1 * decay_2,
+        advance=lambda state, decay, inflow: decay * state + inflow,
+        output=lambda _, state, arrays: jnp.sum(
+            state * arrays[-1][..., :, None], axis=-2
+        ),
+    )
+    state = jnp.zeros((u.shape[0], *rates.shape), jnp.float32)
+    return scans.scan_recurrence(
+        recurrence, state, (step, step * u, b, c), _CHUNK
+    )
 
 
 class Block(nnx.Module):

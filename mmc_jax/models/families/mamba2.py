@@ -135,33 +135,35 @@ def ssd(
     """
 
     def scan_chunk(state, chunk):
-        u, step, b, c = chunk
-        u = u * step[..., None]
-        decay = _segment_sums(step * a)
-        scores = jnp.einsum("BTGN,BSGN->BTSG", c, b)[..., None] * jnp.exp(decay)
-        y = jnp.einsum("BTSGM,BSGMP->BTGMP", scores, u)
+        u, rates, b, c = chunk
+        u, b, c = (jnp.moveaxis(x, 1, -2) for x in (u, b, c))
+        rates = jnp.moveaxis(rates, 1, -1)  # [B, G, M, T]
+        sums = _segment_sums(rates)
+        decay = jnp.exp(sums)
+        scores = jnp.einsum("BGTN,BGSN->BGTS", c, b)[:, :, None] * decay
+        y = jnp.einsum("BGMTS,BGMSP->BGMTP", scores, u)
         # From before the chunk to t, and from s to its end.
-        before = jnp.exp(decay[:, :, 0] + (step * a)[:, :1])
-        after = jnp.exp(decay[:, -1])
-        y += jnp.einsum("BTGN,BGMNP,BTGM->BTGMP", c, state, before)
-        inflow = jnp.einsum("BSGN,BSGM,BSGMP->BGMNP", b, after, u)
-        return state * before[:, -1, ..., None, None] + inflow, y
+        before = jnp.exp(sums[..., 0] + rates[..., :1])
+        after = decay[..., -1, :]
+        y += jnp.einsum("BGTN,BGMNP->BGMTP", c, state) * before[..., None]
+        inflow = jnp.einsum("BGSN,BGMSP->BGMNP", b, after[..., None] * u)
+        state = before[..., -1, None, None] * state + inflow
+        return state, jnp.moveaxis(y, -2, 1)
 
     B, _, G, M, P = u.shape
     state = jnp.zeros((B, G, M, b.shape[-1], P), jnp.float32)
-    return scans.scan_chunks(scan_chunk, state, (u, step, b, c), _CHUNK)
+    arrays = (u * step[..., None], step * a, b, c)
+    return scans.scan_chunks(scan_chunk, state, arrays, _CHUNK)
 
 
 def _segment_sums(x: jax.Array) -> jax.Array:
-    """Returns sum_(s < r <= t) x_r, [B, T, S, ...]; -inf where s > t.
+    """Returns sum_(s < r <= t) x_r, [..., T, S] of [..., T]; -inf where s > t.
 
     Differences of one cumulative sum would lose the small sums to rounding.
     """
-    T = x.shape[1]
-    distance = (jnp.arange(T)[:, None] - jnp.arange(T)).reshape(
-        T, T, *[1] * (x.ndim - 2)
-    )
-    sums = jnp.cumsum(jnp.where(distance > 0, x[:, :, None], 0.0), axis=1)
+    T = x.shape[-1]
+    distance = jnp.arange(T)[:, None] - jnp.arange(T)
+    sums = jnp.cumsum(jnp.where(distance > 0, x[..., None], 0.0), axis=-2)
     return jnp.where(distance >= 0, sums, -jnp.inf)
 
 

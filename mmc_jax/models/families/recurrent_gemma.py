@@ -107,13 +107,14 @@ class RGLRU(nnx.Module):
 
 def linear_recurrence(decay: jax.Array, inflow: jax.Array) -> jax.Array:
     """Returns h_t = decay_t h_(t-1) + inflow_t, from h = 0: [B, T, E]."""
-
-    def scan_chunk(state, chunk):
-        states = scans.linear_states(*chunk, state)
-        return states[:, -1], states
-
+    recurrence = scans.Recurrence(
+        element=lambda arrays: arrays,
+        compose=lambda decay_1, decay_2: decay_1 * decay_2,
+        advance=lambda state, decay, inflow: decay * state + inflow,
+        output=lambda _, state, arrays: state,
+    )
     state = jnp.zeros_like(inflow[:, 0])
-    return scans.scan_chunks(scan_chunk, state, (decay, inflow), _CHUNK)
+    return scans.scan_recurrence(recurrence, state, (decay, inflow), _CHUNK)
 
 
 class RecurrentBlock(nnx.Module):

@@ -90,8 +90,9 @@ def wkv(
     wkv_t = sum_s e_s v_s / sum_s e_s over s <= t, with
     e_s = exp(k_s - (t - 1 - s) decay) for s < t and e_t = exp(k_t + first).
 
-    Sums are kept as (num, den) e^top, top the largest exponent so far, so that
-    nothing overflows.
+    Sums are kept as (num, den) e^(top - age decay): top is the key of the
+    largest exponent so far, so that nothing overflows, and age the steps since,
+    so that a key that stays the largest is not rounded in each of them.
 
     Args:
       decay: Of a step, positive, [E].
@@ -102,36 +103,49 @@ def wkv(
     Source: Peng et al., arXiv 2305.13048, eq. 16 and appendix D.
     """
 
-    def add(top_1, num_1, den_1, top_2, num_2, den_2):
-        top = jnp.maximum(top_1, top_2)
-        scale_1, scale_2 = jnp.exp(top_1 - top), jnp.exp(top_2 - top)
-        num = scale_1 * num_1 + scale_2 * num_2
-        return top, num, scale_1 * den_1 + scale_2 * den_2
+    def add(sums_1, sums_2):
+        (age_1, top_1, num_1, den_1), (age_2, top_2, num_2, den_2) = (
+            sums_1,
+            sums_2,
+        )
+        exponent_1, exponent_2 = top_1 - age_1 * decay, top_2 - age_2 * decay
+        largest = jnp.maximum(exponent_1, exponent_2)
+        scale_1 = jnp.exp(exponent_1 - largest)
+        scale_2 = jnp.exp(exponent_2 - largest)
+        return (
+            jnp.where(exponent_1 < exponent_2, age_2, age_1),
+            jnp.where(exponent_1 < exponent_2, top_2, top_1),
+            scale_1 * num_1 + scale_2 * num_2,
+            scale_1 * den_1 + scale_2 * den_2,
+        )
 
-    def combine(earlier, later):
-        steps_1, top_1, *sums_1 = earlier
-        steps_2, *sums_2 = later
-        top_1 = top_1 - steps_2 * decay
-        return steps_1 + steps_2, *add(top_1, *sums_1, *sums_2)
+    def inflow(key, value):
+        return jnp.zeros_like(key), key, value, jnp.ones_like(key)
 
-    def scan_chunk(state, chunk):
-        key, value = chunk
-        # The sums before the chunk go first: scanned[i] stands before i.
-        own = (key, value, jnp.ones_like(key))
-        sums = [
-            jnp.concatenate([before[:, None], x], axis=1)
-            for before, x in zip(state, own, strict=True)
-        ]
-        steps = jnp.ones((1, sums[0].shape[1], 1))
-        _, *scanned = jax.lax.associative_scan(combine, (steps, *sums), axis=1)
-        before = [x[:, :-1] for x in scanned]
-        _, num, den = add(*before, key + first, value, jnp.ones_like(key))
-        return tuple(x[:, -1] for x in scanned), num / den
+    def element(arrays):
+        key, _ = arrays
+        return jnp.ones_like(key), inflow(*arrays)
 
+    def advance(sums, num_steps, inflow):
+        age, *rest = sums
+        return add((age + num_steps, *rest), inflow)
+
+    def output(before, _, arrays):
+        key, value = arrays
+        *_, num, den = add(before, inflow(key + first, value))
+        return num / den
+
+    recurrence = scans.Recurrence(
+        element=element,
+        compose=lambda num_1, num_2: num_1 + num_2,
+        advance=advance,
+        output=output,
+    )
     B, _, E = key.shape
     zeros = jnp.zeros((B, E), jnp.float32)
-    state = (zeros - 1e38, zeros, zeros)  # No infinities: they cancel to NaN.
-    return scans.scan_chunks(scan_chunk, state, (key, value), _CHUNK)
+    # No infinities: they cancel to NaN.
+    state = (zeros, zeros - 1e38, zeros, zeros)
+    return scans.scan_recurrence(recurrence, state, (key, value), _CHUNK)
 
 
 class FeedForward(nnx.Module):
