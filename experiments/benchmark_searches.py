@@ -20,7 +20,7 @@ from absl import flags
 from matplotlib.figure import Figure
 
 from experiments import program
-from mmc_jax import frontier, report
+from mmc_jax import frontier, studies
 from mmc_jax.report import result
 
 _NUM_MODELS = flags.DEFINE_multi_integer(
@@ -126,7 +126,7 @@ def main():
     print(f" {'points':>6} {'seconds':>8}")
     for name, num_models, num_texts, max_size in cases():
         losses, costs = drawn_pool(num_models, num_texts)
-        search = functools.partial(report.METHODS[name], losses, costs, None)
+        search = functools.partial(studies.METHODS[name], losses, costs, None)
         seconds, found = timed(functools.partial(search, max_size))
         rows.append(
             {

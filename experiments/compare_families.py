@@ -51,21 +51,28 @@ flags.register_validator(
 
 
 def main():
+    studied = tables.read_parts(
+        each_domain=_EACH_DOMAIN.value, more_scores=_MORE_SCORES.value
+    )
+    options = {
+        "normalisation": tables.NORMALISATION.value,
+        "cost": tables.COST.value,
+        "by": _GROUP_BY.value,
+    }
+    found = diversity.table_studies(
+        studied,
+        **options,
+        sizes=[None if s == "any" else int(s) for s in _SIZES.value],
+        by_domain=_BY_DOMAIN.value,
+        num_splits=_NUM_SPLITS.value,
+        num_resamples=_NUM_RESAMPLES.value,
+        seed=_SEED.value,
+    )
     print(
-        report.write_families(
-            tables.read_parts(
-                each_domain=_EACH_DOMAIN.value, more_scores=_MORE_SCORES.value
-            ),
+        report.write_sections(
             _OUT.value,
+            report.families_sections(found, studied, **options),
             flags=program.flag_values(),
-            normalisation=tables.NORMALISATION.value,
-            cost=tables.COST.value,
-            by=_GROUP_BY.value,
-            sizes=[None if s == "any" else int(s) for s in _SIZES.value],
-            by_domain=_BY_DOMAIN.value,
-            num_splits=_NUM_SPLITS.value,
-            num_resamples=_NUM_RESAMPLES.value,
-            seed=_SEED.value,
         )
     )
 

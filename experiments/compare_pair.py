@@ -10,7 +10,7 @@ that chooses between them, beat one model that costs as much as both.
 from absl import flags
 
 from experiments import pairs, program, tables
-from mmc_jax import report
+from mmc_jax import diversity, report
 
 flags.adopt_module_key_flags(tables)
 flags.adopt_module_key_flags(pairs)
@@ -20,16 +20,24 @@ flags.mark_flags_as_mutual_exclusive(["scores", "csv"], required=True)
 
 
 def main():
+    table, pair = tables.read(), tuple(pairs.PAIR.value)
+    units = {
+        "normalisation": tables.NORMALISATION.value,
+        "cost": tables.COST.value,
+    }
+    found = diversity.mixed_pair_test(
+        table,
+        pair,
+        **units,
+        num_resamples=pairs.NUM_RESAMPLES.value,
+        seed=pairs.SEED.value,
+    )
+    nearest = table.models[found.nearest].name
     print(
-        report.write_pair_test(
-            tables.read(),
+        report.write_sections(
             _OUT.value,
-            tuple(pairs.PAIR.value),
+            [report.pair_test_section(found, pair, nearest, **units)],
             flags=program.flag_values(),
-            normalisation=tables.NORMALISATION.value,
-            cost=tables.COST.value,
-            num_resamples=pairs.NUM_RESAMPLES.value,
-            seed=pairs.SEED.value,
         )
     )
 

@@ -12,11 +12,12 @@ again.
 """
 
 import itertools
+import pathlib
 
 from absl import flags
 
 from experiments import program
-from mmc_jax import report
+from mmc_jax import frontier, report
 
 _NUM_MODELS = flags.DEFINE_multi_integer(
     "num_models", [8, 12, 16], "Models of a pool, of the catalogue's 71."
@@ -52,26 +53,33 @@ _OUT = flags.DEFINE_string("out", None, "The result folder.", required=True)
 
 
 def main():
+    out = pathlib.Path(_OUT.value)
+    rows = frontier.kept_search_errors(
+        out / "cases.jsonl",
+        [
+            *itertools.product(
+                _NUM_MODELS.value,
+                _NUM_TEXTS.value,
+                _NOISE.value,
+                range(_NUM_SEEDS.value),
+            ),
+            *itertools.product(
+                _LARGE_MODELS.value,
+                _LARGE_TEXTS.value,
+                _NOISE.value,
+                range(_NUM_LARGE_SEEDS.value),
+            ),
+        ],
+        num_new_texts=_NUM_NEW_TEXTS.value,
+        time_limit=_TIME_LIMIT.value,
+        on_new=lambda row: print(report.pool_sentence(row), flush=True),
+    )
+    (out / "table.md").write_text(report.search_error_table(rows) + "\n")
     print(
-        report.write_pruning(
-            _OUT.value,
+        report.write_sections(
+            out,
+            [report.search_errors_section(rows)],
             flags=program.flag_values(),
-            cases=[
-                *itertools.product(
-                    _NUM_MODELS.value,
-                    _NUM_TEXTS.value,
-                    _NOISE.value,
-                    range(_NUM_SEEDS.value),
-                ),
-                *itertools.product(
-                    _LARGE_MODELS.value,
-                    _LARGE_TEXTS.value,
-                    _NOISE.value,
-                    range(_NUM_LARGE_SEEDS.value),
-                ),
-            ],
-            num_new_texts=_NUM_NEW_TEXTS.value,
-            time_limit=_TIME_LIMIT.value,
         )
     )
 

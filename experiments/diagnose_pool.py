@@ -12,7 +12,7 @@ Costs and families are not needed.
 from absl import flags
 
 from experiments import program, tables
-from mmc_jax import report
+from mmc_jax import diversity, report
 
 flags.adopt_module_key_flags(tables)
 _REDUNDANT = flags.DEFINE_float(
@@ -30,15 +30,23 @@ flags.mark_flags_as_mutual_exclusive(["scores", "csv"], required=True)
 
 
 def main():
+    table, normalisation = tables.read(), tables.NORMALISATION.value
+    findings = diversity.diagnosis(
+        table,
+        normalisation=normalisation,
+        redundant_share=_REDUNDANT.value,
+        hard_share=_HARD.value,
+        rank_shift=_RANK_SHIFT.value,
+    )
+    section = report.diagnosis_section(
+        findings,
+        diversity.elimination(table.losses(normalisation)),
+        [model.name for model in table.models],
+        normalisation,
+    )
     print(
-        report.write_diagnosis(
-            tables.read(),
-            _OUT.value,
-            flags=program.flag_values(),
-            normalisation=tables.NORMALISATION.value,
-            redundant_share=_REDUNDANT.value,
-            hard_share=_HARD.value,
-            rank_shift=_RANK_SHIFT.value,
+        report.write_sections(
+            _OUT.value, [section], flags=program.flag_values()
         )
     )
 

@@ -17,12 +17,12 @@ answers; writes result.json and figures.
 from absl import flags
 
 from experiments import program, tables
-from mmc_jax import law, report
+from mmc_jax import law, report, studies
 
 flags.adopt_module_key_flags(tables)
 _POINTS = flags.DEFINE_string("points", None, "A result folder or a CSV file.")
 _METHOD = flags.DEFINE_enum(
-    "method", "pruned", list(report.METHODS), "How subsets are searched."
+    "method", "pruned", list(studies.METHODS), "How subsets are searched."
 )
 _BY_DOMAIN = flags.DEFINE_bool(
     "by_domain", False, "Draw the texts of a domain together."
@@ -66,7 +66,7 @@ def main():
             tables.read(),
             normalisation=tables.NORMALISATION.value,
             cost=tables.COST.value,
-            search=report.METHODS[_METHOD.value],
+            search=studies.METHODS[_METHOD.value],
             by_domain=_BY_DOMAIN.value,
             num_searches=_NUM_SEARCHES.value,
             **options,

@@ -12,7 +12,7 @@ the difficulty of the texts; means within and across families.
 from absl import flags
 
 from experiments import program, tables
-from mmc_jax import report
+from mmc_jax import diversity, report
 
 flags.adopt_module_key_flags(tables)
 _NUM_RESAMPLES = flags.DEFINE_integer(
@@ -25,15 +25,18 @@ flags.mark_flags_as_mutual_exclusive(["scores", "csv"], required=True)
 
 
 def main():
+    found = diversity.summary(
+        tables.read(),
+        normalisation=tables.NORMALISATION.value,
+        cost=tables.COST.value,
+        num_resamples=_NUM_RESAMPLES.value,
+        seed=_SEED.value,
+    )
     print(
-        report.write_diversity(
-            tables.read(),
+        report.write_sections(
             _OUT.value,
+            report.diversity_sections(found),
             flags=program.flag_values(),
-            normalisation=tables.NORMALISATION.value,
-            cost=tables.COST.value,
-            num_resamples=_NUM_RESAMPLES.value,
-            seed=_SEED.value,
         )
     )
 

@@ -1,4 +1,4 @@
-"""Measures how much of a pool's gain is luck, against the number of texts.
+"""Measures how much of a pool's gain is selection bias, by number of texts.
 
   python -m experiments.measure_optimism --scores=results/scores \
       --out=results/optimism
@@ -11,11 +11,11 @@ texts the two gains meet.
 from absl import flags
 
 from experiments import program, tables
-from mmc_jax import report
+from mmc_jax import diversity, report, studies
 
 flags.adopt_module_key_flags(tables)
 _METHOD = flags.DEFINE_enum(
-    "method", "pruned", list(report.METHODS), "How subsets are searched."
+    "method", "pruned", list(studies.METHODS), "How subsets are searched."
 )
 _NUM_TEXTS = flags.DEFINE_multi_integer(
     "num_texts", None, "Texts that choose; several by default."
@@ -30,17 +30,25 @@ flags.mark_flags_as_mutual_exclusive(["scores", "csv"], required=True)
 
 
 def main():
+    table = tables.read()
+    normalisation, cost = tables.NORMALISATION.value, tables.COST.value
+    found = diversity.optimism(
+        table.losses(normalisation),
+        table.costs(cost),
+        search=studies.METHODS[_METHOD.value],
+        num_texts=_NUM_TEXTS.value,
+        num_draws=_NUM_DRAWS.value,
+        seed=_SEED.value,
+    )
+    section = report.optimism_section(
+        found,
+        normalisation=normalisation,
+        cost=cost,
+        num_draws=_NUM_DRAWS.value,
+    )
     print(
-        report.write_optimism(
-            tables.read(),
-            _OUT.value,
-            flags=program.flag_values(),
-            search=report.METHODS[_METHOD.value],
-            normalisation=tables.NORMALISATION.value,
-            cost=tables.COST.value,
-            num_texts=_NUM_TEXTS.value,
-            num_draws=_NUM_DRAWS.value,
-            seed=_SEED.value,
+        report.write_sections(
+            _OUT.value, [section], flags=program.flag_values()
         )
     )
 

@@ -13,7 +13,7 @@ import pathlib
 from absl import flags
 
 from experiments import program
-from mmc_jax import corpus, pool, report, scoring
+from mmc_jax import corpus, pool, report, scoring, studies
 
 _OUT = flags.DEFINE_string(
     "out", "results/quickstart", "Folder of scores, numbers and figures."
@@ -28,9 +28,9 @@ def main():
     texts = corpus.embedded("held_out").sample(_NUM_TEXTS.value)
     table = scoring.score(pool.read("stdlib20"), texts, out / "scores")
     print(
-        report.write_study(
-            table,
+        report.write_sections(
             out,
+            report.study_sections(studies.study(table)),
             flags=program.flag_values(),
         )
     )

@@ -21,11 +21,11 @@ How far the frontier can be trusted on other texts, with a figure:
 from absl import flags
 
 from experiments import program, tables
-from mmc_jax import report
+from mmc_jax import report, studies
 
 flags.adopt_module_key_flags(tables)
 _METHOD = flags.DEFINE_enum(
-    "method", "pruned", list(report.METHODS), "How subsets are searched."
+    "method", "pruned", list(studies.METHODS), "How subsets are searched."
 )
 _MAX_SIZE = flags.DEFINE_integer(
     "max_size", None, "The most models in a subset.", lower_bound=1
@@ -87,28 +87,30 @@ flags.mark_flags_as_mutual_exclusive(["scores", "csv"], required=True)
 
 
 def main():
+    found = studies.study(
+        tables.read(),
+        normalisation=tables.NORMALISATION.value,
+        cost=tables.COST.value,
+        method=_METHOD.value,
+        max_size=_MAX_SIZE.value,
+        routed=_ROUTED.value,
+        limits=studies.Limits(seconds=_TIME_LIMIT.value, gap=_GAP_LIMIT.value),
+        folder=_OUT.value,
+        checks=studies.Checks(
+            held_out=_HELD_OUT.value,
+            num_splits=_NUM_SPLITS.value,
+            num_resamples=_NUM_RESAMPLES.value,
+            num_searches=_NUM_SEARCHES.value,
+            fail_above=_FAIL_ABOVE.value,
+            by_domain=_BY_DOMAIN.value,
+            seed=_SEED.value,
+        ),
+    )
     print(
-        report.write_study(
-            tables.read(),
+        report.write_sections(
             _OUT.value,
+            report.study_sections(found),
             flags=program.flag_values(),
-            normalisation=tables.NORMALISATION.value,
-            cost=tables.COST.value,
-            method=_METHOD.value,
-            max_size=_MAX_SIZE.value,
-            routed=_ROUTED.value,
-            limits=report.Limits(
-                seconds=_TIME_LIMIT.value, gap=_GAP_LIMIT.value
-            ),
-            checks=report.Checks(
-                held_out=_HELD_OUT.value,
-                num_splits=_NUM_SPLITS.value,
-                num_resamples=_NUM_RESAMPLES.value,
-                num_searches=_NUM_SEARCHES.value,
-                fail_above=_FAIL_ABOVE.value,
-                by_domain=_BY_DOMAIN.value,
-                seed=_SEED.value,
-            ),
         )
     )
 

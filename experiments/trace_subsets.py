@@ -10,7 +10,7 @@ read subset by subset. For more than ten models there is trace_frontier.
 from absl import flags
 
 from experiments import program, tables
-from mmc_jax import report
+from mmc_jax import report, studies
 
 flags.adopt_module_key_flags(tables)
 
@@ -20,13 +20,16 @@ flags.mark_flags_as_mutual_exclusive(["scores", "csv"], required=True)
 
 
 def main():
+    every = studies.every_subset(
+        tables.read(),
+        normalisation=tables.NORMALISATION.value,
+        cost=tables.COST.value,
+    )
     print(
-        report.write_all_subsets(
-            tables.read(),
+        report.write_sections(
             _OUT.value,
+            report.all_subsets_sections(every),
             flags=program.flag_values(),
-            normalisation=tables.NORMALISATION.value,
-            cost=tables.COST.value,
         )
     )
 

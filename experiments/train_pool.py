@@ -26,10 +26,19 @@ import yaml
 from absl import flags
 
 from experiments import pool_recipe, program, similarity_recipe
-from mmc_jax import corpus, pool, report, scoring, training
+from mmc_jax import (
+    corpus,
+    diversity,
+    oracle,
+    pool,
+    report,
+    scoring,
+    training,
+)
 from mmc_jax.models import tensors
 from mmc_jax.scoring import compilation_cache
 
+_NORMALISATION = "bits_per_byte"
 _RECIPES = {"stdlib": pool_recipe, "similarity": similarity_recipe}
 
 _STUDY = flags.DEFINE_enum(
@@ -79,7 +88,7 @@ def _write_card(out, table, texts, facts, tokenizers, streams):
         for stream in streams[family].values():
             counts += np.bincount(stream, minlength=len(counts))
         tokens = [tokenizer.encode(text).ids for text in texts.texts]
-        unigrams[family] = report.unigram_bits_per_byte(
+        unigrams[family] = training.unigram_bits_per_byte(
             counts, tokens, texts.num_bytes
         )
     vocab_sizes = {n: t.get_vocab_size() for n, t in tokenizers.items()}
@@ -127,15 +136,13 @@ def main():
     if _STUDY.value == "stdlib":
         _write_card(out, table, held_out, facts, tokenizers, streams)
         return
-    print(
-        report.write_similarity(
-            table,
-            similarity_recipe.levels(table.models),
-            out,
-            flags=program.flag_values(),
-            training=facts,
-        )
+    losses = table.losses(_NORMALISATION)
+    levels = similarity_recipe.levels(table.models)
+    groups = diversity.similarity(losses, levels, table.texts.domains)
+    section = report.similarity_section(
+        table, groups, levels, facts, oracle.exact_means(losses), _NORMALISATION
     )
+    print(report.write_sections(out, [section], flags=program.flag_values()))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ winner.
 from absl import flags
 
 from experiments import pairs, program, tables
-from mmc_jax import report
+from mmc_jax import diversity, report
 
 flags.adopt_module_key_flags(tables)
 flags.adopt_module_key_flags(pairs)
@@ -22,15 +22,20 @@ flags.mark_flags_as_mutual_exclusive(["scores", "csv"], required=True)
 
 
 def main():
+    pair = tuple(pairs.PAIR.value)
+    effect = diversity.token_effect(
+        tables.read(),
+        pair,
+        normalisation=tables.NORMALISATION.value,
+        num_resamples=pairs.NUM_RESAMPLES.value,
+        seed=pairs.SEED.value,
+    )
+    section = report.token_effect_section(
+        effect, pair, tables.NORMALISATION.value
+    )
     print(
-        report.write_token_effect(
-            tables.read(),
-            _OUT.value,
-            tuple(pairs.PAIR.value),
-            flags=program.flag_values(),
-            normalisation=tables.NORMALISATION.value,
-            num_resamples=pairs.NUM_RESAMPLES.value,
-            seed=pairs.SEED.value,
+        report.write_sections(
+            _OUT.value, [section], flags=program.flag_values()
         )
     )
 

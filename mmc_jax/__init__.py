@@ -30,6 +30,7 @@ __getattr__, __dir__, __all__ = attach(
         "scores",
         "scoring",
         "statistics",
+        "studies",
         "synthetic",
         "training",
     ],

@@ -262,3 +262,24 @@ def save_folder(
     wrapped.save_pretrained(folder)
     (folder / "training.json").write_text(json.dumps(facts, indent=1) + "\n")
     models.save(model, folder, dtype=jnp.float16)
+
+
+def unigram_bits_per_byte(
+    counts: np.ndarray, tokens: list[np.ndarray], num_bytes: np.ndarray
+) -> float:
+    """Returns the loss of token frequencies in bits per byte, mean over texts.
+
+    loss = mean over x of -sum_t log2 p(t) / bytes_x, p(t) = (n_t + 1) / sum
+
+    Args:
+      counts: Number of times n that each token occurs in the training data,
+        [V].
+      tokens: Tokens of each text, X arrays [num_tokens].
+      num_bytes: Number of bytes of each text, [X].
+
+    >>> unigram_bits_per_byte(np.array([0, 2]), [np.array([0, 0])], [4])
+    1.0
+    """
+    log2_p = np.log2(counts + 1.0) - np.log2((counts + 1.0).sum())
+    bits = np.array([-log2_p[row].sum() for row in tokens])
+    return float(np.mean(bits / np.asarray(num_bytes)))

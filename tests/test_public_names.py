@@ -60,7 +60,7 @@ class PublicNamesTest(absltest.TestCase):
         gains = diversity.pair_gains(losses)
         self.assertEqual(gains.shape, (4, 4))
         bonus = diversity.pair_bonus(losses[0], losses[1], 10, 0)
-        self.assertAlmostEqual(bonus.bonus, gains[0, 1])
+        self.assertAlmostEqual(bonus.estimate.value, gains[0, 1])
 
         costs = np.geomspace(1e6, 1e9, 6)
         fit = law.fit(costs, 3 * costs**-0.2 + 1)
@@ -69,7 +69,7 @@ class PublicNamesTest(absltest.TestCase):
         self.assertGreater(fit.L_inf, 0)
         self.assertLess(fit.objective, 1e-12)
         self.assertTrue(callable(importers.csv))
-        self.assertTrue(callable(report.write_study))
+        self.assertTrue(callable(report.write_sections))
 
 
 if __name__ == "__main__":

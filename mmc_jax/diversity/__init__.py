@@ -13,7 +13,7 @@ from mmc_jax.diversity.correlations import (
     group_means,
     residual_correlations,
 )
-from mmc_jax.diversity.diagnosis import Finding, diagnosis
+from mmc_jax.diversity.factors import PairGroup, PairMean, similarity
 from mmc_jax.diversity.families import (
     GROUPINGS,
     Comparison,
@@ -22,71 +22,83 @@ from mmc_jax.diversity.families import (
     heterogeneous,
     homogeneous,
 )
+from mmc_jax.diversity.family_studies import (
+    SIZES,
+    Claim,
+    FamilyStudy,
+    LineLaw,
+    agreement,
+    family_study,
+    line_name,
+    table_studies,
+)
+from mmc_jax.diversity.findings import Finding, diagnosis
 from mmc_jax.diversity.gains import (
-    Bonus,
+    Gain,
     bonus,
     equal_cost_gains,
     pair_bonus,
     pair_gains,
     pair_gains_per_cost,
 )
-from mmc_jax.diversity.optimism import Optimism, numbers_of_texts, optimism
 from mmc_jax.diversity.pairs import (
     PairTest,
     TokenEffect,
+    mixed_pair_test,
     pair_test,
     token_effect,
 )
-from mmc_jax.diversity.robustness import (
-    SIZES,
-    Conclusion,
-    LineLaw,
-    Part,
-    in_all,
-    line_name,
-    part,
+from mmc_jax.diversity.selection_bias import (
+    Optimism,
+    numbers_of_texts,
+    optimism,
 )
-from mmc_jax.diversity.similarity import Estimate, PairGroup, similarity
+from mmc_jax.diversity.summaries import PairGain, Summary, summary
 
 __all__ = [
     "GROUPINGS",
     "SIZES",
-    "Bonus",
+    "Claim",
     "Comparison",
-    "Conclusion",
     "Elimination",
-    "Estimate",
+    "FamilyStudy",
     "Finding",
+    "Gain",
     "GroupMeans",
     "LineLaw",
     "Optimism",
+    "PairGain",
     "PairGroup",
+    "PairMean",
     "PairTest",
-    "Part",
     "Shapley",
+    "Summary",
     "TokenEffect",
+    "agreement",
     "bonus",
     "compare",
     "diagnosis",
     "elimination",
     "equal_cost_gains",
+    "family_study",
     "group_means",
     "groups_of",
     "heterogeneous",
     "homogeneous",
-    "in_all",
     "line_name",
     "marginal_contributions",
+    "mixed_pair_test",
     "numbers_of_texts",
     "optimism",
     "pair_bonus",
     "pair_gains",
     "pair_gains_per_cost",
     "pair_test",
-    "part",
     "residual_correlations",
     "shapley",
     "similarity",
+    "summary",
+    "table_studies",
     "token_effect",
     "win_shares",
 ]

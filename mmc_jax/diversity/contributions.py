@@ -19,9 +19,11 @@ class Shapley(NamedTuple):
     """What each model brings, averaged over all orders of joining.
 
     Attributes:
-      values: [M]; they sum to what the whole pool gains.
-      standard_errors: [M], of the choice of texts: each value is a mean over
-        texts. The values themselves are exact.
+      values: Shapley value of each model, [M]. They sum to what the whole pool
+        gains.
+      standard_errors: Standard error of each value over the choice of texts,
+        [M]; NaN where fewer than 2 texts have a weight. The values themselves
+        are exact.
     """
 
     values: np.ndarray
@@ -32,9 +34,9 @@ class Elimination(NamedTuple):
     """Models dropped one after another, each where it costs the least.
 
     Attributes:
-      order: [M], the models in the order in which they are dropped; the last
-        is the one that stays.
-      losses: [M], the oracle loss of what is left before each is dropped: the
+      order: Models in the order in which they are dropped, [M]; the last one
+        stays.
+      losses: Oracle loss of the models left before each is dropped, [M]; the
         first is that of all models.
     """
 
@@ -50,8 +52,8 @@ def win_shares(
     Models that tie for a text share it evenly, so that the shares sum to 1.
 
     Args:
-      losses: [M, X], finite.
-      weights: [X], not negative; 1 for each text if left out.
+      losses: Loss of each text under each model, finite, [M, X].
+      weights: Weight of each text, not negative, [X]; None for 1 each.
 
     Raises:
       ValueError: Arguments that do not fit, with the place.
@@ -73,8 +75,8 @@ def marginal_contributions(
     text; infinity for the only model.
 
     Args:
-      losses: [M, X], finite.
-      weights: [X], not negative; 1 for each text if left out.
+      losses: Loss of each text under each model, finite, [M, X].
+      weights: Weight of each text, not negative, [X]; None for 1 each.
 
     Raises:
       ValueError: Arguments that do not fit, with the place.
@@ -99,8 +101,8 @@ def elimination(
     least; of equals the one that is worse alone, then the later one.
 
     Args:
-      losses: [M, X], finite.
-      weights: [X], not negative; 1 for each text if left out.
+      losses: Loss of each text under each model, finite, [M, X].
+      weights: Weight of each text, not negative, [X]; None for 1 each.
 
     Raises:
       ValueError: Arguments that do not fit, with the place.
@@ -143,8 +145,8 @@ def shapley(losses: ArrayLike, weights: ArrayLike | None = None) -> Shapley:
     the same amount.
 
     Args:
-      losses: [M, X], finite.
-      weights: [X], not negative; 1 for each text if left out.
+      losses: Loss of each text under each model, finite, [M, X].
+      weights: Weight of each text, not negative, [X]; None for 1 each.
 
     Raises:
       ValueError: Arguments that do not fit, with the place.
@@ -174,5 +176,8 @@ def shapley(losses: ArrayLike, weights: ArrayLike | None = None) -> Shapley:
         means += values @ share[texts]
         firsts += values @ share[texts] ** 2
         seconds += values**2 @ share[texts] ** 2
+    if np.count_nonzero(share) < 2:
+        # One text says nothing of other texts.
+        return Shapley(means, np.full(num_models, np.nan))
     variances = seconds - 2 * means * firsts + means**2 * (share**2).sum()
     return Shapley(means, np.sqrt(np.maximum(variances, 0)))

@@ -14,11 +14,11 @@ from mmc_jax.statistics.inputs import checked_losses
 
 
 class GroupMeans(NamedTuple):
-    """The mean of a number of pairs, by whether the two are of one group.
+    """Mean over pairs of models, those of one group and those of two.
 
     Attributes:
-      within: Over pairs of one group; NaN where there is none.
-      across: Over pairs of two groups; NaN where there is none.
+      within: Mean over pairs of one group; NaN where there is none.
+      across: Mean over pairs of two groups; NaN where there is none.
     """
 
     within: float
@@ -40,8 +40,8 @@ def residual_correlations(
     models always at -1. NaN for a model of which nothing is left.
 
     Args:
-      losses: [M, X], finite.
-      weights: [X], not negative; 1 for each text if left out.
+      losses: Loss of each text under each model, finite, [M, X].
+      weights: Weight of each text, not negative, [X]; None for 1 each.
 
     Raises:
       ValueError: Arguments that do not fit, with the place.
@@ -75,9 +75,9 @@ def group_means(matrix: ArrayLike, groups: Sequence[Hashable]) -> GroupMeans:
     """Returns the mean of a symmetric matrix within and across groups.
 
     Args:
-      matrix: [M, M], a number for each pair, such as gains or correlations.
-        The diagonal and NaN are left out.
-      groups: [M], the family of each model.
+      matrix: A number for each pair of models, such as a gain or a correlation,
+        [M, M]. The diagonal and NaN are left out.
+      groups: Family of each model, [M].
 
     Raises:
       ValueError: Not one group for each model.

@@ -15,11 +15,11 @@ from mmc_jax.frontier.enumeration import MAX_SUBSETS, num_subsets
 from mmc_jax.frontier.groups import group_numbers
 from mmc_jax.frontier.pareto import frontier_of, no_subsets, places_at
 from mmc_jax.scores import ScoreTable
-from mmc_jax.statistics import percentile_interval
+from mmc_jax.statistics.estimates import Estimate, estimate
 from mmc_jax.statistics.inputs import Inputs, checked_inputs
 from mmc_jax.statistics.resampling import halves, resampled_means
 
-# By what models are grouped; each is an attribute of a `ScoredModel`.
+# What models can be grouped by: attributes of a `ScoredModel`.
 GROUPINGS = ("family", "kind")
 
 
@@ -29,26 +29,24 @@ class Comparison(NamedTuple):
     Attributes:
       homogeneous: Frontier of the subsets of one family.
       heterogeneous: Frontier of the subsets that mix families.
-      budgets: [B], rising: costs of the two, from the first that both afford.
-      in_sample: [B], the loss of the best homogeneous subset of no more than
-        the budget less that of the best heterogeneous one, on the texts that
-        chose both. It flatters the side with the more subsets.
-      held_out: [B], the same on texts that did not choose.
-      low: [B], the lower end of its 95 percent interval.
-      high: [B], the upper end.
+      budgets: Rising costs of points of the two frontiers, from the first that
+        buys a subset of each, [B].
+      in_sample: Loss of the best homogeneous subset of each budget less that of
+        the best heterogeneous one, on the texts that chose both, [B]. It is
+        biased in favour of the side with more subsets.
+      held_out: The same difference on texts that did not choose, with its 95
+        percent interval, [B].
     """
 
     homogeneous: Frontier
     heterogeneous: Frontier
     budgets: np.ndarray
     in_sample: np.ndarray
-    held_out: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
+    held_out: Estimate
 
 
 def groups_of(table: ScoreTable, by: str = "family") -> tuple[str, ...]:
-    """Returns what each model of a table belongs to: [M].
+    """Returns the family, or the kind, of each model of a table: [M].
 
     Args:
       table: The scores.
@@ -87,12 +85,12 @@ def homogeneous(
     2^24 subsets; by pruning beyond.
 
     Args:
-      losses: [M, X], finite.
-      costs: [M], finite and not negative.
-      families: [M].
-      weights: [X], not negative; 1 for each text if left out.
-      min_size: The fewest models in a subset.
-      max_size: The most models in a subset.
+      losses: Loss of each text under each model, finite, [M, X].
+      costs: Cost of each model, finite and not negative, [M].
+      families: Family of each model, [M].
+      weights: Weight of each text, not negative, [X]; None for 1 each.
+      min_size: Smallest number of models in a subset.
+      max_size: Largest number of models in a subset; None for all models.
 
     Raises:
       ValueError: Arguments that do not fit, with the place; no family has
@@ -142,12 +140,12 @@ def heterogeneous(
     Exact for up to 2^24 subsets, by pruning beyond.
 
     Args:
-      losses: As for `homogeneous`, and so are the rest.
-      costs: [M].
-      families: [M].
-      weights: [X].
-      min_size: The fewest models in a subset.
-      max_size: The most models in a subset.
+      losses: Loss of each text under each model, finite, [M, X].
+      costs: Cost of each model, finite and not negative, [M].
+      families: Family of each model, [M].
+      weights: Weight of each text, not negative, [X]; None for 1 each.
+      min_size: Smallest number of models in a subset.
+      max_size: Largest number of models in a subset; None for all models.
 
     Raises:
       ValueError: Arguments that do not fit, with the place; there is only one
@@ -194,30 +192,31 @@ def compare(
     twice would choose and judge.
 
     Args:
-      losses: [M, X], finite.
-      costs: [M], finite and not negative.
-      families: [M].
-      weights: [X], not negative; 1 for each text if left out.
-      size: How many models a subset has; any number, single models among the
-        homogeneous, if left out.
-      num_budgets: B at most.
-      num_splits: Into halves.
-      num_resamples: Of the texts.
-      seed: Of the splits and draws.
-      clusters: The source of each text, [X], if texts of one are alike: then
-        whole clusters are split and drawn.
+      losses: Loss of each text under each model, finite, [M, X].
+      costs: Cost of each model, finite and not negative, [M].
+      families: Family of each model, [M].
+      weights: Weight of each text, not negative, [X]; None for 1 each.
+      size: Number of models in a subset; None for any number, with single
+        models among the homogeneous subsets.
+      num_budgets: Largest number of budgets B.
+      num_splits: Number of random splits of the texts into halves.
+      num_resamples: Number of resamples of the texts.
+      seed: Seed of the random splits and resamples.
+      clusters: Source, domain or document of each text, [X]; whole clusters
+        are split and resampled. None for single texts.
 
     Raises:
-      ValueError: As for `homogeneous` and `heterogeneous`; fewer than 2 texts
-        or clusters; a number below 1.
+      ValueError: Arguments that do not fit, with the place; there is no
+        homogeneous, or no heterogeneous, subset of that size; fewer than 2
+        texts or clusters; a number below 1.
     """
     inputs = checked_inputs(losses, costs, weights)
     if num_budgets < 1:
         raise ValueError(f"num_budgets is {num_budgets}; at least 1 is needed.")
 
-    def both(part: Inputs) -> tuple[Frontier, Frontier]:
+    def both(texts: Inputs) -> tuple[Frontier, Frontier]:
         sizes = {} if size is None else {"min_size": size, "max_size": size}
-        arguments = (part.losses, part.costs, families, part.weights)
+        arguments = (texts.losses, texts.costs, families, texts.weights)
         return (
             homogeneous(*arguments, **sizes),
             heterogeneous(*arguments, **sizes),
@@ -231,7 +230,7 @@ def compare(
     of_text = np.zeros((len(budgets), inputs.losses.shape[1]))
     for first in halves(inputs.losses.shape[1], clusters, num_splits, seed):
         for chooses in (first, ~first):
-            choice = both(_part(inputs, chooses))
+            choice = both(_of_texts(inputs, chooses))
             judged = inputs.losses[:, ~chooses]
             same, mixed = (_losses_at(line, budgets, judged) for line in choice)
             of_text[:, ~chooses] += (same - mixed) / num_splits
@@ -242,7 +241,6 @@ def compare(
         num_resamples=num_resamples,
         seed=seed,
     )
-    ends = [percentile_interval(column) for column in drawn.T]
     same, mixed = (
         line.losses[places_at(line.costs, budgets)] for line in lines
     )
@@ -250,9 +248,7 @@ def compare(
         *lines,
         budgets,
         same - mixed,
-        np.average(of_text, axis=1, weights=inputs.weights),
-        np.array([low for low, _ in ends]),
-        np.array([high for _, high in ends]),
+        estimate(np.average(of_text, axis=1, weights=inputs.weights), drawn),
     )
 
 
@@ -267,7 +263,7 @@ def _search(
     return search(*inputs, max_size, min_size=min_size, groups=groups)
 
 
-def _part(inputs: Inputs, texts: np.ndarray) -> Inputs:
+def _of_texts(inputs: Inputs, texts: np.ndarray) -> Inputs:
     weights = None if inputs.weights is None else inputs.weights[texts]
     return Inputs(inputs.losses[:, texts], inputs.costs, weights)
 

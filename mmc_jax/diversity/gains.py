@@ -11,24 +11,21 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from mmc_jax import oracle
-from mmc_jax.statistics import percentile_interval
+from mmc_jax.statistics.estimates import Estimate, estimate
 from mmc_jax.statistics.inputs import checked_inputs, checked_losses
 from mmc_jax.statistics.resampling import resampled_means
 
 
-class Bonus(NamedTuple):
-    """What is gained, and between what it lies.
+class Gain(NamedTuple):
+    """What is gained, with its interval over texts.
 
     Attributes:
-      bonus: The gain, in the unit of the losses.
-      low: The lower end of its 95 percent interval.
-      high: The upper end.
-      standard_error: The standard deviation over the resamples.
+      estimate: The gain in the unit of the losses, with its 95 percent
+        interval.
+      standard_error: Standard deviation of the gain over the resamples.
     """
 
-    bonus: float
-    low: float
-    high: float
+    estimate: Estimate
     standard_error: float
 
 
@@ -39,12 +36,12 @@ def pair_gains(
 
     gain_ij = min(L({i}), L({j})) - L({i, j})
 
-    Symmetric and never negative; exactly 0 on the diagonal, and wherever one of
-    the two is at least as good on every text.
+    The matrix is symmetric and never negative. It is exactly 0 on the diagonal,
+    and where one of the two models is at least as good on every text.
 
     Args:
-      losses: [M, X], finite.
-      weights: [X], not negative; 1 for each text if left out.
+      losses: Loss of each text under each model, finite, [M, X].
+      weights: Weight of each text, not negative, [X]; None for 1 each.
 
     Raises:
       ValueError: Arguments that do not fit, with the place.
@@ -67,9 +64,9 @@ def pair_gains_per_cost(
     gain_ij / max(c_i, c_j), in the unit of the losses for a unit of cost.
 
     Args:
-      losses: [M, X], finite.
-      costs: [M], above 0.
-      weights: [X], not negative; 1 for each text if left out.
+      losses: Loss of each text under each model, finite, [M, X].
+      costs: Cost of each model, above 0, [M].
+      weights: Weight of each text, not negative, [X]; None for 1 each.
 
     Raises:
       ValueError: Arguments that do not fit, with the place; a cost of 0.
@@ -95,13 +92,13 @@ def equal_cost_gains(
 
     bonus_ij = min over m with c_m <= c_i + c_j of L({m}) - L({i, j})
 
-    Negative where one larger model is the better use of the same cost. NaN on
-    the diagonal: one model is no pair.
+    The gain is negative where one larger model is the better use of the same
+    cost. The diagonal is NaN, as one model is no pair.
 
     Args:
-      losses: [M, X], finite.
-      costs: [M], finite and not negative.
-      weights: [X], not negative; 1 for each text if left out.
+      losses: Loss of each text under each model, finite, [M, X].
+      costs: Cost of each model, finite and not negative, [M].
+      weights: Weight of each text, not negative, [X]; None for 1 each.
 
     Raises:
       ValueError: Arguments that do not fit, with the place.
@@ -130,7 +127,7 @@ def pair_bonus(
     *,
     weights: ArrayLike | None = None,
     clusters: Sequence[str] | None = None,
-) -> Bonus:
+) -> Gain:
     """Returns what a pair gains over the better of its two models.
 
     min(L({a}), L({b})) - L({a, b})
@@ -140,20 +137,20 @@ def pair_bonus(
     means that one of the two is the best on all texts of some resamples.
 
     Args:
-      losses_a: [X].
-      losses_b: [X].
-      num_resamples: Of the texts.
-      seed: Of the draws: the same seed, number of texts and clusters draw the
-        same texts.
-      weights: [X], not negative; 1 for each text if left out.
-      clusters: The source of each text, [X], if texts of one are alike: then
-        whole clusters are drawn.
+      losses_a: Losses of the first model, [X].
+      losses_b: Losses of the second model on the same texts, [X].
+      num_resamples: Number of resamples of the texts.
+      seed: Seed of the random resamples. The same seed, number of texts and
+        clusters give the same resamples.
+      weights: Weight of each text, not negative, [X]; None for 1 each.
+      clusters: Source, domain or document of each text, [X]; None to resample
+        single texts.
 
     Raises:
       ValueError: Arguments that do not fit, with the place; fewer than 2 texts
         or clusters; num_resamples below 1.
 
-    >>> pair_bonus([1.0, 4.0] * 50, [3.0, 2.0] * 50).bonus
+    >>> pair_bonus([1.0, 4.0] * 50, [3.0, 2.0] * 50).estimate.value
     1.0
     """
     losses_a, losses_b = (
@@ -183,7 +180,7 @@ def bonus(
     *,
     weights: ArrayLike | None = None,
     clusters: Sequence[str] | None = None,
-) -> Bonus:
+) -> Gain:
     """Returns how far losses lie below those of the best reference.
 
     min over k of mean_x R_kx - mean_x L_x
@@ -191,15 +188,18 @@ def bonus(
     Each resample of the texts has its own best reference.
 
     Args:
-      references: [K, X], the losses of what it is compared with.
-      losses: [X], such as the oracle losses of a pool.
-      num_resamples: As for `pair_bonus`, and so are the rest.
-      seed: Of the draws.
-      weights: [X].
-      clusters: [X].
+      references: Losses of the K references, such as single models, [K, X].
+      losses: Losses that may be lower, such as the oracle losses of a pool,
+        [X].
+      num_resamples: Number of resamples of the texts.
+      seed: Seed of the random resamples.
+      weights: Weight of each text, not negative, [X]; None for 1 each.
+      clusters: Source, domain or document of each text, [X]; None to resample
+        single texts.
 
     Raises:
-      ValueError: As for `pair_bonus`.
+      ValueError: Arguments that do not fit, with the place; fewer than 2 texts
+        or clusters; num_resamples below 1.
     """
     references = np.asarray(references, np.float64)
     losses = np.asarray(losses, np.float64)
@@ -220,15 +220,14 @@ def bonus(
         means[..., :-1].min(axis=-1) - means[..., -1]
         for means in (np.average(rows, axis=1, weights=weights), drawn)
     )
-    low, high = percentile_interval(drawn)
-    return Bonus(float(found), low, high, float(drawn.std()))
+    return Gain(estimate(found, drawn), float(drawn.std()))
 
 
 def _pair_losses(losses: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
-    """Returns the oracle loss of each pair, of the singles on the diagonal.
+    """Returns the oracle loss of each pair, single models on the diagonal.
 
-    All in one order of addition, so that a sum over smaller terms is never
-    rounded to the larger sum.
+    All sums add the texts in one order, so that the sum of the smaller terms
+    is never rounded to the larger sum.
     """
     with jax.enable_x64(True):
         sums = np.asarray(oracle.min_sum(losses, losses, weights))

@@ -10,7 +10,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from mmc_jax import oracle
-from mmc_jax.diversity.gains import Bonus, bonus
+from mmc_jax.diversity.families import groups_of
+from mmc_jax.diversity.gains import Gain, bonus
 from mmc_jax.scores import ScoreTable
 from mmc_jax.statistics.inputs import checked_inputs
 
@@ -19,16 +20,16 @@ class PairTest(NamedTuple):
     """A pair against the single model that is nearest in cost.
 
     Attributes:
-      nearest: Which model is nearest to the pair's cost, none of the pair.
-      pair_cost: The sum of the two costs.
-      nearest_cost: Of the nearest model.
-      pair_loss: The oracle loss of the pair.
-      nearest_loss: The mean loss of the nearest model.
-      losses: The mean losses of the pair's models.
-      against_nearest: What the pair gains over the nearest model; negative
-        where the one model is better.
-      against_better: What the pair gains over the better of its two.
-      win_share: The share of the texts on which the pair's second model is the
+      nearest: Index of the model nearest to the pair's cost, outside the pair.
+      pair_cost: Sum of the two costs.
+      nearest_cost: Cost of the nearest model.
+      pair_loss: Oracle loss of the pair.
+      nearest_loss: Mean loss of the nearest model.
+      losses: Mean losses of the pair's two models.
+      against_nearest: Gain of the pair over the nearest model; negative where
+        that model is better.
+      against_better: Gain of the pair over the better of its two models.
+      win_share: Share of the texts on which the pair's second model is the
         better of the two; ties count half.
     """
 
@@ -38,8 +39,8 @@ class PairTest(NamedTuple):
     pair_loss: float
     nearest_loss: float
     losses: tuple[float, float]
-    against_nearest: Bonus
-    against_better: Bonus
+    against_nearest: Gain
+    against_better: Gain
     win_share: float
 
 
@@ -47,22 +48,24 @@ class TokenEffect(NamedTuple):
     """Two models by their losses per token and by fair losses.
 
     Attributes:
-      chars_per_token: Of each of the two.
-      per_token: Mean nats per token of each.
-      fair: Mean fair loss of each.
-      advantage_per_token: How much less the first loses per token.
-      advantage_fair: How much less the first loses by the fair loss.
-      share_turned: The share of the texts on which the other model wins once
+      chars_per_token: Mean number of characters in a token, of each model.
+      per_token: Mean loss in nats per token, of each model.
+      fair: Mean fair loss, of each model.
+      advantage_per_token: How much less the first model loses per token.
+      advantage_fair: How much less the first model loses by the fair loss.
+      share_turned: Share of the texts on which the other model wins once
         losses are fair.
-      differences_per_token: [X], the second model's loss less the first's.
-      differences_fair: [X], the same.
+      differences_per_token: Loss per token of the second model less that of
+        the first, [X].
+      differences_fair: Fair loss of the second model less that of the first,
+        [X].
     """
 
     chars_per_token: tuple[float, float]
     per_token: tuple[float, float]
     fair: tuple[float, float]
-    advantage_per_token: Bonus
-    advantage_fair: Bonus
+    advantage_per_token: Gain
+    advantage_fair: Gain
     share_turned: float
     differences_per_token: np.ndarray
     differences_fair: np.ndarray
@@ -82,12 +85,13 @@ def pair_test(
     The nearest model is that of the least |log(c_m / (c_i + c_j))|.
 
     Args:
-      losses: [M, X], finite.
-      costs: [M], above 0.
-      pair: Two different models.
-      num_resamples: Of the texts.
-      seed: Of the draws.
-      clusters: As for `pair_bonus`.
+      losses: Loss of each text under each model, finite, [M, X].
+      costs: Cost of each model, above 0, [M].
+      pair: Indices of two different models.
+      num_resamples: Number of resamples of the texts.
+      seed: Seed of the random resamples.
+      clusters: Source, domain or document of each text, [X]; None to resample
+        single texts.
 
     Raises:
       ValueError: Arguments that do not fit, with the place; a pair of one
@@ -95,7 +99,7 @@ def pair_test(
 
     >>> losses = [[1.0, 4.0] * 9, [3.0, 2.0] * 9, [2.0, 2.0] * 9]
     >>> found = pair_test(losses, [1, 2, 4], (0, 1))
-    >>> found.nearest, found.pair_loss, found.against_nearest.bonus
+    >>> found.nearest, found.pair_loss, found.against_nearest.estimate.value
     (2, 1.5, 0.5)
     """
     inputs = checked_inputs(losses, costs, None)
@@ -135,6 +139,45 @@ def pair_test(
     )
 
 
+def mixed_pair_test(
+    table: ScoreTable,
+    pair: tuple[str, str],
+    *,
+    normalisation: str = "text_length",
+    cost: str = "num_params",
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> PairTest:
+    """Returns a pair of two families beside the single model nearest in cost.
+
+    Args:
+      table: The scores.
+      pair: Names of two models of different families.
+      normalisation: One of `scores.NORMALISATIONS`.
+      cost: Name of the cost by which a single model is near.
+      num_resamples: Number of resamples of the texts.
+      seed: Seed of the random resamples.
+
+    Raises:
+      ValueError: A model that is not there; a pair of one family; no third
+        model; a cost of 0; the table lacks what is asked for.
+    """
+    groups = groups_of(table.select(models=pair))
+    if len(set(groups)) != 2:
+        raise ValueError(
+            f"{' and '.join(pair)} are both of the family {groups[0]!r}; take "
+            "two of different families."
+        )
+    names = [model.name for model in table.models]
+    return pair_test(
+        table.losses(normalisation),
+        table.costs(cost),
+        (names.index(pair[0]), names.index(pair[1])),
+        num_resamples=num_resamples,
+        seed=seed,
+    )
+
+
 def token_effect(
     table: ScoreTable,
     pair: tuple[str, str],
@@ -150,10 +193,10 @@ def token_effect(
 
     Args:
       table: The scores, with characters and tokens known.
-      pair: Two models, by name, of different tokenizers.
-      normalisation: The fair one.
-      num_resamples: Of the texts.
-      seed: Of the draws.
+      pair: Names of two models with different tokenizers.
+      normalisation: The fair normalisation, one of `scores.NORMALISATIONS`.
+      num_resamples: Number of resamples of the texts.
+      seed: Seed of the random resamples.
 
     Raises:
       ValueError: The table does not know characters and tokens; models of one

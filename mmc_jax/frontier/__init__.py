@@ -2,6 +2,10 @@
 
 from mmc_jax.frontier.enumeration import exhaustive
 from mmc_jax.frontier.generalisation.bootstrap import Band, bootstrap_band
+from mmc_jax.frontier.generalisation.checks import (
+    Checks,
+    Generalisation,
+)
 from mmc_jax.frontier.generalisation.cross_fitting import (
     CrossFitted,
     Search,
@@ -16,6 +20,10 @@ from mmc_jax.frontier.generalisation.repeated_scores import (
 from mmc_jax.frontier.generalisation.search_quality import (
     SearchError,
     search_error,
+)
+from mmc_jax.frontier.generalisation.synthetic_pools import (
+    kept_search_errors,
+    search_errors,
 )
 from mmc_jax.frontier.pareto import (
     Frontier,
@@ -32,9 +40,11 @@ __all__ = [
     "Band",
     "Certificate",
     "Certified",
+    "Checks",
     "CoFailures",
     "CrossFitted",
     "Frontier",
+    "Generalisation",
     "HeldOut",
     "Progress",
     "Repeated",
@@ -48,12 +58,14 @@ __all__ = [
     "exhaustive",
     "expected_costs",
     "held_out",
+    "kept_search_errors",
     "non_dominated",
     "of_subsets",
     "pruned",
     "repeated_losses",
     "routed",
     "search_error",
+    "search_errors",
     "single_models",
     "write_certificate",
 ]

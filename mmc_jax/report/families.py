@@ -1,189 +1,175 @@
-"""Same family against mixed, in one part of a study or several, as a folder."""
+"""One family against mixed families, in one table or several.
 
-import os
+M models, B budgets.
+"""
+
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from mmc_jax import diversity, law
-from mmc_jax.frontier import Frontier
-from mmc_jax.report import diversity_figures, result
-from mmc_jax.report.study import COST_LABELS
+from mmc_jax.diversity import FamilyStudy, agreement, groups_of
+from mmc_jax.report import family_figures, labels, result
+from mmc_jax.report.sections import Section
 from mmc_jax.scores import NORMALISATIONS, ScoreTable
-from mmc_jax.statistics import percentile_interval
+from mmc_jax.statistics import Estimate
 
 _PARAMETERS = ("A", "alpha", "L_inf")
-# Letters of the longest name of a line and of a claim.
+# Characters of the longest name of a frontier and of a claim.
 _LINE, _CLAIM = 26, 52
 
 
-def write_families(
+def families_sections(
+    studies: Mapping[str, FamilyStudy],
     tables: Mapping[str, ScoreTable],
-    out: str | os.PathLike[str],
     *,
-    flags: Mapping[str, Any],
-    normalisation: str = "text_length",
-    cost: str = "num_params",
+    normalisation: str,
+    cost: str,
     by: str = "family",
-    sizes: Sequence[int | None] = diversity.SIZES,
-    by_domain: bool = False,
-    num_splits: int = 3,
-    num_resamples: int = 200,
-    seed: int = 0,
-) -> str:
-    """Writes what mixing families buys and returns it in words.
+) -> list[Section]:
+    """Returns what mixing families gains in each table, and in all of them.
 
     Args:
-      tables: Parts of a study by name, such as its domains; the figures of
-        frontiers are of the first.
-      out: The result folder.
-      flags: What the program was called with.
+      studies: What `diversity.table_studies` returns. The figures of frontiers
+        are of the first table.
+      tables: The score tables by the same names.
       normalisation: One of `scores.NORMALISATIONS`.
-      cost: A cost that every model has.
+      cost: Name of the cost.
       by: What makes a family: one of `diversity.GROUPINGS`.
-      sizes: Of the subsets; None is any.
-      by_domain: Whether texts of one domain are split and drawn together.
-      num_splits: Into halves.
-      num_resamples: Of the texts.
-      seed: Of the splits and draws.
-
-    Raises:
-      ValueError: A table lacks what is asked for; the part is named.
     """
-    parts = {}
-    for name, table in tables.items():
-        try:
-            parts[name] = diversity.part(
-                table.losses(normalisation),
-                table.costs(cost),
-                diversity.groups_of(table, by),
-                sizes=sizes,
-                num_splits=num_splits,
-                num_resamples=num_resamples,
-                seed=seed,
-                clusters=table.texts.domains if by_domain else None,
-            )
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
     unit = NORMALISATIONS[normalisation]
-    first, table = next(iter(parts.values())), next(iter(tables.values()))
-    labels = {"cost_label": COST_LABELS.get(cost, cost)}
-    drawn = {
-        "frontiers": diversity_figures.family_frontiers(
-            first, loss_label=f"Loss ({unit})", **labels
-        ),
-        "differences": diversity_figures.family_differences(
-            first, unit=unit, **labels
-        ),
-        "conclusions": diversity_figures.conclusions(parts),
-    }
-    groups = diversity.groups_of(table, by)
-    names = [model.name for model in table.models]
-    numbers = {
-        "loss_unit": unit,
-        "cost": cost,
-        "families": {
-            group: [n for n, g in zip(names, groups, strict=True) if g == group]
-            for group in dict.fromkeys(groups)
-        },
-        "parts": {
-            name: _part_numbers(part, [m.name for m in tables[name].models])
-            for name, part in parts.items()
-        },
-        "in_all_parts": diversity.in_all(parts),
-    }
-    path = result.write_result(
-        out, result.plain(numbers), flags=flags, figures=drawn
-    )
+    first = next(iter(studies.values()))
     lines = []
-    for name, part in parts.items():
-        lines += [*_part_in_words(name, part, cost, unit), ""]
-    return "\n".join(
-        [*lines, *_conclusions_in_words(parts), "", f"numbers: {path}"]
-    )
+    for name, found in studies.items():
+        lines += [*_sentences(name, found, cost, unit), ""]
+    return [
+        Section(
+            {
+                "loss_unit": unit,
+                "cost": cost,
+                "families": _families(next(iter(tables.values())), by),
+            }
+        ),
+        Section(
+            {
+                "parts": {
+                    name: _numbers(
+                        found, [model.name for model in tables[name].models]
+                    )
+                    for name, found in studies.items()
+                }
+            },
+            figures={
+                "frontiers": functools.partial(
+                    family_figures.frontiers,
+                    first,
+                    cost_label=labels.cost_label(cost),
+                    loss_label=labels.loss_label(normalisation),
+                ),
+                "differences": functools.partial(
+                    family_figures.differences,
+                    first,
+                    cost_label=labels.cost_label(cost),
+                    unit=unit,
+                ),
+            },
+            sentences=lines,
+        ),
+        Section(
+            {"in_all_parts": agreement(studies)},
+            figures={
+                "conclusions": functools.partial(family_figures.claims, studies)
+            },
+            sentences=_claims(studies),
+        ),
+    ]
 
 
-def _part_numbers(part: diversity.Part, names: Sequence[str]) -> dict[str, Any]:
+def _numbers(found: FamilyStudy, names: Sequence[str]) -> dict[str, Any]:
     return {
-        "num_texts": part.num_texts,
+        "num_texts": found.num_texts,
         "frontiers": {
-            line: _points(points, names) for line, points in part.lines.items()
+            line: labels.points(points, names)
+            for line, points in found.lines.items()
         },
         "laws": {
             line: {
-                **result.law_numbers(found.fit),
+                **result.law_numbers(of_line.fit),
                 "intervals": {
-                    name: _interval(found, name) for name in _PARAMETERS
+                    name: _interval(of_line.interval(name))
+                    for name in _PARAMETERS
                 },
             }
-            for line, found in part.laws.items()
+            for line, of_line in found.laws.items()
         },
-        "not_there": part.reasons,
+        "not_there": found.reasons,
         "comparisons": {
             str(size or "any"): {
-                name: getattr(compared, name)
-                for name in (
-                    "budgets",
-                    "in_sample",
-                    "held_out",
-                    "low",
-                    "high",
-                )
+                "budgets": compared.budgets,
+                "in_sample": compared.in_sample,
+                "held_out": compared.held_out.value,
+                "low": compared.held_out.low,
+                "high": compared.held_out.high,
             }
-            for size, compared in part.comparisons.items()
+            for size, compared in found.comparisons.items()
         },
         "shared_parameters": {
-            str(size or "any"): [answer._asdict() for answer in answers]
-            for size, answers in part.shared.items()
+            str(size or "any"): answers
+            for size, answers in found.shared.items()
         },
         "conclusions": [
-            {**found._asdict(), "verdict": found.verdict}
-            for found in part.conclusions
+            {
+                "claim": claim.claim,
+                "value": claim.estimate.value,
+                "low": claim.estimate.low,
+                "high": claim.estimate.high,
+                "reason": claim.reason,
+                "p_value": claim.p_value,
+                "verdict": claim.verdict,
+            }
+            for claim in found.claims
         ],
     }
 
 
-def _points(line: Frontier, names: Sequence[str]) -> list[dict[str, Any]]:
-    return [
-        {
-            "cost": cost,
-            "loss": loss,
-            "models": [names[m] for m in np.flatnonzero(mask)],
-        }
-        for cost, loss, mask in zip(*line, strict=True)
-    ]
+def _families(table: ScoreTable, by: str) -> dict[str, list[str]]:
+    """Returns the names of the models of each family."""
+    families: dict[str, list[str]] = {}
+    for model, family in zip(table.models, groups_of(table, by), strict=True):
+        families.setdefault(family, []).append(model.name)
+    return families
 
 
-def _interval(
-    found: diversity.LineLaw, name: str
-) -> tuple[float, float] | None:
-    usable = law.usable(found.draws)
-    if usable.mean() < 0.5:
+def _interval(estimate: Estimate) -> dict[str, float] | None:
+    if not estimate.has_interval:
         return None
-    return percentile_interval(getattr(found.draws, name)[usable])
+    return {
+        "low": estimate.low,
+        "high": estimate.high,
+        "level": estimate.level,
+    }
 
 
-def _part_in_words(
-    name: str, part: diversity.Part, cost: str, unit: str
+def _sentences(
+    name: str, found: FamilyStudy, cost: str, unit: str
 ) -> list[str]:
+    """Returns the laws and comparisons of one table for the terminal."""
     lines = [
-        f"{name}, {part.num_texts} texts",
+        f"{name}, {found.num_texts} texts",
         f"  {'law':<{_LINE}}{'alpha':>24}{'L_inf':>24}{'R^2':>8}{'n':>6}",
     ]
-    for line in part.lines:
-        if line not in part.laws:
-            lines.append(f"  {line:<{_LINE}}no law: {part.reasons[line]}")
+    for line in found.lines:
+        if line not in found.laws:
+            lines.append(f"  {line:<{_LINE}}no law: {found.reasons[line]}")
             continue
-        found = part.laws[line]
+        of_line = found.laws[line]
         cells = "".join(
-            _with_interval(getattr(found.fit, p), _interval(found, p)).rjust(24)
-            for p in ("alpha", "L_inf")
+            of_line.interval(parameter).text(".4g", ".3g").rjust(24)
+            for parameter in ("alpha", "L_inf")
         )
         lines.append(
-            f"  {line:<{_LINE}}{cells}{found.fit.r_squared:8.4f}"
-            f"{found.fit.num_points:6d}"
-            + ("" if found.fit.converged else "  did not converge")
+            f"  {line:<{_LINE}}{cells}{of_line.fit.r_squared:8.4f}"
+            f"{of_line.fit.num_points:6d}"
+            + ("" if of_line.fit.converged else "  did not converge")
         )
     lines += [
         "  95 percent intervals of resampled texts, the subsets fixed",
@@ -192,16 +178,15 @@ def _part_in_words(
         f"  {'size':<8}{'budget (' + cost + ')':>24}{'difference':>30}"
         f"{'on the texts that chose':>26}",
     ]
-    for size, compared in part.comparisons.items():
+    for size, compared in found.comparisons.items():
         num_budgets = len(compared.budgets)
         for b in dict.fromkeys((0, num_budgets // 2, num_budgets - 1)):
-            interval = (compared.low[b], compared.high[b])
             lines.append(
                 f"  {size or 'any':<8}{compared.budgets[b]:24,.6g}"
-                f"{_with_interval(compared.held_out[b], interval):>30}"
+                f"{compared.held_out.at(b).text('.4g', '.3g'):>30}"
                 f"{compared.in_sample[b]:26.4g}"
             )
-    for size, answers in part.shared.items():
+    for size, answers in found.shared.items():
         shared = ", ".join(
             f"{' and '.join(answer.shared)} p = {answer.p_value:.2g}"
             for answer in answers
@@ -209,36 +194,30 @@ def _part_in_words(
         lines.append(f"  {size or 'any'}: may the two laws share {shared}")
     lines += [
         f"  {what}: {why}"
-        for what, why in part.reasons.items()
-        if what not in part.lines
+        for what, why in found.reasons.items()
+        if what not in found.lines
     ]
     return lines
 
 
-def _conclusions_in_words(parts: Mapping[str, diversity.Part]) -> list[str]:
-    in_all = diversity.in_all(parts)
-    width = max(12, *(len(name) + 2 for name in parts))
-    several = len(parts) > 1
+def _claims(studies: Mapping[str, FamilyStudy]) -> list[str]:
+    """Returns the verdict on each claim, table by table, for the terminal."""
+    verdicts = agreement(studies)
+    width = max(12, *(len(name) + 2 for name in studies))
+    several = len(studies) > 1
     lines = [
         f"{'claim':<{_CLAIM}}"
-        + "".join(name.rjust(width) for name in parts)
+        + "".join(name.rjust(width) for name in studies)
         + ("in all".rjust(12) if several else "")
     ]
-    rows = zip(*(part.conclusions for part in parts.values()), strict=True)
-    for row in rows:
+    for row in zip(*(found.claims for found in studies.values()), strict=True):
         lines.append(
             f"{row[0].claim:<{_CLAIM}}"
-            + "".join(found.verdict.rjust(width) for found in row)
-            + (in_all[row[0].claim].rjust(12) if several else "")
+            + "".join(claim.verdict.rjust(width) for claim in row)
+            + (verdicts[row[0].claim].rjust(12) if several else "")
         )
     return [
         *lines,
         "yes: its interval lies above 0; no: below, the reverse holds; open: "
         "neither; -: no number",
     ]
-
-
-def _with_interval(value: float, interval: tuple[float, float] | None) -> str:
-    if interval is None:
-        return f"{value:.4g}"
-    return f"{value:.4g} [{interval[0]:.3g}, {interval[1]:.3g}]"

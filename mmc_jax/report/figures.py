@@ -11,6 +11,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from mmc_jax import law
 from mmc_jax.frontier import Frontier, Routed
+from mmc_jax.report import labels
 
 COLORS = matplotlib.colormaps["tab10"].colors
 _MARKERS = "osD^vP*X<>"
@@ -176,6 +177,36 @@ def label_laws(axes: Axes, cost_label: str, loss_label: str) -> None:
     axes.grid(alpha=0.25)
 
 
+def row_of_panels(
+    number: int, width: float, height: float
+) -> tuple[Figure, Sequence[Axes]]:
+    """Returns a figure and its panels, side by side.
+
+    Args:
+      number: Number of panels.
+      width: Width of a panel in inches.
+      height: Height of a panel in inches.
+    """
+    figure = Figure(
+        figsize=(1 + width * number, 0.6 + height), layout="constrained"
+    )
+    return figure, list(figure.subplots(1, number, squeeze=False)[0])
+
+
+def log_costs(axes: Axes, costs: np.ndarray) -> None:
+    """Gives an axis of costs a log scale with short labels, such as 30M.
+
+    Args:
+      axes: Axes whose horizontal axis shows the costs.
+      costs: The costs, rising. The scale stays linear where the first is 0.
+    """
+    if costs[0] > 0:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+
+
 def domains(
     costs: np.ndarray,
     losses: np.ndarray,
@@ -221,7 +252,9 @@ def domains(
             va="bottom",
             fontsize=8,
         )
-        axes.set_title(f"{name or 'no domain'} ({inside.shape[1]} texts)")
+        axes.set_title(
+            f"{labels.shown(name) or 'no domain'} ({inside.shape[1]} texts)"
+        )
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -232,12 +265,12 @@ def domains(
         axes.remove()
     figure.supxlabel(cost_label)
     figure.supylabel(loss_label, fontsize=9)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
+    handles, titles = figure.axes[0].get_legend_handles_labels()
     figure.legend(
         handles,
-        labels,
+        titles,
         loc="outside upper center",
-        ncols=min(len(labels), 6),
+        ncols=min(len(titles), 6),
         frameon=False,
     )
     return figure
@@ -279,7 +312,8 @@ def membership(
         aspect="auto",
         interpolation="nearest",
     )
-    axes.set_yticks(range(len(models)), [models[m] for m in order], fontsize=8)
+    names = [labels.shown(models[m]) for m in order]
+    axes.set_yticks(range(len(models)), names, fontsize=8)
     points = np.unique(
         np.linspace(0, len(frontier.costs) - 1, 8).round().astype(int)
     )
@@ -308,6 +342,6 @@ def _scatter_families(
             s=22,
             color=COLORS[i % len(COLORS)],
             marker=_MARKERS[i % len(_MARKERS)],
-            label=name or "no family",
+            label=labels.shown(name) or "no family",
             zorder=3,
         )

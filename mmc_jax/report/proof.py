@@ -1,101 +1,62 @@
-"""What a certified frontier proves, in numbers, words and a figure."""
+"""What a certified frontier proves, in numbers, sentences and a figure.
 
-import os
-import pathlib
-import shutil
-from collections.abc import Callable
-from typing import Any, NamedTuple
+F frontier points.
+"""
+
+import functools
 
 import numpy as np
-import tqdm
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from mmc_jax import frontier
+from mmc_jax.report.sections import Section
 
 _BAND_COLOR, _GAP_COLOR = "0.75", "tab:red"
 
 
-class Limits(NamedTuple):
-    """When a certified search may stop before all is proven.
+def proof_section(
+    found: frontier.Certified,
+    num_models: int,
+    *,
+    cost_label: str,
+    loss_label: str,
+) -> Section:
+    """Returns what is proven of a frontier.
 
-    Attributes:
-      seconds: For the trees; None for no limit, 0 for the roots alone.
-      gap: The share of a point's loss that a better subset may lie below.
+    Args:
+      found: The certified frontier, F points.
+      num_models: Number of models M of the pool.
+      cost_label: What the costs are.
+      loss_label: What the losses are, with their unit.
     """
-
-    seconds: float | None = None
-    gap: float = 0.0
-
-
-def certified(
-    losses: np.ndarray,
-    costs: np.ndarray,
-    out: str | os.PathLike[str],
-    limits: Limits,
-) -> frontier.Certified:
-    """Returns the certified frontier, and writes `certificate.npz` into out.
-
-    A killed run goes on where it was, and so does one that ran out of time:
-    what is proven stays in `certificate.parts` until all is.
-    """
-    parts = pathlib.Path(out, "certificate.parts")
-    with tqdm.tqdm(desc="proving", unit="point") as bar:
-        found = frontier.certified(
-            losses,
-            costs,
-            time_limit=limits.seconds,
-            gap_limit=limits.gap,
-            work_dir=parts,
-            on_progress=_shown_on(bar),
-        )
-    frontier.write_certificate(
-        found.certificate, pathlib.Path(out, "certificate.npz")
+    gaps = found.gaps
+    return Section(
+        {
+            "certified": {
+                "num_points": len(found.proven),
+                "num_proven": int(found.proven.sum()),
+                "mean_gap": gaps.mean(),
+                "largest_gap": gaps.max(),
+                "resolution": found.resolution,
+                "num_nodes": found.num_nodes,
+            }
+        },
+        {"lower_bound": found.bounds, "proven": found.proven, "gap": gaps},
+        {"frontier_bounds": found.bounds},
+        {
+            "proof": functools.partial(
+                _band, found, cost_label=cost_label, loss_label=loss_label
+            )
+        },
+        _sentences(found, num_models, cost_label.lower()),
     )
-    if found.proven.all():
-        shutil.rmtree(parts)
-    return found
 
 
-def _shown_on(bar: tqdm.tqdm) -> Callable[[frontier.Progress], None]:
-    def show(progress):
-        bar.total = progress.num_points
-        bar.n = progress.num_proven
-        speed = progress.num_nodes / max(progress.seconds, 1e-9)
-        bar.set_postfix_str(
-            f"gap at most {progress.largest_gap:.3%}, "
-            f"{progress.num_nodes:,} nodes, {speed:,.0f}/s"
-        )
-
-    return show
-
-
-def numbers(found: frontier.Certified) -> dict[str, Any]:
-    """Returns what is proven, as JSON."""
-    return {
-        "certified": {
-            "num_points": len(found.proven),
-            "num_proven": int(found.proven.sum()),
-            "mean_gap": found.gaps.mean(),
-            "largest_gap": found.gaps.max(),
-            "resolution": found.resolution,
-            "num_nodes": found.num_nodes,
-        }
-    }
-
-
-def points(found: frontier.Certified) -> list[dict[str, Any]]:
-    """Returns what is proven of each point, as JSON."""
-    return [
-        {"lower_bound": bound, "proven": bool(proven), "gap": gap}
-        for bound, proven, gap in zip(
-            found.bounds, found.proven, found.gaps, strict=True
-        )
-    ]
-
-
-def words(found: frontier.Certified, num_models: int, cost: str) -> list[str]:
-    """Returns what is proven, in sentences."""
+def _sentences(
+    found: frontier.Certified, num_models: int, cost: str
+) -> list[str]:
+    """Returns what is proven of all points, and of two of them."""
     num_points = len(found.proven)
     num_proven = int(found.proven.sum())
     if num_proven == num_points:
@@ -121,7 +82,7 @@ def words(found: frontier.Certified, num_models: int, cost: str) -> list[str]:
     return lines
 
 
-def band(
+def _band(
     found: frontier.Certified, *, cost_label: str, loss_label: str
 ) -> Figure:
     """Returns the frontier over its lower bounds, and the gap between them.

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from mmc_jax.report import result
+from mmc_jax.report import labels, result
 
 
 class Section(NamedTuple):
@@ -30,7 +30,8 @@ class Section(NamedTuple):
       arrays: Arrays that are too long for JSON, by their name in arrays.npz.
       figures: Functions that draw, by the name of the file without its suffix.
         They are called only where figures are wanted.
-      sentences: Lines for the terminal, without line ends.
+      sentences: Lines for the terminal, without line ends. Control characters
+        of names in them are written as escapes.
     """
 
     numbers: Mapping[str, Any] = {}
@@ -107,7 +108,7 @@ def write_sections(
     where = f"numbers: {path}"
     if whole.figures:
         where += f"; figures: {pathlib.Path(out)}/*.png, *.svg"
-    return "\n".join([*whole.sentences, "", where])
+    return "\n".join(map(labels.printable, [*whole.sentences, "", where]))
 
 
 def _union(mappings: Sequence[Mapping[str, Any]], field: str) -> dict[str, Any]:

@@ -121,9 +121,9 @@ class CompareTest(parameterized.TestCase):
             compared = diversity.compare(losses, costs, families, size=2)
             truth = pair_bonus_of_families(correlation)
             with self.subTest(correlation=correlation):
-                self.assertLessEqual(compared.low[-1], truth)
-                self.assertGreaterEqual(compared.high[-1], truth)
-            found.append(compared.held_out[-1])
+                self.assertLessEqual(compared.held_out.low[-1], truth)
+                self.assertGreaterEqual(compared.held_out.high[-1], truth)
+            found.append(compared.held_out.value[-1])
         self.assertTrue((np.diff(found) > 0).all(), found)
 
     def test_zero_within_its_interval_without_it(self):
@@ -138,7 +138,7 @@ class CompareTest(parameterized.TestCase):
             found = diversity.compare(
                 losses, costs, families, size=2, num_resamples=300, seed=seed
             )
-            holds.append(found.low[-1] <= 0 <= found.high[-1])
+            holds.append(found.held_out.low[-1] <= 0 <= found.held_out.high[-1])
             flatters.append(found.in_sample[-1] > 0)
         self.assertGreaterEqual(sum(holds), 35)  # 38 are expected.
         self.assertGreater(sum(flatters), 30)
@@ -175,7 +175,7 @@ class CompareTest(parameterized.TestCase):
         np.testing.assert_allclose(
             found.in_sample, alone.in_sample, rtol=tolerances.MEAN_OF_LOSSES
         )
-        self.assertLess(np.abs(found.high).max(), 3)
+        self.assertLess(np.abs(found.held_out.high).max(), 3)
 
     def test_clusters_judge_together(self):
         """Repeated texts narrow the interval unless they are one cluster."""
@@ -187,7 +187,7 @@ class CompareTest(parameterized.TestCase):
             found = diversity.compare(
                 repeated, costs, families, size=2, clusters=given
             )
-            widths.append(found.high[-1] - found.low[-1])
+            widths.append(found.held_out.high[-1] - found.held_out.low[-1])
         self.assertGreater(widths[1], 2 * widths[0])
 
     def test_bad_arguments(self):

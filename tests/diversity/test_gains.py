@@ -80,15 +80,15 @@ class BonusTest(parameterized.TestCase):
         losses, _ = brute_force.pool(2, 300, seed=4)
         found = diversity.pair_bonus(*losses)
         self.assertAlmostEqual(
-            found.bonus, diversity.pair_gains(losses)[0, 1], places=12
+            found.estimate.value, diversity.pair_gains(losses)[0, 1], places=12
         )
-        self.assertLess(found.low, found.bonus)
-        self.assertGreater(found.high, found.bonus)
+        self.assertLess(found.estimate.low, found.estimate.value)
+        self.assertGreater(found.estimate.high, found.estimate.value)
 
     def test_zero_where_one_wins_everywhere(self):
         losses = np.random.default_rng(5).lognormal(size=200)
         found = diversity.pair_bonus(losses, losses + 1)
-        for value in (found.low, found.high, found.standard_error):
+        for value in (*found.estimate[:3], found.standard_error):
             self.assertAlmostEqual(value, 0, places=12)
 
     def test_standard_error_of_a_mean(self):
@@ -111,7 +111,8 @@ class BonusTest(parameterized.TestCase):
             # One model is a little better: min() has a derivative there.
             a, b = rng.normal(size=(2, 400))
             found = diversity.pair_bonus(a - 0.5, b, num_resamples=300)
-            holds.append(found.low <= _normal_bonus(0.5) <= found.high)
+            low, high = found.estimate[1:3]
+            holds.append(low <= _normal_bonus(0.5) <= high)
         # A share of 0.95 of 200 has a standard error of 0.015.
         self.assertBetween(np.mean(holds), 0.9, 0.99)
 
@@ -122,7 +123,9 @@ class BonusTest(parameterized.TestCase):
         together = diversity.pair_bonus(
             np.repeat(a, 25), np.repeat(b, 25), clusters=clusters
         )
-        self.assertAlmostEqual(together.low, one_by_one.low, delta=0.05)
+        self.assertAlmostEqual(
+            together.estimate.low, one_by_one.estimate.low, delta=0.05
+        )
         alone = diversity.pair_bonus(np.repeat(a, 25), np.repeat(b, 25))
         self.assertLess(
             alone.standard_error, together.standard_error / 3
@@ -133,7 +136,9 @@ class BonusTest(parameterized.TestCase):
         counts = np.arange(30) % 3 + 1
         weighted = diversity.pair_bonus(a, b, weights=counts)
         repeated = diversity.pair_bonus(np.repeat(a, counts), b.repeat(counts))
-        self.assertAlmostEqual(weighted.bonus, repeated.bonus, places=12)
+        self.assertAlmostEqual(
+            weighted.estimate.value, repeated.estimate.value, places=12
+        )
 
     @parameterized.parameters(
         (np.zeros(3), np.zeros(4), {}, "of the same texts"),

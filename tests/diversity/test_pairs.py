@@ -4,7 +4,7 @@ import numpy as np
 from absl.testing import absltest
 
 from mmc_jax import diversity
-from tests.diversity.test_diagnosis import table_of
+from tests.diversity.test_findings import table_of
 from tests.frontier import brute_force
 
 
@@ -19,7 +19,7 @@ class PairTestTest(absltest.TestCase):
         pair = np.minimum(losses[0], losses[1])
         self.assertAlmostEqual(found.pair_loss, pair.mean(), places=14)
         self.assertAlmostEqual(
-            found.against_nearest.bonus,
+            found.against_nearest.estimate.value,
             losses[2].mean() - pair.mean(),
             places=12,
         )
@@ -60,7 +60,9 @@ class TokenEffectTest(absltest.TestCase):
             found.differences_fair, np.array([2, -1, -5]) / 8
         )
         self.assertAlmostEqual(found.share_turned, 1 / 3)
-        self.assertAlmostEqual(found.advantage_fair.bonus, -4 / 24, places=14)
+        self.assertAlmostEqual(
+            found.advantage_fair.estimate.value, -4 / 24, places=14
+        )
 
     def test_bad_arguments(self):
         table = self._table()

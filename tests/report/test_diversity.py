@@ -8,8 +8,9 @@ import tempfile
 import numpy as np
 from absl.testing import absltest
 
-from mmc_jax import diversity, frontier, report, scores
-from tests.diversity.test_diagnosis import table_of
+from mmc_jax import diversity, frontier, report, scores, studies
+from mmc_jax.report.diversity import gain_numbers
+from tests.diversity.test_findings import table_of
 from tests.frontier import brute_force
 
 
@@ -31,6 +32,9 @@ class _FolderTest(absltest.TestCase):
         super().setUp()
         self.out = pathlib.Path(tempfile.mkdtemp())
 
+    def _written(self, sections):
+        return report.write_sections(self.out, sections, flags={"a": 1})
+
     def _numbers(self):
         return json.loads((self.out / "result.json").read_text())
 
@@ -41,16 +45,14 @@ class _FolderTest(absltest.TestCase):
             self.assertIn("</svg>", (self.out / f"{name}.svg").read_text())
 
 
-class WriteDiversityTest(_FolderTest):
+class DiversityTest(_FolderTest):
     def test_numbers_are_the_library_s(self):
         table = _table()
         losses, costs = table.losses("raw"), table.costs()
-        words = report.write_diversity(
-            table,
-            self.out,
-            flags={"a": 1},
-            normalisation="raw",
-            num_resamples=20,
+        words = self._written(
+            report.diversity_sections(
+                diversity.summary(table, normalisation="raw", num_resamples=20)
+            )
         )
         numbers = self._numbers()
         self.assertEqual(numbers["flags"], {"a": 1})
@@ -82,12 +84,12 @@ class WriteDiversityTest(_FolderTest):
 
     def test_without_costs_and_families(self):
         losses, _ = brute_force.pool(4, 30, 1)
-        words = report.write_diversity(
-            table_of(losses),
-            self.out,
-            flags={},
-            normalisation="raw",
-            num_resamples=5,
+        words = self._written(
+            report.diversity_sections(
+                diversity.summary(
+                    table_of(losses), normalisation="raw", num_resamples=5
+                )
+            )
         )
         self.assertIn("no cost 'num_params'", words)
         self.assertIn("models without a family: m0, m1, m2, m3", words)
@@ -96,19 +98,36 @@ class WriteDiversityTest(_FolderTest):
 
     def test_one_model(self):
         with self.assertRaisesRegex(ValueError, "1 model has no diversity"):
-            report.write_diversity(
-                table_of([[1.0, 2.0]]), self.out, flags={}, normalisation="raw"
-            )
+            diversity.summary(table_of([[1.0, 2.0]]), normalisation="raw")
+
+    def test_one_text_has_no_standard_error(self):
+        found = diversity.summary(
+            table_of([[3.0], [2.0]], families=["a", "b"]), normalisation="raw"
+        )
+        words = self._written(report.diversity_sections(found))
+        self.assertIn("one text has no standard error", words)
+        self.assertIn("no pair gains anything", words)
+        self.assertNotIn("nan", words)
+        self.assertIsNone(
+            self._numbers()["models"][0]["shapley_standard_error"]
+        )
 
 
-class WriteDiagnosisTest(_FolderTest):
+class DiagnosisTest(_FolderTest):
     def test_findings(self):
         losses, _ = brute_force.pool(4, 30, 2)
         losses[1] = losses.min(axis=0) - 1
         losses[3] = losses[0]
         table = table_of(losses, families=["a", "b", "c", "d"])
-        words = report.write_diagnosis(
-            table, self.out, flags={}, normalisation="raw"
+        words = self._written(
+            [
+                report.diagnosis_section(
+                    diversity.diagnosis(table, normalisation="raw"),
+                    diversity.elimination(table.losses("raw")),
+                    [model.name for model in table.models],
+                    "raw",
+                )
+            ]
         )
         self.assertIn("winner: m1 is the best on every", words)
         self.assertIn("under the families a and d", words)
@@ -124,69 +143,95 @@ class WriteDiagnosisTest(_FolderTest):
         self._check_figures("elimination")
 
 
-class WriteOptimismTest(_FolderTest):
+class OptimismTest(_FolderTest):
+    def _words(self, found):
+        return self._written(
+            [
+                report.optimism_section(
+                    found, normalisation="raw", cost="price", num_draws=2
+                )
+            ]
+        )
+
     def test_numbers_are_the_library_s(self):
         table = _table(4)
-        words = report.write_optimism(
-            table,
-            self.out,
-            flags={},
-            search=frontier.exhaustive,
-            normalisation="raw",
-            num_texts=[5, 30],
-            num_draws=2,
-        )
-        expected = diversity.optimism(
+        found = diversity.optimism(
             table.losses("raw"),
             table.costs(),
             search=frontier.exhaustive,
             num_texts=[5, 30],
             num_draws=2,
         )
+        words = self._words(found)
         self.assertEqual(
-            self._numbers()["gain_held_out"], expected.gain_held_out.tolist()
+            self._numbers()["gain_held_out"], found.gain_held_out.tolist()
         )
-        self.assertIn(f"{expected.share[1]:.1%}", words)
+        self.assertIn(f"{found.share[1]:.1%}", words)
         self._check_figures("optimism")
+
+    def test_equal_losses(self):
+        found = diversity.optimism(
+            np.full((3, 20), 2.0), np.arange(1.0, 4.0), num_draws=2
+        )
+        words = self._words(found)
+        self.assertIn("no gain", words)
+        self.assertNotIn("nan", words)
 
 
 class FirstExperimentsTest(_FolderTest):
     def test_token_effect(self):
         losses, _ = brute_force.pool(2, 40, 3)
         table = table_of(8 * losses, num_tokens=[2, 5], num_chars=10)
-        words = report.write_token_effect(
-            table, self.out, ("m1", "m0"), flags={}, num_resamples=50
-        )
         effect = diversity.token_effect(table, ("m1", "m0"), num_resamples=50)
+        words = self._written(
+            [report.token_effect_section(effect, ("m1", "m0"), "text_length")]
+        )
         numbers = self._numbers()
         self.assertEqual(numbers["share_turned"], effect.share_turned)
         self.assertEqual(
-            numbers["advantage_fair"], effect.advantage_fair._asdict()
+            numbers["advantage_fair"], gain_numbers(effect.advantage_fair)
         )
         self.assertIn("m1 leads by", words)
         self._check_figures("tokenization")
 
     def test_pair(self):
         table = _table(4, families="abca", costs=[3, 5, 7, 10])
-        options = {"flags": {}, "normalisation": "raw", "num_resamples": 50}
-        words = report.write_pair_test(table, self.out, ("m0", "m1"), **options)
-        expected = diversity.pair_test(
-            table.losses("raw"), table.costs(), (0, 1), num_resamples=50
+        options = {"normalisation": "raw", "num_resamples": 50}
+        found = diversity.mixed_pair_test(table, ("m0", "m1"), **options)
+        self.assertEqual(
+            found,
+            diversity.pair_test(
+                table.losses("raw"), table.costs(), (0, 1), num_resamples=50
+            ),
+        )
+        words = self._written(
+            [
+                report.pair_test_section(
+                    found,
+                    ("m0", "m1"),
+                    "m2",
+                    normalisation="raw",
+                    cost="num_params",
+                )
+            ]
         )
         numbers = self._numbers()
+        self.assertEqual(found.nearest, 2)
         self.assertEqual(numbers["nearest"], "m2")
         self.assertEqual(
-            numbers["against_nearest"], expected.against_nearest._asdict()
+            numbers["against_nearest"], gain_numbers(found.against_nearest)
         )
         self.assertIn("nearest single model, m2", words)
         self._check_figures("pair")
         with self.assertRaisesRegex(ValueError, "both of the family 'a'"):
-            report.write_pair_test(table, self.out, ("m0", "m3"), **options)
+            diversity.mixed_pair_test(table, ("m0", "m3"), **options)
 
     def test_all_subsets(self):
         table = _table(5)
-        words = report.write_all_subsets(
-            table, self.out, flags={}, normalisation="raw"
+        words = self._written(
+            report.all_subsets_sections(
+                studies.every_subset(table, normalisation="raw")
+            )
         )
         subsets = self._numbers()["subsets"]
         self.assertLen(subsets, 31)
@@ -207,12 +252,10 @@ class FirstExperimentsTest(_FolderTest):
         self.assertIn(f"{len(expected)} of 31 subsets", words)
         self._check_figures("subsets")
         with self.assertRaisesRegex(ValueError, "11 models have 2,047"):
-            report.write_all_subsets(
-                _table(11, families="a" * 11), self.out, flags={}
-            )
+            studies.every_subset(_table(11, families="a" * 11))
 
 
-class WriteFamiliesTest(_FolderTest):
+class FamiliesTest(_FolderTest):
     def _tables(self) -> dict[str, scores.ScoreTable]:
         return {
             name: _table(costs=[1, 4, 1.1, 4.4, 1.3, 5.2], seed=seed)
@@ -222,13 +265,13 @@ class WriteFamiliesTest(_FolderTest):
     def test_parts(self):
         tables = self._tables()
         options = {"num_resamples": 20, "num_splits": 1}
-        words = report.write_families(
-            tables,
-            self.out,
-            flags={},
-            normalisation="raw",
-            sizes=[2],
-            **options,
+        found = diversity.table_studies(
+            tables, normalisation="raw", sizes=[2], **options
+        )
+        words = self._written(
+            report.families_sections(
+                found, tables, normalisation="raw", cost="num_params"
+            )
         )
         numbers = self._numbers()
         for name, table in tables.items():
@@ -240,8 +283,10 @@ class WriteFamiliesTest(_FolderTest):
                 **options,
             )
             compared = numbers["parts"][name]["comparisons"]["2"]
-            self.assertEqual(compared["held_out"], expected.held_out.tolist())
-            self.assertEqual(compared["low"], expected.low.tolist())
+            self.assertEqual(
+                compared["held_out"], expected.held_out.value.tolist()
+            )
+            self.assertEqual(compared["low"], expected.held_out.low.tolist())
             self.assertIn(f"{name}, 60 texts", words)
         self.assertEqual(
             numbers["families"],
@@ -254,9 +299,7 @@ class WriteFamiliesTest(_FolderTest):
     def test_models_without_a_family(self):
         tables = {"all": _table(3, families=["a", "", "b"])}
         with self.assertRaisesRegex(ValueError, "all: models without.*: m1;"):
-            report.write_families(
-                tables, self.out, flags={}, normalisation="raw"
-            )
+            diversity.table_studies(tables, normalisation="raw")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import tempfile
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from mmc_jax import corpus, frontier, law, report, scores
+from mmc_jax import corpus, frontier, law, report, scores, studies, training
 
 
 def _table(nll: np.ndarray, domains: tuple[str, ...]) -> scores.ScoreTable:
@@ -44,7 +44,7 @@ def falling_table() -> scores.ScoreTable:
 class StudyTest(absltest.TestCase):
     def test_is_the_chain(self):
         table = falling_table()
-        found = report.study(table)
+        found = studies.study(table)
         losses = table.losses("text_length")
         costs = table.costs("num_params")
         expected = frontier.pruned(losses, costs)
@@ -55,7 +55,7 @@ class StudyTest(absltest.TestCase):
 
     def test_up_to_a_size_and_polished(self):
         table = falling_table()
-        found = report.study(table, method="polished", max_size=2)
+        found = studies.study(table, method="polished", max_size=2)
         expected = frontier.exhaustive(
             table.losses("text_length"), table.costs("num_params"), max_size=2
         )
@@ -64,7 +64,8 @@ class StudyTest(absltest.TestCase):
     def test_routed(self):
         table = falling_table()
         out = pathlib.Path(tempfile.mkdtemp())
-        report.write_study(table, out, flags={}, routed=True)
+        found = studies.study(table, routed=True)
+        report.write_sections(out, report.study_sections(found), flags={})
         numbers = json.loads((out / "result.json").read_text())
         expected = frontier.routed(
             table.losses("text_length"), table.costs("num_params"), lambdas=200
@@ -82,12 +83,12 @@ class StudyTest(absltest.TestCase):
 
     def test_says_why_a_law_is_not_fitted(self):
         nll = np.tile([[1.0], [2.0], [3.0]], (1, 4))  # The smallest wins.
-        found = report.study(_table(nll, ("",) * 4), method="exhaustive")
+        found = studies.study(_table(nll, ("",) * 4), method="exhaustive")
         self.assertIsNone(found.pool_law)
         self.assertIn("at least 4 are needed", found.reasons["pool"])
 
     def test_another_cost_and_normalisation(self):
-        found = report.study(
+        found = studies.study(
             falling_table(), normalisation="bits_per_byte", cost="price"
         )
         np.testing.assert_array_equal(found.costs, np.arange(1, 7))
@@ -100,13 +101,15 @@ class WriteStudyTest(absltest.TestCase):
     def setUp(self):
         super().setUp()
         self.out = pathlib.Path(tempfile.mkdtemp())
-        self.words = report.write_study(
-            falling_table(), self.out, flags={"out": "x"}
+        self.words = report.write_sections(
+            self.out,
+            report.study_sections(studies.study(falling_table())),
+            flags={"out": "x"},
         )
         self.result = json.loads((self.out / "result.json").read_text())
 
     def test_numbers(self):
-        found = report.study(falling_table())
+        found = studies.study(falling_table())
         self.assertEqual(self.result["flags"], {"out": "x"})
         self.assertIn("jax", self.result["versions"])
         self.assertEqual(
@@ -138,7 +141,7 @@ class WriteStudyTest(absltest.TestCase):
 
     def test_points_come_back(self):
         groups = report.read_points(self.out)
-        found = report.study(falling_table())
+        found = studies.study(falling_table())
         np.testing.assert_array_equal(groups["pool"][1], found.pool.losses)
         np.testing.assert_array_equal(
             groups["single models"][0], found.single.costs
@@ -208,7 +211,7 @@ class PoolCardTest(absltest.TestCase):
 
     def test_unigram_by_hand(self):
         # Counts [3, 1] with one more each: p = 4/6, 2/6.
-        loss = report.unigram_bits_per_byte(
+        loss = training.unigram_bits_per_byte(
             np.array([3, 1]), [np.array([0, 1]), np.array([1])], [2, 1]
         )
         first = -(np.log2(4 / 6) + np.log2(2 / 6)) / 2

@@ -7,12 +7,20 @@ import tempfile
 from absl.testing import absltest
 
 from mmc_jax import frontier, report, synthetic
-from mmc_jax.report import pruning
+from mmc_jax.frontier.generalisation import synthetic_pools
 
 
-class PruningTest(absltest.TestCase):
+def written(out, **asked):
+    """Returns the sentences of the comparison."""
+    rows = frontier.kept_search_errors(out / "cases.jsonl", **asked)
+    return report.write_sections(
+        out, [report.search_errors_section(rows)], flags={}
+    )
+
+
+class SearchErrorsTest(absltest.TestCase):
     def test_a_pool(self):
-        row = report.compared(8, 1000, 0.1, 0, 500)
+        row = frontier.search_errors(8, 1000, 0.1, 0, 500)
         drawn = synthetic.pool(8, 1500, 0.1)
         losses, costs = drawn.losses[:, :1000], drawn.costs
         exact = frontier.exhaustive(losses, costs)
@@ -29,7 +37,7 @@ class PruningTest(absltest.TestCase):
         )
 
     def test_a_pool_that_is_too_large_for_all_subsets(self):
-        row = report.compared(18, 40, 0.1, 0, 0)
+        row = frontier.search_errors(18, 40, 0.1, 0, 0)
         drawn = synthetic.pool(18, 40, 0.1)
         # 2^18 subsets can still be searched, to compare.
         exact = frontier.exhaustive(drawn.losses, drawn.costs)
@@ -43,13 +51,12 @@ class PruningTest(absltest.TestCase):
     def test_what_is_not_proven_does_not_count(self):
         out = pathlib.Path(tempfile.mkdtemp())
         asked = {
-            "flags": {},
             "cases": [(18, 40, 0.1, 0)],
             "num_new_texts": 0,
             "time_limit": 0,
         }
         with self.subTest("some points are proven"):
-            words = report.write_pruning(out, **asked)
+            words = written(out, **asked)
             (row,) = json.loads((out / "result.json").read_text())["cases"]
             self.assertBetween(row["num_proven"], 1, row["num_points"] - 1)
             self.assertEqual(row["pruned"]["num_points"], row["num_proven"])
@@ -59,7 +66,7 @@ class PruningTest(absltest.TestCase):
         with (
             self.subTest("none is"),
             absltest.mock.patch.object(
-                frontier,
+                synthetic_pools,
                 "certified",
                 return_value=root._replace(proven=root.proven & False),
             ),
@@ -67,12 +74,11 @@ class PruningTest(absltest.TestCase):
                 ValueError, "18 models on 40 texts no point is proven within 0"
             ),
         ):
-            report.compared(18, 40, 0.1, 0, 0, time_limit=0)
+            frontier.search_errors(18, 40, 0.1, 0, 0, time_limit=0)
 
     def test_writes_what_it_found_and_goes_on(self):
         out = pathlib.Path(tempfile.mkdtemp())
         asked = {
-            "flags": {"seed": 3},
             "cases": [
                 (num_models, 10, noise, seed)
                 for num_models in (3, 5)
@@ -81,10 +87,10 @@ class PruningTest(absltest.TestCase):
             ],
             "num_new_texts": 0,
         }
-        words = report.write_pruning(out, **asked)
+        words = written(out, **asked)
         content = json.loads((out / "result.json").read_text())
         self.assertLen(content["cases"], 8)
-        table = (out / "table.md").read_text().splitlines()
+        table = report.search_error_table(content["cases"]).splitlines()
         with self.subTest("a row for each kind of pool, of all its seeds"):
             self.assertLen(table, 2 + 4)
             cells = [cell.strip() for cell in table[2].split("|")]
@@ -104,10 +110,10 @@ class PruningTest(absltest.TestCase):
         with (
             self.subTest("what is done is not done again"),
             absltest.mock.patch.object(
-                pruning, "compared", side_effect=AssertionError
+                synthetic_pools, "search_errors", side_effect=AssertionError
             ),
         ):
-            self.assertEqual(report.write_pruning(out, **asked), words)
+            self.assertEqual(written(out, **asked), words)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,6 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from mmc_jax.scores import ScoreTable
 
 
@@ -20,10 +18,12 @@ def pool_card(
 
     Args:
       table: The models' scores on held-out texts.
-      training: By model, the facts that `mmc_jax.training.save_folder` wrote.
-      vocab_sizes: By family; 257 is one token a byte and a separator.
-      unigram_bits_per_byte: By family, the loss of its tokens' frequencies.
-      command: What trains the pool.
+      training: Facts that `mmc_jax.training.save_folder` wrote, by model.
+      vocab_sizes: Number of tokens in the vocabulary, by family; 257 is one
+        token a byte and a separator.
+      unigram_bits_per_byte: Loss of the tokens' frequencies in bits per byte,
+        by family.
+      command: Command that trains the pool.
     """
     losses = table.losses("bits_per_byte")
     domains = sorted(set(table.texts.domains))
@@ -105,23 +105,3 @@ folders; weights in float16. They are for trying things on, not for use.
 def _filled(paragraph: str) -> str:
     """Returns a paragraph in lines of at most 80 characters."""
     return textwrap.fill(" ".join(paragraph.split()), 80)
-
-
-def unigram_bits_per_byte(
-    counts: np.ndarray, tokens: list[np.ndarray], num_bytes: np.ndarray
-) -> float:
-    """Returns the loss of token frequencies, bits per byte, mean over texts.
-
-    loss = mean over x of -sum_t log2 p(t) / bytes_x, p(t) = (n_t + 1) / sum
-
-    Args:
-      counts: How often each token occurs in the training data, n, [V].
-      tokens: The tokens of each text, [num_tokens] each.
-      num_bytes: Bytes of each text, [X].
-
-    >>> unigram_bits_per_byte(np.array([0, 2]), [np.array([0, 0])], [4])
-    1.0
-    """
-    log2_p = np.log2(counts + 1.0) - np.log2((counts + 1.0).sum())
-    bits = np.array([-log2_p[row].sum() for row in tokens])
-    return float(np.mean(bits / np.asarray(num_bytes)))

@@ -7,32 +7,31 @@ import tempfile
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from mmc_jax import frontier, report
+from mmc_jax import frontier, report, studies
 from tests.report.test_report import falling_table
 
 
 def written(checks, **options):
     """Returns result.json, the arrays and the words of a study."""
     out = pathlib.Path(tempfile.mkdtemp())
-    words = report.write_study(
-        falling_table(), out, flags={}, checks=checks, **options
-    )
+    found = studies.study(falling_table(), checks=checks, **options)
+    words = report.write_sections(out, report.study_sections(found), flags={})
     numbers = json.loads((out / "result.json").read_text())
     return numbers, np.load(out / "arrays.npz"), words, out
 
 
-class HonestTest(parameterized.TestCase):
+class GeneralisationTest(parameterized.TestCase):
     def test_nothing_is_asked_for(self):
-        numbers, arrays, words, out = written(None)
-        self.assertEqual(numbers, numbers | written(report.Checks())[0])
+        numbers, arrays, words, out = written(studies.Checks())
+        self.assertEqual(numbers, numbers | written(studies.Checks())[0])
         for key in ("held_out", "cross_fitted", "all_models", "co_failures"):
             self.assertNotIn(key, numbers)
         self.assertNotIn("held_out_losses", arrays)
         self.assertNotIn("other", words)
-        self.assertFalse((out / "honest.png").exists())
+        self.assertFalse((out / "generalisation.png").exists())
 
     def test_all_of_it(self):
-        checks = report.Checks(
+        checks = studies.Checks(
             held_out=0.25,
             num_splits=3,
             num_resamples=20,
@@ -81,7 +80,7 @@ class HonestTest(parameterized.TestCase):
                     ).tolist(),
                 )
             optimism = (halves.held_out - halves.in_sample).mean()
-            self.assertIn(f"flatters by {optimism:.4f}", words)
+            self.assertIn(f"selection bias is {optimism:.4f}", words)
         with self.subTest("bands and the floor"):
             for search, number, prefix in (
                 (None, 20, "loss"),
@@ -122,18 +121,20 @@ class HonestTest(parameterized.TestCase):
             self.assertEqual(numbers["co_failures"]["high"], fails.high)
             self.assertIn(f"on {fails.num_failures} of 30 texts", words)
         with self.subTest("the figure"):
-            self.assertGreater((out / "honest.png").stat().st_size, 20_000)
+            self.assertGreater(
+                (out / "generalisation.png").stat().st_size, 20_000
+            )
 
     def test_domains_stay_together(self):
-        numbers, *_ = written(report.Checks(held_out=0.5, by_domain=True))
+        numbers, *_ = written(studies.Checks(held_out=0.5, by_domain=True))
         # Of two domains of 20 texts one is kept.
         self.assertEqual(numbers["num_texts"], 20)
         self.assertEqual(numbers["held_out"]["num_texts"], 20)
 
     @parameterized.parameters(
-        (report.Checks(held_out=1.0), "held_out is 1.0"),
-        (report.Checks(held_out=-0.1), "held_out is -0.1"),
-        (report.Checks(num_splits=-1), "num_splits is -1"),
+        (studies.Checks(held_out=1.0), "held_out is 1.0"),
+        (studies.Checks(held_out=-0.1), "held_out is -0.1"),
+        (studies.Checks(num_splits=-1), "num_splits is -1"),
     )
     def test_bad_checks(self, checks, message):
         with self.assertRaisesRegex(ValueError, message):

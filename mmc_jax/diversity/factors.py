@@ -12,6 +12,7 @@ import scipy.stats
 from jax.typing import ArrayLike
 
 from mmc_jax.diversity.gains import pair_gains
+from mmc_jax.statistics.estimates import Estimate
 from mmc_jax.statistics.inputs import checked_losses
 from mmc_jax.statistics.resampling import resampled_counts
 
@@ -19,20 +20,16 @@ _MIN_SEEDS = 3  # The jackknife leaves one out, and two make a pair.
 _SEED_ALONE = ("seed",)
 
 
-class Estimate(NamedTuple):
-    """The mean of a measure over the pairs of a group.
+class PairMean(NamedTuple):
+    """The mean of a quantity over the pairs of a group.
 
     Attributes:
-      value: The mean.
-      low: The lower end of its interval.
-      high: The upper end.
-      seed_error: The standard error from the choice of seeds.
-      text_error: The standard error from the choice of texts.
+      estimate: The mean with its interval over seeds and texts.
+      seed_error: Standard error from the choice of seeds.
+      text_error: Standard error from the choice of texts.
     """
 
-    value: float
-    low: float
-    high: float
+    estimate: Estimate
     seed_error: float
     text_error: float
 
@@ -41,37 +38,38 @@ class PairGroup(NamedTuple):
     """The pairs that differ in the same factors, and in nothing else.
 
     Attributes:
-      factors: In which the two models of a pair differ, the seed among them.
-      num_pairs: In the group.
+      factors: Factors in which the two models of a pair differ, the seed
+        included.
+      num_pairs: Number of pairs in the group.
       better_loss: Mean loss of the better model of a pair, mean over the pairs.
-      other_loss: That of the other model.
-      bonus: What a pair gains over its better model, `pair_gains`.
+      other_loss: Mean loss of the other model of a pair, mean over the pairs.
+      bonus: Gain of a pair over its better model, as in `pair_gains`.
       relative: The bonus as a fraction of the better model's loss.
-      by_domain: What choosing once for each domain would gain.
-      centred: The bonus if both models were equally good: each model's mean
+      by_domain: Gain of a pair that chooses one model for each domain.
+      centred: The bonus if both models were equally good. Each model's mean
         loss is subtracted first, which makes it E|d - E d| / 2 of the
         difference d of the two losses of a text.
-      above_seed: How far `centred` lies above that of pairs that differ in the
-        seed alone; None for these, and where there are none.
-      bonus_by_seed: By seed, the mean bonus of the pairs with a model of it.
-      centred_by_seed: The same of `centred`.
+      above_seed: `centred` less that of pairs that differ in the seed alone;
+        None for these pairs, and where there are none.
+      bonus_by_seed: Mean bonus of the pairs with a model of a seed, by seed.
+      centred_by_seed: Mean of `centred` over the same pairs, by seed.
     """
 
     factors: tuple[str, ...]
     num_pairs: int
     better_loss: float
     other_loss: float
-    bonus: Estimate
-    relative: Estimate
-    by_domain: Estimate
-    centred: Estimate
-    above_seed: Estimate | None
+    bonus: PairMean
+    relative: PairMean
+    by_domain: PairMean
+    centred: PairMean
+    above_seed: PairMean | None
     bonus_by_seed: dict[str, float]
     centred_by_seed: dict[str, float]
 
 
-class _Measures(NamedTuple):
-    """Of each pair, [M, M], or of all resamples, [B, M, M]."""
+class _Quantities(NamedTuple):
+    """Four quantities of each pair, [M, M], or of all resamples, [B, M, M]."""
 
     bonus: np.ndarray
     relative: np.ndarray
@@ -90,26 +88,27 @@ def similarity(
 ) -> tuple[PairGroup, ...]:
     """Returns the gains of pairs, grouped by the factors they differ in.
 
-    The groups are in the order of the number of their factors, the seed aside.
+    The groups are in the order of the number of their factors, without the
+    seed.
 
-    The interval counts seeds and texts both as drawn: with the variance
-    v_seed of the jackknife that leaves one seed out (pairs that share a model
-    depend on each other) and v_text of the bootstrap over texts,
+    The interval covers other seeds and other texts. Its variance has two
+    terms: v_seed of the jackknife that leaves one seed out (pairs that share a
+    model depend on each other), and v_text of the bootstrap over texts,
 
       value +- t sqrt(v_seed + v_text), t of Student's distribution with
       (v_seed + v_text)^2 / (v_seed^2 / (R - 1) + v_text^2 / (X - 1))
       degrees of freedom.
 
-    What seeds and texts do together is in both variances: the interval is
+    The interaction of seeds and texts is in both terms, so that the interval is
     rather too wide.
 
     Args:
-      losses: Of each text under each model, above 0, [M, X].
-      levels: Of each factor, the level of each model, [M]; "seed" is one.
-      domains: Of each text, [X].
-      num_resamples: B.
-      seed: Of the resamples.
-      level: Of the intervals.
+      losses: Loss of each text under each model, above 0, [M, X].
+      levels: Level of each model, [M], by factor; one factor is "seed".
+      domains: Domain of each text, [X].
+      num_resamples: Number of resamples B of the texts.
+      seed: Seed of the random resamples.
+      level: Share of the distribution in an interval.
 
     Raises:
       ValueError: Arguments that do not fit, with the place; a loss that is
@@ -123,7 +122,7 @@ def similarity(
     >>> levels = {"mixture": "ababab", "seed": "001122"}
     >>> levels = {factor: list(of) for factor, of in levels.items()}
     >>> for group in similarity(losses, levels, ["prose", "prose"]):
-    ...     print(group.factors, group.num_pairs, group.bonus.value)
+    ...     print(group.factors, group.num_pairs, group.bonus.estimate.value)
     ('seed',) 6 0.0
     ('mixture',) 3 1.5
     ('mixture', 'seed') 6 1.5
@@ -144,13 +143,13 @@ def similarity(
             "needed."
         )
     index = np.unique(np.array(domains), return_inverse=True)[1]
-    found = _measures(losses, index, np.ones(num_texts))
+    found = _quantities(losses, index, np.ones(num_texts))
     draws = [
-        _measures(losses, index, row)
+        _quantities(losses, index, row)
         for counts in resampled_counts(num_texts, None, num_resamples, seed)
         for row in counts
     ]
-    drawn = _Measures(*map(np.array, zip(*draws, strict=True)))
+    drawn = _Quantities(*map(np.array, zip(*draws, strict=True)))
 
     by_factors = _pairs(levels)
     shares = {
@@ -162,14 +161,14 @@ def similarity(
     for factors, pairs in by_factors.items():
         i, j = np.nonzero(pairs)
         estimates = {
-            measure: _estimate(*values, shares[factors], num_texts, level)
-            for measure, *values in zip(
-                _Measures._fields, found, drawn, strict=True
+            name: _pair_mean(*values, shares[factors], num_texts, level)
+            for name, *values in zip(
+                _Quantities._fields, found, drawn, strict=True
             )
         }
         above_seed = None
         if factors != _SEED_ALONE and _SEED_ALONE in shares:
-            above_seed = _estimate(
+            above_seed = _pair_mean(
                 found.centred,
                 drawn.centred,
                 shares[factors] - shares[_SEED_ALONE],
@@ -265,16 +264,16 @@ def _shares(
     return np.array([chosen / chosen.sum() for chosen in kept])
 
 
-def _measures(
+def _quantities(
     losses: np.ndarray, domain_index: np.ndarray, counts: np.ndarray
-) -> _Measures:
+) -> _Quantities:
     means = losses @ counts / counts.sum()
     gains = pair_gains(losses, counts)
     in_domain = np.eye(domain_index.max() + 1)[domain_index]  # [X, domains]
     of_domain = counts @ in_domain
     # A domain of which nothing was drawn has the weight 0.
     domain_means = (losses * counts) @ in_domain / np.maximum(of_domain, 1)
-    return _Measures(
+    return _Quantities(
         bonus=gains,
         relative=gains / np.minimum(means[:, None], means),
         by_domain=pair_gains(domain_means, of_domain),
@@ -282,13 +281,13 @@ def _measures(
     )
 
 
-def _estimate(
+def _pair_mean(
     values: np.ndarray,
     drawn: np.ndarray,
     shares: np.ndarray,
     num_texts: int,
     level: float,
-) -> Estimate:
+) -> PairMean:
     value, *left_out = np.einsum("rij,ij->r", shares, values)
     num_seeds = len(left_out)
     v_seed = (num_seeds - 1) * np.var(left_out)
@@ -300,8 +299,8 @@ def _estimate(
             v_seed**2 / (num_seeds - 1) + v_text**2 / (num_texts - 1)
         )
         half = scipy.stats.t.ppf((1 + level) / 2, freedom) * variance**0.5
-    return Estimate(
-        *map(float, (value, value - half, value + half)),
+    return PairMean(
+        Estimate(*map(float, (value, value - half, value + half)), level),
         float(v_seed**0.5),
         float(v_text**0.5),
     )

@@ -64,7 +64,7 @@ class SimilarityTest(absltest.TestCase):
                     ("mixture", "tokenizer", "seed"),
                 ],
             )
-        centred_of_seeds = groups[0].centred.value
+        centred_of_seeds = groups[0].centred.estimate.value
         for group in groups:
             pairs = [
                 (i, j)
@@ -105,7 +105,7 @@ class SimilarityTest(absltest.TestCase):
                 }
                 for measure, of_pairs in expected.items():
                     np.testing.assert_allclose(
-                        getattr(group, measure).value,
+                        getattr(group, measure).estimate.value,
                         np.mean(of_pairs),
                         rtol=0,
                         atol=tolerances.PAIR_MEAN,
@@ -134,7 +134,7 @@ class SimilarityTest(absltest.TestCase):
                     self.assertIsNone(group.above_seed)
                 else:
                     np.testing.assert_allclose(
-                        group.above_seed.value,
+                        group.above_seed.estimate.value,
                         np.mean(centred) - centred_of_seeds,
                         rtol=0,
                         atol=tolerances.PAIR_MEAN,
@@ -161,8 +161,11 @@ class SimilarityTest(absltest.TestCase):
             freedom = (v_seed + v_text) ** 2 / (v_seed**2 / 3 + v_text**2 / 59)
             half = scipy.stats.t.ppf(0.975, freedom) * (v_seed + v_text) ** 0.5
             np.testing.assert_allclose(
-                [found.low, found.high],
-                [found.value - half, found.value + half],
+                [*found.estimate[1:3]],
+                [
+                    found.estimate.value - half,
+                    found.estimate.value + half,
+                ],
                 rtol=tolerances.JACKKNIFE,
             )
 
@@ -196,8 +199,8 @@ class SimilarityTest(absltest.TestCase):
                 losses, levels, _domains(300), num_resamples=200
             )
             by_factors = {group.factors: group for group in groups}
-            above.append(by_factors["mixture", "seed"].above_seed)
-            nothing = by_factors["tokenizer", "seed"].above_seed
+            above.append(by_factors["mixture", "seed"].above_seed.estimate)
+            nothing = by_factors["tokenizer", "seed"].above_seed.estimate
             self.assertBetween(0, nothing.low, nothing.high)
         with self.subTest("none"):
             self.assertBetween(0, above[0].low, above[0].high)
@@ -211,7 +214,7 @@ class SimilarityTest(absltest.TestCase):
         worse = losses + np.array([[0.1]] * 3 + [[0]] * 3)
         bonus, centred = (
             [
-                getattr(groups[1], measure).value
+                getattr(groups[1], measure).estimate.value
                 for groups in (
                     diversity.similarity(
                         table, levels, _domains(200), num_resamples=2

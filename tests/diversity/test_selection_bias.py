@@ -7,7 +7,7 @@ from tests.frontier import brute_force
 
 class OptimismTest(absltest.TestCase):
     def test_falls_with_the_number_of_texts(self):
-        """Equal models on independent texts: the choice is all luck."""
+        """Equal models on independent texts: all gain is selection bias."""
         losses = np.random.default_rng(0).normal(10, 1, (8, 4000))
         costs = np.arange(1.0, 9.0)
         found = diversity.optimism(
@@ -19,7 +19,7 @@ class OptimismTest(absltest.TestCase):
         )
         with self.subTest("held out it is less"):
             self.assertTrue((found.gain_held_out < found.gain_in_sample).all())
-        with self.subTest("the more texts, the less luck"):
+        with self.subTest("the more texts, the less bias"):
             self.assertTrue((np.diff(found.share) < 0).all(), found.share)
             self.assertLess(found.share[-1], 0.05)
             self.assertGreater(found.share[0], 0.05)

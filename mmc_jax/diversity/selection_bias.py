@@ -1,6 +1,6 @@
-"""How much of a pool's gain is the choice of subsets on too few texts.
+"""How much of a pool's gain is selection bias, against the number of texts.
 
-M models, X texts, N numbers of texts, B budgets, K draws.
+M models, X texts, N numbers of texts, B budgets, K samples of the texts.
 """
 
 from collections.abc import Sequence
@@ -18,21 +18,20 @@ _NUM_BUDGETS = 32
 
 
 class Optimism(NamedTuple):
-    """The gain of pools over single models, where chosen and elsewhere.
+    """Gain of pools over single models, in sample and on other texts.
 
-    Gains are means over the budgets and over the draws.
+    Gains are means over the samples of the texts.
 
     Attributes:
-      num_texts: [N], the texts that choose: as many others judge.
-      budgets: [B].
-      in_sample: [N, B], the gain at each budget on the texts that chose the
-        subset.
-      held_out: [N, B], the gain of the same subset on other texts.
-      gain_in_sample: [N], the mean over the budgets.
-      gain_held_out: [N], the mean over the budgets.
-      share: [N], the share of the gain that is not there on other texts:
-        1 - gain_held_out / gain_in_sample; NaN where nothing is gained.
-      share_std: [N], its standard deviation over the draws.
+      num_texts: Number of texts that choose subsets, [N]; as many others judge.
+      budgets: Budgets of the subsets, [B].
+      in_sample: Gain at each budget on the texts that chose the subset, [N, B].
+      held_out: Gain of the same subset on other texts, [N, B].
+      gain_in_sample: Mean of `in_sample` over the budgets, [N].
+      gain_held_out: Mean of `held_out` over the budgets, [N].
+      share: Share of the gain that is missing on other texts,
+        1 - gain_held_out / gain_in_sample, [N]; NaN where nothing is gained.
+      share_std: Standard deviation of the share over the samples, [N].
     """
 
     num_texts: np.ndarray
@@ -46,9 +45,13 @@ class Optimism(NamedTuple):
 
 
 def numbers_of_texts(num_texts: int, num_steps: int = 10) -> np.ndarray:
-    """Returns how many texts choose: halves of all texts, and of ever fewer.
+    """Returns numbers of texts that choose, the largest half of all texts: [N].
 
-    Each step is half of the one after it, down to 8.
+    Each number is half of the next one, down to 8.
+
+    Args:
+      num_texts: Number of all texts X.
+      num_steps: Largest number of steps N.
 
     >>> numbers_of_texts(1000, 4)
     array([ 62, 125, 250, 500])
@@ -66,25 +69,24 @@ def optimism(
     num_draws: int = 10,
     seed: int = 0,
 ) -> Optimism:
-    """Returns the gain of pools where they were chosen and on other texts.
+    """Returns the gain of pools in sample and on other texts.
 
     gain = L(best single model of the budget) - L(best subset of the budget)
 
-    So many texts are drawn without replacement, K times; one half chooses the
-    subset of each budget, the other judges, and the other way round
-    (`frontier.cross_fitted`). The single model is the one that all texts
-    choose, on the texts drawn: there is no luck of its own in between. With
-    ever more texts the two gains meet: how far they are apart says how much of
-    the gain is luck.
+    Twice as many texts as choose are sampled without replacement, K times. One
+    half chooses the subset of each budget, the other judges, and the other way
+    round (`frontier.cross_fitted`). The single model is the best on all texts,
+    so that it has no selection bias of its own. With more texts the two gains
+    meet; their difference is the selection bias (optimism) of the subsets.
 
     Args:
-      losses: [M, X], finite.
-      costs: [M], finite and not negative.
-      search: Finds the frontier of subsets.
-      num_texts: [N], how many choose, each at most X / 2; `numbers_of_texts`
-        if left out.
-      num_draws: K.
-      seed: Of the draws.
+      losses: Loss of each text under each model, finite, [M, X].
+      costs: Cost of each model, finite and not negative, [M].
+      search: Search that finds the frontier of subsets.
+      num_texts: Numbers of texts that choose, each at most X / 2, [N];
+        `numbers_of_texts` if left out.
+      num_draws: Number of samples K of the texts, for each number of them.
+      seed: Seed of the random samples.
 
     Raises:
       ValueError: Arguments that do not fit, with the place; a number of texts

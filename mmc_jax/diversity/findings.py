@@ -25,12 +25,12 @@ class Finding(NamedTuple):
     """One thing that a diagnosis says.
 
     Attributes:
-      about: What it is about: "gain", "winner", "duplicates", "listed twice",
-        "redundant", "core", "hard texts", "tokenizers", "round trips", "not
-        fair" or "not checked".
-      words: The finding, in sentences.
-      models: The models that are meant, all of them.
-      texts: The ids of the texts that are meant, all of them.
+      about: Kind of the finding: "gain", "winner", "duplicates", "listed
+        twice", "redundant", "core", "hard texts", "tokenizers", "round trips",
+        "not fair" or "not checked".
+      words: The finding in sentences.
+      models: Names of all models that the finding is about.
+      texts: Ids of all texts that the finding is about.
     """
 
     about: str
@@ -60,18 +60,20 @@ def diagnosis(
     - core: the models that are left when models are dropped one by one until
       that share is lost.
     - hard texts: texts that are among the hardest `hard_share` of every model.
-    - tokenizers: models whose rank by the loss per token and by the loss per
-      byte (or character) differ by `rank_shift` of the models, and by 2 or
-      more.
+    - tokenizers: models whose ranks by the loss per token and by the loss per
+      byte (or character) differ by `rank_shift` of the models or more, and by
+      at least 2.
     - round trips: models whose tokenizers do not give texts back.
     - not fair, not checked: what the losses do not allow.
 
     Args:
       table: The scores.
       normalisation: One of `scores.NORMALISATIONS`.
-      redundant_share: Of the pool's gain over its best model.
-      hard_share: Of each model's texts.
-      rank_shift: Of the number of models.
+      redundant_share: Share of the pool's gain over its best model that may be
+        lost without a redundant model.
+      hard_share: Share of each model's texts that are its hardest.
+      rank_shift: Share of the models by which a model's rank may differ
+        between losses per token and per byte.
 
     Raises:
       ValueError: The table lacks what the normalisation needs; a share outside
@@ -233,11 +235,11 @@ def _hard_texts(
     chosen = np.flatnonzero(hard)
     chosen = chosen[np.argsort(-oracle_loss[chosen], kind="stable")]
     ids = tuple(table.texts.ids[x] for x in chosen)
-    # Of losses below 0 a share means nothing.
+    # A share of losses that may be negative has no meaning.
     share = ""
     if (oracle_loss >= 0).all() and oracle_loss.any():
-        part = oracle_loss[hard].sum() / oracle_loss.sum()
-        share = f" and {_percent(part)} of the oracle's loss"
+        of_loss = oracle_loss[hard].sum() / oracle_loss.sum()
+        share = f" and {_percent(of_loss)} of the oracle's loss"
     return [
         Finding(
             "hard texts",

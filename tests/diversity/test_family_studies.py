@@ -2,6 +2,7 @@ import numpy as np
 from absl.testing import absltest
 
 from mmc_jax import diversity, frontier, law
+from mmc_jax.statistics import Estimate
 from tests.diversity.test_families import planted
 
 
@@ -15,12 +16,12 @@ def _pool(num_texts=400, seed=0):
     return losses, costs, families
 
 
-class PartTest(absltest.TestCase):
+class FamilyStudyTest(absltest.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
         cls.losses, cls.costs, cls.families = _pool()
-        cls.found = diversity.part(
+        cls.found = diversity.family_study(
             cls.losses,
             cls.costs,
             cls.families,
@@ -46,37 +47,40 @@ class PartTest(absltest.TestCase):
             line = self.found.lines[name]
             fit = law.fit(line.costs, line.losses)
             self.assertEqual(found.fit.L_inf, fit.L_inf, name)
-            self.assertLen(found.draws.alpha, 40)
+            self.assertLen(found.resampled.alpha, 40)
         self.assertIn("pool", self.found.laws)
 
     def test_a_size_that_no_family_has(self):
         reason = self.found.reasons[diversity.line_name("comparison", 4)]
         self.assertIn("no family has 4 models", reason)
-        of_four = [c for c in self.found.conclusions if "of 4" in c.claim]
+        of_four = [c for c in self.found.claims if "of 4" in c.claim]
         self.assertLen(of_four, 4)
-        for conclusion in of_four:
-            self.assertIsNone(conclusion.value)
-            self.assertEqual(conclusion.verdict, "-")
+        for claim in of_four:
+            self.assertTrue(np.isnan(claim.estimate.value))
+            self.assertEqual(claim.verdict, "-")
 
     def test_conclusions(self):
-        claims = {c.claim: c for c in self.found.conclusions}
+        claims = {c.claim: c for c in self.found.claims}
         self.assertLen(claims, 1 + 3 * 4)
         gain = claims["all models together lose less than the best one"]
         self.assertAlmostEqual(
-            gain.value,
+            gain.estimate.value,
             self.losses.mean(axis=1).min() - self.losses.min(axis=0).mean(),
             places=12,
         )
         self.assertEqual(gain.verdict, "yes")
         mixed = claims["mixed subsets of 2 lose less at the largest budget"]
-        self.assertEqual(mixed.value, self.found.comparisons[2].held_out[-1])
+        self.assertEqual(
+            mixed.estimate.value,
+            self.found.comparisons[2].held_out.value[-1],
+        )
         self.assertEqual(mixed.verdict, "yes")
         faster = claims["pools of one family fall faster (alpha)"]
         alphas = [
             self.found.laws[diversity.line_name(kind, None)].fit.alpha
             for kind in ("same family", "mixed")
         ]
-        self.assertEqual(faster.value, alphas[0] - alphas[1])
+        self.assertEqual(faster.estimate.value, alphas[0] - alphas[1])
         (shared,) = (
             answer
             for answer in self.found.shared[None]
@@ -86,7 +90,9 @@ class PartTest(absltest.TestCase):
 
     def test_nothing_to_compare(self):
         with self.assertRaisesRegex(ValueError, "all models are of the family"):
-            diversity.part(self.losses, self.costs, ["a"] * 6, sizes=[None])
+            diversity.family_study(
+                self.losses, self.costs, ["a"] * 6, sizes=[None]
+            )
 
 
 class VerdictTest(absltest.TestCase):
@@ -98,33 +104,28 @@ class VerdictTest(absltest.TestCase):
             (0.1, 0.2, 0.01, "yes"),
             (0.1, 0.2, 0.3, "open"),
         ):
-            found = diversity.Conclusion(
-                "claim", (low + high) / 2, low, high, "", p_value
-            )
+            estimate = Estimate((low + high) / 2, low, high)
+            found = diversity.Claim("claim", estimate, "", p_value)
             self.assertEqual(found.verdict, expected)
 
-    def test_in_all(self):
-        def part(verdicts):
-            ends = {"yes": (1.0, 2.0), "no": (-2.0, -1.0), "open": (-1.0, 1.0)}
-            return diversity.Part(
-                9,
-                {},
-                {},
-                {},
-                {},
-                {},
-                tuple(
-                    diversity.Conclusion(str(i), None, None, None, "why")
-                    if verdict == "-"
-                    else diversity.Conclusion(str(i), 0.0, *ends[verdict])
-                    for i, verdict in enumerate(verdicts)
-                ),
+    def test_agreement(self):
+        def study(verdicts):
+            estimates = {
+                "yes": Estimate(0.0, 1.0, 2.0),
+                "no": Estimate(0.0, -2.0, -1.0),
+                "open": Estimate(0.0, -1.0, 1.0),
+                "-": Estimate(np.nan),
+            }
+            claims = tuple(
+                diversity.Claim(str(i), estimates[verdict])
+                for i, verdict in enumerate(verdicts)
             )
+            return diversity.FamilyStudy(9, {}, {}, {}, {}, {}, claims)
 
-        first = part(["yes", "yes", "yes", "no", "-", "yes"])
-        second = part(["yes", "no", "open", "no", "-", "-"])
+        first = study(["yes", "yes", "yes", "no", "-", "yes"])
+        second = study(["yes", "no", "open", "no", "-", "-"])
         self.assertEqual(
-            list(diversity.in_all({"a": first, "b": second}).values()),
+            list(diversity.agreement({"a": first, "b": second}).values()),
             ["yes", "differs", "open", "no", "-", "open"],
         )
 

@@ -1,0 +1,298 @@
+"""One score table, one study: losses, frontiers, laws, other texts.
+
+M models, X texts, F frontier points, S subsets.
+"""
+
+import functools
+import itertools
+import os
+import pathlib
+import shutil
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import tqdm
+
+from mmc_jax import frontier, law, oracle
+from mmc_jax.frontier.generalisation.checks import (
+    Checks,
+    Generalisation,
+    generalisation,
+    texts_to_hold_out,
+)
+from mmc_jax.frontier.pareto import subset_costs
+from mmc_jax.scores import ScoreTable
+
+
+def _certified(losses, costs, weights=None, max_size=None):
+    """Returns the certified frontier alone, as the other searches do theirs.
+
+    Raises:
+      ValueError: max_size is given.
+    """
+    if max_size is not None:
+        raise ValueError(
+            "a certified frontier is over subsets of all sizes: leave max_size "
+            "out, or take method exhaustive or pruned."
+        )
+    return frontier.certified(losses, costs, weights).frontier
+
+
+# Searches by name, each of (losses [M, X], costs [M], weights [X], max_size).
+METHODS = {
+    "pruned": frontier.pruned,
+    "polished": functools.partial(frontier.pruned, polish=True),
+    "exhaustive": frontier.exhaustive,
+    "certified": _certified,
+}
+_CERTIFICATE, _PARTS = "certificate.npz", "certificate.parts"
+# Points of the routed frontier that are evaluated.
+_NUM_ROUTED = 200
+# Models of which all subsets can be shown.
+_MOST_SHOWN = 10
+
+
+class Study(NamedTuple):
+    """What one table says at one normalisation and one cost.
+
+    Attributes:
+      table: The scores of the texts that were searched.
+      normalisation: One of `scores.NORMALISATIONS`.
+      cost: Name of the cost.
+      losses: Loss of each searched text under each model, float64 [M, X].
+      costs: Cost of each model, float64 [M].
+      mean_losses: Mean loss of each model, float64 [M].
+      loss_of_all_models: Oracle loss of all models together.
+      single: Frontier of the single models.
+      pool: Frontier of the oracle over subsets.
+      single_law: Law of `single`; None where it cannot be fitted.
+      pool_law: Law of `pool`; None where it cannot be fitted.
+      reasons: Why a law was not fitted, by "single" and "pool".
+      routed: Frontier of the expected cost; None where it was not asked for.
+      proven: What is proven of `pool`; None but with method "certified".
+      other_texts: What other texts say of `pool`.
+    """
+
+    table: ScoreTable
+    normalisation: str
+    cost: str
+    losses: np.ndarray
+    costs: np.ndarray
+    mean_losses: np.ndarray
+    loss_of_all_models: float
+    single: frontier.Frontier
+    pool: frontier.Frontier
+    single_law: law.Fit | None
+    pool_law: law.Fit | None
+    reasons: dict[str, str]
+    routed: frontier.Routed | None
+    proven: frontier.Certified | None
+    other_texts: Generalisation
+
+
+class Subsets(NamedTuple):
+    """Every subset of a few models, cheapest first, then of least loss.
+
+    Attributes:
+      study: Study of the models, of method "exhaustive".
+      costs: Cost of each subset, float64 [S].
+      losses: Oracle loss of each subset, float64 [S].
+      masks: Models of each subset, bool [S, M].
+      on_frontier: Whether the subset is a point of the frontier, bool [S].
+    """
+
+    study: Study
+    costs: np.ndarray
+    losses: np.ndarray
+    masks: np.ndarray
+    on_frontier: np.ndarray
+
+
+class Limits(NamedTuple):
+    """When a certified search may stop before all is proven.
+
+    Attributes:
+      seconds: Time for the search trees in seconds; None for no limit, 0 to
+        bound their roots alone.
+      gap: Share of a point's loss that a better subset may lie below it.
+    """
+
+    seconds: float | None = None
+    gap: float = 0.0
+
+
+def study(
+    table: ScoreTable,
+    *,
+    normalisation: str = "text_length",
+    cost: str = "num_params",
+    method: str = "pruned",
+    max_size: int | None = None,
+    routed: bool = False,
+    checks: Checks = Checks(),  # noqa: B008  It is immutable.
+    limits: Limits = Limits(),  # noqa: B008
+    folder: str | os.PathLike[str] | None = None,
+) -> Study:
+    """Returns the frontiers and the laws of a score table.
+
+    Args:
+      table: The scores.
+      normalisation: One of `scores.NORMALISATIONS`.
+      cost: Name of a cost that every model has.
+      method: One of METHODS: "pruned", "polished" (with a local search),
+        "certified" (with a proof), or "exhaustive" for up to 2^24 subsets.
+      max_size: Largest number of models in a subset; None for all models.
+      routed: Whether the frontier of the expected cost is asked for.
+      checks: What is asked of other texts. Texts that are held out are in no
+        other number of the study.
+      limits: When method "certified" may stop before all is proven.
+      folder: Where method "certified" keeps what is proven and writes its
+        certificate, as `certify` does; nothing is written if left out.
+
+    Raises:
+      ValueError: The table lacks what the normalisation or the cost needs;
+        method "certified" with a max_size; too few texts for the checks.
+    """
+    held_out = texts_to_hold_out(table.texts.domains, checks)
+    held_out_losses = None
+    if held_out.any():
+        held_out_losses = table.select(texts=held_out).losses(normalisation)
+        table = table.select(texts=~held_out)
+    losses, costs = table.losses(normalisation), table.costs(cost)
+    proven = None
+    if method == "certified" and max_size is None:
+        proven = certify(losses, costs, limits, folder)
+        pool = proven.frontier
+    else:
+        pool = METHODS[method](losses, costs, max_size=max_size)
+    lines = {"single": frontier.single_models(losses, costs), "pool": pool}
+    laws, reasons = {}, {}
+    for name, line in lines.items():
+        try:
+            laws[name] = law.fit(line.costs, line.losses)
+        except ValueError as error:
+            reasons[name] = str(error)
+    return Study(
+        table=table,
+        normalisation=normalisation,
+        cost=cost,
+        losses=losses,
+        costs=costs,
+        mean_losses=oracle.exact_means(losses),
+        loss_of_all_models=float(oracle.exact_means(losses.min(axis=0))),
+        **lines,
+        single_law=laws.get("single"),
+        pool_law=laws.get("pool"),
+        reasons=reasons,
+        routed=(
+            frontier.routed(losses, costs, lambdas=_NUM_ROUTED)
+            if routed
+            else None
+        ),
+        proven=proven,
+        other_texts=generalisation(
+            losses,
+            costs,
+            table.texts.domains,
+            pool,
+            functools.partial(METHODS[method], max_size=max_size),
+            checks,
+            held_out_losses,
+        ),
+    )
+
+
+def every_subset(
+    table: ScoreTable,
+    *,
+    normalisation: str = "text_length",
+    cost: str = "num_params",
+) -> Subsets:
+    """Returns every subset of a few models, with their study.
+
+    Args:
+      table: The scores of up to 10 models.
+      normalisation: One of `scores.NORMALISATIONS`.
+      cost: Name of a cost that every model has.
+
+    Raises:
+      ValueError: More than 10 models; the table lacks what the normalisation
+        or the cost needs.
+    """
+    num_models = len(table.models)
+    if num_models > _MOST_SHOWN:
+        raise ValueError(
+            f"{num_models} models have {2**num_models - 1:,} subsets; give up "
+            f"to {_MOST_SHOWN} of them, or take trace_frontier."
+        )
+    found = study(
+        table, normalisation=normalisation, cost=cost, method="exhaustive"
+    )
+    masks = np.array(
+        list(itertools.product([False, True], repeat=num_models))[1:]
+    )
+    losses = oracle.exact_losses(found.losses, masks)
+    costs = subset_costs(masks, found.costs)
+    order = np.lexsort((losses, costs))
+    kept = {mask.tobytes() for mask in found.pool.masks}
+    return Subsets(
+        found,
+        costs[order],
+        losses[order],
+        masks[order],
+        np.array([mask.tobytes() in kept for mask in masks[order]]),
+    )
+
+
+def certify(
+    losses: np.ndarray,
+    costs: np.ndarray,
+    limits: Limits = Limits(),  # noqa: B008
+    folder: str | os.PathLike[str] | None = None,
+) -> frontier.Certified:
+    """Searches the certified frontier under a progress bar.
+
+    With a folder, `certificate.npz` is written into it. A killed run goes on
+    where it was, and so does one that ran out of time: what is proven stays in
+    `certificate.parts` until all is.
+
+    Args:
+      losses: Loss of each text under each model, [M, X].
+      costs: Cost of each model, [M].
+      limits: When the search may stop.
+      folder: The result folder, made if it is missing; None to keep nothing.
+
+    Raises:
+      ValueError: Arguments that do not fit, with the place.
+    """
+    parts = None if folder is None else pathlib.Path(folder, _PARTS)
+    with tqdm.tqdm(desc="proving", unit="point") as bar:
+        found = frontier.certified(
+            losses,
+            costs,
+            time_limit=limits.seconds,
+            gap_limit=limits.gap,
+            work_dir=parts,
+            on_progress=_shown_on(bar),
+        )
+    if folder is not None:
+        frontier.write_certificate(
+            found.certificate, pathlib.Path(folder, _CERTIFICATE)
+        )
+        if found.proven.all():
+            shutil.rmtree(parts)
+    return found
+
+
+def _shown_on(bar: tqdm.tqdm) -> Callable[[frontier.Progress], None]:
+    def show(progress: frontier.Progress) -> None:
+        bar.total = progress.num_points
+        bar.n = progress.num_proven
+        speed = progress.num_nodes / max(progress.seconds, 1e-9)
+        bar.set_postfix_str(
+            f"gap at most {progress.largest_gap:.3%}, "
+            f"{progress.num_nodes:,} nodes, {speed:,.0f}/s"
+        )
+
+    return show
