@@ -23,6 +23,7 @@ from mmc_jax.frontier.generalisation.checks import (
 )
 from mmc_jax.frontier.pareto import subset_costs
 from mmc_jax.scores import ScoreTable
+from mmc_jax.statistics import attempt
 
 
 def _certified(losses, costs, weights=None, max_size=None):
@@ -167,12 +168,12 @@ def study(
     else:
         pool = METHODS[method](losses, costs, max_size=max_size)
     lines = {"single": frontier.single_models(losses, costs), "pool": pool}
-    laws, reasons = {}, {}
-    for name, line in lines.items():
-        try:
-            laws[name] = law.fit(line.costs, line.losses)
-        except ValueError as error:
-            reasons[name] = str(error)
+    laws, reasons = attempt(
+        {
+            name: functools.partial(law.fit, line.costs, line.losses)
+            for name, line in lines.items()
+        }
+    )
     return Study(
         table=table,
         normalisation=normalisation,

@@ -3,6 +3,7 @@
 M models, X texts, B budgets.
 """
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from mmc_jax.diversity.families import Comparison, compare, groups_of
 from mmc_jax.diversity.gains import bonus
 from mmc_jax.frontier import Frontier
 from mmc_jax.scores import ScoreTable
-from mmc_jax.statistics.estimates import Estimate, estimate
+from mmc_jax.statistics import Estimate, attempt, estimate
 from mmc_jax.statistics.inputs import Inputs, checked_inputs
 
 # Sizes of subsets that are compared; None is any number of models.
@@ -161,23 +162,33 @@ def family_study(
         "seed": seed,
         "clusters": clusters,
     }
-    comparisons, reasons = {}, {}
-    for size in sizes:
-        try:
-            comparisons[size] = compare(
+    comparisons, not_compared = attempt(
+        {
+            size: functools.partial(
+                compare,
                 *inputs[:2],
                 families,
                 size=size,
                 num_splits=num_splits,
                 **options,
             )
-        except ValueError as error:
-            reasons[line_name("comparison", size)] = str(error)
+            for size in sizes
+        }
+    )
     if not comparisons:
-        raise ValueError("; ".join(reasons.values()))
+        raise ValueError("; ".join(not_compared.values()))
     lines = _lines(inputs, comparisons)
-    laws, missing = _laws(inputs.losses, lines, num_starts, options)
-    reasons |= missing
+    laws, no_law = attempt(
+        {
+            name: functools.partial(
+                _line_law, inputs.losses, line, num_starts, options
+            )
+            for name, line in lines.items()
+        }
+    )
+    reasons = {
+        line_name("comparison", size): why for size, why in not_compared.items()
+    } | no_law
     shared = {}
     for size in comparisons:
         pair = [line_name(kind, size) for kind in KINDS]
@@ -289,29 +300,19 @@ def _lines(
     return lines
 
 
-def _laws(
+def _line_law(
     losses: np.ndarray,
-    lines: Mapping[str, Frontier],
+    line: Frontier,
     num_starts: int,
     options: Mapping[str, Any],
-) -> tuple[dict[str, LineLaw], dict[str, str]]:
-    """Returns the law of each frontier, and why one has none, by name."""
-    laws, reasons = {}, {}
-    for name, line in lines.items():
-        try:
-            laws[name] = LineLaw(
-                law.fit(line.costs, line.losses),
-                law.text_bootstrap(
-                    losses,
-                    line.costs,
-                    line.masks,
-                    num_starts=num_starts,
-                    **options,
-                ).laws,
-            )
-        except ValueError as error:
-            reasons[name] = str(error)
-    return laws, reasons
+) -> LineLaw:
+    """Returns the law of one frontier, and the laws of resampled texts."""
+    return LineLaw(
+        law.fit(line.costs, line.losses),
+        law.text_bootstrap(
+            losses, line.costs, line.masks, num_starts=num_starts, **options
+        ).laws,
+    )
 
 
 def _claims_on_losses(
