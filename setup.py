@@ -1,4 +1,4 @@
-"""Installs mmc_jax; the experiments run from a checkout of the repository.
+"""Installs mmc_jax and its programs.
 
 The C++ kernels of `mmc_jax/oracle/native` are compiled where that works. Where
 it does not, the package is whole without them: XLA computes in their place.
@@ -113,7 +113,18 @@ setuptools.setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=setuptools.find_packages(include=["mmc_jax", "mmc_jax.*"]),
+    packages=[
+        *setuptools.find_packages(include=["mmc_jax", "mmc_jax.*"]),
+        *(
+            f"mmc_jax.{name}"
+            for name in setuptools.find_packages(
+                include=["experiments", "experiments.*"]
+            )
+        ),
+    ],
+    # The programs are installed inside the package: `mmc <program>`.
+    package_dir={"mmc_jax.experiments": "experiments"},
+    entry_points={"console_scripts": ["mmc = mmc_jax.cli:main"]},
     package_data={"mmc_jax": ["pools/*.yaml", "pools/*/*", "pools/*/*/*"]},
     ext_modules=[_extension()],
     cmdclass={"build_ext": BuildNative},

@@ -16,293 +16,58 @@ Ten minutes on two quiet cores.
 """
 
 import itertools
-import json
-import pathlib
-import subprocess
-import sys
-import tempfile
-import time
-from typing import Any
 
-import jax
-import numpy as np
-import tqdm
 from absl import flags
-from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
-from experiments import program
-from experiments.peers import p_median
-from mmc_jax import frontier, synthetic
-from mmc_jax.frontier.proof.dual import thresholds
-from mmc_jax.frontier.proof.integers import IntegerPool, integer_pool
-from mmc_jax.frontier.proof.search_tree import SearchTree, device_table
-from mmc_jax.report import result
-from mmc_jax.statistics.inputs import checked_inputs
+from . import program, shared_flags
 
-_NUM_MODELS = flags.DEFINE_integer("num_models", 71, "Models of each pool.")
-_NUM_TEXTS = flags.DEFINE_multi_integer(
-    "num_texts", [1_000, 10_000], "Texts of the pools that are searched."
+_NUM_MODELS = flags.DEFINE_integer(
+    "num_models", 71, "Number of models of each pool.", lower_bound=1
 )
-_NOISE = flags.DEFINE_multi_float(
-    "noise", [0.03, 0.10], "Of the pools that are searched."
+_NUM_TEXTS = shared_flags.integers(
+    "num_texts", [1_000, 10_000], "Numbers of texts of the searched pools."
 )
-_TIME_LIMIT = flags.DEFINE_float(
-    "time_limit", 600.0, "Seconds for the trees of a case.", lower_bound=0.0
+_NOISE = shared_flags.noise(
+    [0.03, 0.10],
+    "Standard deviations of log loss of one model on one text, in the searched "
+    "pools.",
 )
-_ROOT_TEXTS = flags.DEFINE_multi_integer(
-    "root_texts", [100_000], "Texts where the root alone is bounded."
+_TIME_LIMIT = shared_flags.time_limit(600.0)
+_ROOT_TEXTS = shared_flags.integers(
+    "root_texts", [100_000], "Numbers of texts where the root alone is bounded."
 )
-_ROOT_NOISE = flags.DEFINE_float("root_noise", 0.03, "Of these pools.")
-_PATIENCE = flags.DEFINE_float(
-    "patience", 60.0, "Seconds after which a case is not run again."
+_ROOT_NOISE = shared_flags.floats(
+    "root_noise", [0.03], "The noise of the pools where the root is bounded."
 )
-_HIGHS_TEXTS = flags.DEFINE_multi_integer(
-    "highs_texts", [1_000], "Texts of the searched cases that HiGHS gets too."
+_PATIENCE = shared_flags.patience(60.0)
+_PEER_TEXTS = shared_flags.integers(
+    "peer_texts", [1_000], "Numbers of texts of the pools that HiGHS gets too."
 )
-_HIGHS_TIME_LIMIT = flags.DEFINE_float(
-    "highs_time_limit", 600.0, "Seconds for HiGHS, each time."
+_PEER_TIME_LIMIT = flags.DEFINE_float(
+    "peer_time_limit", 600.0, "Seconds for HiGHS, each time.", lower_bound=0.0
 )
-_OUT = flags.DEFINE_string("out", None, "The result folder.", required=True)
-
-# What verifies: its whole time is that of a user who trusts none of the rest.
-_CHECKER = """
-import json, sys
-import numpy as np
-from mmc_jax import certificate_checker
-
-with np.load(sys.argv[2]) as pool:
-    verdict = certificate_checker.check(
-        sys.argv[1], pool["losses"], pool["costs"]
-    )
-assert "jax" not in sys.modules
-print(json.dumps([int(verdict.proven.sum()), len(verdict.proven)]))
-"""
-
-
-def searched(
-    drawn: synthetic.SyntheticPool, time_limit: float
-) -> tuple[list[float], frontier.Certified]:
-    """Returns the seconds of each run, and what the last of them found."""
-    seconds = []
-    while len(seconds) < 2:
-        bar = tqdm.tqdm(desc="points proven", leave=False)
-
-        def show(progress: frontier.Progress, bar=bar) -> None:
-            bar.total, bar.n = progress.num_points, progress.num_proven
-            bar.set_postfix(nodes=progress.num_nodes)
-
-        started = time.perf_counter()
-        found = frontier.certified(
-            drawn.losses, drawn.costs, time_limit=time_limit, on_progress=show
-        )
-        seconds.append(time.perf_counter() - started)
-        bar.close()
-        if seconds[-1] > _PATIENCE.value:
-            break
-    return seconds, found
-
-
-def verified(
-    drawn: synthetic.SyntheticPool, certificate: pathlib.Path
-) -> dict[str, Any]:
-    """Returns what a process of its own says of the certificate."""
-    with tempfile.TemporaryDirectory() as folder:
-        pool = pathlib.Path(folder, "pool.npz")
-        np.savez(pool, losses=drawn.losses, costs=drawn.costs)
-        started = time.perf_counter()
-        checked = subprocess.run(
-            [sys.executable, "-c", _CHECKER, str(certificate), str(pool)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        seconds = time.perf_counter() - started
-    if checked.returncode:
-        raise ValueError(f"{certificate} does not pass: {checked.stderr}")
-    num_proven, num_points = json.loads(checked.stdout)
-    return {
-        "seconds": seconds,
-        "num_points": num_points,
-        "num_proven": num_proven,
-    }
-
-
-def one_budget(
-    pool: IntegerPool, certificate: frontier.Certificate
-) -> dict[str, Any]:
-    """Returns how long HiGHS and our tree take in the middle of the frontier.
-
-    The budget is the cost of the point in the middle, by the log of the cost.
-    """
-    costs = certificate.costs
-    middle = np.sqrt(float(costs[0]) * float(costs[-1]))
-    k = int(np.searchsorted(costs, middle, side="right")) - 1
-    budget, known = int(costs[k]), int(certificate.loss_sums[k])
-    row = {
-        "budget": budget / pool.cost_scale,
-        "is_proven": bool(certificate.bounds[k] == known),
-    }
-    for name, given in (("from_nothing", None), ("loss_given", known)):
-        found = p_median.solved(pool, budget, given, _HIGHS_TIME_LIMIT.value)
-        row[f"highs_{name}"] = {
-            "seconds": found.seconds,
-            "is_optimal": found.is_optimal,
-            "is_equal": found.loss_sum == known,
-            "num_variables": found.num_variables,
-            "num_nodes": found.num_nodes,
-        }
-    row["tree_loss_given"] = proven(pool, budget, known, certificate.masks[k])
-    return row
-
-
-def proven(
-    pool: IntegerPool, budget: int, known: int, mask: np.ndarray
-) -> dict[str, Any]:
-    """Returns how long a tree takes to prove one budget, compiled before."""
-    budgets, sums = np.array([budget]), np.array([known])
-    for _ in range(2):
-        started = time.perf_counter()
-        tuned = thresholds(pool, budgets, sums.astype(float), mask[None])
-        search = SearchTree(
-            device_table(pool, jax.devices()[0]),
-            tuned[0],
-            budgets,
-            sums,
-            np.zeros(1, np.int64),
-        )
-        while not search.is_done:
-            search.step()
-        seconds = time.perf_counter() - started
-    return {
-        "seconds": seconds,
-        "is_optimal": not search.better,
-        "num_nodes": search.num_nodes,
-    }
-
-
-def measured(
-    num_texts: int, noise: float, time_limit: float
-) -> tuple[dict[str, Any], frontier.Certified]:
-    """Returns a case's numbers and what the search found."""
-    drawn = synthetic.pool(_NUM_MODELS.value, num_texts, noise)
-    seconds, found = searched(drawn, time_limit)
-    certificate = pathlib.Path(
-        _OUT.value, f"{num_texts}-{noise:g}-{time_limit:g}.certificate.npz"
-    )
-    frontier.write_certificate(found.certificate, certificate)
-    row = {
-        "num_models": _NUM_MODELS.value,
-        "num_texts": num_texts,
-        "noise": noise,
-        "time_limit_s": time_limit,
-        "seconds": seconds,
-        "num_points": len(found.proven),
-        "num_proven": int(found.proven.sum()),
-        "num_nodes": found.num_nodes,
-        "mean_gap": float(found.gaps.mean()),
-        "largest_gap": float(found.gaps.max()),
-        "certificate_bytes": certificate.stat().st_size,
-        "checker": verified(drawn, certificate),
-    }
-    if time_limit and num_texts in _HIGHS_TEXTS.value:
-        pool = integer_pool(checked_inputs(drawn.losses, drawn.costs, None))
-        row["one_budget"] = one_budget(pool, found.certificate)
-    return row, found
-
-
-def sentence(row: dict[str, Any]) -> str:
-    """Returns a line of the table."""
-    runs = ", ".join(f"{seconds:.2f}" for seconds in row["seconds"])
-    return (
-        f"{row['num_texts']:9,} {row['noise']:5g} {row['time_limit_s']:5g} "
-        f"{runs:>14} {row['num_points']:6,} "
-        f"{row['num_proven'] / row['num_points']:7.2%} {row['num_nodes']:10,} "
-        f"{row['mean_gap']:8.4%} {row['largest_gap']:8.4%} "
-        f"{row['certificate_bytes'] / 1e6:7.2f} "
-        f"{row['checker']['seconds']:8.2f}"
-    )
-
-
-def beside_highs(row: dict[str, Any]) -> str:
-    """Returns how HiGHS fares on one budget, in words."""
-    one, seconds = row["one_budget"], min(row["seconds"])
-    tree = one["tree_loss_given"]["seconds"]
-    lines = [
-        f"{row['num_texts']:,} texts, noise {row['noise']:g}, the budget "
-        f"{one['budget']:.4g}: our tree, the best loss given, {tree:.3f} s"
-    ]
-    for name, title in (
-        ("highs_from_nothing", "HiGHS from nothing"),
-        ("highs_loss_given", "HiGHS, the best loss given"),
-    ):
-        highs = one[name]
-        least = "" if highs["is_optimal"] else "over "
-        if highs["is_equal"]:
-            answer = "the same loss"
-        else:
-            answer = "ANOTHER LOSS" if highs["is_optimal"] else "a worse loss"
-        times = highs["seconds"]
-        lines.append(
-            f"  {title}: {least}{times:.2f} s, {answer}; {least}"
-            f"{times / tree:,.0f} times our tree, {times / seconds:.3g} times "
-            "the whole frontier, "
-            f"{times * row['num_points'] / seconds:,.0f} times a point of it"
-        )
-    return "\n".join(lines)
-
-
-def gaps(cases: list[tuple[dict[str, Any], frontier.Certified]]) -> Figure:
-    """Returns how much better an unknown subset could be, by budget."""
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    axes = figure.subplots()
-    for i, (row, found) in enumerate(cases):
-        budgets = np.append(found.frontier.costs, found.frontier.costs[-1])
-        limit = row["time_limit_s"]
-        axes.stairs(
-            found.gaps,
-            budgets,
-            fill=True,
-            alpha=0.5,
-            color=f"C{i}",
-            label=f"{row['num_texts']:,} texts, noise {row['noise']:g}, "
-            + (f"{limit:g} s" if limit else "the root alone"),
-        )
-    axes.set(
-        xscale="log",
-        xlabel="Total parameters",
-        ylabel="A better loss is lower by at most",
-    )
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.grid(alpha=0.25)
-    axes.legend(frameon=False, fontsize=8)
-    return figure
+_OUT = shared_flags.out()
 
 
 def main():
+    from .benchmarks import certified_search
+
+    searched = itertools.product(_NUM_TEXTS.value, _NOISE.value)
+    roots = itertools.product(_ROOT_TEXTS.value, _ROOT_NOISE.value)
+    limit, models = _TIME_LIMIT.value, _NUM_MODELS.value
     cases = [
-        *itertools.product(_NUM_TEXTS.value, _NOISE.value, [_TIME_LIMIT.value]),
-        *((x, _ROOT_NOISE.value, 0.0) for x in _ROOT_TEXTS.value),
+        *(
+            (models, *case, limit, case[0] in _PEER_TEXTS.value)
+            for case in searched
+        ),
+        *((models, *case, 0.0, False) for case in roots),
     ]
-    print(
-        f"{'texts':>9} {'noise':>5} {'limit':>5} {'seconds, runs':>14} "
-        f"{'points':>6} {'proven':>7} {'nodes':>10} {'mean gap':>8} "
-        f"{'largest':>8} {'MB':>7} {'checker':>8}"
-    )
-    done = []
-    for case in cases:
-        done.append(measured(*case))
-        print(sentence(done[-1][0]), flush=True)
-    rows = [row for row, _ in done]
-    for row in rows:
-        if "one_budget" in row:
-            print(beside_highs(row))
-    open_cases = [case for case in done if not case[1].proven.all()]
-    result.write_result(
+    certified_search.write(
+        [certified_search.Case(*case) for case in cases],
         _OUT.value,
-        {"cases": rows},
+        patience=_PATIENCE.value,
+        peer_time_limit=_PEER_TIME_LIMIT.value,
         flags=program.flag_values(),
-        figures={"gaps": gaps(open_cases)} if open_cases else {},
     )
 
 

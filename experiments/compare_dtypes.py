@@ -12,41 +12,24 @@ on where it was. Twice the time of scoring the sample.
 
 from absl import flags
 
-from experiments import program
-from mmc_jax import corpus, pool, report, scores, scoring
+from . import choices, corpora, program, shared_flags
 
-_CORPUS = flags.DEFINE_string(
-    "corpus",
-    None,
-    "A .jsonl or .parquet file, a folder, `embedded`, or `hf:NAME:SPLIT`.",
-    required=True,
-)
-_POOL = flags.DEFINE_string(
-    "pool", None, "A YAML file, or the name of a shipped pool.", required=True
-)
-_OUT = flags.DEFINE_string("out", None, "The result folder.", required=True)
-_MODELS = flags.DEFINE_list("models", None, "Models of the pool; all if unset.")
-_NUM_TEXTS = flags.DEFINE_integer(
-    "num_texts_per_domain", 100, "Size of the sample.", lower_bound=1
-)
-_MAX_CONTEXT = flags.DEFINE_integer(
-    "max_context", None, "Positions a window; the model's own if unset."
-)
-_TOKENS_PER_BATCH = flags.DEFINE_integer(
-    "tokens_per_batch",
-    None,
-    "Token budget of a batch; what suits the device if unset.",
-    lower_bound=1,
-)
-
-_DTYPES = ("float32", "bfloat16")
+flags.adopt_module_key_flags(corpora)
+_POOL = shared_flags.pool()
+_ONLY_MODELS = shared_flags.only_models()
+_NUM_TEXTS = shared_flags.num_texts_per_domain(100)
+_MAX_CONTEXT = shared_flags.max_context()
+_TOKENS_PER_BATCH = shared_flags.tokens_per_batch()
+_OUT = shared_flags.out()
 
 
 def main():
-    texts = corpus.named(_CORPUS.value).sample(_NUM_TEXTS.value)
+    from mmc_jax import pool, report, scores, scoring
+
+    texts = corpora.read().sample(_NUM_TEXTS.value)
     models = pool.read(_POOL.value)
-    if _MODELS.value is not None:
-        models = models.select(_MODELS.value)
+    if _ONLY_MODELS.value is not None:
+        models = models.select(_ONLY_MODELS.value)
     tables = [
         scoring.score(
             models,
@@ -58,9 +41,8 @@ def main():
                 tokens_per_batch=_TOKENS_PER_BATCH.value,
             ),
         )
-        for dtype in _DTYPES
+        for dtype in choices.DTYPES
     ]
-    differences = scores.differences(*tables)
     differences = scores.differences(*tables)._asdict()
     numbers = [{"name": model.name} for model in tables[0].models]
     for unit, values in differences.items():

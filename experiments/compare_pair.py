@@ -9,17 +9,18 @@ that chooses between them, beat one model that costs as much as both.
 
 from absl import flags
 
-from experiments import pairs, program, tables
-from mmc_jax import diversity, report
+from . import pairs, program, shared_flags, tables
 
 flags.adopt_module_key_flags(tables)
 flags.adopt_module_key_flags(pairs)
-_OUT = flags.DEFINE_string("out", None, "The result folder.", required=True)
+_OUT = shared_flags.out()
 
 flags.mark_flags_as_mutual_exclusive(["scores", "csv"], required=True)
 
 
 def main():
+    from mmc_jax import diversity, report
+
     table, pair = tables.read(), tuple(pairs.PAIR.value)
     units = {
         "normalisation": tables.NORMALISATION.value,

@@ -16,43 +16,51 @@ import pathlib
 
 from absl import flags
 
-from experiments import program
-from mmc_jax import frontier, report
+from . import program, shared_flags
 
-_NUM_MODELS = flags.DEFINE_multi_integer(
-    "num_models", [8, 12, 16], "Models of a pool, of the catalogue's 71."
+_NUM_MODELS = shared_flags.integers(
+    "num_models",
+    [8, 12, 16],
+    "Numbers of models of the simulated pools, of the catalogue's 71.",
 )
-_NUM_TEXTS = flags.DEFINE_multi_integer(
-    "num_texts", [100, 1_000, 10_000], "Texts that choose the subsets."
+_NUM_TEXTS = shared_flags.integers(
+    "num_texts",
+    [100, 1_000, 10_000],
+    "Numbers of texts that choose the subsets.",
 )
-_NOISE = flags.DEFINE_multi_float(
-    "noise", [0.03, 0.10], "What only one model has on one text, of log loss."
+_NOISE = shared_flags.noise(
+    [0.03, 0.10],
+    "Standard deviations of log loss that one model has on one text alone.",
 )
 _NUM_SEEDS = flags.DEFINE_integer(
-    "num_seeds", 5, "Pools of each kind.", lower_bound=1
+    "num_seeds", 5, "Number of pools of each kind.", lower_bound=1
 )
-_LARGE_MODELS = flags.DEFINE_multi_integer(
-    "large_models", [71], "Models of the pools that are too large for that."
+_LARGE_MODELS = shared_flags.integers(
+    "large_models",
+    [71],
+    "Numbers of models of the pools that need the certified search.",
 )
-_LARGE_TEXTS = flags.DEFINE_multi_integer(
-    "large_texts", [500, 1_000], "Texts that choose there."
+_LARGE_TEXTS = shared_flags.integers(
+    "large_texts",
+    [500, 1_000],
+    "Numbers of texts that choose the subsets of these pools.",
 )
 _NUM_LARGE_SEEDS = flags.DEFINE_integer(
-    "num_large_seeds", 2, "Pools of each large kind.", lower_bound=0
+    "num_large_seeds", 2, "Number of pools of each large kind.", lower_bound=0
 )
-_TIME_LIMIT = flags.DEFINE_float(
-    "time_limit", 600.0, "Seconds for the proof of a pool.", lower_bound=0.0
-)
+_TIME_LIMIT = shared_flags.time_limit(600.0)
 _NUM_NEW_TEXTS = flags.DEFINE_integer(
     "num_new_texts",
     10_000,
-    "Texts on which the exact frontier's subsets are evaluated anew.",
+    "Number of new texts on which the exact frontier's subsets are evaluated.",
     lower_bound=0,
 )
-_OUT = flags.DEFINE_string("out", None, "The result folder.", required=True)
+_OUT = shared_flags.out()
 
 
 def main():
+    from mmc_jax import frontier, report
+
     out = pathlib.Path(_OUT.value)
     rows = frontier.kept_search_errors(
         out / "cases.jsonl",

@@ -11,25 +11,33 @@ Costs and families are not needed.
 
 from absl import flags
 
-from experiments import program, tables
-from mmc_jax import diversity, report
+from . import program, shared_flags, tables
 
 flags.adopt_module_key_flags(tables)
 _REDUNDANT = flags.DEFINE_float(
-    "redundant_share", 0.01, "Of the gain, lost without a redundant model."
+    "redundant_share",
+    0.01,
+    "A model is redundant if the pool loses at most this share of its gain "
+    "without it.",
 )
 _HARD = flags.DEFINE_float(
-    "hard_share", 0.05, "Of each model's texts, its hardest."
+    "hard_share",
+    0.05,
+    "Share of a model's texts that count as its hardest.",
 )
 _RANK_SHIFT = flags.DEFINE_float(
-    "rank_shift", 0.2, "Of the models, by which a rank per token may be off."
+    "rank_shift",
+    0.2,
+    "Share of the models by which a rank per token may be off.",
 )
-_OUT = flags.DEFINE_string("out", None, "The result folder.", required=True)
+_OUT = shared_flags.out()
 
 flags.mark_flags_as_mutual_exclusive(["scores", "csv"], required=True)
 
 
 def main():
+    from mmc_jax import diversity, report
+
     table, normalisation = tables.read(), tables.NORMALISATION.value
     findings = diversity.diagnosis(
         table,

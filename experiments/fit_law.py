@@ -16,41 +16,36 @@ answers; writes result.json and figures.
 
 from absl import flags
 
-from experiments import program, tables
-from mmc_jax import law, report, studies
+from . import choices, program, shared_flags, tables
 
 flags.adopt_module_key_flags(tables)
-_POINTS = flags.DEFINE_string("points", None, "A result folder or a CSV file.")
-_METHOD = flags.DEFINE_enum(
-    "method", "pruned", list(studies.METHODS), "How subsets are searched."
+_POINTS = shared_flags.path(
+    "points", None, "Result folder of trace_frontier, or a CSV file of points."
 )
-_BY_DOMAIN = flags.DEFINE_bool(
-    "by_domain", False, "Draw the texts of a domain together."
-)
+_METHOD = shared_flags.method()
+_CLUSTER_BY_DOMAIN = shared_flags.cluster_by_domain()
 _DELTA = flags.DEFINE_float(
-    "huber_delta", law.HUBER_DELTA, "Where the Huber loss turns linear."
+    "huber_delta",
+    choices.HUBER_DELTA,
+    "Residual of log L at which the Huber loss turns linear.",
 )
-_NUM_STARTS = flags.DEFINE_integer(
-    "num_starts", 64, "Starts of the optimiser.", lower_bound=1
-)
-_NUM_RESAMPLES = flags.DEFINE_integer(
-    "num_resamples", 1000, "Of texts or points.", lower_bound=2
-)
-_NUM_SEARCHES = flags.DEFINE_integer(
-    "num_searches", 20, "Resamples traced anew.", lower_bound=2
-)
+_NUM_STARTS = shared_flags.num_starts()
+_NUM_RESAMPLES = shared_flags.num_resamples(1000, lower_bound=2)
+_NUM_SEARCHES = shared_flags.num_searches(20, lower_bound=2)
 _FORMS = flags.DEFINE_list(
-    "forms", list(law.ONE_BUDGET), "To compare with one another."
+    "forms", list(choices.FORMS), "Forms of the law that are compared."
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Of the resamples.")
-_BUDGETS = flags.DEFINE_multi_float("budget", [], "Predict the loss here.")
-_LOSSES = flags.DEFINE_multi_float("loss", [], "Find the budget for this.")
-_OUT = flags.DEFINE_string("out", None, "The result folder.", required=True)
+_SEED = shared_flags.seed()
+_BUDGETS = shared_flags.floats("budget", [], "Budgets whose loss is predicted.")
+_LOSSES = shared_flags.floats("loss", [], "Losses whose budget is predicted.")
+_OUT = shared_flags.out()
 
 flags.mark_flags_as_mutual_exclusive(["points", "scores", "csv"], required=True)
 
 
 def main():
+    from mmc_jax import law, report, studies
+
     options = {
         "delta": _DELTA.value,
         "num_starts": _NUM_STARTS.value,
@@ -67,7 +62,7 @@ def main():
             normalisation=tables.NORMALISATION.value,
             cost=tables.COST.value,
             search=studies.METHODS[_METHOD.value],
-            by_domain=_BY_DOMAIN.value,
+            by_domain=_CLUSTER_BY_DOMAIN.value,
             num_searches=_NUM_SEARCHES.value,
             **options,
         )

@@ -11,20 +11,19 @@ the difficulty of the texts; means within and across families.
 
 from absl import flags
 
-from experiments import program, tables
-from mmc_jax import diversity, report
+from . import program, shared_flags, tables
 
 flags.adopt_module_key_flags(tables)
-_NUM_RESAMPLES = flags.DEFINE_integer(
-    "num_resamples", 1000, "Of the texts.", lower_bound=1
-)
-_SEED = flags.DEFINE_integer("seed", 0, "Of the draws.")
-_OUT = flags.DEFINE_string("out", None, "The result folder.", required=True)
+_NUM_RESAMPLES = shared_flags.num_resamples(1000)
+_SEED = shared_flags.seed()
+_OUT = shared_flags.out()
 
 flags.mark_flags_as_mutual_exclusive(["scores", "csv"], required=True)
 
 
 def main():
+    from mmc_jax import diversity, report
+
     found = diversity.summary(
         tables.read(),
         normalisation=tables.NORMALISATION.value,

@@ -10,26 +10,31 @@ texts the two gains meet.
 
 from absl import flags
 
-from experiments import program, tables
-from mmc_jax import diversity, report, studies
+from . import program, shared_flags, tables
 
 flags.adopt_module_key_flags(tables)
-_METHOD = flags.DEFINE_enum(
-    "method", "pruned", list(studies.METHODS), "How subsets are searched."
-)
-_NUM_TEXTS = flags.DEFINE_multi_integer(
-    "num_texts", None, "Texts that choose; several by default."
+_METHOD = shared_flags.method()
+_NUM_TEXTS = shared_flags.integers(
+    "num_texts",
+    None,
+    "Numbers of texts that choose the subsets; several by default.",
+    lower_bound=1,
 )
 _NUM_DRAWS = flags.DEFINE_integer(
-    "num_draws", 10, "Of the texts, for each number of them.", lower_bound=1
+    "num_draws",
+    10,
+    "Number of random samples of the texts, for each number of texts.",
+    lower_bound=1,
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Of the draws.")
-_OUT = flags.DEFINE_string("out", None, "The result folder.", required=True)
+_SEED = shared_flags.seed()
+_OUT = shared_flags.out()
 
 flags.mark_flags_as_mutual_exclusive(["scores", "csv"], required=True)
 
 
 def main():
+    from mmc_jax import diversity, report, studies
+
     table = tables.read()
     normalisation, cost = tables.NORMALISATION.value, tables.COST.value
     found = diversity.optimism(

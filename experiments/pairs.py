@@ -2,11 +2,13 @@
 
 from absl import flags
 
-PAIR = flags.DEFINE_list("pair", None, "Two models.", required=True)
-NUM_RESAMPLES = flags.DEFINE_integer(
-    "num_resamples", 1000, "Of the texts.", lower_bound=1
+from . import shared_flags
+
+PAIR = flags.DEFINE_list(
+    "pair", None, "Names of the two models.", required=True
 )
-SEED = flags.DEFINE_integer("seed", 0, "Of the draws.")
+NUM_RESAMPLES = shared_flags.num_resamples(1000)
+SEED = shared_flags.seed()
 
 flags.register_validator(
     "pair", lambda pair: len(pair) == 2, "--pair takes two names: a,b."

@@ -1,10 +1,14 @@
-"""What all programs share: a strict command line, and its flags for results."""
+"""What starts every program: a strict command line, its flags for results."""
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from absl import app, flags, logging
+
+# What a shell says of a program that Ctrl-C has ended.
+_INTERRUPTED = 130
 
 
 def run(main: Callable[[], None]) -> None:
@@ -28,6 +32,8 @@ def run(main: Callable[[], None]) -> None:
 
     # Libraries beneath tell of every file at INFO.
     logging.set_verbosity(logging.WARNING)
+    # Figures go to files; a notebook's variable would ask for its own package.
+    os.environ["MPLBACKEND"] = "agg"
     app.run(strict_main)
 
 

@@ -10,20 +10,15 @@ scores.
 
 import pathlib
 
-from absl import flags
+from . import program, shared_flags
 
-from experiments import program
-from mmc_jax import corpus, pool, report, scoring, studies
-
-_OUT = flags.DEFINE_string(
-    "out", "results/quickstart", "Folder of scores, numbers and figures."
-)
-_NUM_TEXTS = flags.DEFINE_integer(
-    "num_texts_per_domain", 100, "Texts of each domain.", lower_bound=1
-)
+_NUM_TEXTS = shared_flags.num_texts_per_domain(100)
+_OUT = shared_flags.out("results/quickstart")
 
 
 def main():
+    from mmc_jax import corpus, pool, report, scoring, studies
+
     out = pathlib.Path(_OUT.value)
     texts = corpus.embedded("held_out").sample(_NUM_TEXTS.value)
     table = scoring.score(pool.read("stdlib20"), texts, out / "scores")

@@ -10,20 +10,24 @@ E 1.81722, alpha 0.34731, beta 0.36717, objective 0.00101827402; seconds.
 
 from absl import flags
 
-from experiments import program
-from mmc_jax import report
+from . import program, shared_flags
 
-_POINTS = flags.DEFINE_string("points", None, "The CSV file.", required=True)
+_POINTS = shared_flags.path(
+    "points", None, "CSV file of the published points.", required=True
+)
 _NUM_DROPPED = flags.DEFINE_integer(
-    "num_dropped", 5, "Points of the largest losses, left out.", lower_bound=0
+    "num_dropped",
+    5,
+    "Number of points of the largest losses that are left out.",
+    lower_bound=0,
 )
-_NUM_STARTS = flags.DEFINE_integer(
-    "num_starts", 64, "Starts of the optimiser.", lower_bound=1
-)
-_OUT = flags.DEFINE_string("out", None, "The result folder.", required=True)
+_NUM_STARTS = shared_flags.num_starts()
+_OUT = shared_flags.out()
 
 
 def main():
+    from mmc_jax import report
+
     print(
         report.write_refit(
             _POINTS.value,

@@ -20,111 +20,109 @@ elsewhere with --coordinator_address, --num_processes and --process_id.
 
 import sys
 
-import jax
 from absl import flags
 
-from experiments import program
-from mmc_jax import corpus, hosts, pool, scoring
+from . import corpora, program, shared_flags
 
-_CORPUS = flags.DEFINE_string(
-    "corpus",
-    None,
-    "A .jsonl or .parquet file, a folder, `embedded`, or `hf:NAME:SPLIT`.",
-    required=True,
-)
-_POOL = flags.DEFINE_string(
-    "pool", None, "A YAML file, or the name of a shipped pool.", required=True
-)
-_OUT = flags.DEFINE_string("out", None, "The score table.", required=True)
-_MODELS = flags.DEFINE_list("models", None, "Models of the pool; all if unset.")
-_NUM_TEXTS = flags.DEFINE_integer(
-    "num_texts_per_domain", None, "Score a sample only.", lower_bound=1
-)
-_DTYPE = flags.DEFINE_enum(
-    "dtype", "float32", ["float32", "bfloat16"], "Of the parameters."
-)
-_MAX_CONTEXT = flags.DEFINE_integer(
-    "max_context", None, "Positions a window; the model's own if unset."
-)
+flags.adopt_module_key_flags(corpora)
+_POOL = shared_flags.pool()
+_ONLY_MODELS = shared_flags.only_models()
+_NUM_TEXTS = shared_flags.num_texts_per_domain(None)
+_DTYPE = shared_flags.dtype()
+_MAX_CONTEXT = shared_flags.max_context()
 _STRIDE = flags.DEFINE_integer(
-    "stride", None, "Tokens that windows move on; half a window if unset."
-)
-_TOKENS_PER_BATCH = flags.DEFINE_integer(
-    "tokens_per_batch",
+    "stride",
     None,
-    "Token budget, a device; what suits it if unset.",
-    lower_bound=1,
+    "Tokens by which the windows of a long text move on; half a window if "
+    "unset.",
 )
+_TOKENS_PER_BATCH = shared_flags.tokens_per_batch()
 _RESCORE = flags.DEFINE_bool(
     "rescore", False, "Replace scores of other settings or checkpoints."
 )
-_MESH_DATA = flags.DEFINE_integer(
-    "mesh_data", None, "Devices a batch is spread over; all if unset."
+_MESH = shared_flags.mesh("x1")
+_CACHE_DIR = shared_flags.path(
+    "cache_dir",
+    None,
+    "Folder that keeps converted parameters; nothing is kept if unset.",
 )
-_MESH_MODEL = flags.DEFINE_integer(
-    "mesh_model", 1, "Devices the weights are split over.", lower_bound=1
-)
-_CACHE_DIR = flags.DEFINE_string(
-    "cache_dir", None, "Keeps converted parameters; nothing is kept if unset."
-)
-_COMPILATION_CACHE_DIR = flags.DEFINE_string(
-    "compilation_cache_dir", None, "Instead of ~/.cache/mmc_jax/xla."
+_COMPILATION_CACHE_DIR = shared_flags.path(
+    "compilation_cache_dir",
+    None,
+    "Folder that keeps compiled programs; ~/.cache/mmc_jax/xla if unset.",
 )
 _DISTRIBUTED = flags.DEFINE_bool(
-    "distributed", False, "One of several processes, as the cluster tells."
+    "distributed",
+    False,
+    "This is one of several processes that the cluster has started.",
 )
 _COORDINATOR = flags.DEFINE_string(
     "coordinator_address", None, "Host and port of process 0."
 )
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "All of them.")
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Of this one, from 0.")
+_NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "Number of all processes."
+)
+_PROCESS_ID = flags.DEFINE_integer(
+    "process_id", None, "Number of this process, from 0."
+)
 _HEARTBEAT = flags.DEFINE_integer(
-    "heartbeat_seconds", 100, "A process silent for longer is gone."
+    "heartbeat_seconds",
+    100,
+    "Seconds after which a silent process is taken for dead.",
 )
 _DRY_RUN = flags.DEFINE_bool(
-    "dry_run", False, "Tell what it would take; nothing is scored."
+    "dry_run",
+    False,
+    "Say what memory and time it would take; nothing is scored.",
 )
+_OUT = shared_flags.out()
 
 
 def main():
+    import jax
+
+    from mmc_jax import hosts, pool, scoring
+
     if _COMPILATION_CACHE_DIR.value is not None:
         folder = _COMPILATION_CACHE_DIR.value
         jax.config.update("jax_compilation_cache_dir", folder)
     process = _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
     if _DISTRIBUTED.value or any(value is not None for value in process):
         hosts.initialize(*process, heartbeat_seconds=_HEARTBEAT.value)
-    texts = corpus.named(_CORPUS.value)
+    texts = corpora.read()
     if _NUM_TEXTS.value is not None:
         texts = texts.sample(_NUM_TEXTS.value)
     models = pool.read(_POOL.value)
-    if _MODELS.value is not None:
-        models = models.select(_MODELS.value)
+    if _ONLY_MODELS.value is not None:
+        models = models.select(_ONLY_MODELS.value)
+    num_data, num_model = shared_flags.mesh_sizes(_MESH.value)
     settings = scoring.Settings(
         dtype=_DTYPE.value,
         max_context=_MAX_CONTEXT.value,
         stride=_STRIDE.value,
         tokens_per_batch=_TOKENS_PER_BATCH.value,
-        num_data=_MESH_DATA.value,
-        num_model=_MESH_MODEL.value,
+        num_data=num_data,
+        num_model=num_model,
         cache_dir=_CACHE_DIR.value,
     )
     if _DRY_RUN.value:
         run = scoring.dry_run(models, texts, settings=settings)
         print(run)
         sys.exit(1 if run.failures else 0)
+    failure = None
     try:
         table = scoring.score(
             models, texts, _OUT.value, settings=settings, rescore=_RESCORE.value
         )
     except scoring.ScoringError as error:
-        _show(error.table)
-        raise
-    _show(table)
+        table, failure = error.table, error
+    if table is not None and hosts.is_first():
+        _show(table)
+    if failure is not None:
+        raise failure
 
 
 def _show(table):
-    if table is None or not hosts.is_first():
-        return
     print(f"{'model':<32}{'bits per byte':>14}{'round trips':>13}")
     losses = table.losses("bits_per_byte").mean(axis=1)
     for m, model in enumerate(table.models):

@@ -16,19 +16,16 @@ import sys
 
 from absl import flags
 
-from experiments import program
-from mmc_jax import scoring
+from . import program, shared_flags
 
-_CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", None, "A folder or a hub id.", required=True
+_CHECKPOINT = shared_flags.checkpoint(required=True)
+_TEXT = flags.DEFINE_string(
+    "text", None, "Text that the model reads.", required=True
 )
-_TEXT = flags.DEFINE_string("text", None, "What to read.", required=True)
 _REVISION = flags.DEFINE_string(
     "revision", None, "Branch, tag or commit of a hub id."
 )
-_DTYPE = flags.DEFINE_enum(
-    "dtype", "float32", ["float32", "bfloat16"], "Of the parameters."
-)
+_DTYPE = shared_flags.dtype()
 
 # Colours of the terminal's 256, from expected to surprising, and the nats at
 # which the next one begins: probabilities of 0.37, 0.14, 0.02 and 0.0003.
@@ -45,6 +42,8 @@ def _coloured(text, nats):
 
 
 def main():
+    from mmc_jax import scoring
+
     shown = scoring.surprisal(
         _CHECKPOINT.value,
         _TEXT.value,

@@ -9,29 +9,30 @@ holds the planted value; beside it the errors of the default Huber fit.
 
 from absl import flags
 
-from experiments import program
-from mmc_jax import report
+from . import program, shared_flags
 
 _NUM_SETS = flags.DEFINE_integer(
-    "num_sets", 500, "Simulated data sets of each kind.", lower_bound=1
+    "num_sets", 500, "Number of simulated sets of each kind.", lower_bound=1
 )
-_NUM_POINTS = flags.DEFINE_list(
-    "num_points", ["4", "12", "30", "300", "3000"], "Points of a set."
+_NUM_POINTS = shared_flags.integers(
+    "num_points", [4, 12, 30, 300, 3000], "Numbers of points of a set."
 )
-_NOISES = flags.DEFINE_list(
-    "noises", ["0", "0.01", "0.05"], "Standard deviations of log L."
+_NOISE = shared_flags.noise(
+    [0, 0.01, 0.05], "Standard deviations of log L around the law."
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Of the noise.")
-_OUT = flags.DEFINE_string("out", None, "The result folder.", required=True)
+_SEED = shared_flags.seed()
+_OUT = shared_flags.out()
 
 
 def main():
+    from mmc_jax import report
+
     print(
         report.write_coverage(
             _OUT.value,
             num_sets=_NUM_SETS.value,
-            num_points=[int(number) for number in _NUM_POINTS.value],
-            noises=[float(noise) for noise in _NOISES.value],
+            num_points=_NUM_POINTS.value,
+            noises=_NOISE.value,
             seed=_SEED.value,
             flags=program.flag_values(),
         )

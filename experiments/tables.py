@@ -2,18 +2,29 @@
 
 import os
 import pathlib
+from typing import TYPE_CHECKING
 
 from absl import flags
 
-from mmc_jax import importers, scores
-from mmc_jax.oracle import backends
+from . import choices, shared_flags
 
-_SCORES = flags.DEFINE_string("scores", None, "A score table.")
-_CSV = flags.DEFINE_string(
-    "csv", None, "A wide .csv, .csv.gz or .parquet file of scores."
+if TYPE_CHECKING:  # --help needs no table.
+    from mmc_jax import scores
+
+_SCORES = shared_flags.path(
+    "scores", None, "Folder of a score table that score_texts wrote."
 )
-_MODELS = flags.DEFINE_string(
-    "models", None, "With --csv: a file with model, family, num_params, ..."
+_CSV = shared_flags.path(
+    "csv",
+    None,
+    "File of scores, one row a text and one column a model: .csv, .csv.gz, "
+    ".tsv or .parquet.",
+)
+_MODELS = shared_flags.path(
+    "models",
+    None,
+    "With --csv: file with the columns model, family, num_params and whatever "
+    "else is known of a model.",
 )
 _TEXT_ID = flags.DEFINE_string(
     "text_id", "text_id", "With --csv: the column that names the texts."
@@ -24,20 +35,24 @@ _DOMAIN = flags.DEFINE_string(
 NORMALISATION = flags.DEFINE_enum(
     "normalisation",
     "text_length",
-    list(scores.NORMALISATIONS),
-    "From scores to losses.",
+    choices.NORMALISATIONS,
+    "What turns scores into losses; raw takes the numbers as they are.",
 )
-_KIND = flags.DEFINE_enum(
-    "kind", None, ["base", "instruct"], "Only models of this kind."
+_ONLY_MODELS = shared_flags.only_models()
+_ONLY_KIND = flags.DEFINE_enum(
+    "only_kind", None, ["base", "instruct"], "Take only models of this kind."
 )
-_ONLY_MODELS = flags.DEFINE_list("only_models", None, "Only these models.")
-_DOMAINS = flags.DEFINE_list("domains", None, "Only texts of these domains.")
-COST = flags.DEFINE_string("cost", "num_params", "What a subset spends.")
+_ONLY_DOMAINS = flags.DEFINE_list(
+    "only_domains", None, "Take only the texts of these domains."
+)
+COST = flags.DEFINE_string(
+    "cost", "num_params", "The number of a model that a subset spends."
+)
 _ORACLE_BACKEND = flags.DEFINE_enum(
     "oracle_backend",
     None,
-    list(backends.NAMES),
-    "What evaluates subsets; chosen by the device if left out.",
+    choices.ORACLE_BACKENDS,
+    "The kernels that evaluate subsets; those of the device if unset.",
 )
 
 flags.register_multi_flags_validator(
@@ -47,16 +62,18 @@ flags.register_multi_flags_validator(
 )
 
 
-def read() -> scores.ScoreTable:
+def read() -> "scores.ScoreTable":
     """Returns the score table that the flags name, or what they select of it.
 
     What evaluates its subsets from now on is what --oracle_backend names.
 
     Raises:
-      ValueError: Nothing is left; a model or a domain that is not there.
+      ValueError: Nothing is left; a model or a domain is not there.
     """
+    from mmc_jax import importers, scores
+
     if _ORACLE_BACKEND.value is not None:
-        os.environ[backends.VARIABLE] = _ORACLE_BACKEND.value
+        os.environ["MMC_ORACLE_BACKEND"] = _ORACLE_BACKEND.value
     if _SCORES.value is not None:
         return _selected(scores.open(_SCORES.value))
     return _selected(
@@ -71,16 +88,19 @@ def read() -> scores.ScoreTable:
 
 def read_parts(
     *, each_domain: bool, more_scores: list[str]
-) -> dict[str, scores.ScoreTable]:
+) -> dict[str, "scores.ScoreTable"]:
     """Returns the score table, its domains, and further tables, by name.
 
     Args:
-      each_domain: Whether each domain is a part of its own, beside the whole.
-      more_scores: Score tables of other corpora.
+      each_domain: Whether each domain is also a table of its own.
+      more_scores: Folders of score tables of other corpora.
 
     Raises:
-      ValueError: As for `read`; two parts of one name.
+      ValueError: Nothing is left; a model or a domain is not there; two tables
+        have one name.
     """
+    from mmc_jax import scores
+
     table = read()
     parts = {"all texts": table}
     if each_domain:
@@ -91,19 +111,19 @@ def read_parts(
     for path in more_scores:
         name = pathlib.Path(path).name
         if name in parts:
-            raise ValueError(f"--more_scores: there are two parts {name!r}")
+            raise ValueError(f"--more_scores: there are two tables {name!r}")
         parts[name] = _selected(scores.open(path))
     return parts
 
 
-def _selected(table: scores.ScoreTable) -> scores.ScoreTable:
-    if _DOMAINS.value is not None:
-        of_domains = [table.domain_mask(domain) for domain in _DOMAINS.value]
+def _selected(table: "scores.ScoreTable") -> "scores.ScoreTable":
+    if _ONLY_DOMAINS.value is not None:
+        of_domains = [table.domain_mask(name) for name in _ONLY_DOMAINS.value]
         table = table.select(texts=sum(of_domains) > 0)
     if _ONLY_MODELS.value is not None:
         table = table.select(models=_ONLY_MODELS.value)
-    if _KIND.value is not None:
+    if _ONLY_KIND.value is not None:
         table = table.select(
-            models=[m.name for m in table.models if m.kind == _KIND.value]
+            models=[m.name for m in table.models if m.kind == _ONLY_KIND.value]
         )
     return table

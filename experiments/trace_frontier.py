@@ -20,25 +20,20 @@ How far the frontier can be trusted on other texts, with a figure:
 
 from absl import flags
 
-from experiments import program, tables
-from mmc_jax import report, studies
+from . import program, shared_flags, tables
 
 flags.adopt_module_key_flags(tables)
-_METHOD = flags.DEFINE_enum(
-    "method", "pruned", list(studies.METHODS), "How subsets are searched."
-)
+_METHOD = shared_flags.method()
 _MAX_SIZE = flags.DEFINE_integer(
-    "max_size", None, "The most models in a subset.", lower_bound=1
+    "max_size", None, "Largest number of models in a subset.", lower_bound=1
 )
 _ROUTED = flags.DEFINE_bool(
     "routed", False, "Also the cost of a text when one model of many runs."
 )
-_TIME_LIMIT = flags.DEFINE_float(
-    "time_limit",
+_TIME_LIMIT = shared_flags.time_limit(
     None,
     "With --method=certified: seconds after which it says how far it is from "
     "a proof; 0 for bounds alone. The same command goes on.",
-    lower_bound=0.0,
 )
 _GAP_LIMIT = flags.DEFINE_float(
     "gap_limit",
@@ -55,38 +50,25 @@ _HELD_OUT = flags.DEFINE_float(
     lower_bound=0.0,
     upper_bound=1.0,
 )
-_NUM_SPLITS = flags.DEFINE_integer(
-    "num_splits",
-    0,
-    "Splits into halves, each of which chooses subsets for the other: how far "
-    "the choice flatters.",
-    lower_bound=0,
-)
-_NUM_RESAMPLES = flags.DEFINE_integer(
-    "num_resamples",
-    0,
-    "Resamples of the texts, the subsets fixed: intervals of the losses.",
-    lower_bound=0,
-)
-_NUM_SEARCHES = flags.DEFINE_integer(
-    "num_searches", 0, "Resamples traced anew, each a search.", lower_bound=0
-)
-_BY_DOMAIN = flags.DEFINE_bool(
-    "by_domain", False, "Keep the texts of a domain together in all of these."
-)
+_NUM_SPLITS = shared_flags.num_splits(0, lower_bound=0)
+_NUM_RESAMPLES = shared_flags.num_resamples(0, lower_bound=0)
+_NUM_SEARCHES = shared_flags.num_searches(0, lower_bound=0)
+_CLUSTER_BY_DOMAIN = shared_flags.cluster_by_domain()
 _FAIL_ABOVE = flags.DEFINE_float(
     "fail_above",
     None,
     "A model fails on a text if its loss is above this: also the share of the "
     "texts on which all fail.",
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Of all draws.", lower_bound=0)
-_OUT = flags.DEFINE_string("out", None, "The result folder.", required=True)
+_SEED = shared_flags.seed()
+_OUT = shared_flags.out()
 
 flags.mark_flags_as_mutual_exclusive(["scores", "csv"], required=True)
 
 
 def main():
+    from mmc_jax import report, studies
+
     found = studies.study(
         tables.read(),
         normalisation=tables.NORMALISATION.value,
@@ -102,7 +84,7 @@ def main():
             num_resamples=_NUM_RESAMPLES.value,
             num_searches=_NUM_SEARCHES.value,
             fail_above=_FAIL_ABOVE.value,
-            by_domain=_BY_DOMAIN.value,
+            by_domain=_CLUSTER_BY_DOMAIN.value,
             seed=_SEED.value,
         ),
     )

@@ -9,17 +9,18 @@ read subset by subset. For more than ten models there is trace_frontier.
 
 from absl import flags
 
-from experiments import program, tables
-from mmc_jax import report, studies
+from . import program, shared_flags, tables
 
 flags.adopt_module_key_flags(tables)
 
-_OUT = flags.DEFINE_string("out", None, "The result folder.", required=True)
+_OUT = shared_flags.out()
 
 flags.mark_flags_as_mutual_exclusive(["scores", "csv"], required=True)
 
 
 def main():
+    from mmc_jax import report, studies
+
     every = studies.every_subset(
         tables.read(),
         normalisation=tables.NORMALISATION.value,

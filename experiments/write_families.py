@@ -9,20 +9,21 @@ The table stands between two comments of the README; seconds on any machine.
 import json
 import pathlib
 
-from absl import flags
+from . import program, shared_flags
 
-from experiments import program
-from mmc_jax import catalogue, pool
-
-_PARITY = flags.DEFINE_string(
-    "parity", None, "What the parity tests wrote.", required=True
+_PARITY = shared_flags.path(
+    "parity", None, "JSON file that the parity tests wrote.", required=True
 )
-_README = flags.DEFINE_string("readme", "README.md", "The file to write into.")
+_README = shared_flags.path(
+    "readme", "README.md", "File whose table is written anew."
+)
 
 _BEGIN, _END = "<!-- families -->\n", "\n<!-- /families -->"
 
 
 def main():
+    from mmc_jax import catalogue, pool
+
     errors = json.loads(pathlib.Path(_PARITY.value).read_text())
     pools = [pool.read(name) for name in ("base71", "base_llms")]
     readme = pathlib.Path(_README.value)

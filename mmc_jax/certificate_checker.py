@@ -70,6 +70,11 @@ class Verdict(NamedTuple):
     proven: np.ndarray
     num_nodes: int
 
+    @property
+    def largest_gap(self) -> float:
+        """How far below a point a better subset may lie; 0 if none may."""
+        return np.where(self.proven, 0.0, self.losses - self.bounds).max()
+
 
 def check(
     path: str | os.PathLike[str],

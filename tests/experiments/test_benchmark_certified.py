@@ -20,7 +20,7 @@ class BenchmarkTest(absltest.TestCase):
             "--noise=0.1",
             "--root_texts=40",
             "--root_noise=0.2",
-            "--highs_texts=30",
+            "--peer_texts=30",
             f"--out={out}",
         )
         self.assertEqual(done.returncode, 0, done.stderr)

@@ -5,13 +5,25 @@ import pathlib
 
 import numpy as np
 import transformers
-from absl import flags
-from absl.testing import absltest, flagsaver
+from absl.testing import absltest
 
+from experiments.benchmarks import scoring_speed
 from tests import tolerances
-from tests.experiments.programs import imported
 
-benchmark_scoring = imported("benchmark_scoring")
+_SETUP = scoring_speed.Setup(
+    shape="llama-1b",
+    dtype="float32",
+    num_texts=3,
+    tokens_per_batch=512,
+    peer_tokens_per_batch=[64, 512],
+    num_repeats=1,
+    num_threads=1,
+    num_devices=[],
+    clock="wall",
+    depths=[],
+    checkpoint=None,
+    mesh=(1, 1),
+)
 
 
 def _tiny():
@@ -30,22 +42,9 @@ class BenchmarkScoringTest(absltest.TestCase):
     def test_side_by_side(self):
         out = pathlib.Path(self.create_tempdir().full_path)
         self.enter_context(
-            flagsaver.flagsaver(
-                shape="llama-1b",
-                num_texts=3,
-                tokens_per_batch=512,
-                peer_tokens_per_batch=["64", "512"],
-                repetitions=1,
-                depths=[],
-                out=str(out),
-            )
+            absltest.mock.patch.dict(scoring_speed.SHAPES, {"llama-1b": _tiny})
         )
-        self.enter_context(
-            absltest.mock.patch.dict(
-                benchmark_scoring._SHAPES, {"llama-1b": _tiny}
-            )
-        )
-        benchmark_scoring.main()
+        scoring_speed.write(_SETUP, out, flags={})
         result = json.loads((out / "result.json").read_text())
         self.assertGreaterEqual(result["num_texts"], 3)
         self.assertEqual(
@@ -72,17 +71,14 @@ class BenchmarkScoringTest(absltest.TestCase):
             self.assertLen(arrays["mmc_jax"], result["num_texts"])
 
     def test_texts_fill_their_batches(self):
-        with flagsaver.flagsaver(num_texts=20, tokens_per_batch=2048):
-            rows = benchmark_scoring._texts(96)
-            self.assertGreaterEqual(len(rows), 20)
-            made = list(benchmark_scoring._batches(rows, 2048))
+        setup = _SETUP._replace(num_texts=20, tokens_per_batch=2048)
+        rows = scoring_speed.texts(setup, 96)
+        self.assertGreaterEqual(len(rows), 20)
+        made = list(scoring_speed.batches(rows, 2048))
         self.assertEqual([row.text for row in rows], list(range(len(rows))))
         for batch in made:
             self.assertLen(batch.rows, len(batch.inputs))
 
-
-if not flags.FLAGS.is_parsed():
-    flags.FLAGS.mark_as_parsed()
 
 if __name__ == "__main__":
     absltest.main()

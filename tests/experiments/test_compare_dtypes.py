@@ -27,7 +27,7 @@ class CompareDtypesTest(absltest.TestCase):
                 *(sys.executable, "-m", "experiments.compare_dtypes"),
                 f"--corpus={corpus}",
                 "--pool=stdlib20",
-                "--models=gpt2-30k,llama-30k",
+                "--only_models=gpt2-30k,llama-30k",
                 "--num_texts_per_domain=5",
                 f"--out={folder}/out",
             ],

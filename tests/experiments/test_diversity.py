@@ -45,8 +45,8 @@ class ProgramsTest(parameterized.TestCase):
     def test_measure_diversity_of_a_selection(self):
         numbers = self._result(
             "measure_diversity",
-            "--kind=base",
-            "--domains=a",
+            "--only_kind=base",
+            "--only_domains=a",
             "--cost=price",
             "--num_resamples=5",
         )

@@ -211,7 +211,7 @@ models:
 
     def test_a_mesh_that_is_none(self):
         for flag, message in (
-            ("--mesh=8", "error: --mesh=8: give devices along data and model"),
+            ("--mesh=x4", "error: --mesh=x4: give both numbers, as in 2x4"),
             ("--mesh=2x4", "error: --mesh, --dtype and --over_data ask"),
         ):
             with self.subTest(flag=flag):

@@ -54,7 +54,7 @@ class ScoreTextsTest(absltest.TestCase):
             "- {name: broken, checkpoint: broken, family: a}\n"
             "- {name: tiny, checkpoint: tiny, family: a}\n"
         )
-        run = self._run("--mesh_data=2", "--mesh_model=2")
+        run = self._run("--mesh=2x2")
         self.assertEqual(run.returncode, 1, run.stderr)
         self.assertRegex(run.stdout, r"(?m)^tiny +\d+\.\d+ +100.0%$")
         self.assertRegex(

@@ -12,7 +12,7 @@ import numpy as np
 from absl import flags
 from absl.testing import absltest, flagsaver
 
-from experiments import pool_recipe, similarity_recipe
+from experiments.recipes import shipped, similarity, trained
 from mmc_jax import corpus, models, scores
 from tests import tolerances
 from tests.experiments.programs import imported
@@ -20,14 +20,14 @@ from tests.experiments.programs import imported
 train_pool = imported("train_pool")
 
 _DOMAINS = ("prose", "docstring", "python", "c")
-_TOKENIZER = similarity_recipe.Tokenizer(split_words=True, seq_len=16)
+_TOKENIZER = similarity.Tokenizer(split_words=True, seq_len=16)
 
 
 class SimilarityRecipeTest(absltest.TestCase):
     def test_pairs_differ_in_their_factors_and_in_nothing_else(self):
-        runs = list(similarity_recipe.runs(num_steps=7, seed=3))
-        levels = similarity_recipe.levels(runs)
-        self.assertLen(runs, 8 * similarity_recipe.NUM_SEEDS)
+        runs = list(similarity.runs(num_steps=7, seed=3))
+        levels = similarity.levels(runs)
+        self.assertLen(runs, 8 * similarity.NUM_SEEDS)
         for i, j in itertools.combinations(range(len(runs)), 2):
             a, b = runs[i], runs[j]
             differ = {f: of[i] != of[j] for f, of in levels.items()}
@@ -57,8 +57,8 @@ class SimilarityRecipeTest(absltest.TestCase):
                 self.assertEqual(a.recipe, same)
 
     def test_every_model_is_in_as_many_pairs_of_a_kind(self):
-        runs = list(similarity_recipe.runs(num_steps=7, seed=0))
-        levels = similarity_recipe.levels(runs)
+        runs = list(similarity.runs(num_steps=7, seed=0))
+        levels = similarity.levels(runs)
         rows = list(zip(*levels.values(), strict=True))
         kinds = [
             sorted(
@@ -72,7 +72,7 @@ class SimilarityRecipeTest(absltest.TestCase):
 
     def test_models_are_of_about_one_size(self):
         sizes = []
-        for run in similarity_recipe.runs(num_steps=1, seed=0):
+        for run in similarity.runs(num_steps=1, seed=0):
             run.config.vocab_size = 1024
             model = models.loading.abstract(run.config)
             parameters = models.loading.parameters(model)
@@ -81,8 +81,8 @@ class SimilarityRecipeTest(absltest.TestCase):
 
     def test_sequences_hold_as_much_text(self):
         texts = corpus.embedded("train").sample(300)
-        tokenizers = similarity_recipe.trained_tokenizers(texts)
-        for run in list(similarity_recipe.runs(1, 0))[:8]:
+        tokenizers = similarity.trained_tokenizers(texts)
+        for run in list(similarity.runs(1, 0))[:8]:
             num_bytes = 0
             for domain, share in run.recipe.mixture.items():
                 chosen = [
@@ -101,7 +101,7 @@ class SimilarityRecipeTest(absltest.TestCase):
             with self.subTest(run.name):
                 np.testing.assert_allclose(
                     num_bytes,
-                    similarity_recipe.BYTES_PER_SEQUENCE,
+                    similarity.BYTES_PER_SEQUENCE,
                     rtol=tolerances.EQUAL_TEXT,
                 )
 
@@ -143,15 +143,13 @@ class TrainPoolTest(absltest.TestCase):
 
     def test_similarity(self):
         factors = {
-            "mixture": similarity_recipe.FACTORS["mixture"],
+            "mixture": similarity.FACTORS["mixture"],
             "tokenizer": {"words": _TOKENIZER},
-            "architecture": {
-                "llama": functools.partial(pool_recipe.llama, 8, 1)
-            },
+            "architecture": {"llama": functools.partial(shipped.llama, 8, 1)},
         }
         self.enter_context(
             mock.patch.multiple(
-                similarity_recipe,
+                similarity,
                 FACTORS=factors,
                 NUM_SEEDS=3,
                 _VOCAB_SIZE=280,
@@ -205,19 +203,19 @@ class TrainPoolTest(absltest.TestCase):
         with self.subTest("the figure"):
             self.assertTrue((self.folder / "pool/similarity.png").exists())
         with self.subTest("a second run trains nothing"):
-            with mock.patch.object(train_pool, "_train") as train:
+            with mock.patch.object(trained, "train") as train:
                 self._run(study="similarity")
             train.assert_not_called()
 
     def test_the_shipped_pool(self):
-        family = pool_recipe.Family(
+        family = shipped.Family(
             None,
-            pool_recipe.mixture(0.4, 0.3, 0.2, 0.1),
-            {"30k": pool_recipe.llama(8, 1)},
+            shipped.mixture(0.4, 0.3, 0.2, 0.1),
+            {"30k": shipped.llama(8, 1)},
         )
         self.enter_context(
             mock.patch.multiple(
-                pool_recipe,
+                shipped,
                 FAMILIES={"tiny": family},
                 SIZES=("30k",),
                 SEQ_LEN=16,

@@ -7,6 +7,7 @@ import tempfile
 import numpy as np
 from absl.testing import absltest
 
+from experiments.benchmarks import law_speed
 from experiments.peers import law_fits
 from mmc_jax import law
 from tests import tolerances
@@ -30,10 +31,10 @@ class LawFitsTest(absltest.TestCase):
 
     def test_written(self):
         out = pathlib.Path(tempfile.mkdtemp())
-        words = law_fits.write_law_benchmark(
+        words = law_speed.write(
             out,
-            num_resamples=8,
-            num_peer_resamples=2,
+            num_sets=8,
+            num_peer_sets=2,
             num_starts=8,
             num_points=12,
             noise=0.01,

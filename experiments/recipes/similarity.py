@@ -19,11 +19,12 @@ from typing import NamedTuple
 
 import tokenizers
 
-from experiments import pool_recipe
-from experiments.pool_recipe import SEPARATOR, Run
 from mmc_jax import training
 from mmc_jax.corpus import Corpus
 from mmc_jax.scores import ScoredModel
+
+from . import shipped
+from .shipped import SEPARATOR, Run
 
 NUM_STEPS = 240
 NUM_SEEDS = 3
@@ -48,24 +49,24 @@ class Tokenizer(NamedTuple):
 # LLaMA with 125,520 parameters, Mamba with 123,088.
 FACTORS = {
     "mixture": {
-        "text": pool_recipe.mixture(0.4, 0.4, 0.1, 0.1),
-        "code": pool_recipe.mixture(0.1, 0.1, 0.4, 0.4),
+        "text": shipped.mixture(0.4, 0.4, 0.1, 0.1),
+        "code": shipped.mixture(0.1, 0.1, 0.4, 0.4),
     },
     "tokenizer": {
         "words": Tokenizer(True, 201),
         "spans": Tokenizer(False, 190),
     },
     "architecture": {
-        "llama": functools.partial(pool_recipe.llama, 48, 3),
-        "mamba": functools.partial(pool_recipe.mamba, 56, 3),
+        "llama": functools.partial(shipped.llama, 48, 3),
+        "mamba": functools.partial(shipped.mamba, 56, 3),
     },
 }
 
 
 def trained_tokenizers(texts: Corpus) -> dict[str, tokenizers.Tokenizer]:
     """Returns the tokenizers, trained on the domains in equal shares."""
-    equal = pool_recipe.mixture(0.25, 0.25, 0.25, 0.25)
-    chosen = pool_recipe.sampled_texts(texts, equal)
+    equal = shipped.mixture(0.25, 0.25, 0.25, 0.25)
+    chosen = shipped.sampled_texts(texts, equal)
     return {
         name: training.bpe_tokenizer(
             chosen, _VOCAB_SIZE, SEPARATOR, split_words=level.split_words

@@ -1,0 +1,27 @@
+"""What the library offers for a flag, spelled out.
+
+`--help` can so list it without importing the library; a test holds these equal
+to the library's own.
+"""
+
+DTYPES = ("float32", "bfloat16")
+NORMALISATIONS = (
+    "text_length",
+    "bits_per_byte",
+    "nats_per_char",
+    "nats_per_token",
+    "raw",
+)
+METHODS = ("pruned", "polished", "exhaustive", "certified")
+ORACLE_BACKENDS = ("cpu", "gpu", "tpu", "xla")
+GROUPINGS = ("family", "kind")
+FORMS = (
+    "power_law",
+    "power_law_without_floor",
+    "exponential",
+    "logarithmic",
+    "broken_power_law",
+)
+HUBER_DELTA = 1e-3
+STUDIES = ("stdlib", "similarity")
+SHAPES = ("gpt2-124m", "smollm2-135m", "llama-1b", "llama-8b")

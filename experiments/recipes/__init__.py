@@ -1,0 +1,1 @@
+"""Which models `train_pool` trains, and on what: one study a file."""

@@ -1,0 +1,284 @@
+"""The flags that programs share: one name, one meaning and one text each.
+
+A program defines the ones it takes, as in `_OUT = shared_flags.out()`.
+Rules for all flags: several values are one flag with commas in between; paths
+may begin with `~`; what counts begins with `num_`; what selects begins with
+`only_`; times are in seconds.
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+
+from . import choices
+
+# The flags belong to the programs, which --help goes by.
+flags.disclaim_key_flags()
+
+
+class _PathParser(flags.ArgumentParser):
+    """A path, with `~` for the home folder expanded; gs:// and s3:// stay."""
+
+    syntactic_help = "a path; ~ is the home folder"
+
+    def parse(self, argument: str) -> str:
+        path = os.path.expanduser(argument)
+        if path.startswith("~"):
+            raise ValueError(f"there is no user {path.split('/')[0]}")
+        return path
+
+    def flag_type(self) -> str:
+        return "path"
+
+
+class _ListParser(flags.ArgumentParser):
+    """Values with commas in between, each parsed by another parser."""
+
+    def __init__(self, of_one: flags.ArgumentParser):
+        self._of_one = of_one
+        self.syntactic_help = "commas in between"
+
+    def parse(self, argument: str | Sequence[Any]) -> list[Any]:
+        if isinstance(argument, str):
+            argument = [part for part in argument.split(",") if part.strip()]
+        return [self._of_one.parse(part) for part in argument]
+
+    def flag_type(self) -> str:
+        return f"list of {self._of_one.flag_type()}s"
+
+
+class _MeshParser(flags.ArgumentParser):
+    """Devices along data and model: 2x4, or x4 where all others are data."""
+
+    syntactic_help = "devices along data and model, such as 2x4"
+
+    def parse(self, argument: str) -> str:
+        if re.fullmatch(r"([1-9]\d*)?x[1-9]\d*", argument) is None:
+            raise ValueError("give devices along data and model, such as 2x4")
+        return argument
+
+    def flag_type(self) -> str:
+        return "mesh"
+
+
+def path(
+    name: str, default: str | None, text: str, *, required: bool = False
+) -> flags.FlagHolder:
+    """Defines a flag that takes a path."""
+    return flags.DEFINE(_PathParser(), name, default, text, required=required)
+
+
+def paths(name: str, text: str) -> flags.FlagHolder:
+    """Defines a flag that takes any number of paths."""
+    return _listed(name, [], text, _PathParser())
+
+
+def integers(
+    name: str, default: Sequence[int] | None, text: str, *, lower_bound: int = 0
+) -> flags.FlagHolder:
+    """Defines a flag that takes several whole numbers."""
+    return _listed(
+        name, default, text, flags.IntegerParser(lower_bound=lower_bound)
+    )
+
+
+def floats(name: str, default: Sequence[float], text: str) -> flags.FlagHolder:
+    """Defines a flag that takes several numbers."""
+    return _listed(name, default, text, flags.FloatParser())
+
+
+def _listed(name, default, text, of_one) -> flags.FlagHolder:
+    return flags.DEFINE(
+        _ListParser(of_one),
+        name,
+        default,
+        text,
+        serializer=flags.CsvListSerializer(","),
+    )
+
+
+def out(
+    default: str | None = None, *, required: bool = True
+) -> flags.FlagHolder:
+    """Where results go."""
+    return path(
+        "out",
+        default,
+        "Folder that the results are written into.",
+        required=required and default is None,
+    )
+
+
+def seed() -> flags.FlagHolder:
+    """What random numbers begin with."""
+    return flags.DEFINE_integer(
+        "seed", 0, "Seed of all random choices.", lower_bound=0
+    )
+
+
+def pool(*, required: bool = True) -> flags.FlagHolder:
+    """The models under study."""
+    return path(
+        "pool",
+        None,
+        "Pool of models: a YAML file, or the name of a shipped pool.",
+        required=required,
+    )
+
+
+def checkpoint(*, required: bool) -> flags.FlagHolder:
+    """One model."""
+    return path(
+        "checkpoint",
+        None,
+        "Model: the folder of a checkpoint, or a hub id.",
+        required=required,
+    )
+
+
+def only_models() -> flags.FlagHolder:
+    """Which models are taken."""
+    return flags.DEFINE_list(
+        "only_models", None, "Names of the models to take; all if unset."
+    )
+
+
+def num_texts_per_domain(default: int | None) -> flags.FlagHolder:
+    """How many texts are taken."""
+    return flags.DEFINE_integer(
+        "num_texts_per_domain",
+        default,
+        "Number of texts of each domain that are taken, at most; all if unset.",
+        lower_bound=1,
+    )
+
+
+def dtype() -> flags.FlagHolder:
+    """What models compute in."""
+    return flags.DEFINE_enum(
+        "dtype", "float32", choices.DTYPES, "Type of the models' parameters."
+    )
+
+
+def max_context() -> flags.FlagHolder:
+    """How long windows are."""
+    return flags.DEFINE_integer(
+        "max_context",
+        None,
+        "Positions of a window; the model's own context if unset.",
+        lower_bound=1,
+    )
+
+
+def tokens_per_batch() -> flags.FlagHolder:
+    """How large batches are."""
+    return flags.DEFINE_integer(
+        "tokens_per_batch",
+        None,
+        "Token budget of a batch on a device; what suits the device if unset.",
+        lower_bound=1,
+    )
+
+
+def mesh(default: str) -> flags.FlagHolder:
+    """How devices share the work."""
+    return flags.DEFINE(
+        _MeshParser(),
+        "mesh",
+        default,
+        "Devices as DATAxMODEL, such as 2x4: batches are spread over DATA, "
+        "weights split over MODEL. x4 spreads batches over all others.",
+    )
+
+
+def mesh_sizes(mesh: str) -> tuple[int | None, int]:
+    """Returns the devices along data, None for all others, and along model."""
+    num_data, _, num_model = mesh.partition("x")
+    return int(num_data) if num_data else None, int(num_model)
+
+
+def method() -> flags.FlagHolder:
+    """How the frontier is found."""
+    return flags.DEFINE_enum(
+        "method", "pruned", choices.METHODS, "How subsets are searched."
+    )
+
+
+def cluster_by_domain() -> flags.FlagHolder:
+    """What is resampled."""
+    return flags.DEFINE_bool(
+        "cluster_by_domain",
+        False,
+        "Keep the texts of a domain together where texts are split or "
+        "resampled.",
+    )
+
+
+def num_resamples(default: int, *, lower_bound: int = 1) -> flags.FlagHolder:
+    """How many resamples intervals are made of."""
+    return flags.DEFINE_integer(
+        "num_resamples",
+        default,
+        "Number of resamples of the texts that an interval comes from.",
+        lower_bound=lower_bound,
+    )
+
+
+def num_searches(default: int, *, lower_bound: int) -> flags.FlagHolder:
+    """How many resamples are searched."""
+    return flags.DEFINE_integer(
+        "num_searches",
+        default,
+        "Number of resamples of the texts whose frontier is searched anew.",
+        lower_bound=lower_bound,
+    )
+
+
+def num_splits(default: int, *, lower_bound: int) -> flags.FlagHolder:
+    """How often texts are halved."""
+    return flags.DEFINE_integer(
+        "num_splits",
+        default,
+        "Number of random splits of the texts into halves; each half chooses "
+        "the subsets that the other half judges.",
+        lower_bound=lower_bound,
+    )
+
+
+def num_starts() -> flags.FlagHolder:
+    """From where a law is fitted."""
+    return flags.DEFINE_integer(
+        "num_starts", 64, "Starts of the optimiser of each fit.", lower_bound=1
+    )
+
+
+def num_repeats(default: int) -> flags.FlagHolder:
+    """How often a case is timed."""
+    return flags.DEFINE_integer(
+        "num_repeats",
+        default,
+        "Number of times that a case is timed; the fastest counts.",
+        lower_bound=1,
+    )
+
+
+def patience(default: float) -> flags.FlagHolder:
+    """When a case is not repeated."""
+    return flags.DEFINE_float(
+        "patience", default, "Seconds after which a case is not run again."
+    )
+
+
+def time_limit(
+    default: float | None, text: str = "Seconds for each proof."
+) -> flags.FlagHolder:
+    """How long a proof may take."""
+    return flags.DEFINE_float("time_limit", default, text, lower_bound=0.0)
+
+
+def noise(default: Sequence[float], text: str) -> flags.FlagHolder:
+    """How much is random in simulated losses."""
+    return floats("noise", default, text)

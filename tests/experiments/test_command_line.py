@@ -1,0 +1,269 @@
+"""What all programs share: flags, `mmc`, --help, last words."""
+
+import inspect
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+from absl import flags
+from absl.testing import absltest, parameterized
+
+import mmc_jax
+from experiments import choices, shared_flags
+from experiments.benchmarks import scoring_speed
+from experiments.recipes import trained
+from mmc_jax import cli, diversity, law, report, scores
+from mmc_jax.oracle import backends
+
+_ROOT = pathlib.Path(__file__).parents[2]
+
+# What no program needs to say its flags.
+_HEAVY = (
+    "flax",
+    "jax",
+    "matplotlib",
+    "optax",
+    "orbax",
+    "pyarrow",
+    "scipy",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
+
+# Says the flags of every program, in one process, and what that has imported.
+_ALL_FLAGS = """
+import importlib, sys
+from absl import flags
+from mmc_jax import cli
+own = set(flags.FLAGS)
+for name in cli.programs():
+    for flag in set(flags.FLAGS) - own:
+        delattr(flags.FLAGS, flag)
+    for module in [m for m in sys.modules if m.startswith("mmc_jax.exp")]:
+        del sys.modules[module]
+    cli._load_package()
+    importlib.import_module("mmc_jax.experiments." + name)
+    print("program", name)
+    for flag in sorted(set(flags.FLAGS) - own):
+        print("flag", name, flag, flags.FLAGS[flag].help.replace("\\n", " "))
+for module in sorted(sys.modules):
+    print("module", module)
+"""
+
+
+def _python(*arguments, folder=_ROOT, **environment):
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={
+            **os.environ,
+            "JAX_PLATFORMS": "cpu",
+            "PYTHONPATH": str(_ROOT),
+            **environment,
+        },
+        check=False,
+    )
+
+
+class HelpTest(absltest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        said = _python("-c", _ALL_FLAGS)
+        assert not said.returncode, said.stderr
+        cls.lines = [line.split(" ", 3) for line in said.stdout.splitlines()]
+
+    def test_flags_need_no_library(self):
+        """--help of any program imports nothing heavy."""
+        modules = {line[1] for line in self.lines if line[0] == "module"}
+        self.assertIn("mmc_jax.cli", modules)
+        for name in _HEAVY:
+            self.assertNotIn(name, modules)
+
+    def test_one_meaning_a_flag(self):
+        """A flag of several programs says the same in each, or nearly."""
+        texts = {}
+        for kind, *rest in self.lines:
+            if kind == "flag":
+                _, flag, text = rest
+                texts.setdefault(flag, set()).add(text)
+        several = {flag for flag, said in texts.items() if len(said) > 1}
+        # What is random, timed or counted is another thing in each program.
+        self.assertLessEqual(
+            several,
+            {
+                "max_size",
+                "noise",
+                "num_models",
+                "num_points",
+                "num_sets",
+                "num_texts",
+                "points",
+                "time_limit",
+            },
+        )
+
+    def test_every_flag_has_a_phrase(self):
+        for kind, *rest in self.lines:
+            if kind == "flag":
+                program, flag, text = rest
+                with self.subTest(program=program, flag=flag):
+                    self.assertNotRegex(text, "^(Of|As) ")
+                    self.assertGreater(len(text.split()), 2)
+
+    def test_every_shared_flag_is_in_the_table(self):
+        programs = {}
+        for kind, *rest in self.lines:
+            if kind == "flag":
+                programs.setdefault(rest[1], set()).add(rest[0])
+        page = (_ROOT / "experiments/README.md").read_text()
+        shared = {flag for flag, of in programs.items() if len(of) > 1}
+        self.assertEmpty({f for f in shared if f"| `--{f}` |" not in page})
+
+    def test_every_program_is_in_the_table(self):
+        page = (_ROOT / "experiments/README.md").read_text()
+        self.assertEmpty(
+            {p for p in cli.programs() if f"| `{p}` |" not in page}
+        )
+
+
+class ChoicesTest(absltest.TestCase):
+    def test_are_those_of_the_library(self):
+        self.assertEqual(choices.NORMALISATIONS, tuple(scores.NORMALISATIONS))
+        self.assertEqual(choices.METHODS, tuple(report.METHODS))
+        self.assertEqual(choices.ORACLE_BACKENDS, backends.NAMES)
+        self.assertEqual(choices.GROUPINGS, diversity.GROUPINGS)
+        self.assertEqual(choices.FORMS, law.ONE_BUDGET)
+        self.assertEqual(choices.HUBER_DELTA, law.HUBER_DELTA)
+        self.assertEqual(choices.SHAPES, tuple(scoring_speed.SHAPES))
+        self.assertEqual(choices.STUDIES, tuple(trained.STUDIES))
+
+
+class FlagsTest(parameterized.TestCase):
+    def _parsed(self, define, argument):
+        values = flags.FlagValues()
+        name = define(values)
+        values(["program", f"--{name}={argument}"])
+        return values[name].value
+
+    def _path(self, argument):
+        def define(values):
+            parser = shared_flags._PathParser()
+            flags.DEFINE(parser, "p", None, "", flag_values=values)
+            return "p"
+
+        return self._parsed(define, argument)
+
+    def test_paths(self):
+        home = os.path.expanduser("~")
+        self.assertEqual(self._path("~/x"), f"{home}/x")
+        self.assertEqual(self._path("gs://b/~x"), "gs://b/~x")
+        self.assertEqual(self._path("a/~"), "a/~")
+        with self.assertRaisesRegex(flags.Error, "no user ~nobody_here"):
+            self._path("~nobody_here/x")
+
+    def test_lists(self):
+        def define(values):
+            parser = shared_flags._ListParser(flags.IntegerParser(1))
+            flags.DEFINE(parser, "n", None, "", flag_values=values)
+            return "n"
+
+        self.assertEqual(self._parsed(define, "3,1, 20"), [3, 1, 20])
+        self.assertEqual(self._parsed(define, ""), [])
+        for wrong in ("0", "1,x", "2.5"):
+            with self.assertRaises(flags.Error):
+                self._parsed(define, wrong)
+
+    @parameterized.parameters(("2x4", (2, 4)), ("x4", (None, 4)))
+    def test_mesh(self, text, sizes):
+        self.assertEqual(shared_flags._MeshParser().parse(text), text)
+        self.assertEqual(shared_flags.mesh_sizes(text), sizes)
+
+    @parameterized.parameters("8", "0x4", "2x", "2x0", "2*4", "")
+    def test_no_mesh(self, text):
+        with self.assertRaisesRegex(ValueError, "such as 2x4"):
+            shared_flags._MeshParser().parse(text)
+
+
+class MmcTest(absltest.TestCase):
+    def setUp(self):
+        super().setUp()
+        # A folder as users have it: with experiments of their own.
+        self.folder = pathlib.Path(tempfile.mkdtemp())
+        (self.folder / "experiments").mkdir()
+        (self.folder / "experiments/__init__.py").touch()
+        (self.folder / "experiments/program.py").write_text("raise OSError")
+
+    def _mmc(self, *arguments, **environment):
+        return _python(
+            "-m", "mmc_jax", *arguments, folder=self.folder, **environment
+        )
+
+    def test_lists_programs(self):
+        listed = self._mmc()
+        self.assertEqual(listed.returncode, 0, listed.stderr)
+        self.assertRegex(listed.stdout, "(?m)^score_texts +Scores texts")
+        for path in (_ROOT / "experiments").glob("*.py"):
+            self.assertEqual(
+                f"\n{path.stem} " in listed.stdout,
+                'if __name__ == "__main__"' in path.read_text(),
+            )
+
+    def test_starts_a_program(self):
+        (self.folder / "points.csv").write_text(
+            "cost,loss\n"
+            + "".join(f"{10**k},{3 * 10 ** (-0.2 * k) + 1}\n" for k in range(6))
+        )
+        fitted = self._mmc(
+            "fit_law",
+            "--points=points.csv",
+            "--num_resamples=4",
+            "--num_starts=8",
+            "--forms=power_law",
+            "--out=~/law",
+            HOME=str(self.folder),
+        )
+        self.assertEqual(fitted.returncode, 0, fitted.stderr)
+        self.assertTrue((self.folder / "law/result.json").exists())
+        self.assertFalse((self.folder / "~").exists())
+
+    def test_the_program_s_own_help(self):
+        said = self._mmc("trace_subsets", "--help")
+        self.assertIn("Every subset of a few models", said.stdout)
+        self.assertIn("--only_models", said.stdout)
+
+    def test_unknown(self):
+        failed = self._mmc("score_text")
+        self.assertEqual(failed.returncode, 1)
+        self.assertIn("did you mean score_texts?", failed.stderr)
+
+    def test_version(self):
+        said = self._mmc("--version")
+        self.assertEqual(said.stdout.strip(), mmc_jax.__version__)
+
+
+class PackageTest(absltest.TestCase):
+    def test_submodules_are_imported_on_first_use(self):
+        said = _python(
+            "-c",
+            "import mmc_jax, sys; before = len(sys.modules);"
+            "assert 'jax' not in sys.modules; mmc_jax.pool.shipped();"
+            "from mmc_jax import frontier; assert 'jax' in sys.modules;"
+            "assert frontier is mmc_jax.frontier",
+        )
+        self.assertEqual(said.returncode, 0, said.stderr)
+
+    def test_no_such_submodule(self):
+        with self.assertRaisesRegex(AttributeError, "'no_such_thing'"):
+            _ = mmc_jax.no_such_thing
+        for name in mmc_jax.__all__:
+            self.assertTrue(inspect.ismodule(getattr(mmc_jax, name)))
+
+
+if __name__ == "__main__":
+    absltest.main()
