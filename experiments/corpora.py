@@ -1,18 +1,38 @@
-"""The flag by which programs take a corpus, and its reading."""
+"""The flags by which programs take a corpus, and its reading."""
+
+from absl import flags
 
 from . import shared_flags
 
 _CORPUS = shared_flags.path(
     "corpus",
     None,
-    "Texts: a .jsonl or .parquet file, a folder of text files, `embedded`, or "
-    "`hf:NAME:SPLIT`.",
+    "Texts: a .jsonl or .parquet file, a folder of text files, `embedded`, "
+    "`hf:NAME:SPLIT` or `hf:NAME:CONFIG:SPLIT`.",
     required=True,
+)
+_TEXT_COLUMN = flags.DEFINE_string(
+    "text_column", "text", "The column of the corpus that holds the texts."
+)
+_TEXT_ID = flags.DEFINE_string(
+    "text_id", "id", "The column that names the texts; it may be missing."
+)
+_DOMAIN = flags.DEFINE_string(
+    "domain", "domain", "The column of the texts' domains; it may be missing."
+)
+_SKIP_BLANK = flags.DEFINE_bool(
+    "skip_blank", False, "Leave out texts that are empty or white space."
 )
 
 
 def read():
-    """Returns the corpus that the flag names."""
+    """Returns the corpus that the flags name: a Corpus or a Stream."""
     from mmc_jax import corpus
 
-    return corpus.named(_CORPUS.value)
+    return corpus.named(
+        _CORPUS.value,
+        text_column=_TEXT_COLUMN.value,
+        id_column=_TEXT_ID.value,
+        domain_column=_DOMAIN.value,
+        skip_blank=_SKIP_BLANK.value,
+    )

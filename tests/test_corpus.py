@@ -135,9 +135,62 @@ class JsonlTest(FolderTest):
         path = self.write("a.jsonl.gz", packed[: len(packed) // 2])
         self.assert_refused(path, "after line ", "damaged", "get the file")
 
-    def test_no_gzip(self):
-        path = self.write("a.jsonl.gz", '{"text": "a"}')
-        self.assert_refused(path, "after line 0", "not readable as gzip")
+    def test_gzip_by_content(self):
+        """What is packed is told by the bytes, not by the name."""
+        raw = b'{"text": "a"}'
+        for name, content in (
+            ("a.jsonl.gz", raw),
+            ("b.jsonl", gzip.compress(raw)),
+        ):
+            path = self.write(name, content)
+            self.assertEqual(corpus.read(path).texts, ("a",))
+
+    @parameterized.named_parameters(
+        ("mark", b'\xef\xbb\xbf{"text": "a"}\n{"text": "b"}'),
+        ("cr", b'{"text": "a"}\r{"text": "b"}\r'),
+        ("crlf", b'{"text": "a"}\r\n\r\n{"text": "b"}\r\n'),
+    )
+    def test_as_other_systems_write_it(self, content):
+        path = self.write("a.jsonl", content)
+        self.assertEqual(corpus.read(path).texts, ("a", "b"))
+
+    def test_line_numbers_of_cr(self):
+        path = self.write("a.jsonl", b'{"text": "a"}\r{"text": ""}\r')
+        self.assert_refused(path, "line 2", "empty", "--skip_blank")
+
+    def test_the_true_cause(self):
+        pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
+        for name, content, *message in (
+            ("a.jsonl", pointer, "pointer of Git LFS", "git lfs pull"),
+            ("a.parquet", pointer, "pointer of Git LFS", "git lfs pull"),
+            ("b.jsonl", '{"text": "a"}'.encode("utf-16"), "UTF-16", "iconv"),
+            ("c.jsonl", '{"text": "a"}'.encode("utf-32"), "UTF-32", "iconv"),
+            ("d.jsonl", b'{"id": %s}' % (b"9" * 5000), "line 1", "5,000 dig"),
+            (
+                "e.jsonl",
+                b'{"m": %s%s}' % (b"[" * 10**5, b"]" * 10**5),
+                "line 1",
+                "nested too deeply",
+            ),
+        ):
+            with self.subTest(name):
+                self.assert_refused(self.write(name, content), *message)
+
+    def test_blank_texts(self):
+        rows = [dict(text=t) for t in ("", "a", " \n", "b", "\t")]
+        path = self.write_jsonl(*rows)
+        with self.assertLogs("absl", "WARNING") as logs:
+            texts = corpus.stream(path, skip_blank=True)
+            self.assertLen(texts, 2)
+        self.assertEqual(texts.num_blank, 3)
+        self.assertLen(logs.output, 1)
+        self.assertIn("3 blank texts", logs.output[0])
+        (chunk,) = texts.chunks(5)
+        self.assertEqual(chunk.texts, ("a", "b"))
+        self.assertEqual(texts.select([1]).load().texts, ("b",))
+        with self.assertLogs("absl", "WARNING"):
+            read = corpus.read(path, skip_blank=True)
+        self.assertEqual(read.texts, ("a", "b"))
 
 
 class ParquetTest(FolderTest):
@@ -192,7 +245,10 @@ class FolderOfTextsTest(FolderTest):
         self.write("web/news/a.md", "two below")
         self.write("web/c.txt", "one below")
         self.write("web/d.py", "left out")
-        texts = corpus.read(self.folder)
+        with self.assertLogs("absl", "WARNING") as logs:
+            texts = corpus.read(self.folder)
+        self.assertIn("1 of .py", logs.output[0])
+        self.assertIn("web/d.py", logs.output[0])
         self.assertEqual(texts.ids, ("b.txt", "web/c.txt", "web/news/a.md"))
         self.assertEqual(texts.domains, ("", "web", "web"))
         self.assertEqual(texts.texts[0], "in the folder\r\n")
@@ -203,6 +259,27 @@ class FolderOfTextsTest(FolderTest):
         with self.assertRaises(ValueError) as raised:
             corpus.read(self.folder)
         self.assertIn(f"{path}, line 3: not UTF-8", str(raised.exception))
+
+    def test_a_mark_is_no_text(self):
+        self.write("a.txt", b"\xef\xbb\xbfHello")
+        self.write("b.txt", b"Hello")
+        texts = corpus.read(self.folder)
+        self.assertEqual(texts.texts, ("Hello", "Hello"))
+        np.testing.assert_array_equal(texts.num_bytes, [5, 5])
+
+    def test_capitals_and_links(self):
+        self.write("texts/A.TXT", "a")
+        other = self.write("other/b.Md", "b")
+        (self.folder / "texts/link").symlink_to(other.parent)
+        # A link back up: a folder is read once.
+        (self.folder / "other/loop").symlink_to(self.folder / "texts")
+        texts = corpus.read(self.folder / "texts")
+        self.assertEqual(texts.ids, ("A.TXT", "link/b.Md"))
+
+    def test_a_folder_of_other_files(self):
+        self.write("a.parquet", "")
+        self.write("b.parquet", "")
+        self.assert_refused(self.folder, "2 of .parquet", "itself")
 
     def test_empty_file(self):
         path = self.write("a.txt", "")
@@ -223,7 +300,7 @@ class FolderOfTextsTest(FolderTest):
             corpus.read(path)
 
 
-class HuggingFaceTest(absltest.TestCase):
+class HuggingFaceTest(parameterized.TestCase):
     def datasets(self, *rows):
         load = mock.Mock(return_value=rows)
         module = types.SimpleNamespace(load_dataset=load)
@@ -277,9 +354,31 @@ class HuggingFaceTest(absltest.TestCase):
             "some/data", None, split="test", streaming=False
         )
         self.assertIsInstance(texts, corpus.Stream)
-        for name in ("hf:some/data", "hf::test", "hf:some/data:"):
+        for name in ("hf:some/data", "hf::test", "hf:some/data:", "hf:a:b:c:d"):
             with self.assertRaisesRegex(ValueError, f"{name}'.*hf:NAME:SPLIT"):
                 corpus.named(name)
+
+    @parameterized.parameters(
+        ("hf:a/b:c-d:test", "a/b", "c-d", "test"),
+        ("hf:a:train[:10]", "a", None, "train[:10]"),
+        ("hf:a:b:train[5%:10%]", "a", "b", "train[5%:10%]"),
+    )
+    def test_named_configurations(self, name, data_set, config, split):
+        load = self.datasets(dict(text="a"), dict(text=""))
+        texts = corpus.named(name, skip_blank=True)
+        load.assert_called_once_with(
+            data_set, config, split=split, streaming=False
+        )
+        with self.assertLogs("absl", "WARNING"):
+            self.assertLen(texts, 1)
+
+    def test_a_configuration_is_missing(self):
+        load = self.datasets()
+        load.side_effect = ValueError(
+            "Config name is missing. Please pick one among: ['x', 'y']"
+        )
+        with self.assertRaisesRegex(ValueError, r"hf:a:CONFIG:test .*'x', 'y'"):
+            corpus.named("hf:a:test")
 
 
 class _Text(str):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
+from absl import logging
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,17 +87,40 @@ class Stream:
     In memory are ids, domains, counts and hashes, and of the texts one chunk.
     The first pass checks everything, as `read` does; each later one makes sure
     that the texts are still those of the first.
+
+    Attributes:
+      num_blank: Number of blank texts that were skipped; None before the first
+        pass has ended.
     """
 
-    def __init__(self, records: Records, source: str):
+    def __init__(
+        self, records: Records, source: str, *, skip_blank: bool = False
+    ):
         """Nothing is read yet.
 
         Args:
-          records: Begins a pass.
-          source: What is read, for errors.
+          records: Begins a pass over the records.
+          source: Name of what is read, for errors.
+          skip_blank: Whether texts that are empty or white space are left out;
+            the first pass warns of their number.
         """
-        self._records = records
+        self._all_records = records
         self._source = source
+        self._skip_blank = skip_blank
+        self.num_blank: int | None = None
+
+    def _records(self) -> Iterator[Record]:
+        num_blank = 0
+        for record in self._all_records():
+            if self._skip_blank and not record.text.strip():
+                num_blank += 1
+            else:
+                yield record
+        if num_blank and self.num_blank is None:
+            logging.warning(
+                "%s: %d blank texts are skipped", self._source, num_blank
+            )
+        self.num_blank = num_blank
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -106,7 +130,7 @@ class Stream:
         """The corpus without the texts themselves; asking is the first pass.
 
         Raises:
-          ValueError: As for `read`.
+          ValueError: Something that `read` refuses.
         """
         return checked_corpus(self._records, self._source, with_texts=False)
 
@@ -114,8 +138,8 @@ class Stream:
         """Yields the corpus in pieces of at most that many texts, in order.
 
         Raises:
-          ValueError: As for `read`, or a text is not that of the first pass;
-            the message names its place.
+          ValueError: Something that `read` refuses, or a text that is not
+            that of the first pass; the message names its place.
         """
         counts = self.counts
         start, texts = 0, []
@@ -141,7 +165,7 @@ class Stream:
         """Returns the corpus with all of its texts in memory.
 
         Raises:
-          ValueError: As for `read`.
+          ValueError: Something that `read` refuses.
         """
         return checked_corpus(self._records, self._source, with_texts=True)
 
@@ -154,6 +178,7 @@ class Stream:
                 if i in chosen:
                     yield record
 
+        # Blank texts are gone already: the indices are of those that are left.
         selection = Stream(records, self._source)
         selection.counts = self.counts.select(sorted(chosen))
         return selection
@@ -202,7 +227,10 @@ def _checked(record: Record) -> tuple[str, str, int]:
     """Returns id, hash and bytes of a text, having checked that it is one."""
     where, text, id_, _ = record
     if not text:
-        raise ValueError(f"{where}: the text is empty; remove it")
+        raise ValueError(
+            f"{where}: the text is empty; remove it, or leave out all blank "
+            "texts (--skip_blank)"
+        )
     try:
         raw = text.encode()
     except UnicodeEncodeError as error:

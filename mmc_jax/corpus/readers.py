@@ -1,16 +1,18 @@
 """Corpora from files, folders and Hugging Face data sets."""
 
-import gzip
 import json
 import os
 import pathlib
-import zlib
+import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pyarrow
 import pyarrow.parquet
+from absl import logging
 
+from mmc_jax.corpus import files
 from mmc_jax.corpus.container import Corpus, Record, Stream
 from mmc_jax.corpus.embedded_texts import embedded
 
@@ -19,23 +21,39 @@ _PARQUET_ROWS = 256
 _PARQUET_BUFFER = 2**20
 
 
+_TEXT_SUFFIXES = (".md", ".txt")
+
+# hf:NAME:SPLIT or hf:NAME:CONFIG:SPLIT; a split may be train[:100].
+_DATA_SET = re.compile(
+    r"hf:(?P<name>[^:]+)(:(?P<config>[^:\[\]]+))?"
+    r":(?P<split>[^:\[\]]+(\[[^\]]*\])?)"
+)
+
+# Digits of a number in a file; Python refuses longer ones by advice of its own.
+_MAX_DIGITS = 1000
+
+
 def read(
     path: str | os.PathLike[str],
     *,
     text_column: str = "text",
     id_column: str = "id",
     domain_column: str = "domain",
+    skip_blank: bool = False,
 ) -> Corpus:
     """Returns the texts of a file or folder.
 
     Args:
-      path: A `.jsonl` file (also `.jsonl.gz`), a `.parquet` file, or a folder
-        of text files (`.txt`, `.md`, searched through; a text's id is its path
-        below the folder, its domain the first folder of that path).
+      path: A `.jsonl` file, which may be packed by gzip, a `.parquet` file, or
+        a folder of text files (`.txt`, `.md`, searched through, links
+        followed). The id of a text in a folder is its path below the folder,
+        its domain the first folder of that path. Files of other kinds are
+        skipped and named in a warning.
       text_column: The field that holds the text.
       id_column: The field that holds the id; a text without one is named by the
         first 16 hexadecimal digits of its hash.
       domain_column: The field that holds the domain; may be missing.
+      skip_blank: Whether texts that are empty or white space are left out.
 
     Returns:
       The corpus, in the order of the file.
@@ -52,6 +70,7 @@ def read(
         text_column=text_column,
         id_column=id_column,
         domain_column=domain_column,
+        skip_blank=skip_blank,
     ).load()
 
 
@@ -61,14 +80,16 @@ def stream(
     text_column: str = "text",
     id_column: str = "id",
     domain_column: str = "domain",
+    skip_blank: bool = False,
 ) -> Stream:
     """Returns the texts of a file or folder, not held in memory.
 
     Args:
-      path: As for `read`, and so are the columns.
+      path: A file or folder of one of the kinds that `read` takes.
       text_column: The field that holds the text.
       id_column: The field that holds the id.
       domain_column: The field that holds the domain.
+      skip_blank: Whether texts that are empty or white space are left out.
 
     Raises:
       FileNotFoundError: Nothing is at `path`.
@@ -80,14 +101,25 @@ def stream(
         raise FileNotFoundError(f"{path}: no such corpus file or folder")
     columns = (text_column, id_column, domain_column)
     if path.is_dir():
-        return Stream(lambda: _text_file_records(path), str(path))
-    if path.name.endswith((".jsonl", ".jsonl.gz")):
-        return Stream(lambda: _jsonl_records(path, *columns), str(path))
-    if path.suffix == ".parquet":
-        return Stream(lambda: _parquet_records(path, *columns), str(path))
-    raise ValueError(
-        f"{path}: not a kind of corpus that is read; give a .jsonl, .jsonl.gz "
-        "or .parquet file, or a folder of .txt or .md files"
+        found, others = files.text_files(path, _TEXT_SUFFIXES)
+        _say_what_is_skipped(path, found, others)
+        return Stream(
+            lambda: _text_file_records(path, found),
+            str(path),
+            skip_blank=skip_blank,
+        )
+    name = path.name.lower()
+    if name.endswith((".jsonl", ".jsonl.gz")):
+        records = _jsonl_records
+    elif name.endswith(".parquet"):
+        records = _parquet_records
+    else:
+        raise ValueError(
+            f"{path}: not a kind of corpus that is read; give a .jsonl, "
+            ".jsonl.gz or .parquet file, or a folder of .txt or .md files"
+        )
+    return Stream(
+        lambda: records(path, *columns), str(path), skip_blank=skip_blank
     )
 
 
@@ -99,6 +131,7 @@ def hugging_face(
     text_column: str = "text",
     id_column: str = "id",
     domain_column: str = "domain",
+    skip_blank: bool = False,
 ) -> Corpus:
     """Returns the texts of a Hugging Face data set.
 
@@ -109,10 +142,12 @@ def hugging_face(
       text_column: The column that holds the text.
       id_column: The column that holds the id; may be missing.
       domain_column: The column that holds the domain; may be missing.
+      skip_blank: Whether texts that are empty or white space are left out.
 
     Raises:
       ImportError: The package `datasets` is not installed.
-      ValueError: As for `read`, naming the row.
+      ValueError: A row without a text, an empty text, a duplicate id or no rows
+        at all; the message names the row.
     """
     return hugging_face_stream(
         name,
@@ -121,6 +156,7 @@ def hugging_face(
         text_column=text_column,
         id_column=id_column,
         domain_column=domain_column,
+        skip_blank=skip_blank,
     ).load()
 
 
@@ -132,23 +168,27 @@ def hugging_face_stream(
     text_column: str = "text",
     id_column: str = "id",
     domain_column: str = "domain",
+    skip_blank: bool = False,
     on_disk: bool = True,
 ) -> Stream:
     """Returns the texts of a Hugging Face data set, not held in memory.
 
     Args:
-      name: As for `hugging_face`, and so are the columns.
+      name: A data set's hub id, or a local folder that `datasets` can load.
       split: Such as "test"; a part of it, "train[:1000]", only on disk.
       subset: The data set's configuration, where it has several.
       text_column: The column that holds the text.
       id_column: The column that holds the id.
       domain_column: The column that holds the domain.
+      skip_blank: Whether texts that are empty or white space are left out.
       on_disk: Whether the data set is fetched once into the cache of
         `datasets`. Otherwise it takes no disk and comes over the network on
         every pass: the first one, and one for each model.
 
     Raises:
       ImportError: The package `datasets` is not installed.
+      ValueError: The data set has several configurations, and `subset` names
+        none of them.
     """
     try:
         import datasets
@@ -156,9 +196,17 @@ def hugging_face_stream(
         raise ImportError(
             f"reading {name!r} needs the package datasets: pip install datasets"
         ) from error
-    rows = datasets.load_dataset(
-        name, subset, split=split, streaming=not on_disk
-    )
+    try:
+        rows = datasets.load_dataset(
+            name, subset, split=split, streaming=not on_disk
+        )
+    except ValueError as error:
+        if "onfig name" in str(error):
+            raise ValueError(
+                f"{name}: has several configurations; name one in the corpus "
+                f"as hf:{name}:CONFIG:{split} ({error})"
+            ) from error
+        raise
     where = f"{name} ({split})"
     columns = (text_column, id_column, domain_column)
     return Stream(
@@ -167,30 +215,82 @@ def hugging_face_stream(
             for i, row in enumerate(rows)
         ),
         where,
+        skip_blank=skip_blank,
     )
 
 
-def named(name: str) -> Corpus | Stream:
+def named(
+    name: str,
+    *,
+    text_column: str = "text",
+    id_column: str = "id",
+    domain_column: str = "domain",
+    skip_blank: bool = False,
+) -> Corpus | Stream:
     """Returns the corpus that a name on a command line stands for.
 
     Args:
       name: `embedded` for the held-out texts that come with Python,
-        `hf:NAME:SPLIT` for a Hugging Face data set, else a path as for `read`.
-        All but the first are streams.
+        `hf:NAME:SPLIT` or `hf:NAME:CONFIG:SPLIT` for a Hugging Face data set,
+        else the path of a file or folder. All but the first are streams.
+      text_column: The column that holds the text.
+      id_column: The column that holds the id; may be missing.
+      domain_column: The column that holds the domain; may be missing.
+      skip_blank: Whether texts that are empty or white space are left out.
 
     Raises:
-      FileNotFoundError: As for `stream`.
-      ImportError: As for `hugging_face_stream`.
-      ValueError: As for `stream`, or a data set without a split.
+      FileNotFoundError: Nothing is at the path.
+      ImportError: The package `datasets` is needed and not installed.
+      ValueError: A kind of file that is not read, or a data set without a
+        split.
     """
     if name == "embedded":
         return embedded("held_out")
+    options = {
+        "text_column": text_column,
+        "id_column": id_column,
+        "domain_column": domain_column,
+        "skip_blank": skip_blank,
+    }
     if name.startswith("hf:"):
-        data_set, _, split = name.removeprefix("hf:").rpartition(":")
-        if not data_set or not split:
-            raise ValueError(f"corpus {name!r}: write it as hf:NAME:SPLIT")
-        return hugging_face_stream(data_set, split=split)
-    return stream(name)
+        match = _DATA_SET.fullmatch(name)
+        if match is None:
+            raise ValueError(
+                f"corpus {name!r}: write it as hf:NAME:SPLIT or "
+                "hf:NAME:CONFIG:SPLIT"
+            )
+        return hugging_face_stream(
+            match["name"],
+            split=match["split"],
+            subset=match["config"],
+            **options,
+        )
+    return stream(name, **options)
+
+
+def _say_what_is_skipped(
+    folder: pathlib.Path,
+    found: list[pathlib.Path],
+    others: list[pathlib.Path],
+) -> None:
+    """Warns of files that are no texts; without texts they are an error."""
+    kinds = Counter(path.suffix.lower() or "no suffix" for path in others)
+    said = ", ".join(f"{n} of {kind}" for kind, n in kinds.most_common())
+    if others and not found:
+        raise ValueError(
+            f"{folder}: no texts: no .txt or .md file, but files {said}; give "
+            "a .jsonl or .parquet file itself"
+        )
+    if others:
+        names = [str(path.relative_to(folder)) for path in others[:5]]
+        names += ["..."] if len(others) > len(names) else []
+        logging.warning(
+            "%s: %d texts; files that are not .txt or .md are skipped (%s): %s",
+            folder,
+            len(found),
+            said,
+            ", ".join(names),
+        )
 
 
 def _record(
@@ -204,7 +304,7 @@ def _record(
     if text_column not in row:
         raise ValueError(
             f"{where}: no column {text_column!r}; it has "
-            f"{', '.join(map(repr, row))}"
+            f"{', '.join(map(repr, row))}; name the right one (--text_column)"
         )
     text = row[text_column]
     if not isinstance(text, str):
@@ -220,46 +320,33 @@ def _record(
     return Record(where, text, id_, domain or "")
 
 
-def _decode(raw: bytes, path: pathlib.Path, first_line: int) -> str:
-    """Returns the text of some lines of a file, the first being so numbered."""
-    try:
-        return raw.decode()
-    except UnicodeDecodeError as error:
-        line = first_line + raw.count(b"\n", 0, error.start)
-        raise ValueError(
-            f"{path}, line {line}: not UTF-8 (byte 0x{raw[error.start]:02x} at "
-            f"offset {error.start}); convert the file to UTF-8"
-        ) from error
-
-
-def _lines(path: pathlib.Path) -> Iterator[tuple[int, bytes]]:
-    """Yields the lines of a file, numbered from 1, of a packed one as well."""
-    open_binary = gzip.open if path.suffix == ".gz" else open
-    number = 0
-    with open_binary(path, "rb") as file:
-        try:
-            for number, raw in enumerate(file, start=1):
-                yield number, raw
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise ValueError(
-                f"{path}, after line {number}: damaged, not readable as gzip "
-                f"({error}); get the file again"
-            ) from error
-
-
 def _jsonl_records(path: pathlib.Path, *columns: str) -> Iterator[Record]:
-    for number, raw in _lines(path):
+    for number, raw in files.lines(path):
         where = f"{path}, line {number}"
-        line = _decode(raw, path, number)
+        line = files.decoded(raw, path, number)
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, parse_int=_whole_number)
         except json.JSONDecodeError as error:
             raise ValueError(f"{where}: not JSON ({error.msg})") from error
+        except RecursionError as error:
+            raise ValueError(
+                f"{where}: lists or objects are nested too deeply"
+            ) from error
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
         if not isinstance(row, dict):
             raise ValueError(f"{where}: not a JSON object")
         yield _record(where, row, *columns)
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError(
+            f"a number of {len(digits):,} digits; write it as a string"
+        )
+    return int(digits)
 
 
 def _parquet_batches(
@@ -281,6 +368,7 @@ def _parquet_batches(
 
 
 def _parquet_records(path: pathlib.Path, *columns: str) -> Iterator[Record]:
+    files.refuse_pointer(path)
     try:
         # Without these a whole row group would be in memory.
         opened = pyarrow.parquet.ParquetFile(
@@ -293,7 +381,8 @@ def _parquet_records(path: pathlib.Path, *columns: str) -> Iterator[Record]:
         if columns[0] not in names:
             raise ValueError(
                 f"{path}: no column {columns[0]!r}; it has "
-                f"{', '.join(map(repr, names))}"
+                f"{', '.join(map(repr, names))}; name the right one "
+                "(--text_column)"
             )
         number = 0
         for batch in _parquet_batches(file, path, columns):
@@ -311,11 +400,12 @@ def _parquet_records(path: pathlib.Path, *columns: str) -> Iterator[Record]:
                 number += 1
 
 
-def _text_file_records(folder: pathlib.Path) -> Iterator[Record]:
-    for path in sorted(folder.rglob("*")):
-        if path.suffix not in (".txt", ".md") or not path.is_file():
-            continue
+def _text_file_records(
+    folder: pathlib.Path, paths: list[pathlib.Path]
+) -> Iterator[Record]:
+    for path in paths:
         below = path.relative_to(folder)
-        text = _decode(path.read_bytes(), path, 1)
+        raw = files.without_mark(path.read_bytes(), path)
+        text = files.decoded(raw, path, 1)
         domain = below.parts[0] if len(below.parts) > 1 else ""
         yield Record(str(path), text, below.as_posix(), domain)

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import tempfile
 
 import numpy as np
 import transformers
@@ -40,7 +41,7 @@ def _tiny():
 
 class BenchmarkScoringTest(absltest.TestCase):
     def test_side_by_side(self):
-        out = pathlib.Path(self.create_tempdir().full_path)
+        out = pathlib.Path(tempfile.mkdtemp())
         self.enter_context(
             absltest.mock.patch.dict(scoring_speed.SHAPES, {"llama-1b": _tiny})
         )

@@ -97,6 +97,7 @@ class HelpTest(absltest.TestCase):
         self.assertLessEqual(
             several,
             {
+                "domain",
                 "max_size",
                 "noise",
                 "num_models",
@@ -104,6 +105,7 @@ class HelpTest(absltest.TestCase):
                 "num_sets",
                 "num_texts",
                 "points",
+                "text_id",
                 "time_limit",
             },
         )

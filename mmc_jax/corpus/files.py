@@ -1,0 +1,160 @@
+"""Files as people have them: what they are is told by their first bytes."""
+
+import gzip
+import io
+import os
+import pathlib
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO
+
+_GZIP = b"\x1f\x8b"
+_LFS = b"version https://git-lfs.github.com/spec/"
+_BOM = b"\xef\xbb\xbf"
+# UTF-32 first: its mark begins with that of UTF-16.
+_OTHER_MARKS = (
+    (b"\xff\xfe\x00\x00", "UTF-32"),
+    (b"\x00\x00\xfe\xff", "UTF-32"),
+    (b"\xff\xfe", "UTF-16"),
+    (b"\xfe\xff", "UTF-16"),
+)
+_MARK_LENGTH = 4
+
+
+def refuse_pointer(path: pathlib.Path) -> None:
+    """Raises a ValueError if Git LFS left a pointer in place of the file."""
+    with open(path, "rb") as file:
+        if file.read(len(_LFS)) == _LFS:
+            raise ValueError(
+                f"{path}: a pointer of Git LFS stands here, not the file; run "
+                "`git lfs pull` where it comes from"
+            )
+
+
+def encoding_mark(raw: bytes) -> str | None:
+    """Returns the encoding that a mark at the beginning names, if not UTF-8."""
+    for mark, name in _OTHER_MARKS:
+        if raw.startswith(mark):
+            return name
+    return None
+
+
+def opened(path: pathlib.Path) -> BinaryIO:
+    """Returns a file's bytes for reading, unpacked if they are gzip."""
+    refuse_pointer(path)
+    with open(path, "rb") as file:
+        is_packed = file.read(len(_GZIP)) == _GZIP
+    return gzip.open(path, "rb") if is_packed else open(path, "rb")
+
+
+def lines(path: pathlib.Path) -> Iterator[tuple[int, bytes]]:
+    """Yields the lines of a text file in UTF-8, numbered from 1.
+
+    The file may be packed by gzip, begin with a byte order mark (which is no
+    text), and end its lines by LF, CR LF or CR.
+
+    Raises:
+      ValueError: The file is a Git LFS pointer, damaged, or in UTF-16 or
+        UTF-32; the message names it.
+    """
+    number = 0
+    with opened(path) as file:
+        try:
+            for raw in file:
+                if not number:
+                    raw = without_mark(raw, path)
+                for line in raw.rstrip(b"\r\n").split(b"\r"):
+                    number += 1
+                    yield number, line
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise ValueError(
+                f"{path}, after line {number}: damaged, not readable as gzip "
+                f"({error}); get the file again"
+            ) from error
+
+
+def without_mark(raw: bytes, path: pathlib.Path) -> bytes:
+    """Returns the beginning of a text file without UTF-8's byte order mark.
+
+    Raises:
+      ValueError: The mark is that of another encoding.
+    """
+    encoding = encoding_mark(raw[:_MARK_LENGTH])
+    if encoding is not None:
+        raise ValueError(
+            f"{path}: in {encoding}; convert it to UTF-8 (iconv -f {encoding} "
+            "-t UTF-8)"
+        )
+    return raw.removeprefix(_BOM)
+
+
+def decoded(raw: bytes, path: pathlib.Path, first_line: int) -> str:
+    """Returns the text of some lines of a file.
+
+    Args:
+      raw: Bytes in UTF-8.
+      path: The file that they are from, for errors.
+      first_line: Number of their first line in the file.
+
+    Raises:
+      ValueError: They are not UTF-8; the message names file, line and byte.
+    """
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        line = first_line + raw.count(b"\n", 0, error.start)
+        raise ValueError(
+            f"{path}, line {line}: not UTF-8 (byte 0x{raw[error.start]:02x} at "
+            f"offset {error.start}); convert the file to UTF-8"
+        ) from error
+
+
+def in_utf8(path: pathlib.Path) -> BinaryIO:
+    """Returns a text file's bytes in UTF-8 without a mark, unpacked.
+
+    A file in UTF-16 or UTF-32 that says so by its mark is converted.
+    """
+    with opened(path) as file:
+        try:
+            raw = file.read()
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise ValueError(
+                f"{path}: damaged, not readable as gzip ({error}); get the "
+                "file again"
+            ) from error
+    encoding = encoding_mark(raw[:_MARK_LENGTH])
+    if encoding is not None:
+        raw = decoded_as(raw, encoding, path).encode()
+    return io.BytesIO(raw.removeprefix(_BOM))
+
+
+def decoded_as(raw: bytes, encoding: str, path: pathlib.Path) -> str:
+    """Returns the text of bytes in another encoding."""
+    try:
+        return raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: begins as {encoding} and is not ({error.reason} at byte "
+            f"{error.start})"
+        ) from error
+
+
+def text_files(
+    folder: pathlib.Path, suffixes: tuple[str, ...]
+) -> tuple[list[pathlib.Path], list[pathlib.Path]]:
+    """Returns the files below a folder with such suffixes, and the others.
+
+    Links are followed, each folder once. Upper and lower case are the same.
+    """
+    found, others, seen = [], [], set()
+    for where, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(where)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        for name in names:
+            path = pathlib.Path(where, name)
+            is_text = path.suffix.lower() in suffixes and path.is_file()
+            (found if is_text else others).append(path)
+    return sorted(found), sorted(others)
