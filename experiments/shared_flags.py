@@ -18,6 +18,9 @@ from . import choices
 # The flags belong to the programs, which --help goes by.
 flags.disclaim_key_flags()
 
+# Two programs in one process, as in tests, define the same flags.
+_SHARED = {"allow_override": True}
+
 
 class _PathParser(flags.ArgumentParser):
     """A path, with `~` for the home folder expanded; gs:// and s3:// stay."""
@@ -68,7 +71,9 @@ def path(
     name: str, default: str | None, text: str, *, required: bool = False
 ) -> flags.FlagHolder:
     """Defines a flag that takes a path."""
-    return flags.DEFINE(_PathParser(), name, default, text, required=required)
+    return flags.DEFINE(
+        _PathParser(), name, default, text, required=required, **_SHARED
+    )
 
 
 def paths(name: str, text: str) -> flags.FlagHolder:
@@ -97,6 +102,7 @@ def _listed(name, default, text, of_one) -> flags.FlagHolder:
         default,
         text,
         serializer=flags.CsvListSerializer(","),
+        **_SHARED,
     )
 
 
@@ -115,7 +121,7 @@ def out(
 def seed() -> flags.FlagHolder:
     """What random numbers begin with."""
     return flags.DEFINE_integer(
-        "seed", 0, "Seed of all random choices.", lower_bound=0
+        "seed", 0, "Seed of all random choices.", lower_bound=0, **_SHARED
     )
 
 
@@ -142,7 +148,10 @@ def checkpoint(*, required: bool) -> flags.FlagHolder:
 def only_models() -> flags.FlagHolder:
     """Which models are taken."""
     return flags.DEFINE_list(
-        "only_models", None, "Names of the models to take; all if unset."
+        "only_models",
+        None,
+        "Names of the models to take; all if unset.",
+        **_SHARED,
     )
 
 
@@ -153,13 +162,18 @@ def num_texts_per_domain(default: int | None) -> flags.FlagHolder:
         default,
         "Number of texts of each domain that are taken, at most; all if unset.",
         lower_bound=1,
+        **_SHARED,
     )
 
 
 def dtype() -> flags.FlagHolder:
     """What models compute in."""
     return flags.DEFINE_enum(
-        "dtype", "float32", choices.DTYPES, "Type of the models' parameters."
+        "dtype",
+        "float32",
+        choices.DTYPES,
+        "Type of the models' parameters.",
+        **_SHARED,
     )
 
 
@@ -170,6 +184,7 @@ def max_context() -> flags.FlagHolder:
         None,
         "Positions of a window; the model's own context if unset.",
         lower_bound=1,
+        **_SHARED,
     )
 
 
@@ -180,6 +195,7 @@ def tokens_per_batch() -> flags.FlagHolder:
         None,
         "Token budget of a batch on a device; what suits the device if unset.",
         lower_bound=1,
+        **_SHARED,
     )
 
 
@@ -191,6 +207,7 @@ def mesh(default: str) -> flags.FlagHolder:
         default,
         "Devices as DATAxMODEL, such as 2x4: batches are spread over DATA, "
         "weights split over MODEL. x4 spreads batches over all others.",
+        **_SHARED,
     )
 
 
@@ -203,7 +220,11 @@ def mesh_sizes(mesh: str) -> tuple[int | None, int]:
 def method() -> flags.FlagHolder:
     """How the frontier is found."""
     return flags.DEFINE_enum(
-        "method", "pruned", choices.METHODS, "How subsets are searched."
+        "method",
+        "pruned",
+        choices.METHODS,
+        "How subsets are searched.",
+        **_SHARED,
     )
 
 
@@ -214,6 +235,7 @@ def cluster_by_domain() -> flags.FlagHolder:
         False,
         "Keep the texts of a domain together where texts are split or "
         "resampled.",
+        **_SHARED,
     )
 
 
@@ -224,6 +246,7 @@ def num_resamples(default: int, *, lower_bound: int = 1) -> flags.FlagHolder:
         default,
         "Number of resamples of the texts that an interval comes from.",
         lower_bound=lower_bound,
+        **_SHARED,
     )
 
 
@@ -234,6 +257,7 @@ def num_searches(default: int, *, lower_bound: int) -> flags.FlagHolder:
         default,
         "Number of resamples of the texts whose frontier is searched anew.",
         lower_bound=lower_bound,
+        **_SHARED,
     )
 
 
@@ -245,13 +269,18 @@ def num_splits(default: int, *, lower_bound: int) -> flags.FlagHolder:
         "Number of random splits of the texts into halves; each half chooses "
         "the subsets that the other half judges.",
         lower_bound=lower_bound,
+        **_SHARED,
     )
 
 
 def num_starts() -> flags.FlagHolder:
     """From where a law is fitted."""
     return flags.DEFINE_integer(
-        "num_starts", 64, "Starts of the optimiser of each fit.", lower_bound=1
+        "num_starts",
+        64,
+        "Starts of the optimiser of each fit.",
+        lower_bound=1,
+        **_SHARED,
     )
 
 
@@ -262,13 +291,17 @@ def num_repeats(default: int) -> flags.FlagHolder:
         default,
         "Number of times that a case is timed; the fastest counts.",
         lower_bound=1,
+        **_SHARED,
     )
 
 
 def patience(default: float) -> flags.FlagHolder:
     """When a case is not repeated."""
     return flags.DEFINE_float(
-        "patience", default, "Seconds after which a case is not run again."
+        "patience",
+        default,
+        "Seconds after which a case is not run again.",
+        **_SHARED,
     )
 
 
@@ -276,7 +309,9 @@ def time_limit(
     default: float | None, text: str = "Seconds for each proof."
 ) -> flags.FlagHolder:
     """How long a proof may take."""
-    return flags.DEFINE_float("time_limit", default, text, lower_bound=0.0)
+    return flags.DEFINE_float(
+        "time_limit", default, text, lower_bound=0.0, **_SHARED
+    )
 
 
 def noise(default: Sequence[float], text: str) -> flags.FlagHolder:

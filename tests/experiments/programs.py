@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from types import ModuleType
 
 import numpy as np
-from absl import flags
 
 _ROOT = pathlib.Path(__file__).parents[2]
 
@@ -28,13 +27,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def imported(name: str) -> ModuleType:
-    """Returns the program's module; others may be imported beside it.
-
-    All define --out, which absl refuses the second time: the last one holds,
-    for all of them.
-    """
-    if "out" in flags.FLAGS:
-        flags.FLAGS.remove_flag_values(["out"])
+    """Returns the program's module; others may be imported beside it."""
     return importlib.import_module(f"experiments.{name}")
 
 
