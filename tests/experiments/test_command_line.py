@@ -14,7 +14,7 @@ import mmc_jax
 from experiments import choices, shared_flags
 from experiments.benchmarks import scoring_speed
 from experiments.recipes import trained
-from mmc_jax import cli, diversity, law, report, scores
+from mmc_jax import cli, diversity, law, scores, studies
 from mmc_jax.oracle import backends
 
 _ROOT = pathlib.Path(__file__).parents[2]
@@ -137,7 +137,7 @@ class HelpTest(absltest.TestCase):
 class ChoicesTest(absltest.TestCase):
     def test_are_those_of_the_library(self):
         self.assertEqual(choices.NORMALISATIONS, tuple(scores.NORMALISATIONS))
-        self.assertEqual(choices.METHODS, tuple(report.METHODS))
+        self.assertEqual(choices.METHODS, tuple(studies.METHODS))
         self.assertEqual(choices.ORACLE_BACKENDS, backends.NAMES)
         self.assertEqual(choices.GROUPINGS, diversity.GROUPINGS)
         self.assertEqual(choices.FORMS, law.ONE_BUDGET)
