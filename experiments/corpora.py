@@ -14,12 +14,8 @@ _CORPUS = shared_flags.path(
 _TEXT_COLUMN = flags.DEFINE_string(
     "text_column", "text", "The column of the corpus that holds the texts."
 )
-_TEXT_ID = flags.DEFINE_string(
-    "text_id", "id", "The column that names the texts; it may be missing."
-)
-_DOMAIN = flags.DEFINE_string(
-    "domain", "domain", "The column of the texts' domains; it may be missing."
-)
+_TEXT_ID = shared_flags.text_id("id")
+_DOMAIN = shared_flags.domain("domain")
 _SKIP_BLANK = flags.DEFINE_bool(
     "skip_blank", False, "Leave out texts that are empty or white space."
 )

@@ -135,6 +135,20 @@ def pool(*, required: bool = True) -> flags.FlagHolder:
     )
 
 
+def text_id(default: str) -> flags.FlagHolder:
+    """How texts are named."""
+    return flags.DEFINE_string(
+        "text_id", default, "Column that names the texts.", **_SHARED
+    )
+
+
+def domain(default: str | None) -> flags.FlagHolder:
+    """To which domain a text belongs."""
+    return flags.DEFINE_string(
+        "domain", default, "Column of the texts' domains.", **_SHARED
+    )
+
+
 def checkpoint(*, required: bool) -> flags.FlagHolder:
     """One model."""
     return path(

@@ -26,12 +26,8 @@ _MODELS = shared_flags.path(
     "With --csv: file with the columns model, family, num_params and whatever "
     "else is known of a model.",
 )
-_TEXT_ID = flags.DEFINE_string(
-    "text_id", "text_id", "With --csv: the column that names the texts."
-)
-_DOMAIN = flags.DEFINE_string(
-    "domain", None, "With --csv: the column of the texts' domains."
-)
+_TEXT_ID = shared_flags.text_id("text_id")
+_DOMAIN = shared_flags.domain(None)
 NORMALISATION = flags.DEFINE_enum(
     "normalisation",
     "text_length",

@@ -97,7 +97,6 @@ class HelpTest(absltest.TestCase):
         self.assertLessEqual(
             several,
             {
-                "domain",
                 "max_size",
                 "noise",
                 "num_models",
@@ -105,7 +104,6 @@ class HelpTest(absltest.TestCase):
                 "num_sets",
                 "num_texts",
                 "points",
-                "text_id",
                 "time_limit",
             },
         )
