@@ -212,7 +212,7 @@ class Tensors(contextlib.ExitStack):
         self, names: TensorNames, part: Part, dtype: jax.typing.DTypeLike
     ) -> np.ndarray:
         """Returns a part of a parameter, all rows of its stacks, cast."""
-        value = _empty(tuple(map(len, part)), dtype)
+        value = empty(tuple(map(len, part)), dtype)
         of_tensor = names.of_tensor(part)
         for name, row in zip(names.all, names.rows(value), strict=True):
             row[...] = self.part(name, of_tensor)
@@ -234,7 +234,7 @@ class Tensors(contextlib.ExitStack):
         )
 
 
-def _empty(shape: tuple[int, ...], dtype: jax.typing.DTypeLike) -> np.ndarray:
+def empty(shape: tuple[int, ...], dtype: jax.typing.DTypeLike) -> np.ndarray:
     """Returns an array without values, which XLA on a CPU need not copy."""
     num_bytes = math.prod(shape) * jnp.dtype(dtype).itemsize
     buffer = np.empty(num_bytes + _ALIGNMENT, np.uint8)

@@ -21,7 +21,8 @@ class SentencePieceTokenizer:
     """A backend of the sentencepiece library; control symbols are text.
 
     Args:
-      file: The model.
+      model: The serialised model.
+      file: The file that it is from, for errors.
       added: Ids of tokens that are no pieces of the model, by their text. They
         are found in a text before the model sees what is between them.
       is_xglm: Whether ids are in XGLM's order.
@@ -39,6 +40,7 @@ class SentencePieceTokenizer:
 
     def __init__(
         self,
+        model: bytes,
         file: pathlib.Path,
         *,
         added: Mapping[str, int] | None = None,
@@ -46,7 +48,7 @@ class SentencePieceTokenizer:
     ):
         try:
             self._model = sentencepiece.SentencePieceProcessor(
-                model_file=str(file)
+                model_proto=model
             )
         except (RuntimeError, OSError) as error:
             raise ValueError(

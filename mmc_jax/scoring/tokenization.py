@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmc_jax.scoring import tokenizer_files
+from mmc_jax.scoring import backends, tokenizer_files
 
 # Texts on which tokenizers are known to lose something: spaces and line ends,
 # accents in two forms, wide and joined characters, control characters, and
@@ -58,7 +58,7 @@ class Tokenizer(NamedTuple):
       prefix: The token that stands before a text.
     """
 
-    backend: tokenizer_files.Backend
+    backend: backends.Backend
     prefix: Prefix
 
 
