@@ -4,7 +4,7 @@
     description: What it is for.  # optional
     models:
       - name: gpt2-small          # unique; letters, digits, . _ -
-        checkpoint: gpt2-small    # a folder, relative to this file,
+        checkpoint: gpt2-small    # a folder or GGUF file, relative to this one,
         family: gpt2
       - name: pythia-70m          # or a Hugging Face hub id with revision
         checkpoint: EleutherAI/pythia-70m
@@ -49,7 +49,8 @@ class Model:
 
     Attributes:
       name: Unique in the pool, safe as a file name.
-      checkpoint: The absolute path of a local folder, or a hub id.
+      checkpoint: The absolute path of a local folder or GGUF file, or a hub
+        id.
       revision: Branch, tag or commit of a hub id; None for a local folder.
       family: Models that one team trained as one line share it.
       kind: "base" or "instruct".
@@ -271,10 +272,11 @@ def _checkpoint(entry: dict[str, Any], file: pathlib.Path, where: str) -> str:
             )
         return checkpoint
     folder = file.parent.joinpath(checkpoint).absolute()
-    if not folder.is_dir():
+    is_file = folder.suffix == ".gguf" and folder.is_file()
+    if not is_file and not folder.is_dir():
         raise ValueError(
-            f"{where}: checkpoint: no folder {folder}; correct it, or add "
-            "`revision` for a Hugging Face hub id"
+            f"{where}: checkpoint: no folder or GGUF file {folder}; correct "
+            "it, or add `revision` for a Hugging Face hub id"
         )
     return os.path.normpath(folder)
 

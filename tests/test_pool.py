@@ -153,7 +153,7 @@ class PoolTest(parameterized.TestCase):
         (
             "no_folder",
             _one("checkpoint: EleutherAI/pythia-70m"),
-            r"\(a\): checkpoint: no folder .*pythia-70m; .*`revision`",
+            r"\(a\): checkpoint: no folder or GGUF file .*pythia.*`revision`",
         ),
         (
             "folder_with_revision",

@@ -22,7 +22,7 @@ import transformers
 from absl import logging
 from flax import nnx
 
-from mmc_jax.models import rotary
+from mmc_jax.models import gguf_files, rotary
 from mmc_jax.models.families import FAMILIES
 
 CONFIG = "config.json"
@@ -144,9 +144,10 @@ _LIMITS = {
 
 
 def read(folder: pathlib.Path) -> transformers.PreTrainedConfig:
-    """Returns the config of a checkpoint folder, of a larger model its text's.
+    """Returns the config of a checkpoint, of a larger model its text's.
 
-    Keys that transformers ignores are named in a warning, once for a file.
+    The checkpoint is a folder or a GGUF file. Keys that transformers ignores
+    are named in a warning, once for a file.
 
     Raises:
       FileNotFoundError: There is no config.json.
@@ -154,6 +155,8 @@ def read(folder: pathlib.Path) -> transformers.PreTrainedConfig:
         transformers or the port refuses what it holds; or a file beside it
         changes what would be loaded. The message names all that is refused.
     """
+    if gguf_files.is_gguf(folder):
+        return gguf_files.open(folder).config()
     for name, reason in _REFUSED_FILES.items():
         if (folder / name).is_file():
             raise ValueError(f"{folder / name}: {reason}")

@@ -8,7 +8,7 @@ import functools
 import pathlib
 import re
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -354,7 +354,18 @@ def _is_convolution(name: str) -> bool:
     return name.endswith("conv1d.weight")
 
 
-def quantisation(path: pathlib.Path) -> Mapping[str, int]:
-    """Returns how many tensors are stored in each way, such as "Q4_K"."""
+def provenance(path: pathlib.Path) -> dict[str, Any]:
+    """Returns what a score table tells of a GGUF file, nothing of a folder.
+
+    How many tensors are stored in each way ("quantisation"), and the size of
+    all parts ("num_bytes").
+    """
+    if not is_gguf(path):
+        return {}
     kinds = list(open(path).kinds().values())
-    return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
+    return {
+        "quantisation": {
+            kind: kinds.count(kind) for kind in sorted(set(kinds))
+        },
+        "num_bytes": sum(file.stat().st_size for file in parts(path)),
+    }

@@ -6,6 +6,8 @@ import re
 
 import huggingface_hub
 
+from mmc_jax.models import gguf_files
+
 # Files of a hub repository that scoring needs: no weights but safetensors, no
 # code.
 _FILES = ("*.json", "tokenizer*", "*.model", "*.txt")
@@ -20,10 +22,10 @@ def resolve(
     *,
     with_weights: bool = True,
 ) -> pathlib.Path:
-    """Returns the local folder of a checkpoint; a hub id is fetched.
+    """Returns the local folder or GGUF file; a hub id is fetched.
 
     Args:
-      checkpoint: A local folder or a hub id.
+      checkpoint: A local folder, a GGUF file or a hub id.
       revision: The branch, tag or commit of a hub id; None for its main branch.
       with_weights: Whether the weights of a hub id are fetched as well.
 
@@ -32,10 +34,10 @@ def resolve(
       ValueError: A local folder is given with a revision.
     """
     folder = pathlib.Path(checkpoint)
-    if folder.is_dir():
+    if folder.is_dir() or gguf_files.is_gguf(folder):
         if revision is not None:
             raise ValueError(
-                f"{folder}: a local folder has no revision {revision!r}"
+                f"{folder}: a local checkpoint has no revision {revision!r}"
             )
         return folder
     try:

@@ -26,7 +26,15 @@ import transformers
 from flax import nnx
 from transformers.models.auto import modeling_auto
 
-from mmc_jax.models import cache, configs, hub, layers, sharding, tensors
+from mmc_jax.models import (
+    cache,
+    configs,
+    gguf_files,
+    hub,
+    layers,
+    sharding,
+    tensors,
+)
 from mmc_jax.models.tensors import WEIGHTS, weight_files
 
 
@@ -46,7 +54,7 @@ def load(
 
     Args:
       checkpoint: A folder with config.json and safetensors (one file, or
-        several with an index), or a hub id.
+        several with an index), a GGUF file, or a hub id.
       revision: A branch, tag or commit of the hub id.
       dtype: Of the parameters: float32 or bfloat16.
       mesh: Over which the parameters are split, as from `sharding.mesh`, by
@@ -71,10 +79,7 @@ def load(
         return model
     entry = cache.entry(
         cache_dir,
-        cache.file_hashes(
-            [folder / configs.CONFIG, *weight_files(folder)],
-            cache_dir=cache_dir,
-        ),
+        cache.file_hashes(model_files(folder), cache_dir=cache_dir),
         cache.code_version(configs.family(config), sys.modules[__name__]),
         dtype,
     )
@@ -84,6 +89,21 @@ def load(
         cache.write(entry, values)
     _set_values(model, values)
     return model
+
+
+def model_files(checkpoint: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the files that a checkpoint's logits depend on.
+
+    Args:
+      checkpoint: A folder or a GGUF file.
+
+    Raises:
+      FileNotFoundError: There are no weights, or a part is missing.
+      ValueError: The index of the weights cannot be read.
+    """
+    if gguf_files.is_gguf(checkpoint):
+        return gguf_files.parts(checkpoint)
+    return [checkpoint / configs.CONFIG, *weight_files(checkpoint)]
 
 
 def save(
@@ -255,9 +275,13 @@ def _converted(
     family = configs.family(config)
     stacks = tensors.stacks(family, config)
     names = {path: tensors.tensor_names(path, stacks) for path in params}
-    with tensors.Tensors(folder, family) as opened:
+    expected = {name for group in names.values() for name in group.all}
+    with (
+        gguf_files.Tensors(folder, config, expected)
+        if gguf_files.is_gguf(folder)
+        else tensors.Tensors(folder, family)
+    ) as opened:
         tied = tensors.HEADS if config.tie_word_embeddings else ()
-        expected = {name for group in names.values() for name in group.all}
         ignored = [*family.IGNORED, *map(re.escape, tied)]
         tensors.check_names(folder, expected, opened.names, ignored)
         for path, group in names.items():
@@ -277,7 +301,7 @@ def _converted(
 
 
 def _check_tied_head(
-    opened: tensors.Tensors,
+    opened: tensors.Tensors | gguf_files.Tensors,
     head: str,
     names: Mapping[str, tensors.TensorNames],
     params: Mapping[str, jax.ShapeDtypeStruct],

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mmc_jax.models import layers, loading, tensors
+from mmc_jax.models import layers, loading
 from mmc_jax.scoring import batching, device, likelihood
 from mmc_jax.scoring.settings import Settings
 
@@ -76,7 +76,7 @@ def why_no_seconds(folder: pathlib.Path, weight_bytes: int, mesh: Mesh) -> str:
       mesh: Devices that would hold them.
     """
     try:
-        tensors.weight_files(folder)
+        loading.model_files(folder)
     except FileNotFoundError:
         return f"{folder}: the weights are not there"
     devices = mesh.local_devices

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import transformers
 
-from mmc_jax.models import cache, configs, hub, tensors
+from mmc_jax.models import cache, configs, hub, loading
 from mmc_jax.scoring import tokenization, tokenizer_files, windows
 from mmc_jax.scoring.settings import Settings
 
@@ -92,7 +92,7 @@ def file_hashes(
       folder: Of the checkpoint.
       cache_dir: As for `models.cache.file_hashes`.
     """
-    files = [folder / configs.CONFIG, *tensors.weight_files(folder)]
+    files = loading.model_files(folder)
     for pattern in tokenizer_files.FILES:
         files += filter(pathlib.Path.is_file, sorted(folder.glob(pattern)))
     return cache.file_hashes(files, cache_dir=cache_dir)

@@ -21,7 +21,7 @@ import transformers
 
 from mmc_jax import hosts, models, pool, scores
 from mmc_jax.corpus import Corpus, Stream
-from mmc_jax.models import hub, loading
+from mmc_jax.models import gguf_files, hub, loading
 from mmc_jax.scoring import (
     batching,
     checkpoints,
@@ -255,6 +255,7 @@ def _scored_model(
             "revision": model.revision,
             "resolved_revision": hub.resolved_revision(checkpoint.folder),
             "model_type": config.model_type,
+            **gguf_files.provenance(checkpoint.folder),
             "device": mesh.devices.flat[0].device_kind,
             "mesh": dict(mesh.shape),
             "num_processes": jax.process_count(),
