@@ -5,6 +5,8 @@ it does not, the package is whole without them: XLA computes in their place.
 """
 
 import ast
+import concurrent.futures
+import itertools
 import os
 import pathlib
 import platform
@@ -14,17 +16,16 @@ import setuptools
 from setuptools.command.build_ext import build_ext
 
 _HERE = pathlib.Path(__file__).parent
-_NATIVE = "mmc_jax/oracle/native"
-_AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"]
+_NATIVE = pathlib.Path("mmc_jax/oracle/native")
 
 # Each level is compiled for its own instructions, and chosen at run time.
 _FLAGS = {
-    "ffi.cc": [],
+    "avx512.cc": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"],
+    "avx2.cc": ["-mavx2"],
     "baseline.cc": [],
     "neon.cc": [],
-    "avx2.cc": ["-mavx2"],
-    "avx512.cc": _AVX512,
-    "avx512_vnni.cc": [*_AVX512, "-mavx512vnni"],
+    "ffi.cc": [],
+    "dispatch.cc": [],
 }
 
 
@@ -51,20 +52,26 @@ class BuildNative(build_ext):
         headers = pathlib.Path(jaxlib.__file__).parent / "include"
         if not headers.exists():
             raise FileNotFoundError(headers)
-        objects = []
-        for source in ext.sources:
-            flags = _FLAGS[os.path.basename(source)]
+
+        def compiled(source: str) -> list[str]:
+            flags = _FLAGS[pathlib.Path(source).name]
             if sys.platform == "darwin":
                 # One call may compile for both kinds of Mac.
                 flags = [
                     part for flag in flags for part in ("-Xarch_x86_64", flag)
                 ]
-            objects += self.compiler.compile(
+            return self.compiler.compile(
                 [source],
                 output_dir=self.build_temp,
                 include_dirs=[str(headers)],
-                extra_postargs=["-std=c++17", "-O3", "-w", *flags],
+                extra_postargs=["-std=c++17", "-O3", "-g0", "-w", *flags],
             )
+
+        # Before the threads, which would otherwise make it at the same time.
+        os.makedirs(os.path.join(self.build_temp, _NATIVE), exist_ok=True)
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as threads:
+            parts = threads.map(compiled, ext.sources)
+            objects = list(itertools.chain.from_iterable(parts))
         path = self.get_ext_fullpath(ext.name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         self.compiler.link_shared_object(
@@ -79,18 +86,8 @@ def _extension() -> setuptools.Extension:
         sources = [s for s in sources if x86 or not s.startswith("avx")]
     return setuptools.Extension(
         "mmc_jax.oracle._native",
-        [f"{_NATIVE}/{source}" for source in sources],
-        depends=[
-            f"{_NATIVE}/{header}"
-            for header in (
-                "kernels.h",
-                "lanes.h",
-                "members.h",
-                "ranks.h",
-                "ranks_avx2.h",
-                "tiles.h",
-            )
-        ],
+        [str(_NATIVE / source) for source in sources],
+        depends=sorted(map(str, _NATIVE.glob("*.h"))),
         optional=True,
     )
 

@@ -22,9 +22,9 @@ class Implementation(NamedTuple):
     """One way to compute a kernel.
 
     Attributes:
-      place: From a NumPy array to what `compute` takes; not timed.
-      compute: From two placed arrays to the sums.
-      dtype: Of the losses.
+      place: Function from a NumPy array to what `compute` takes; not timed.
+      compute: Function from two placed arrays to the sums.
+      dtype: Data type of the losses.
     """
 
     place: Callable[[np.ndarray], Any]
@@ -67,7 +67,7 @@ def min_sums() -> dict[str, Implementation]:
             np.asarray, _numba_min_sum()
         )
     return found | _ours(
-        oracle.min_sum, ("float32", "uint32", "uint16", "uint8")
+        oracle.min_sum, ("float32", "uint32")
     )
 
 
@@ -88,7 +88,8 @@ def min_adds_per_second(seconds_of: Callable[[Callable], float]) -> float:
     on an array that its caches hold.
 
     Args:
-      seconds_of: How long a call of a function takes.
+      seconds_of: Function that returns how many seconds a call of its
+        argument takes.
     """
     if jax.default_backend() == "cpu" and cpu.why_not() is None:
         return cpu.min_adds_per_second()

@@ -50,7 +50,7 @@ def loss_chunks(inputs: Inputs) -> tuple[jax.Array, ...]:
     excess = losses - losses.min(axis=0)
     if weights is not None:
         excess *= weights
-    values = oracle.quantised(excess, np.uint32, power_of_two=True).values
+    values = oracle.quantised(excess).values
     num_chunks = -(-num_texts // _CHUNK_TEXTS)
     # Whole vector registers; texts without a loss fill the last chunk.
     size = -(-num_texts // (64 * num_chunks)) * 64

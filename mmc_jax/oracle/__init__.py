@@ -1,7 +1,7 @@
 """The kernels beneath every search over subsets, one file a backend."""
 
 from mmc_jax.oracle.exact import exact_losses, exact_means
-from mmc_jax.oracle.integers import Bounds, Quantised, loss_bounds, quantised
+from mmc_jax.oracle.integers import Quantised, quantised
 from mmc_jax.oracle.kernels import (
     min_sum,
     oracle_losses,
@@ -10,11 +10,9 @@ from mmc_jax.oracle.kernels import (
 )
 
 __all__ = [
-    "Bounds",
     "Quantised",
     "exact_losses",
     "exact_means",
-    "loss_bounds",
     "min_sum",
     "oracle_losses",
     "oracle_sums",

@@ -1,6 +1,6 @@
 """The kernels in C++ on the CPU, through XLA's foreign function interface.
 
-M models, X texts, S subsets.
+M models, X texts, S and R subsets.
 
 `native/` holds the source and setup.py compiles it at install; the contract is
 in kernels.py. The best instructions of the machine are chosen at run time
@@ -8,11 +8,11 @@ in kernels.py. The best instructions of the machine are chosen at run time
 variables, read when a kernel is traced, overrule that:
 
 - MMC_ORACLE_CPU_LEVEL: the name of a level;
-- MMC_ORACLE_CPU_THREADS: the number of threads.
+- MMC_ORACLE_CPU_THREADS: the number of threads, up to 1,024; 0 for all.
 
-Whole numbers (uint8, uint16, uint32) are summed exactly, modulo 2^64; their
-weights are uint32 counts. The sum of a subset and a model depends on their
-texts alone: not on S, M, the place in the batch or the number of threads.
+Whole numbers (uint32) are summed exactly, modulo 2^64, and take no weights. The
+sum of a subset and a model depends on their texts alone: not on S, M, the place
+in the batch or the number of threads.
 """
 
 import ctypes
@@ -28,10 +28,11 @@ import numpy as np
 _SUMS = {
     "float32": np.float32,
     "float64": np.float64,
-    "uint8": np.int64,
-    "uint16": np.int64,
     "uint32": np.int64,
 }
+
+# As in native/dispatch.h.
+_MOST_THREADS = 1024
 
 
 def supports(dtype: jnp.dtype) -> bool:
@@ -65,15 +66,21 @@ def min_adds_per_second(
     instructions that it takes for numbers from 0 on, none waiting for another.
 
     Args:
-      level: one of `levels()`; the best if empty.
-      num_threads: as many as the machine has cores if left out.
-      seconds: how long to measure.
+      level: Instructions to measure, one of `levels()`; the best if empty.
+      num_threads: Number of threads, 1 to 1,024; one for each core if left out.
+      seconds: Time to measure, in seconds.
 
     Raises:
-      ValueError: a level that this machine does not have.
+      ValueError: A level that this machine does not have; another number of
+        threads.
     """
     _check_level(level)
-    num_threads = num_threads or os.cpu_count()
+    if num_threads is None:
+        num_threads = min(os.cpu_count() or 1, _MOST_THREADS)
+    if not 1 <= num_threads <= _MOST_THREADS:
+        raise ValueError(
+            f"num_threads is {num_threads}; 1 to {_MOST_THREADS:,} is needed."
+        )
     return _library().mmc_min_adds_per_second(
         level.encode(), num_threads, seconds
     )
@@ -142,8 +149,7 @@ def _call(name, shape, dtype, level, num_threads):
 
 
 def _given(weights: jax.Array | None, dtype: jnp.dtype) -> jax.Array:
-    """Returns the weights [X]; [0] stands for none."""
-    dtype = dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.uint32
+    """Returns the weights [X] in the dtype; [0] stands for none."""
     return jnp.zeros(0, dtype) if weights is None else weights.astype(dtype)
 
 
@@ -151,13 +157,14 @@ def _settings() -> tuple[str, np.int64]:
     """Returns the level, "" for the best, and the threads, 0 for XLA's own."""
     level = os.environ.get("MMC_ORACLE_CPU_LEVEL", "")
     _check_level(level)
-    text = os.environ.get("MMC_ORACLE_CPU_THREADS", "0")
-    if not text.isdecimal():
+    # An empty variable is none.
+    text = os.environ.get("MMC_ORACLE_CPU_THREADS") or "0"
+    if not text.isdecimal() or int(text) > _MOST_THREADS:
         raise ValueError(
-            f"MMC_ORACLE_CPU_THREADS is {text!r}; a whole number is needed, "
-            "0 for all."
+            f"MMC_ORACLE_CPU_THREADS is {text!r}; a whole number up to "
+            f"{_MOST_THREADS:,} is needed, 0 for all."
         )
-    return level, np.int64(text)
+    return level, np.int64(int(text))
 
 
 def _check_level(level: str) -> None:

@@ -46,9 +46,6 @@ _WIDTHS = (16, 32, 64)
 # Subsets of a program of `oracle_sums`, which has a chain of texts beside.
 _NUM_SUBSETS = _TILE // _CHAIN
 
-# Texts in a word of bytes.
-_WORD = 4
-
 # Sums of splits that exist at once; more subsets are taken in chunks.
 _MOST_SUMS = 2**28
 
@@ -79,42 +76,27 @@ def min_sum(
     """Returns sum over x of w_x min(V_sx, L_mx): [S, M].
 
     Args:
-      values: [S, X].
-      losses: [M, X].
-      weights: [X], or None.
+      values: Loss of each row on each text, [S, X].
+      losses: Loss of model i on text x, [M, X].
+      weights: Weight of each text, [X]; None for 1 each.
       interpret: Whether JAX runs the kernel, on any device; for tests.
     """
     num_models, num_texts = losses.shape
     dtype = losses.dtype
     if 0 in (num_texts, values.shape[0]):
         return jnp.zeros((values.shape[0], num_models), xla.sum_dtype(dtype))
-    if jnp.issubdtype(dtype, jnp.floating):
-        values = xla.weighted(values, weights)
-        losses = xla.weighted(losses, weights)
-        weights = None
+    values, losses = (
+        xla.weighted(table, weights) for table in (values, losses)
+    )
     # The fewest added models; of those the widest tile, which reads the least.
     width = min(_WIDTHS, key=lambda n: (-(-num_models // n) * n, -n))
     tile = (_TILE // width, width)
     columns = xla.padded(xla.padded(losses.T, _SPLIT, axis=0), width, axis=1)
-    bytewise = dtype == jnp.uint8 and weights is None
-    if weights is not None:
-        weights = xla.padded(weights, _SPLIT, axis=0)
 
     def chunk_sums(values):
         rows = xla.padded(xla.padded(values.T, _SPLIT, axis=0), tile[0], axis=1)
-        if bytewise:
-            splits = _split_differences(rows, columns, tile, interpret)
-            differences = _sum_of_splits(*splits)
-            row_sums, column_sums = (
-                table.sum(axis=0, dtype=jnp.int64) for table in (rows, columns)
-            )
-            # min(V, L) = (V + L - |V - L|) / 2
-            sums = (row_sums[:, None] + column_sums - differences) // 2
-        else:
-            sums = _sum_of_splits(
-                *_split_min_sums(rows, columns, weights, tile, interpret)
-            )
-        return sums[: values.shape[0], :num_models]
+        splits = _split_min_sums(rows, columns, tile, interpret)
+        return _sum_of_splits(*splits)[: values.shape[0], :num_models]
 
     num_splits = -(-num_texts // _SPLIT)
     chunk = max(tile[0], _MOST_SUMS // (num_splits * columns.shape[1]))
@@ -138,25 +120,21 @@ def oracle_sums(
     """Returns sum over x of w_x min_{i in S} L_ix: [S].
 
     Args:
-      losses: [M, X].
-      masks: [S, M].
-      weights: [X], or None.
+      losses: Loss of model i on text x, [M, X].
+      masks: Members of each subset, [S, M] booleans.
+      weights: Weight of each text, [X]; None for 1 each.
       interpret: Whether JAX runs the kernel, on any device; for tests.
     """
     num_texts = losses.shape[1]
     dtype = losses.dtype
     if 0 in (num_texts, masks.shape[0]):
         return jnp.zeros(masks.shape[0], xla.sum_dtype(dtype))
-    if jnp.issubdtype(dtype, jnp.floating):
-        losses = xla.weighted(losses, weights)
-        weights = None
+    losses = xla.weighted(losses, weights)
     table = xla.padded(losses, _SPLIT, axis=1)
-    if weights is not None:
-        weights = xla.padded(weights, _SPLIT, axis=0)
 
     def chunk_sums(masks):
         members = xla.padded(masks.T.astype(jnp.int32), _NUM_SUBSETS, axis=1)
-        splits = _split_oracle_sums(table, members, weights, interpret)
+        splits = _split_oracle_sums(table, members, interpret)
         return _sum_of_splits(*splits)[: masks.shape[0]]
 
     chunk = max(_NUM_SUBSETS, _MOST_SUMS // (table.shape[1] // _SPLIT))
@@ -164,38 +142,32 @@ def oracle_sums(
     if jnp.issubdtype(dtype, jnp.floating):
         nan = (masks & jnp.isnan(losses).any(axis=1)).any(axis=1)
         return jnp.where(nan, jnp.nan, sums)
-    if weights is None:
-        # No model makes up for the texts of loss 0 that fill the last split.
-        excess = (-num_texts % _SPLIT) * jnp.iinfo(dtype).max
-        sums = sums - jnp.where(masks.any(axis=1), 0, excess)
-    return sums
+    # Without a model, the texts that fill the last split count the largest
+    # number and not 0.
+    excess = (-num_texts % _SPLIT) * jnp.iinfo(dtype).max
+    return sums - jnp.where(masks.any(axis=1), 0, excess)
 
 
 def _split_min_sums(
     rows: jax.Array,
     columns: jax.Array,
-    weights: jax.Array | None,
     tile: tuple[int, int],
     interpret: bool,
 ) -> list[jax.Array]:
-    """Returns sum over x of w_x min(V_sx, L_mx) in each split: [K, S, M].
+    """Returns sum over x of min(V_sx, L_mx) in each split: [K, S, M].
 
     Args:
-      rows: The values, [X, S].
-      columns: The losses, [X, M].
-      weights: Counts, [X], or None.
+      rows: The weighted values, [X, S].
+      columns: The weighted losses, [X, M].
       tile: The subsets and the models of a program.
-      interpret: As in `min_sum`.
+      interpret: Whether JAX runs the kernel, on any device; for tests.
     """
-    dtype = _split_dtype(rows.dtype, weights)
+    dtype = xla.sum_dtype(rows.dtype)
 
-    def chain(start, rows_ref, columns_ref, *weights_ref):
+    def chain(start, rows_ref, columns_ref):
         def term(x):
             least = jnp.minimum(rows_ref[x][:, None], columns_ref[x][None])
-            least = least.astype(dtype)
-            for ref in weights_ref:
-                least = least * ref[x].astype(dtype)
-            return least
+            return least.astype(dtype)
 
         def add(i, total):
             first = start + i * _TREE
@@ -207,7 +179,10 @@ def _split_min_sums(
 
     return _split_sums(
         chain,
-        _tile_inputs(rows, columns, _SPLIT, tile) + _weights_input(weights),
+        [
+            (rows, (_SPLIT, tile[0]), lambda k, i, j: (k, i)),
+            (columns, (_SPLIT, tile[1]), lambda k, i, j: (k, j)),
+        ],
         (rows.shape[1], columns.shape[1]),
         tile,
         rows.shape[0] // _SPLIT,
@@ -216,57 +191,24 @@ def _split_min_sums(
     )
 
 
-def _split_differences(
-    rows: jax.Array, columns: jax.Array, tile: tuple[int, int], interpret: bool
-) -> list[jax.Array]:
-    """Returns sum over x of |V_sx - L_mx| in each split, of bytes: [K, S, M].
-
-    One instruction takes four texts. The arguments are `_split_min_sums`'.
-    """
-    num_splits = rows.shape[0] // _SPLIT
-
-    def chain(start, rows_ref, columns_ref):
-        def add(word, total):
-            value = jnp.broadcast_to(rows_ref[word][:, None], tile)
-            loss = jnp.broadcast_to(columns_ref[word][None], tile)
-            return _plus_differences(total, value, loss, interpret)
-
-        zero = jnp.zeros(tile, jnp.int32)
-        first = start // _WORD
-        return jax.lax.fori_loop(first, first + _CHAIN // _WORD, add, zero)
-
-    rows, columns = (_words(table) for table in (rows, columns))
-    return _split_sums(
-        chain,
-        _tile_inputs(rows, columns, _SPLIT // _WORD, tile),
-        (rows.shape[1], columns.shape[1]),
-        tile,
-        num_splits,
-        jnp.int32,
-        interpret,
-    )
-
-
 def _split_oracle_sums(
     losses: jax.Array,
     members: jax.Array,
-    weights: jax.Array | None,
     interpret: bool,
 ) -> list[jax.Array]:
-    """Returns sum over x of w_x min_{i in S} L_ix in each split: [K, S].
+    """Returns sum over x of min_{i in S} L_ix in each split: [K, S].
 
     Args:
-      losses: [M, X].
+      losses: The weighted losses, [M, X].
       members: 1 where the model is in the subset, else 0, [M, S].
-      weights: Counts, [X], or None.
-      interpret: As in `min_sum`.
+      interpret: Whether JAX runs the kernel, on any device; for tests.
     """
-    dtype = _split_dtype(losses.dtype, weights)
+    dtype = xla.sum_dtype(losses.dtype)
     num_models, num_texts = losses.shape
     absent = xla.largest(losses.dtype)
     tile = (_NUM_SUBSETS, _CHAIN)
 
-    def chain(start, losses_ref, members_ref, *weights_ref):
+    def chain(start, losses_ref, members_ref):
         texts = pl.ds(start, _CHAIN)
 
         def join(model, least):
@@ -275,17 +217,14 @@ def _split_oracle_sums(
             return jnp.minimum(least, jnp.where(member, loss, absent))
 
         least = jnp.full(tile, absent, losses.dtype)
-        least = jax.lax.fori_loop(0, num_models, join, least).astype(dtype)
-        for ref in weights_ref:
-            least = least * ref[texts].astype(dtype)[None]
-        return least.sum(axis=1, dtype=dtype)
+        least = jax.lax.fori_loop(0, num_models, join, least)
+        return least.astype(dtype).sum(axis=1, dtype=dtype)
 
     return _split_sums(
         chain,
         [
             (losses, (num_models, _SPLIT), lambda k, i: (0, k)),
             (members, (num_models, _NUM_SUBSETS), lambda k, i: (0, i)),
-            *_weights_input(weights),
         ],
         members.shape[1:],
         (_NUM_SUBSETS,),
@@ -307,15 +246,15 @@ def _split_sums(
     """Returns the sums of each split, and of floats their errors: [K, *shape].
 
     Args:
-      chain: From the first text, counted from the split's first, and the
-        references to the inputs' blocks to the sums of a chain of texts.
-      inputs: An array, the shape of its blocks, and which block a program takes
-        from its split and its place in the grid of tiles.
-      shape: Of the sums, whole tiles.
-      tile: The sums of a program.
-      num_splits: K.
-      dtype: Of the sums.
-      interpret: As in `min_sum`.
+      chain: Function from a chain's first text, counted in its split, and the
+        references to the inputs' blocks. It returns the sums of the chain.
+      inputs: For each array: itself, the shape of its blocks, and the function
+        from a program's split and tile to its block.
+      shape: Shape of the sums, a multiple of the tile.
+      tile: Shape of the sums of a program.
+      num_splits: Number of splits, K.
+      dtype: Data type of the sums.
+      interpret: Whether JAX runs the kernel, on any device; for tests.
     """
     num_outputs = 2 if jnp.issubdtype(dtype, jnp.floating) else 1
 
@@ -353,61 +292,11 @@ def _split_sums(
     )(*(array for array, _, _ in inputs))  # fmt: skip
 
 
-def _tile_inputs(
-    rows: jax.Array, columns: jax.Array, length: int, tile: tuple[int, int]
-) -> list:
-    return [
-        (rows, (length, tile[0]), lambda k, i, j: (k, i)),
-        (columns, (length, tile[1]), lambda k, i, j: (k, j)),
-    ]
-
-
-def _weights_input(weights: jax.Array | None) -> list:
-    if weights is None:
-        return []
-    return [(weights, (_SPLIT,), lambda k, *_: (k,))]
-
-
-def _split_dtype(dtype: jnp.dtype, weights: jax.Array | None) -> jnp.dtype:
-    """Returns what the sum of a split fits into."""
-    if jnp.issubdtype(dtype, jnp.floating):
-        return dtype
-    if weights is None and dtype.itemsize <= 2:
-        return jnp.dtype(jnp.int32)
-    return jnp.dtype(jnp.int64)
-
-
 def _sum_of_splits(sums: jax.Array, *errors: jax.Array) -> jax.Array:
     """Returns the sum over the splits: [K, ...] -> [...]."""
     if errors:
         return xla.sum_with_errors(sums, *errors)
     return sums.sum(axis=0, dtype=jnp.int64)
-
-
-def _words(table: jax.Array) -> jax.Array:
-    """Returns the table of bytes with four texts in a word: [X / 4, rows]."""
-    num_texts, num_rows = table.shape
-    words = table.reshape(num_texts // _WORD, _WORD, num_rows).swapaxes(1, 2)
-    return jax.lax.bitcast_convert_type(words, jnp.int32)
-
-
-def _plus_differences(
-    total: jax.Array, value: jax.Array, loss: jax.Array, interpret: bool
-) -> jax.Array:
-    """Returns the total plus |value - loss| of the four bytes of each word."""
-    if interpret:
-        value, loss = (
-            jax.lax.bitcast_convert_type(word, jnp.uint8).astype(jnp.int32)
-            for word in (value, loss)
-        )
-        return total + jnp.abs(value - loss).sum(axis=-1, dtype=jnp.int32)
-    return _triton().elementwise_inline_asm(
-        "vabsdiff4.u32.u32.u32.add $0, $1, $2, $3;",
-        args=[value, loss, total],
-        constraints="=r,r,r,r",
-        pack=1,
-        result_shape_dtypes=[jax.ShapeDtypeStruct(total.shape, total.dtype)],
-    )[0]
 
 
 def _compiler() -> dict[str, Any]:

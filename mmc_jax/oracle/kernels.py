@@ -6,11 +6,12 @@ Contract of the kernels, whatever the backend:
 
 - float32 and float64 come in, the same dtype comes out. Without 64-bit mode
   (`jax.enable_x64(True)`) JAX turns float64 input into float32.
-- uint8, uint16 and uint32 (integers.py makes such tables) are summed exactly,
-  in int64, which needs 64-bit mode; their weights are whole counts.
+- uint32 (integers.py makes such tables) is summed exactly, in int64; that needs
+  64-bit mode. Such tables take no weights: multiply the losses by them before
+  the table is made.
 - +inf is a loss like any other: that model cannot have that text. A text of
   weight 0 counts for nothing, even at +inf. The minimum over no models is +inf,
-  in integers the largest of the dtype.
+  in integers the largest uint32.
 - NaN never wins or loses a minimum: it is refused where the arrays are known
   at the time of the call, and under `jit` or `vmap`, where they are not, it
   makes every sum NaN that it belongs to. So does a negative weight.
@@ -30,7 +31,7 @@ from jax.typing import ArrayLike
 from mmc_jax.oracle import backends, sharded
 
 _FLOATS = (np.float32, np.float64)
-_INTEGERS = (np.uint8, np.uint16, np.uint32)
+_INTEGERS = (np.uint32,)
 
 
 def oracle_losses(
@@ -46,22 +47,22 @@ def oracle_losses(
     L(S) = sum_x w_x min_{i in S} L_ix / sum_x w_x
 
     Args:
-      losses: [M, X], the loss of model i on text x; M and X at least 1. Of
-        integers the means are float64.
-      masks: [S, M] of booleans, a row for each subset. A row without a model
-        has the loss infinity, the minimum over nothing.
-      weights: [X], not negative, with a positive sum; 1 for each text if left
-        out. Bootstrap counts are weights.
+      losses: Loss of model i on text x, [M, X]; M and X at least 1. The means
+        of uint32 losses are float64.
+      masks: Members of each subset, [S, M] booleans. A row without a model has
+        the loss infinity, the minimum over nothing.
+      weights: Weight of each text in the mean, [X], not negative, with a
+        positive sum; 1 each if left out. Bootstrap counts are weights.
       backend: "cpu", "gpu", "tpu" or "xla"; chosen by the device if left out.
       mesh: Devices with an axis "subsets", an axis "texts" or both, over which
         the work is shared (sharded.py); one device if left out.
 
     Raises:
-      ValueError: no models; no texts; a wrong shape or dtype; a loss that is
+      ValueError: No models; no texts; a wrong shape or dtype; a loss that is
         NaN or -inf, with its row and column; a weight that is negative or not
-        finite; weights that are all 0; integers outside 64-bit mode; a backend
-        that cannot serve. Values are checked where they are known (not under
-        `jit` or `vmap`), shapes and dtypes always.
+        finite; weights that are all 0; weights of integers; integers outside
+        64-bit mode; a backend that cannot serve. Values are checked where they
+        are known (not under `jit` or `vmap`), shapes and dtypes always.
 
     Source: arXiv 2512.23340, eq. 4.
 
@@ -76,13 +77,10 @@ def oracle_losses(
     if _is_known(weights) and not np.asarray(weights).any():
         raise ValueError("weights are all 0: their mean is undefined.")
     sums = _oracle_sums(losses, masks, weights, backend, mesh)
-    whole = sums.dtype == jnp.int64
-    if whole:
+    if sums.dtype == jnp.int64:
         sums = jnp.where(masks.any(axis=1), sums.astype(jnp.float64), jnp.inf)
     if weights is None:
         total = losses.shape[1]
-    elif whole:
-        total = weights.sum(dtype=jnp.int64).astype(jnp.float64)
     else:
         # The loss sum of a model that loses 1 on every text.
         one = jnp.ones((1, losses.shape[1]), losses.dtype)
@@ -104,9 +102,22 @@ def oracle_sums(
 
     sum_x w_x min_{i in S} L_ix
 
-    Args and Raises are those of `oracle_losses`; no texts give 0.
+    A sum, not a mean: no texts give 0.
 
-    >>> losses = np.array([[1, 4], [3, 2]], np.uint8)
+    Args:
+      losses: Loss of model i on text x, [M, X]; M at least 1.
+      masks: Members of each subset, [S, M] booleans. A row without a model has
+        the sum infinity, or X times the largest uint32.
+      weights: Weight of each text, [X], not negative; 1 each if left out.
+      backend: "cpu", "gpu", "tpu" or "xla"; chosen by the device if left out.
+      mesh: Devices with an axis "subsets", an axis "texts" or both; one device
+        if left out.
+
+    Raises:
+      ValueError: The same arguments that `oracle_losses` refuses, except no
+        texts and weights that are all 0.
+
+    >>> losses = np.array([[1, 4], [3, 2]], np.uint32)
     >>> with jax.enable_x64(True):
     ...     print(oracle_sums(losses, [[True, False], [True, True]]))
     [5 3]
@@ -128,19 +139,22 @@ def min_sum(
     out_sm = sum_x w_x min(V_sx, L_mx)
 
     With the text-by-text minima of S subsets as values it extends all of them
-    by every model at once; with one row of +inf it sums the single models. It
+    by every model at once. With one row of +inf it sums the single models. It
     is a matrix product with (min, +) in place of (x, +). A sum, not a mean: no
     texts give 0.
 
     Args:
-      values: [S, X], in the dtype of the losses.
-      losses: [M, X], M at least 1.
-      weights: [X], not negative; 1 for each text if left out.
-      backend: As in `oracle_losses`.
-      mesh: As in `oracle_losses`.
+      values: Loss of each row on each text, [S, X], in the dtype of the losses.
+      losses: Loss of model i on text x, [M, X]; M at least 1.
+      weights: Weight of each text, [X], not negative; 1 each if left out.
+      backend: "cpu", "gpu", "tpu" or "xla"; chosen by the device if left out.
+      mesh: Devices with an axis "subsets", an axis "texts" or both; one device
+        if left out.
 
     Raises:
-      ValueError: as `oracle_losses` does, for values as for losses.
+      ValueError: The same arguments that `oracle_sums` refuses; values that
+        have other texts or another dtype than the losses; NaN or -inf among
+        them, with its row and column.
 
     >>> values = [[float("inf"), float("inf")], [1.0, 4.0]]
     >>> print(min_sum(values, [[1.0, 4.0], [3.0, 2.0]]))
@@ -181,20 +195,22 @@ def union_sums(
 
     out_sr = sum_x w_x min_{i in S or R} L_ix
 
-    What searches run on: subsets joined by the single models extend each by
-    every model; the subsets of one half of a pool joined by those of the other
-    are all subsets. `min_sum` of the subsets' minima gives the same; on a CPU
-    these are never written to memory here.
+    Searches run on it. Subsets joined by the single models extend each by every
+    model; the subsets of one half of a pool joined by those of the other are
+    all subsets. `min_sum` of the subsets' minima gives the same, but on a CPU
+    this kernel never writes them to memory.
 
     Args:
-      losses: [M, X], M at least 1.
-      masks: [S, M] of booleans.
-      others: [R, M] of booleans; a row without a model leaves S as it is.
-      weights: [X], not negative; 1 for each text if left out.
-      backend: As in `oracle_losses`.
+      losses: Loss of model i on text x, [M, X]; M at least 1.
+      masks: Members of each subset, [S, M] booleans.
+      others: Members of each other subset, [R, M] booleans; a row without a
+        model leaves the subset as it is.
+      weights: Weight of each text, [X], not negative; 1 each if left out.
+      backend: "cpu", "gpu", "tpu" or "xla"; chosen by the device if left out.
 
     Raises:
-      ValueError: as `oracle_losses` does, for others as for masks.
+      ValueError: The same arguments that `oracle_sums` refuses, of others as of
+        masks.
 
     >>> losses = [[1.0, 4.0], [3.0, 2.0]]
     >>> masks = [[True, False], [False, True]]
@@ -228,6 +244,13 @@ def _is_known(array: ArrayLike | None) -> bool:
     return array is not None
 
 
+def _is_on_host(array: jax.Array | np.ndarray) -> bool:
+    """Returns whether NumPy can look at a known array without a transfer."""
+    return not isinstance(array, jax.Array) or all(
+        device.platform == "cpu" for device in array.devices()
+    )
+
+
 def _checked_subsets(
     losses: ArrayLike, masks: ArrayLike, weights: ArrayLike | None
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
@@ -243,6 +266,12 @@ def _checked_masks(
 ) -> jax.Array:
     if not isinstance(masks, jax.Array):
         masks = np.asarray(masks)
+    if masks.dtype == bool and _is_known(masks) and _is_on_host(masks):
+        # A byte of a NumPy array viewed as bool, or read from a damaged file,
+        # may be neither 0 nor 1: then it is a member, for every backend.
+        host = np.asarray(masks).view(np.uint8)
+        if (host > 1).any():
+            masks = host != 0
     if masks.ndim != 2 or masks.shape[1] != losses.shape[0]:
         raise ValueError(
             f"{name} has shape {masks.shape}; [S, {losses.shape[0]}] is "
@@ -270,7 +299,7 @@ def _table(name: str, table: ArrayLike, row: str) -> jax.Array | np.ndarray:
     if table.dtype not in _FLOATS + _INTEGERS:
         raise ValueError(
             f"{name} has dtype {table.dtype}; float32 or float64 is needed, or "
-            "uint8, uint16 or uint32 (oracle.quantised)."
+            "uint32 (oracle.quantised)."
         )
     if table.dtype in _INTEGERS and not jax.config.jax_enable_x64:
         raise ValueError(
@@ -285,9 +314,7 @@ def _check_values(name: str, table: jax.Array | np.ndarray, row: str) -> None:
     if table.dtype in _INTEGERS or not _is_known(table) or not table.size:
         return
     # One pass, on the device where the table lies, without a copy; NaN wins it.
-    if isinstance(table, jax.Array) and all(
-        device.platform == "cpu" for device in table.devices()
-    ):
+    if _is_on_host(table):
         table = np.asarray(table)
     if not float(table.min()) > -np.inf:
         host = np.asarray(table)
@@ -300,9 +327,14 @@ def _check_values(name: str, table: jax.Array | np.ndarray, row: str) -> None:
 def _checked_weights(
     weights: ArrayLike | None, losses: jax.Array
 ) -> jax.Array | None:
-    """Returns the weights [X], floats as the losses are, counts in uint32."""
+    """Returns the weights [X] in the dtype of the losses."""
     if weights is None:
         return None
+    if losses.dtype in _INTEGERS:
+        raise ValueError(
+            f"losses of {losses.dtype} take no weights: multiply the losses by "
+            "them before oracle.quantised."
+        )
     if not isinstance(weights, jax.Array):
         weights = np.asarray(weights)
     if weights.shape != losses.shape[1:]:
@@ -310,26 +342,12 @@ def _checked_weights(
             f"weights has shape {weights.shape}; {losses.shape[1:]} is needed, "
             "one for each text."
         )
-    counts = losses.dtype in _INTEGERS
-    if counts and not np.issubdtype(weights.dtype, np.integer):
-        raise ValueError(
-            f"weights has dtype {weights.dtype}; whole counts are needed for "
-            f"losses of {losses.dtype}."
-        )
     if _is_known(weights):
         host = np.asarray(weights)
-        bad = ~((host >= 0) & (host < (2**32 if counts else np.inf)))
+        bad = ~((host >= 0) & (host < np.inf))
         if bad.any():
             x = int(bad.argmax())
             raise ValueError(
-                f"weights[{x}] is {host[x]}; finite and not negative"
-                f"{', below 2^32,' if counts else ''} is needed."
+                f"weights[{x}] is {host[x]}; finite and not negative is needed."
             )
-        if counts and (
-            sum(host.tolist()) * np.iinfo(losses.dtype).max >= 2**63
-        ):
-            raise ValueError(
-                f"weights sum to {sum(host.tolist())}: sums of {losses.dtype} "
-                "would leave int64."
-            )
-    return jnp.asarray(weights).astype(jnp.uint32 if counts else losses.dtype)
+    return jnp.asarray(weights).astype(losses.dtype)

@@ -3,10 +3,10 @@
 M models, X texts, S subsets.
 
 A mesh has an axis "subsets", an axis "texts", or both; other axes repeat the
-work. Each device takes its subsets and its texts, without a word to the others;
-then the texts' partial sums are added over the axis "texts" (`psum`). Integers
-are the same to the last bit as on one device; float32 sums are off by a further
-rounding of 6e-8 for each device on that axis, at most.
+work. Each device takes its subsets and its texts, and sums them on its own.
+Then the texts' partial sums are added over the axis "texts" (`psum`). Integers
+are the same to the last bit as on one device. Float32 sums are off by at most
+one more rounding of 6e-8 for each device on that axis.
 
 Several hosts (`jax.distributed`) need arrays that all of them hold in full, or
 arrays that already lie over the mesh.
@@ -59,17 +59,17 @@ def min_sum(
 def _oracle_sums(losses, masks, weights, backend, mesh):
     num_texts, num_subsets = losses.shape[1], masks.shape[0]
     losses, weights = (
-        _whole(losses, mesh, _TEXTS),
-        _whole(weights, mesh, _TEXTS),
+        _filled(losses, mesh, _TEXTS),
+        _filled(weights, mesh, _TEXTS),
     )
     sums = _summed_over_texts(
         functools.partial(backends.oracle_sums, backend=backend),
         mesh,
         (P(None, _TEXTS), P(_SUBSETS, None), P(_TEXTS)),
         P(_SUBSETS),
-    )(losses, _whole(masks, mesh, _SUBSETS, axis=0), weights)[:num_subsets]
-    if sums.dtype == jnp.int64 and weights is None:
-        # No model makes up for the texts of loss 0 that were added.
+    )(losses, _filled(masks, mesh, _SUBSETS, axis=0), weights)[:num_subsets]
+    if sums.dtype == jnp.int64:
+        # Without a model, the added texts count the largest number and not 0.
         excess = (losses.shape[1] - num_texts) * jnp.iinfo(losses.dtype).max
         sums = sums - jnp.where(masks.any(axis=1), 0, excess)
     return sums
@@ -78,13 +78,13 @@ def _oracle_sums(losses, masks, weights, backend, mesh):
 @functools.partial(jax.jit, static_argnames=("backend", "mesh"))
 def _min_sum(values, losses, weights, backend, mesh):
     num_subsets = values.shape[0]
-    values = _whole(_whole(values, mesh, _TEXTS), mesh, _SUBSETS, axis=0)
+    values = _filled(_filled(values, mesh, _TEXTS), mesh, _SUBSETS, axis=0)
     return _summed_over_texts(
         functools.partial(backends.min_sum, backend=backend),
         mesh,
         (P(_SUBSETS, _TEXTS), P(None, _TEXTS), P(_TEXTS)),
         P(_SUBSETS, None),
-    )(values, _whole(losses, mesh, _TEXTS), _whole(weights, mesh, _TEXTS))[
+    )(values, _filled(losses, mesh, _TEXTS), _filled(weights, mesh, _TEXTS))[
         :num_subsets
     ]
 
@@ -99,10 +99,10 @@ def _checked(mesh: Mesh) -> Mesh:
     return Mesh(mesh.devices, mesh.axis_names)
 
 
-def _whole(
+def _filled(
     table: jax.Array | None, mesh: Mesh, name: str, axis: int = -1
 ) -> jax.Array | None:
-    """Returns the table with zeros up to a whole share for each device."""
+    """Returns the table with zeros until all devices have shares of a size."""
     if table is None:
         return None
     return xla.padded(table, mesh.shape.get(name, 1), axis=axis)

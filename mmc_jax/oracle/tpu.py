@@ -65,9 +65,9 @@ def min_sum(
     """Returns sum over x of w_x min(V_sx, L_mx): [S, M].
 
     Args:
-      values: [S, X].
-      losses: [M, X].
-      weights: [X], or None.
+      values: Loss of each row on each text, [S, X].
+      losses: Loss of model i on text x, [M, X].
+      weights: Weight of each text, [X]; None for 1 each.
       interpret: Whether JAX runs the kernel, on any device; for tests.
     """
     num_models, num_texts = losses.shape
@@ -155,9 +155,9 @@ def oracle_sums(
     """Returns sum over x of w_x min_{i in S} L_ix: [S].
 
     Args:
-      losses: [M, X].
-      masks: [S, M].
-      weights: [X], or None.
+      losses: Loss of model i on text x, [M, X].
+      masks: Members of each subset, [S, M] booleans.
+      weights: Weight of each text, [X]; None for 1 each.
       interpret: Whether JAX runs the kernel, on any device; for tests.
     """
     num_models, num_texts = losses.shape

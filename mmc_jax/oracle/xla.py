@@ -11,7 +11,7 @@ own); from block to block the rounding error is carried along. So
   the last bit, from either kernel, in any batch and at any place in it;
 - nothing larger than [S, M], [S, X] or [M, X] exists.
 
-Integers are added in the least type that holds a block, then in int64: exact.
+Integers are added in int64: exact. They take no weights.
 """
 
 import functools
@@ -40,9 +40,6 @@ _TABULATED = ((512, 6), (32, 4))
 # Subsets that `oracle_sums` works on at once: 2 MB of float32 a block.
 _TILE = 4096
 
-# What 128 values fit into when they are added.
-_SUM_OF_BLOCK = {np.uint8: np.uint16, np.uint16: np.uint32, np.uint32: np.int64}
-
 
 def why_not() -> str | None:
     """Returns why this backend cannot run here; None, for it always can."""
@@ -51,7 +48,7 @@ def why_not() -> str | None:
 
 def supports(dtype: jnp.dtype) -> bool:
     """Returns whether tables may have the dtype."""
-    return jnp.dtype(dtype).type in (np.float32, np.float64, *_SUM_OF_BLOCK)
+    return jnp.dtype(dtype).type in (np.float32, np.float64, np.uint32)
 
 
 def sum_dtype(dtype: jnp.dtype) -> jnp.dtype:
@@ -75,12 +72,7 @@ def oracle_sums(
     num_texts = losses.shape[1]
     if num_texts == 0:
         return jnp.zeros(num_subsets, sum_dtype(losses.dtype))
-    factors = None
-    if jnp.issubdtype(losses.dtype, jnp.floating):
-        losses = weighted(losses, weights)
-    elif weights is not None:
-        factors = padded(weights.astype(jnp.int64), _BLOCK, axis=0)
-    losses = padded(losses, _BLOCK, axis=1)
+    losses = padded(weighted(losses, weights), _BLOCK, axis=1)
     block_minima = minima
     for least_subsets, together in reversed(_TABULATED):
         if num_subsets >= least_subsets:
@@ -88,9 +80,8 @@ def oracle_sums(
 
     def tile_sums(masks):
         def block_sum(start):
-            terms = _summands(block_minima(_block(losses, start), masks))
-            if factors is not None:
-                terms = terms.astype(jnp.int64) * _block(factors, start)
+            terms = block_minima(_block(losses, start), masks)
+            terms = terms.astype(sum_dtype(terms.dtype))
             while terms.shape[1] > 1:
                 half = terms.shape[1] // 2
                 terms = terms[:, :half] + terms[:, half:]
@@ -105,8 +96,9 @@ def oracle_sums(
     tiles = jnp.pad(masks, ((0, num_tiles * tile - num_subsets), (0, 0)))
     tiles = tiles.reshape(num_tiles, tile, num_models)
     sums = jax.lax.map(tile_sums, tiles).reshape(-1)[:num_subsets]
-    if sums.dtype == jnp.int64 and weights is None:
-        # No model makes up for the texts of loss 0 that fill the last block.
+    if sums.dtype == jnp.int64:
+        # Without a model, the texts that fill the last block count the largest
+        # number and not 0.
         excess = (-num_texts % _BLOCK) * jnp.iinfo(losses.dtype).max
         sums = sums - jnp.where(masks.any(axis=1), 0, excess)
     return sums
@@ -120,14 +112,9 @@ def min_sum(
     num_models, num_texts = losses.shape
     if num_texts == 0:
         return jnp.zeros((values.shape[0], num_models), sum_dtype(losses.dtype))
-    factors = None
-    if jnp.issubdtype(losses.dtype, jnp.floating):
-        values, losses = weighted(values, weights), weighted(losses, weights)
-    elif weights is not None:
-        factors = padded(weights.astype(jnp.int64), _BLOCK, axis=0)
     values, losses = (
-        padded(values, _BLOCK, axis=1),
-        padded(losses, _BLOCK, axis=1),
+        padded(weighted(table, weights), _BLOCK, axis=1)
+        for table in (values, losses)
     )
     # Rows of a length that fills vector registers: up to 1.5 times as fast.
     losses = jnp.pad(losses, ((0, -num_models % _GROUP), (0, 0)))
@@ -137,15 +124,11 @@ def min_sum(
         value = _block(values, start)
         loss = jax.lax.dynamic_slice_in_dim(transposed, start, _BLOCK)
         terms = [
-            _summands(jnp.minimum(value[:, x, None], loss[x]))
+            jnp.minimum(value[:, x, None], loss[x]).astype(
+                sum_dtype(losses.dtype)
+            )
             for x in range(_BLOCK)
         ]
-        if factors is not None:
-            factor = _block(factors, start)
-            terms = [
-                term.astype(jnp.int64) * factor[x]
-                for x, term in enumerate(terms)
-            ]
         return pairwise(jnp.add, terms)
 
     shape = (values.shape[0], losses.shape[0])
@@ -236,11 +219,6 @@ def in_chunks(
 
 def _block(table: jax.Array, start: jax.Array) -> jax.Array:
     return jax.lax.dynamic_slice_in_dim(table, start, _BLOCK, axis=-1)
-
-
-def _summands(terms: jax.Array) -> jax.Array:
-    """Returns the terms in a type that holds the sum of a block of them."""
-    return terms.astype(_SUM_OF_BLOCK.get(terms.dtype.type, terms.dtype))
 
 
 def pairwise(

@@ -50,34 +50,28 @@ class BruteForceTest(parameterized.TestCase):
             sums, brute_force.min_sum(values, losses, weights), rtol=rtol
         )
 
-    @parameterized.product(
-        dtype=["uint8", "uint16", "uint32"], weighted=[False, True]
-    )
-    def test_integers(self, dtype, weighted):
-        losses, values, masks, weights = random_case(5, 17, 129, dtype)
+    def test_integers(self):
+        losses, values, masks, _ = random_case(5, 17, 129, np.uint32)
         masks[2] = False
-        weights = weights if weighted else None
-        total = 129 if weights is None else weights.sum()
-        expected = brute_force.oracle_sums(losses, masks, weights)
+        expected = brute_force.oracle_sums(losses, masks)
         with jax.enable_x64(True):
+            np.testing.assert_array_equal(oracle_sums(losses, masks), expected)
             np.testing.assert_array_equal(
-                oracle_sums(losses, masks, weights), expected
+                min_sum(values, losses), brute_force.min_sum(values, losses)
             )
-            np.testing.assert_array_equal(
-                min_sum(values, losses, weights),
-                brute_force.min_sum(values, losses, weights),
-            )
-            means = oracle_losses(losses, masks, weights)
+            means = oracle_losses(losses, masks)
             self.assertEqual(means.dtype, jnp.float64)
-            expected = np.where(masks.any(axis=1), expected / total, np.inf)
+            expected = np.where(masks.any(axis=1), expected / 129, np.inf)
             np.testing.assert_array_equal(means, expected)
 
     @parameterized.product(
-        dtype=["float32", "float64", "uint8", "uint16", "uint32"],
+        dtype=["float32", "float64", "uint32"],
         backend=[None, "xla"],
         weighted=[False, True],
     )
     def test_unions(self, dtype, backend, weighted):
+        if weighted and dtype == "uint32":
+            self.skipTest("whole numbers take no weights")
         losses, _, masks, weights = random_case(40, 17, 129, dtype)
         others = np.eye(18, 17, dtype=bool)
         weights = weights if weighted else None
@@ -158,13 +152,13 @@ class InvariantsTest(absltest.TestCase):
 
     def test_one_float_for_a_subset_on_every_way(self):
         # XLA's two kernels add in one order; others need not.
-        whole = functools.partial(oracle_losses, backend="xla")
+        by_xla = functools.partial(oracle_losses, backend="xla")
         for weights in (None, self.weights):
             total = np.float32(131 if weights is None else weights.sum())
-            means = np.asarray(whole(self.losses, self.masks, weights))
+            means = np.asarray(by_xla(self.losses, self.masks, weights))
             with self.subTest("alone or in a batch", weights=weights):
                 for i in (1, 13):
-                    alone = whole(self.losses, self.masks[i : i + 1], weights)
+                    alone = by_xla(self.losses, self.masks[i : i + 1], weights)
                     np.testing.assert_array_equal(alone[0], means[i])
             with self.subTest("extended by a model", weights=weights):
                 values = np.asarray(xla.minima(self.losses, self.masks))
@@ -351,29 +345,22 @@ class ContractTest(parameterized.TestCase):
                 function(*arguments)
 
     def test_bad_integers(self):
-        losses = np.ones((3, 4), np.uint16)
+        losses = np.ones((3, 4), np.uint32)
         masks = np.ones((2, 3), bool)
-        with self.assertRaisesRegex(ValueError, r"uint16.*enable_x64\(True\)"):
+        with self.assertRaisesRegex(ValueError, r"uint32.*enable_x64\(True\)"):
             oracle_sums(losses, masks)
         for message, function, arguments in (
             ("losses has dtype int16", oracle_sums,
              (losses.astype(np.int16), masks)),
             ("losses has dtype uint64", oracle_sums,
              (losses.astype(np.uint64), masks)),
-            ("values has dtype uint8, losses has uint16", min_sum,
-             (losses.astype(np.uint8), losses)),
-            ("values has dtype float32, losses has uint16", min_sum,
+            ("losses has dtype uint16", oracle_sums,
+             (losses.astype(np.uint16), masks)),
+            ("values has dtype float32, losses has uint32", min_sum,
              (losses.astype(np.float32), losses)),
-            ("weights has dtype float64; whole counts", oracle_sums,
-             (losses, masks, np.ones(4))),
-            (r"weights\[2\] is -1", oracle_sums,
-             (losses, masks, [1, 1, -1, 1])),
-            (r"weights\[0\] is 4294967296; .* below 2\^32", oracle_sums,
-             (losses, masks, [2**32, 1, 1, 1])),
-            ("would leave int64", min_sum,
-             (np.ones((1, 4), np.uint32), np.ones((1, 4), np.uint32),
-              [2**31, 1, 1, 1])),
-            ("all 0", oracle_losses, (losses, masks, [0, 0, 0, 0])),
+            ("uint32 take no weights", oracle_sums,
+             (losses, masks, [1, 1, 1, 1])),
+            ("uint32 take no weights", min_sum, (losses, losses, np.ones(4))),
         ):  # fmt: skip
             with (
                 self.subTest(message),

@@ -60,7 +60,7 @@ def integer_pool(inputs: Inputs) -> IntegerPool:
     num_texts = losses.shape[1]
     weighted = losses if weights is None else losses * weights
     total_weight = float(num_texts if weights is None else weights.sum())
-    table = oracle.quantised(weighted, np.uint32, power_of_two=True)
+    table = oracle.quantised(weighted)
     if int(table.values.max(axis=0).astype(np.int64).sum()) >= _MOST_SUM:
         raise ValueError(
             f"the losses of {num_texts:,} texts are too many for exact sums: "

@@ -7,7 +7,6 @@
 #include <immintrin.h>
 
 #include "lanes.h"
-#include "ranks_avx2.h"
 
 namespace mmc {
 namespace {
@@ -35,12 +34,8 @@ struct FloatTile : Tile {
   static constexpr int kLines = 2;
 };
 
-template <class T>
-struct Simd : IntegerLanes<T, kBytes>, Tile {};
-
 template <>
 struct Simd<float> : FloatLanes<float, kBytes, 2>, FloatTile {
-  using ByRank = Ranking;
   static Reg Min(Reg a, Reg b) { return _mm256_min_ps(a, b); }
   // Numbers from 0 on are in the order of their bits, and so are they and what
   // is below 0. On Zen 3 the minima of floats take the units that additions
@@ -102,66 +97,27 @@ void FlushOf64Bits(const __m256i (&acc)[N], uint64_t* totals) {
   }
 }
 
-// min(V, L) = (V + L - |V - L|) / 2: the sum of absolute differences is one
-// instruction.
-template <>
-struct Simd<uint8_t> : Lanes<uint8_t, kBytes>, Tile {
-  static constexpr bool kIsFloat = false;
-  static constexpr bool kDifferences = true;
-  static constexpr int kGroup = 1;
+// The highest bytes of words, added up eight at a time in 64-bit lanes.
+struct Bytes : Lanes<uint8_t, kBytes> {
   using Acc = __m256i;
   static Acc Zero() { return _mm256_setzero_si256(); }
   static Reg Min(Reg a, Reg b) {
     return (Reg)_mm256_min_epu8((__m256i)a, (__m256i)b);
   }
-  static Acc AddDifference(Acc acc, Reg a, Reg b) {
-    return _mm256_add_epi64(acc, _mm256_sad_epu8((__m256i)a, (__m256i)b));
-  }
   static Acc Add(Acc acc, const Reg (&terms)[1]) {
-    return AddDifference(acc, terms[0], Reg{});
-  }
-  template <int N>
-  static void Flush(const Acc (&acc)[N], uint64_t* totals) {
-    FlushOf64Bits<N>(acc, totals);
-  }
-};
-
-// Signed, so that the sum of two neighbours is one instruction.
-template <>
-struct Simd<uint16_t> : Lanes<uint16_t, kBytes>, Tile {
-  static constexpr bool kIsFloat = false;
-  static constexpr uint64_t kBias = 0x8000;
-  static constexpr int kGroup = 1;
-  using Acc = __m256i;
-  static Acc Zero() { return _mm256_setzero_si256(); }
-  static Reg Min(Reg a, Reg b) {
-    return (Reg)_mm256_min_epi16((__m256i)a, (__m256i)b);
-  }
-  static Acc Add(Acc acc, const Reg (&terms)[1]) {
-    return _mm256_add_epi32(
-        acc, _mm256_madd_epi16((__m256i)terms[0], _mm256_set1_epi16(1)));
-  }
-  template <int N>
-  static void Flush(const Acc (&acc)[N], uint64_t* totals) {
-    Acc wide[N];
-    MMC_UNROLL
-    for (int i = 0; i < N; ++i) {
-      wide[i] = _mm256_add_epi64(
-          _mm256_cvtepi32_epi64(_mm256_castsi256_si128(acc[i])),
-          _mm256_cvtepi32_epi64(_mm256_extracti128_si256(acc[i], 1)));
-    }
-    FlushOf64Bits<N>(wide, totals);
+    return _mm256_add_epi64(acc, _mm256_sad_epu8((__m256i)terms[0], Zero()));
   }
 };
 
 template <>
 struct Simd<uint32_t> : TopByteLanes<kBytes>, Tile {
+  using Bytes = mmc::Bytes;
   static_assert(TopByteLanes::Hold(kVectors));
   static Reg Min(Reg a, Reg b) {
     return (Reg)_mm256_min_epu32((__m256i)a, (__m256i)b);
   }
-  static Acc Whole(Acc words, __m256i tops) {
-    return TopByteLanes::Whole(words, (Acc)tops);
+  static Acc Joined(Acc words, __m256i tops) {
+    return TopByteLanes::Joined(words, (Acc)tops);
   }
   template <int N>
   static void Flush(const Acc (&acc)[N], uint64_t* totals) {
@@ -175,7 +131,7 @@ struct Simd<uint32_t> : TopByteLanes<kBytes>, Tile {
 }  // namespace
 }  // namespace mmc
 
-#include "tiles.h"
+#include "level.h"
 
 namespace mmc {
 const Level kAvx2 = LevelOf("avx2");

@@ -1,7 +1,4 @@
 // x86 with AVX-512 (F, BW, DQ, VL): 32 registers of 64 bytes.
-//
-// avx512_vnni.cc compiles this file once more, for machines that multiply and
-// add whole numbers of 16 bits in one instruction.
 
 #include "kernels.h"
 
@@ -10,7 +7,6 @@
 #include <immintrin.h>
 
 #include "lanes.h"
-#include "ranks.h"
 
 namespace mmc {
 namespace {
@@ -30,12 +26,8 @@ struct Tile {
   static constexpr int kPanel = 8;
 };
 
-template <class T>
-struct Simd : IntegerLanes<T, kBytes>, Tile {};
-
 template <>
 struct Simd<float> : FloatLanes<float, kBytes>, Tile {
-  using ByRank = Ranking;
   static Reg Min(Reg a, Reg b) { return _mm512_min_ps(a, b); }
 
   // Returns the sums of four registers.
@@ -95,70 +87,27 @@ void FlushOf64Bits(const __m512i (&acc)[N], uint64_t* totals) {
   }
 }
 
-// min(V, L) = (V + L - |V - L|) / 2: the sum of absolute differences is one
-// instruction.
-template <>
-struct Simd<uint8_t> : Lanes<uint8_t, kBytes>, Tile {
-  static constexpr bool kIsFloat = false;
-  static constexpr bool kDifferences = true;
-  static constexpr int kGroup = 1;
+// The highest bytes of words, added up eight at a time in 64-bit lanes.
+struct Bytes : Lanes<uint8_t, kBytes> {
   using Acc = __m512i;
   static Acc Zero() { return _mm512_setzero_si512(); }
   static Reg Min(Reg a, Reg b) {
     return (Reg)_mm512_min_epu8((__m512i)a, (__m512i)b);
   }
-  static Acc AddDifference(Acc acc, Reg a, Reg b) {
-    return _mm512_add_epi64(acc, _mm512_sad_epu8((__m512i)a, (__m512i)b));
-  }
   static Acc Add(Acc acc, const Reg (&terms)[1]) {
-    return AddDifference(acc, terms[0], Reg{});
-  }
-  template <int N>
-  static void Flush(const Acc (&acc)[N], uint64_t* totals) {
-    FlushOf64Bits<N>(acc, totals);
-  }
-};
-
-// Signed, so that the sum of two neighbours is one instruction.
-template <>
-struct Simd<uint16_t> : Lanes<uint16_t, kBytes>, Tile {
-  static constexpr bool kIsFloat = false;
-  static constexpr uint64_t kBias = 0x8000;
-  static constexpr int kGroup = 1;
-  using Acc = __m512i;
-  static Acc Zero() { return _mm512_setzero_si512(); }
-  static Reg Min(Reg a, Reg b) {
-    return (Reg)_mm512_min_epi16((__m512i)a, (__m512i)b);
-  }
-  static Acc Add(Acc acc, const Reg (&terms)[1]) {
-    const __m512i ones = _mm512_set1_epi16(1);
-#if defined(__AVX512VNNI__)
-    return _mm512_dpwssd_epi32(acc, (__m512i)terms[0], ones);
-#else
-    return _mm512_add_epi32(acc, _mm512_madd_epi16((__m512i)terms[0], ones));
-#endif
-  }
-  template <int N>
-  static void Flush(const Acc (&acc)[N], uint64_t* totals) {
-    Acc wide[N];
-    MMC_UNROLL
-    for (int i = 0; i < N; ++i) {
-      wide[i] = _mm512_add_epi64(
-          _mm512_cvtepi32_epi64(_mm512_castsi512_si256(acc[i])),
-          _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(acc[i], 1)));
-    }
-    FlushOf64Bits<N>(wide, totals);
+    return _mm512_add_epi64(acc, _mm512_sad_epu8((__m512i)terms[0], Zero()));
   }
 };
 
 template <>
 struct Simd<uint32_t> : TopByteLanes<kBytes>, Tile {
+  using Bytes = mmc::Bytes;
   static_assert(TopByteLanes::Hold(kVectors));
   static Reg Min(Reg a, Reg b) {
     return (Reg)_mm512_min_epu32((__m512i)a, (__m512i)b);
   }
-  static Acc Whole(Acc words, __m512i tops) {
-    return TopByteLanes::Whole(words, (Acc)tops);
+  static Acc Joined(Acc words, __m512i tops) {
+    return TopByteLanes::Joined(words, (Acc)tops);
   }
   template <int N>
   static void Flush(const Acc (&acc)[N], uint64_t* totals) {
@@ -172,14 +121,10 @@ struct Simd<uint32_t> : TopByteLanes<kBytes>, Tile {
 }  // namespace
 }  // namespace mmc
 
-#include "tiles.h"
+#include "level.h"
 
 namespace mmc {
-#if defined(__AVX512VNNI__)
-const Level kAvx512Vnni = LevelOf("avx512_vnni");
-#else
 const Level kAvx512 = LevelOf("avx512");
-#endif
-}  // namespace mmc
+}
 
 #endif

@@ -19,19 +19,19 @@ struct Tile {
   static constexpr int kPanel = 8;
 };
 
-template <class T>
-struct Simd : IntegerLanes<T, kBytes>, Tile {};
-
 template <>
 struct Simd<float> : FloatLanes<float, kBytes>, Tile {};
 
 template <>
 struct Simd<double> : FloatLanes<double, kBytes>, Tile {};
 
+template <>
+struct Simd<uint32_t> : WholeLanes<kBytes>, Tile {};
+
 }  // namespace
 }  // namespace mmc
 
-#include "tiles.h"
+#include "level.h"
 
 namespace mmc {
 const Level kBaseline = LevelOf("baseline");

@@ -1,7 +1,7 @@
 // Registers in portable C++: GCC's and Clang's vectors of any width.
 //
-// A level takes from here what it has no better instruction for. For a number T
-// it defines `Simd<T>`:
+// A level takes from here what it has no better instruction for. For each type
+// of number T it defines `Simd<T>`:
 //
 //   Reg, kLanes     a register of texts
 //   Acc             sums of minima; Zero(), and Add of kGroup registers to it
@@ -17,10 +17,7 @@
 //   kOrdersBits     `MinOfPositive` is a faster minimum, for where one of the
 //                   two is known not to be negative
 //   kTopBytes       min_sum adds up numbers modulo 2^32 and their highest bytes
-//                   (`Tops`), which `Whole` puts together
-//   kBias           what is taken from every whole number, modulo 2^bits
-//   ByRank          the other way to oracle sums, if there is one
-//   kDifferences    min_sum adds |V - L| (`AddDifference`) and not minima
+//                   (in `Bytes`), which `Joined` puts together
 
 #ifndef MMC_JAX_ORACLE_NATIVE_LANES_H_
 #define MMC_JAX_ORACLE_NATIVE_LANES_H_
@@ -28,6 +25,8 @@
 #include <stdlib.h>
 
 #include <cstdint>
+
+#include "totals.h"
 
 // GCC unrolls a loop around an unrolled one as well, unless told not to.
 #if defined(__clang__)
@@ -76,39 +75,6 @@ class Scratch {
   T* data_;
 };
 
-// Totals over blocks: exact for whole numbers (modulo 2^64), float64 for
-// float32, float64 with its rounding errors for float64.
-struct Compensated {
-  double sum;
-  double error;
-};
-
-template <class T>
-struct TotalOf {
-  using type = uint64_t;
-};
-template <>
-struct TotalOf<float> {
-  using type = double;
-};
-template <>
-struct TotalOf<double> {
-  using type = Compensated;
-};
-
-inline void AddTo(uint64_t term, uint64_t& total) { total += term; }
-inline void AddTo(double term, double& total) { total += term; }
-inline void AddTo(double term, Compensated& total) {
-  double sum = total.sum + term;
-  double seen = sum - total.sum;
-  total.error += (total.sum - (sum - seen)) + (term - seen);
-  total.sum = sum;
-}
-inline void AddTo(Compensated term, Compensated& total) {
-  AddTo(term.sum, total);
-  total.error += term.error;
-}
-
 template <class T>
 struct Simd;
 
@@ -117,24 +83,10 @@ struct VectorOf {
   typedef T type __attribute__((vector_size(kBytes)));
 };
 
-// For levels where `oracle_sums` always takes minima; else see ranks.h.
-struct NoRanking {
-  static constexpr int64_t kGroup = 1;
-  static bool IsFaster(int64_t, int64_t, int64_t) { return false; }
-  template <class... Arguments>
-  explicit NoRanking(const Arguments&...) {}
-  void Sort() {}
-  template <class Total>
-  void AddSums(int64_t, Total*) {}
-};
-
 template <class T, int kBytes>
 struct Lanes {
-  using ByRank = NoRanking;
   using Reg = typename VectorOf<T, kBytes>::type;
   static constexpr int kLanes = kBytes / sizeof(T);
-  static constexpr uint64_t kBias = 0;
-  static constexpr bool kDifferences = false;
   static constexpr bool kOrdersBits = false;
   static constexpr bool kTopBytes = false;
   static Reg Load(const T* at) { return *reinterpret_cast<const Reg*>(at); }
@@ -143,7 +95,6 @@ struct Lanes {
 
 template <class T, int kBytes, int kTerms = 4>
 struct FloatLanes : Lanes<T, kBytes> {
-  static constexpr bool kIsFloat = true;
   static constexpr int kGroup = kTerms;
   using Reg = typename Lanes<T, kBytes>::Reg;
   using Acc = Reg;
@@ -168,54 +119,18 @@ struct FloatLanes : Lanes<T, kBytes> {
   }
 };
 
-template <class T>
-struct Twice;
-template <>
-struct Twice<uint8_t> {
-  using type = uint16_t;
-};
-template <>
-struct Twice<uint16_t> {
-  using type = uint32_t;
-};
-template <>
-struct Twice<uint32_t> {
-  using type = uint64_t;
-};
-
-// The numbers at even and at odd places are added in twice their width, which
-// a block of texts does not fill.
-template <class T, int kBytes>
-struct IntegerLanes : Lanes<T, kBytes> {
-  static constexpr bool kIsFloat = false;
+// The numbers at even and at odd places are added in 64 bits, which a block of
+// texts does not fill.
+template <int kBytes>
+struct WholeLanes : Lanes<uint32_t, kBytes> {
   static constexpr int kGroup = 1;
-  using Reg = typename Lanes<T, kBytes>::Reg;
-  using Wide = typename Twice<T>::type;
-  using Acc = typename VectorOf<Wide, kBytes>::type;
+  using Reg = typename Lanes<uint32_t, kBytes>::Reg;
+  using Acc = typename VectorOf<uint64_t, kBytes>::type;
   static Acc Zero() { return Acc{}; }
   static Acc Add(Acc acc, const Reg (&terms)[1]) {
     const Acc pairs = reinterpret_cast<Acc>(terms[0]);
-    const Acc low = Acc{} + static_cast<Wide>(static_cast<T>(~T(0)));
-    return acc + (pairs & low) + (pairs >> (8 * sizeof(T)));
+    return acc + (pairs & 0xffffffff) + (pairs >> 32);
   }
-  template <int N>
-  static void Flush(const Acc (&acc)[N], uint64_t* totals) {
-    for (int i = 0; i < N; ++i) {
-      for (int j = 0; j < kBytes / int(sizeof(Wide)); ++j) {
-        totals[i] += acc[i][j];
-      }
-    }
-  }
-};
-
-template <int kBytes>
-struct IntegerLanes<uint64_t, kBytes> : Lanes<uint64_t, kBytes> {
-  static constexpr bool kIsFloat = false;
-  static constexpr int kGroup = 1;
-  using Reg = typename Lanes<uint64_t, kBytes>::Reg;
-  using Acc = Reg;
-  static Acc Zero() { return Acc{}; }
-  static Acc Add(Acc acc, const Reg (&terms)[1]) { return acc + terms[0]; }
   template <int N>
   static void Flush(const Acc (&acc)[N], uint64_t* totals) {
     for (int i = 0; i < N; ++i) {
@@ -224,15 +139,15 @@ struct IntegerLanes<uint64_t, kBytes> : Lanes<uint64_t, kBytes> {
   }
 };
 
-// A sum of up to 256 numbers is known from the sum of their highest bytes,
-// which falls short of it by less than 256 * 2^24, and from itself modulo 2^32.
-// With four bytes a word, four numbers take little more than two instructions
-// each so, and five in 64-bit lanes. For levels that add up bytes in 64-bit
-// lanes; a lane of two words is what a sum is of.
+// The sum of up to 256 numbers follows from two smaller sums: that of their
+// highest bytes, which falls short by less than 256 * 2^24, and that of the
+// numbers modulo 2^32. Four numbers take little more than two instructions each
+// in this way, and five in 64-bit lanes. For levels that add up bytes in 64-bit
+// lanes; a lane holds the sum of two words.
 template <int kBytes>
-struct TopByteLanes : IntegerLanes<uint32_t, kBytes> {
+struct TopByteLanes : WholeLanes<kBytes> {
   static constexpr bool kTopBytes = true;
-  using Base = IntegerLanes<uint32_t, kBytes>;
+  using Base = WholeLanes<kBytes>;
   using Reg = typename Base::Reg;
   using Acc = typename Base::Acc;
 
@@ -240,7 +155,8 @@ struct TopByteLanes : IntegerLanes<uint32_t, kBytes> {
   static constexpr bool Hold(int num_vectors) { return 2 * num_vectors <= 256; }
 
   // Writes the highest bytes of a row, each in the lane of its number.
-  static void Tops(const uint32_t* row, int64_t num_padded, uint32_t* tops) {
+  static void WriteTops(const uint32_t* row, int64_t num_padded,
+                        uint32_t* tops) {
     constexpr int kLanes = Base::kLanes;
     for (int64_t x = 0; x < num_padded; x += 4 * kLanes, tops += kLanes) {
       const uint32_t* at = row + x;
@@ -254,7 +170,7 @@ struct TopByteLanes : IntegerLanes<uint32_t, kBytes> {
   }
 
   // Returns the sums of lanes, from those of words and of highest bytes.
-  static Acc Whole(Acc words, Acc tops) {
+  static Acc Joined(Acc words, Acc tops) {
     tops <<= 24;
     return tops + ((words + (words >> 32) - tops) & 0xffffffff);
   }

@@ -14,29 +14,29 @@ namespace {
 // Registers of texts on which minima are taken at once.
 constexpr int kDepth = 8;
 
-// The rows of each subset's members, in a table of num_models rows, `stride`
-// numbers from each other, and one more behind them for subsets without any.
+// The rows of each subset's members, in a table of num_models rows that lie
+// `stride` numbers apart. A subset without members has the row behind the last.
 template <class T>
 class Members {
  public:
   explicit Members(int64_t num_subsets) : begins_(num_subsets + 1) {}
 
-  // Lists those of the subsets [first, num_subsets) of masks [S, M].
-  void List(const bool* masks, int64_t first, int64_t num_subsets,
-            int64_t num_models, const T* table, int64_t stride) {
-    // An odd number of them: one, then two a step.
+  // Lists the rows of the subsets of masks [num_subsets, num_models].
+  void List(const uint8_t* masks, int64_t num_subsets, int64_t num_models,
+            const T* table, int64_t stride) {
+    // An odd number for each subset: minima take one row, then two a step.
     int64_t num_rows = 0;
-    for (int64_t s = first; s < num_subsets; ++s) {
-      const bool* mask = masks + s * num_models;
+    for (int64_t s = 0; s < num_subsets; ++s) {
+      const uint8_t* mask = masks + s * num_models;
       int64_t size = 0;
       for (int64_t m = 0; m < num_models; ++m) size += mask[m];
       num_rows += size | 1;
     }
-    // One more, to write at before it is known whether the model is a member.
+    // One more: a row is written before it is known whether it is a member's.
     rows_.Renew(num_rows + 1);
     int64_t end = 0;
-    for (int64_t s = first; s < num_subsets; ++s) {
-      const bool* mask = masks + s * num_models;
+    for (int64_t s = 0; s < num_subsets; ++s) {
+      const uint8_t* mask = masks + s * num_models;
       const int64_t begin = end;
       begins_[s] = begin;
       for (int64_t m = 0; m < num_models; ++m) {
@@ -60,8 +60,8 @@ class Members {
   Scratch<int64_t> begins_;  // and the last one's end
 };
 
-// Takes the least of an odd number of rows, `offset` numbers behind where the
-// pointers point.
+// Takes the least of an odd number of rows, each read `offset` numbers further
+// on.
 template <class T>
 inline __attribute__((always_inline)) void TakeLeast(
     const T* const* row, const T* const* end, int64_t offset,
@@ -83,21 +83,20 @@ inline __attribute__((always_inline)) void TakeLeast(
   }
 }
 
-// Packs the losses of one model, or the minimum over none behind the last.
+// Packs the losses of one model; of num_models, the minimum over no models.
 inline Seen PackModel(const Rows& losses, const void* identities,
                       int64_t num_models, int64_t model, int64_t text,
                       int64_t num_texts, int64_t num_padded, void* packed) {
   if (model < num_models) {
     return losses.Pack(model, text, num_texts, num_padded, packed);
   }
-  const char* weights = losses.weights;
-  if (weights) weights += text * losses.weight_bytes;
-  return losses.pack(identities, weights, num_texts, num_padded, packed);
+  return losses.pack(identities, losses.WeightsAt(text), num_texts, num_padded,
+                     packed);
 }
 
-// A block of texts of a table, and the rows of subsets over it. Texts lie in
-// pieces of kDepth registers, each a table of its own, so that one after the
-// other stays in the first-level cache while all subsets pass.
+// A block of texts of all models, and the rows of subsets over it. The block is
+// cut into pieces of kDepth registers, and each piece is a table of its own: it
+// stays in the first-level cache while all subsets pass.
 template <class T>
 class Table {
  public:
@@ -126,15 +125,15 @@ class Table {
     }
   }
 
-  // What was seen in the block.
+  // What packing has seen in the block.
   Seen seen() const { return seen_; }
 
-  void List(const bool* masks, int64_t num_subsets, Members<T>& members) const {
-    members.List(masks, 0, num_subsets, num_models_, packed_.data(), kPiece);
+  void List(const uint8_t* masks, int64_t num_subsets, Members<T>& members) const {
+    members.List(masks, num_subsets, num_models_, packed_.data(), kPiece);
   }
 
-  // Writes the rows of num_rows subsets from `first` on, `stride` from each
-  // other, whole pieces of them.
+  // Writes the minima of num_rows subsets from `first` on, `stride` apart, and
+  // always full pieces of them.
   void Join(const Members<T>& members, int64_t first, int64_t num_rows,
             int64_t num_texts, T* rows, int64_t stride) const {
     using V = Simd<T>;
@@ -154,7 +153,7 @@ class Table {
   }
 
   // Whether a subset has a model that is NaN on a text packed so far.
-  bool IsNan(const bool* mask) const {
+  bool IsNan(const uint8_t* mask) const {
     bool any = false;
     for (int64_t m = 0; m < num_models_; ++m) any |= mask[m] & is_nan_[m];
     return any;

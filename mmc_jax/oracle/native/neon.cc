@@ -25,9 +25,6 @@ struct Tile {
   static constexpr int kPanel = 8;
 };
 
-template <class T>
-struct Simd : IntegerLanes<T, kBytes>, Tile {};
-
 template <>
 struct Simd<float> : FloatLanes<float, kBytes>, Tile {
   static Reg Min(Reg a, Reg b) {
@@ -42,25 +39,13 @@ struct Simd<double> : FloatLanes<double, kBytes>, Tile {
   }
 };
 
-// Neighbours are added to sums of twice their width in one instruction.
 template <>
-struct Simd<uint8_t> : IntegerLanes<uint8_t, kBytes>, Tile {
-  static Acc Add(Acc acc, const Reg (&terms)[1]) {
-    return (Acc)vpadalq_u8((uint16x8_t)acc, (uint8x16_t)terms[0]);
-  }
-};
-
-template <>
-struct Simd<uint16_t> : IntegerLanes<uint16_t, kBytes>, Tile {
-  static Acc Add(Acc acc, const Reg (&terms)[1]) {
-    return (Acc)vpadalq_u16((uint32x4_t)acc, (uint16x8_t)terms[0]);
-  }
-};
+struct Simd<uint32_t> : WholeLanes<kBytes>, Tile {};
 
 }  // namespace
 }  // namespace mmc
 
-#include "tiles.h"
+#include "level.h"
 
 namespace mmc {
 const Level kNeon = LevelOf("neon");
