@@ -3,12 +3,9 @@
 import fractions
 
 import numpy as np
-import pytest
 from absl.testing import absltest, parameterized
 
 from mmc_jax import oracle
-
-pytestmark = pytest.mark.full_optimisation
 
 
 def random_losses():
