@@ -66,9 +66,7 @@ def min_sums() -> dict[str, Implementation]:
         found["numba, parallel, fastmath"] = Implementation(
             np.asarray, _numba_min_sum()
         )
-    return found | _ours(
-        oracle.min_sum, ("float32", "uint32")
-    )
+    return found | _ours(oracle.min_sum, ("float32", "uint32"))
 
 
 def oracle_sums() -> dict[str, Implementation]:
