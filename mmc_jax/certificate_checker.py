@@ -13,9 +13,17 @@ a set R, with v_x <= min_{i in F1} L_ix,
 
 and the last sum is at most the knapsack of the rho of R under what F1 leaves of
 the budget, even if the last model is bought in part.
+
+Nothing that the file states is taken on trust. Losses and costs are rounded to
+the file's units here, and what that rounding may hide is computed from the
+losses and costs themselves; units that are coarser than these need are refused.
+
+All of it is one file, longer than others, so that it can be read and run alone.
 """
 
+import math
 import os
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -38,8 +46,18 @@ _FIELDS = {
     "tree_starts": "i",
 }
 
+# Fields of certificates whose costs need more than 52 bits.
+_LOW_FIELDS = {"low_bits": "i", "costs_low": "i", "segment_budgets_low": "i"}
+
 _LARGEST = 2**32 - 1
 _NUM_STEPS = 4096
+
+# Sums of whole losses are below: float64 holds them, with room for a bound's.
+_MOST_SUM = 2**52
+
+# Units must be so fine: bits of the widest spread of a text, and bits of the
+# sum of all costs where these are no whole multiples.
+_LOSS_BITS, _COST_BITS = 30, 38
 
 # Units that roundings of a knapsack in float64 may hide: two of its last part,
 # and a share of all profits for models in a wrong order (ratios are rounded to
@@ -56,12 +74,19 @@ class Verdict(NamedTuple):
     """What was verified.
 
     Attributes:
-      costs: [F] float64, of each point.
-      losses: [F] float64, its oracle loss.
-      bounds: [F] float64: no subset that costs less than the next point has an
-        oracle loss below; the rounding to whole numbers is allowed for.
-      proven: [F] bool: no subset has a smaller loss in whole numbers.
-      num_nodes: Nodes of the trees.
+      costs: Cost of each point, [F] float64.
+      losses: Oracle loss of each point, [F] float64, computed from the losses
+        themselves.
+      bounds: Lower bound of oracle losses, [F] float64: no subset that costs
+        less than the next point, by more than `cost_resolution`, has an oracle
+        loss below it. The rounding to whole numbers is allowed for.
+      proven: Whether no such subset is better than the point by more than twice
+        `resolution` (or the last bit of float64), [F] bool.
+      num_nodes: Number of nodes of the trees.
+      resolution: Largest amount by which rounding moves an oracle loss, in the
+        unit of the losses; 0 where whole numbers are exact.
+      cost_resolution: Costs that differ by no more may count as equal, in the
+        unit of the costs; 0 where whole numbers are exact.
     """
 
     costs: np.ndarray
@@ -69,6 +94,50 @@ class Verdict(NamedTuple):
     bounds: np.ndarray
     proven: np.ndarray
     num_nodes: int
+    resolution: float = 0.0
+    cost_resolution: float = 0.0
+
+
+class _Losses(NamedTuple):
+    """Losses in whole numbers.
+
+    Attributes:
+      table: Weighted losses less offsets, cut to 2^32 - 1, [M, X] int64.
+      weighted: Weighted losses, [M, X] float64.
+      rest: What the rounding of the products left over, at most, [M, X].
+      base: Sum of the offsets.
+      total: Exact sum of the weights.
+      scale: One unit.
+      error: Bound of what rounding moves an oracle loss by; cut losses are not
+        counted.
+    """
+
+    table: np.ndarray
+    weighted: np.ndarray
+    rest: np.ndarray
+    base: int
+    total: Fraction
+    scale: Fraction
+    error: Fraction
+
+
+class _Costs(NamedTuple):
+    """Costs in whole numbers.
+
+    Attributes:
+      whole: Cost of each model, M whole numbers: an array [M] of int64, or of
+        Python's whole numbers where these are larger.
+      high: Costs without their low bits, rounded down, [M] int64.
+      low_bits: Number of low bits.
+      scale: Units in 1 of the cost's own unit.
+      resolution: Costs that differ by no more may count as equal.
+    """
+
+    whole: np.ndarray
+    high: np.ndarray
+    low_bits: int
+    scale: Fraction
+    resolution: Fraction
 
     @property
     def largest_gap(self) -> float:
@@ -85,28 +154,27 @@ def check(
     """Returns what the certificate proves of these losses and costs.
 
     Args:
-      path: The certificate's file.
-      losses: [M, X] float64, as the search was given them.
-      costs: [M] float64, likewise.
-      weights: [X] float64, likewise; 1 for each text if left out.
+      path: File of the certificate.
+      losses: Loss of each text under each model, [M, X] float64, as the search
+        was given them.
+      costs: Cost of each model, [M] float64, likewise.
+      weights: Weight of each text, [X] float64, likewise; 1 for each text if
+        left out.
 
     Raises:
-      CertificateError: something in it is not so, with the place.
+      CertificateError: something in it is not so, with the place; its units are
+        too coarse for these losses or costs.
+      ValueError: losses, costs or weights that are not finite, or negative
+        where they must not be.
       OSError: the file cannot be read.
     """
     claims = _read(path)
-    losses = np.asarray(losses, np.float64)
-    if weights is not None:
-        losses = losses * np.asarray(weights, np.float64)
-    num_models, num_texts = losses.shape
-    table, offsets, error = _whole_losses(losses, claims["scale"])
-    whole_costs = np.rint(np.asarray(costs, float) * claims["cost_scale"])
-    whole_costs = whole_costs.astype(np.int64)
-    _require(
-        whole_costs.shape == (num_models,) and (whole_costs >= 0).all(),
-        f"costs are not those of {num_models} models",
+    table = _whole_losses(*_checked(losses, costs, weights), claims["scale"])
+    num_texts = table.table.shape[1]
+    priced = _whole_costs(
+        np.asarray(costs, np.float64), claims["cost_scale"], claims["low_bits"]
     )
-    ends = _check_points(claims, table, whole_costs)
+    ends = _check_points(claims, table.table, priced)
     num_windows = len(claims["tree_starts"]) - 1
     _check_parts("segment", claims["segment_budgets"], claims, num_windows)
     _check_parts("tree", claims["trees"], claims, num_windows)
@@ -123,19 +191,12 @@ def check(
         budgets = claims["segment_budgets"][inside]
         sums = claims["segment_sums"][inside]
         _require(
-            len(budgets) > 0 and (np.diff(budgets) > 0).all(),
+            len(budgets) > 0 and bool((budgets[1:] > budgets[:-1]).all()),
             f"window {w}: its budgets do not rise",
         )
         tree = claims["trees"][slice(*claims["tree_starts"][w : w + 2])]
-        _check_tree(
-            w,
-            tree,
-            table,
-            whole_costs,
-            claims["thresholds"][w].astype(np.int64),
-            budgets,
-            sums,
-        )
+        thresholds = claims["thresholds"][w].astype(np.int64)
+        _check_tree(w, tree, table.table, priced, thresholds, budgets, sums)
         for k in np.flatnonzero(claims["windows"] == w):
             covering = np.searchsorted(budgets, ends[k])
             _require(
@@ -143,17 +204,7 @@ def check(
                 and claims["bounds"][k] <= sums[covering],
                 f"point {k}: window {w} does not prove its bound",
             )
-    total = float(num_texts if weights is None else np.sum(weights))
-    scale, base = claims["scale"], int(offsets.sum())
-    means = scale * ((claims["loss_sums"] + base) / total)
-    bounds = scale * ((claims["bounds"] + base) / total) - error / total
-    return Verdict(
-        claims["costs"] / claims["cost_scale"],
-        means,
-        bounds,
-        claims["bounds"] == claims["loss_sums"],
-        len(claims["trees"]),
-    )
+    return _verdict(claims, table, priced)
 
 
 def _require(holds: bool, complaint: str) -> None:
@@ -161,7 +212,35 @@ def _require(holds: bool, complaint: str) -> None:
         raise CertificateError(complaint)
 
 
+def _checked(losses, costs, weights):
+    """Returns losses and weights in float64, once all are numbers."""
+    losses, costs = (np.asarray(a, np.float64) for a in (losses, costs))
+    if losses.ndim != 2 or 0 in losses.shape or costs.shape != losses.shape[:1]:
+        raise ValueError(
+            f"losses {losses.shape} and costs {costs.shape} must be [M, X] and "
+            "[M], of a model and a text at least."
+        )
+    if not np.isfinite(losses).all():
+        raise ValueError("losses are not all finite.")
+    if not ((costs >= 0) & (costs < np.inf)).all():
+        raise ValueError("costs are not all finite and not negative.")
+    if weights is None:
+        return losses, None
+    weights = np.asarray(weights, np.float64)
+    if (
+        weights.shape != losses.shape[1:]
+        or not ((weights >= 0) & (weights < np.inf)).all()
+        or not weights.any()
+    ):
+        raise ValueError(
+            f"weights {weights.shape} must be [{losses.shape[1]}], finite, not "
+            "negative and not all 0."
+        )
+    return losses, weights
+
+
 def _read(path) -> dict:
+    """Returns the file's fields; whole numbers as int64, scales as numbers."""
     try:
         # NumPy leaves a file that it opened itself open where it is damaged.
         with (
@@ -174,17 +253,41 @@ def _read(path) -> dict:
     # What NumPy, zipfile and zlib raise of a damaged file has no common kind.
     except Exception as error:
         raise CertificateError(f"{path} cannot be read: {error}") from error
+    fields = {**_FIELDS, **_LOW_FIELDS} if "low_bits" in claims else _FIELDS
     _require(
-        claims.keys() == _FIELDS.keys(),
+        claims.keys() == fields.keys(),
         f"{path} is no certificate: it has the fields {sorted(claims)}",
     )
-    for name, kind in _FIELDS.items():
+    for name, kind in fields.items():
         _require(
             claims[name].dtype.kind == kind,
             f"{name} has dtype {claims[name].dtype}",
         )
         if kind == "i":
             claims[name] = claims[name].astype(np.int64)
+            # So that nothing below overflows.
+            _require(
+                bool((np.abs(claims[name]) < 2**62).all()),
+                f"{name} holds numbers beyond 2^62",
+            )
+    for name in ("scale", "cost_scale", "low_bits"):
+        _require(
+            name not in claims or claims[name].shape == (),
+            f"{name} is not a number",
+        )
+    masks = claims["masks"]
+    _require(
+        masks.dtype.itemsize == 1 and bool((masks.view(np.uint8) <= 1).all()),
+        "masks hold bytes that are neither true nor false",
+    )
+    _require(
+        bool((claims["thresholds"] <= _LARGEST).all()),
+        "thresholds are beyond the largest loss",
+    )
+    _require(
+        bool((np.abs(claims["segment_sums"]) <= 2 * _MOST_SUM).all()),
+        "segment_sums are beyond the largest sum",
+    )
     scale = float(claims["scale"])
     _require(
         0 < scale < np.inf and np.frexp(scale)[0] == 0.5,
@@ -193,37 +296,141 @@ def _read(path) -> dict:
     _require(
         0 < float(claims["cost_scale"]) < np.inf, "cost_scale is not positive"
     )
-    return {**claims, "scale": scale, "cost_scale": float(claims["cost_scale"])}
+    low_bits = int(claims.get("low_bits", 0))
+    _require(0 <= low_bits <= 60, f"low_bits is {low_bits}")
+    for name in ("costs", "segment_budgets"):
+        if low_bits:
+            _require(
+                claims[name].shape == claims[f"{name}_low"].shape,
+                f"{name} and {name}_low differ in length",
+            )
+            claims[name] = (claims[name].astype(object) << low_bits) + claims[
+                f"{name}_low"
+            ].astype(object)
+    return {
+        **claims,
+        "scale": scale,
+        "cost_scale": float(claims["cost_scale"]),
+        "low_bits": low_bits,
+    }
 
 
-def _whole_losses(losses, scale):
-    """Returns values [M, X] and offsets [X] in units, and the error in all."""
-    units = losses / scale  # Exact: the scale is a power of two.
+def _whole_losses(losses, weights, scale) -> _Losses:
+    """Returns the losses in whole numbers, if the scale is fine enough."""
+    if weights is None:
+        weighted, rest = losses, np.zeros_like(losses)
+        total = Fraction(losses.shape[1])
+    else:
+        with np.errstate(over="ignore"):
+            weighted = losses * weights
+        # A product is rounded to the nearest: half of the last bit.
+        rest = np.abs(weighted) * 2.0**-53 + 2.0**-1074
+        rest[:, weights == np.rint(weights)] = _rests_of_whole(losses, weights)
+        total = _exact_sum(weights)
+    size = float(np.abs(weighted).max())
+    _require(size < 2.0**1000, f"losses of {size:.3g} are too large")
+    units = np.ldexp(weighted, 1 - math.frexp(scale)[1])
     _require(
-        bool((np.abs(units) < 2**53).all()),
-        "the losses cannot be told apart on the certificate's scale: it is of "
-        "other losses",
+        bool((np.abs(units) < 2.0**1000).all()),
+        "scale is too fine for these losses: it is of other losses",
     )
+    offsets = np.floor(units.min(axis=0))
     codes = np.floor(units)
     codes += units - codes >= 0.5
-    offsets = np.floor(units.min(axis=0))
-    error = scale * np.abs(units - codes).max(axis=0).sum()
-    values = (codes - offsets).astype(np.int64)
+    values = np.minimum(codes - offsets, _LARGEST)
     _require(
-        int(values.max(axis=0).sum()) < 2**52,
+        int(values.max(axis=0).sum()) < _MOST_SUM,
         "the losses are too many for exact sums on the certificate's scale: it "
         "is of other losses",
     )
-    return values, offsets.astype(np.int64), float(error)
+    # A loss that is cut is larger than its whole number; but its own rounding
+    # may be the larger of the two.
+    above = (units - offsets - values) * scale
+    moved = np.where(
+        codes - offsets > _LARGEST,
+        np.maximum(2 * rest - above, 0),
+        np.abs(units - codes) * scale + rest,
+    )
+    moved = float(moved.max(axis=0).sum())
+    spread = float((weighted - weighted.min(axis=0)).max())
+    # Sums over many texts need coarser units.
+    coarse = max(1.0, losses.shape[1] / 2**18)
+    _require(
+        moved == 0 or scale <= (spread or size) * coarse * 2.0**-_LOSS_BITS,
+        f"scale is {scale:g}, too coarse for losses that differ by "
+        f"{spread:g}: in such units nothing is proven",
+    )
+    return _Losses(
+        values.astype(np.int64),
+        weighted,
+        rest,
+        sum(map(int, offsets.tolist())),
+        total,
+        Fraction(scale),
+        # The sum is rounded itself.
+        Fraction(moved) * (1 + Fraction(1, 2**20)) / total,
+    )
+
+
+def _rests_of_whole(losses, weights):
+    """Returns what products with whole weights leave over, at most: [M, n]."""
+    columns = np.flatnonzero(weights == np.rint(weights))
+    some, counts = losses[:, columns], weights[columns]
+    # Exact if both factors have few bits: then the product divides back.
+    bits = 53 - np.where(counts > 0, np.frexp(counts)[1], 0)
+    fraction, _ = np.frexp(some)
+    is_short = np.ldexp(fraction, bits) == np.rint(np.ldexp(fraction, bits))
+    bound = np.abs(some * counts) * 2.0**-53 + 2.0**-1074
+    return np.where(is_short & (bits > 0), 0.0, bound)
+
+
+def _exact_sum(values) -> Fraction:
+    """Returns the exact sum of floats."""
+    values = values.tolist()
+    total = Fraction(0)
+    while part := math.fsum(values):
+        total += Fraction(part)
+        values.append(-part)
+    return total
+
+
+def _whole_costs(costs, scale, low_bits) -> _Costs:
+    """Returns the costs in whole numbers, if the scale is fine enough."""
+    scale = Fraction(scale)
+    exact = [Fraction(cost) * scale for cost in costs.tolist()]
+    whole = [round(cost) for cost in exact]
+    moved = sum(abs(a - b) for a, b in zip(exact, whole, strict=True))
+    total = sum(exact)
+    _require(
+        moved * 2**_COST_BITS <= total * len(whole),
+        f"cost_scale is {float(scale):g}, too coarse for costs up to "
+        f"{costs.max():g}: in such units nothing is proven",
+    )
+    _require(
+        sum(whole) < 2 ** (60 + low_bits),
+        "the costs are too large on the certificate's scale: it is of other "
+        "costs",
+    )
+    # A subset within a budget may be off by the roundings of all models, and
+    # the budget too.
+    resolution = (2 * moved + 1) / scale if moved else Fraction(0)
+    kind = object if low_bits else np.int64
+    return _Costs(
+        np.array(whole, kind),
+        np.array([cost >> low_bits for cost in whole], np.int64),
+        low_bits,
+        scale,
+        resolution,
+    )
 
 
 def _check_points(claims, table, costs):
     """Returns the largest budget of each point, once the points are right."""
     masks, sums = claims["masks"], claims["loss_sums"]
-    num_points = len(claims["costs"])
+    num_points, num_models = len(claims["costs"]), len(costs.whole)
     _require(
-        num_points > 0 and masks.shape == (num_points, len(costs)),
-        f"masks are not [{num_points}, {len(costs)}]: the certificate is of "
+        num_points > 0 and masks.shape == (num_points, num_models),
+        f"masks are not [{num_points}, {num_models}]: the certificate is of "
         "another pool",
     )
     for name in ("loss_sums", "bounds", "windows"):
@@ -232,10 +439,10 @@ def _check_points(claims, table, costs):
         )
     for k, mask in enumerate(masks):
         _require(mask.any(), f"point {k} has no models")
+        cost = costs.whole[mask].sum()
         _require(
-            claims["costs"][k] == costs[mask].sum(),
-            f"point {k}: its models cost {costs[mask].sum()}, not "
-            f"{claims['costs'][k]}",
+            claims["costs"][k] == cost,
+            f"point {k}: its models cost {cost}, not {claims['costs'][k]}",
         )
         loss = table[mask].min(axis=0).sum()
         _require(
@@ -251,14 +458,14 @@ def _check_points(claims, table, costs):
             f"point {k}: there is no window {claims['windows'][k]}",
         )
     _require(
-        (np.diff(claims["costs"]) > 0).all() and (np.diff(sums) < 0).all(),
-        "the costs of the points do not rise, or their losses do not fall",
+        bool((claims["costs"][1:] > claims["costs"][:-1]).all()),
+        "the costs of the points do not rise",
     )
     _require(
-        claims["costs"][0] == costs.min(),
+        claims["costs"][0] == costs.whole.min(),
         "the first point is not of the least cost that a model has",
     )
-    return np.append(claims["costs"][1:] - 1, costs.sum())
+    return np.append(claims["costs"][1:] - 1, costs.whole.sum())
 
 
 def _check_parts(name, whole, claims, num_windows):
@@ -278,7 +485,7 @@ def _check_tree(w, tree, table, costs, thresholds, budgets, goals):
     Nodes come in the tree's own order, each with (chosen, free, open) of its
     place, or None where nothing is left to prove.
     """
-    num_models = len(costs)
+    num_models = len(table)
     everything = np.ones(num_models, bool)
     stack = [(~everything, everything, np.ones(len(budgets), bool))]
     for place, code in enumerate(tree):
@@ -323,11 +530,11 @@ def _bounded(
     chosen, free, is_open, table, costs, thresholds, budgets, goals, is_root
 ):
     """Returns the node as its bound leaves it; None if that closes all."""
-    left = budgets - costs[chosen].sum()
-    is_open = is_open & (left >= 0)
+    left = budgets - costs.whole[chosen].sum()
+    is_open = is_open & (left >= 0).astype(bool)
     if not is_open.any():
         return None
-    fits = free & (costs <= left[is_open].max())
+    fits = free & (costs.whole <= left[is_open].max()).astype(bool)
     # No other model is better than v below what the fitting ones reach.
     v = thresholds
     if fits.any():
@@ -336,13 +543,15 @@ def _bounded(
         v = np.full_like(v, _LARGEST)
     if chosen.any():
         v = np.minimum(v, table[chosen].min(axis=0))
-    rho = np.zeros(len(costs), np.int64)
+    rho = np.zeros(len(table), np.int64)
     rho[fits] = np.maximum(v - table[fits], 0).sum(axis=1)
-    most, prices = _knapsack(rho[fits], costs[fits], left)
+    # Costs are rounded down, and so is what is left: all that fits still does.
+    left = (left >> costs.low_bits).astype(np.int64)
+    most, prices = _knapsack(rho[fits], costs.high[fits], left)
     bounds = v.sum() - most
     gaps = goals - bounds
     if is_root:
-        whole = _whole_knapsack(rho[fits], costs[fits], budgets)
+        whole = _whole_knapsack(rho[fits], costs.high[fits], left)
         bounds = np.maximum(bounds, v.sum() - whole)
     is_open = is_open & (bounds < goals)
     if not is_open.any():
@@ -350,9 +559,11 @@ def _bounded(
     # Reduced costs: a model that would cost more than the gap at every open
     # budget is out, one without which that much were lost is in.
     prices, gaps = prices[is_open, None], gaps[is_open, None]
-    slack = 4 * _ALLOWANCE + 2.0**-_ORDER_BITS * (prices.max() * costs + rho)
-    out = (prices * costs - gaps).min(axis=0) - rho >= slack
-    need = (-prices * costs - gaps).min(axis=0) + rho >= slack
+    slack = 4 * _ALLOWANCE + 2.0**-_ORDER_BITS * (
+        prices.max() * costs.high + rho
+    )
+    out = (prices * costs.high - gaps).min(axis=0) - rho >= slack
+    need = (-prices * costs.high - gaps).min(axis=0) + rho >= slack
     return chosen | (need & fits), fits & ~out & ~need, is_open
 
 
@@ -360,7 +571,8 @@ def _knapsack(profits, costs, budgets):
     """Returns what each budget can gain at most, and the price of more: [B]."""
     gains = profits > 0
     profits, costs = profits[gains], costs[gains]
-    ratios = profits / np.maximum(costs, 1e-9)
+    # What costs nothing comes first.
+    ratios = np.where(costs == 0, np.inf, profits / np.maximum(costs, 1))
     order = np.argsort(-ratios, kind="stable")
     profits, costs, ratios = profits[order], costs[order], ratios[order]
     gained = np.concatenate([[0], np.cumsum(profits)])
@@ -371,8 +583,8 @@ def _knapsack(profits, costs, budgets):
     for b in np.flatnonzero((num_whole < len(profits)) & (budgets >= 0)):
         profit, cost = int(profits[num_whole[b]]), int(costs[num_whole[b]])
         # Python's whole numbers: the product may have more than 64 bits.
-        part = -(-profit * int(budgets[b] - spent[num_whole[b]]) // cost)
-        most[b] += part + (int(gained[-1]) >> _ORDER_BITS)
+        share = -(-profit * int(budgets[b] - spent[num_whole[b]]) // cost)
+        most[b] += share + (int(gained[-1]) >> _ORDER_BITS)
         prices[b] = ratios[num_whole[b]]
     return most, prices
 
@@ -386,4 +598,41 @@ def _whole_knapsack(profits, costs, budgets):
             most[cost:] = np.maximum(
                 most[cost:], most[: len(most) - cost] + profit
             )
-    return most[budgets // step]
+    # A budget below 0 buys nothing, and is closed anyway.
+    return most[np.maximum(budgets, 0) // step]
+
+
+def _verdict(claims, table, costs) -> Verdict:
+    """Returns what is proven in the unit of the losses, in exact arithmetic."""
+    losses, bounds, proven = [], [], []
+    for mask, bound in zip(
+        claims["masks"], claims["bounds"].tolist(), strict=True
+    ):
+        best = table.weighted[mask].min(axis=0)
+        loss = _exact_sum(best) / table.total
+        # What the products of this point's losses may be off by.
+        rest = float(table.rest[mask].max(axis=0).sum())
+        rest = Fraction(rest) * (1 + Fraction(1, 2**20)) / table.total
+        exact = table.scale * (bound + table.base) / table.total - table.error
+        lower = float(exact)
+        if lower > exact:
+            lower = math.nextafter(lower, -math.inf)
+        losses.append(float(loss))
+        bounds.append(lower)
+        last_bit = Fraction(math.ulp(float(loss)))
+        proven.append(loss + rest <= exact + 2 * table.error + last_bit)
+    costs_of = [float(cost / costs.scale) for cost in _fractions(claims)]
+    return Verdict(
+        np.array(costs_of),
+        np.array(losses),
+        np.array(bounds),
+        np.array(proven),
+        len(claims["trees"]),
+        float(table.error),
+        float(costs.resolution),
+    )
+
+
+def _fractions(claims):
+    """Returns the costs of the points as fractions, in units: F of them."""
+    return [Fraction(int(cost)) for cost in claims["costs"]]

@@ -18,7 +18,8 @@ from matplotlib.ticker import PercentFormatter
 from mmc_jax import frontier, synthetic
 from mmc_jax.frontier.proof.dual import thresholds
 from mmc_jax.frontier.proof.integers import IntegerPool, integer_pool
-from mmc_jax.frontier.proof.search_tree import SearchTree, device_table
+from mmc_jax.frontier.proof.search_tree import SearchTree
+from mmc_jax.frontier.proof.tables import device_table
 from mmc_jax.report import result
 from mmc_jax.statistics.inputs import checked_inputs
 
@@ -144,7 +145,7 @@ def proven(
         search = SearchTree(
             device_table(pool, jax.devices()[0]),
             tuned[0],
-            budgets,
+            [budget],
             sums,
             np.zeros(1, np.int64),
         )

@@ -31,14 +31,18 @@ def fractional(
     part (Dantzig 1957): at most the part's gain, and two units, above K.
 
     Args:
-      profits: [N, M] int64, not negative.
-      costs: [M] int64, not negative.
-      fits: [N, M] bool, the models that may be bought.
-      budgets: [N, B] int64; of one below 0 the bound means nothing.
+      profits: Profit of each model, not negative, [N, M] int64.
+      costs: Cost of each model, not negative, [M] int64.
+      fits: Models that may be bought, [N, M] bool.
+      budgets: Budgets, [N, B] int64. The bound of one below 0 means nothing.
+
+    Returns:
+      The bounds, [N, B] int64, and the price of more budget, [N, B] float64: 0
+      where all that gains is bought.
     """
     num_models = len(costs)
     profits = np.where(fits, profits, 0)
-    ratio = np.where(fits, profits / np.maximum(costs, 1e-9), -1.0)
+    ratio = np.where(fits, _ratios(profits, costs), -1.0)
     order = np.argsort(-ratio, axis=1, kind="stable")
     ratio = np.take_along_axis(ratio, order, axis=1)
     profits = np.take_along_axis(profits, order, axis=1)
@@ -63,7 +67,17 @@ def fractional(
     part += _ALLOWANCE + (gained[:, -1:] >> _ORDER_BITS)
     most = np.take_along_axis(gained, place, axis=1)
     price = np.take_along_axis(ratio, next_one, axis=1)
-    return most + np.where(in_part, part, 0), np.where(in_part, price, 0.0)
+    return (
+        most + np.where(in_part, part, 0),
+        np.where(in_part & (budgets >= 0), price, 0.0),
+    )
+
+
+def _ratios(profits: np.ndarray, costs: np.ndarray) -> np.ndarray:
+    """Returns profits by costs [N, M]; what costs nothing comes first."""
+    free = costs == 0
+    ratios = profits / np.where(free, 1, costs)
+    return np.where(free & (profits > 0), np.inf, ratios)
 
 
 def decided(
@@ -81,11 +95,12 @@ def decided(
     every open budget can be left out (must be in).
 
     Args:
-      profits: [N, M] int64.
-      costs: [M] int64.
-      prices: [N, B], of `fractional`.
-      gaps: [N, B] int64, what the bound of `fractional` is too large by.
-      is_open: [N, B] bool, the budgets that count.
+      profits: Profit of each model, [N, M] int64.
+      costs: Cost of each model, [M] int64.
+      prices: Prices that `fractional` returned, [N, B].
+      gaps: Amount by which the bound of `fractional` is too large, [N, B]
+        int64.
+      is_open: Budgets that count, [N, B] bool.
     """
     most = np.where(is_open, prices, -np.inf).max(axis=1, initial=-np.inf)
     costs = costs.astype(float)
@@ -117,9 +132,9 @@ def zero_one(
     rounded down to steps, so that no set that a budget can buy is left out.
 
     Args:
-      profits: [M] int64, not negative.
-      costs: [M] int64, not negative.
-      budgets: [B] int64, not negative.
+      profits: Profit of each model, not negative, [M] int64.
+      costs: Cost of each model, not negative, [M] int64.
+      budgets: Budgets, not negative, [B] int64.
     """
     step = max(1, -(-int(budgets.max()) // _NUM_STEPS))
     most = np.zeros(int(budgets.max()) // step + 1, np.int64)

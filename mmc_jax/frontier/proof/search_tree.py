@@ -23,96 +23,46 @@ close all open segments (reduced costs); then it branches on the free model of
 the largest rho, taken or not, or, where none is left, goes on as it is. Where
 no free model fits, v = u, and the bound is the loss of the chosen models.
 
-Every number is whole and exact, but for the knapsack's allowances. Nodes are
-worked on in batches; the order depends on nothing but the window.
+Every number is whole and exact, but for the knapsack's allowances. Whether a
+model fits is decided on exact costs; the knapsacks round costs down to their
+high part (integers.py). Nodes are worked on in batches; the order depends on
+nothing but the window.
 """
 
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from mmc_jax import oracle
 from mmc_jax.frontier.proof import knapsack
-from mmc_jax.frontier.proof.integers import IntegerPool
+from mmc_jax.frontier.proof.integers import parts
+from mmc_jax.frontier.proof.tables import (
+    NUM_NODES,
+    DeviceTable,
+    in_chunks,
+    node_sums,
+)
 
-# Texts on the device at once, and numbers (nodes x texts) of a batch. XLA
-# compiles for every number of nodes: so there are few.
-_CHUNK_TEXTS = 4096
+# Numbers (nodes x texts) of a batch.
 _NUMBERS_AT_ONCE = 2**21
-_NUM_NODES = (16, 64, 256)
-
-# Models whose minima over all of their subsets are kept (four Russians).
-_GROUP = 6
 
 # In a tree: a node that closes all segments, and one that goes on with what was
 # decided there.
 LEAF, ONLY = -1, -2
 
-_INFINITE = np.iinfo(np.uint32).max
-
-
-class DeviceTable(NamedTuple):
-    """The loss table on a device, some texts at a time.
-
-    Attributes:
-      chunks: [M, texts] uint32 each.
-      minima: [groups * 64, texts] uint32 each: the least loss of every subset
-        of six neighbouring models, of no model the largest number.
-      costs: [M] int64, on the host.
-    """
-
-    chunks: tuple[jax.Array, ...]
-    minima: tuple[jax.Array, ...]
-    costs: np.ndarray
-
-
-def device_table(pool: IntegerPool, device: jax.Device) -> DeviceTable:
-    """Returns the pool's table on the device."""
-    chunks = tuple(
-        jax.device_put(pool.values[:, start : start + _CHUNK_TEXTS], device)
-        for start in range(0, pool.values.shape[1], _CHUNK_TEXTS)
-    )
-    return DeviceTable(chunks, tuple(map(_group_minima, chunks)), pool.costs)
-
-
-@jax.jit
-def _group_minima(chunk: jax.Array) -> jax.Array:
-    num_models, num_texts = chunk.shape
-    none = jnp.array(_INFINITE, chunk.dtype)
-    groups = jnp.pad(
-        chunk, ((0, -num_models % _GROUP), (0, 0)), constant_values=none
-    ).reshape(-1, _GROUP, num_texts)
-    least = jnp.full((len(groups), 1, num_texts), none)
-    for i in range(_GROUP):
-        least = jnp.concatenate(
-            [least, jnp.minimum(least, groups[:, i : i + 1])], axis=1
-        )
-    return least.reshape(-1, num_texts)
-
-
-def _rows(masks: np.ndarray) -> np.ndarray:
-    """Returns where the minima of the subsets' groups are: [groups, N]."""
-    num_subsets, num_models = masks.shape
-    bits = np.pad(masks, ((0, 0), (0, -num_models % _GROUP)))
-    bits = bits.reshape(num_subsets, -1, _GROUP)
-    rows = bits @ (1 << np.arange(_GROUP)) + 2**_GROUP * np.arange(
-        bits.shape[1]
-    )
-    return rows.T.astype(np.int32)
+_MOST = np.iinfo(np.int64).max
 
 
 class _Nodes(NamedTuple):
-    """Nodes that wait, [N] each: the last are worked on first.
+    """Nodes that wait; the last are worked on first.
 
     Attributes:
-      number: int64, the place in the tree.
-      chosen: [N, M] bool.
-      free: [N, M] bool.
-      bounds: [N, B] int64, the best of all nodes above; those of closed
-        segments stay as they are.
-      is_open: [N, B] bool, the segments that no node above has closed.
+      number: Place of the node in the tree, [N] int64.
+      chosen: Models that the node has chosen, [N, M] bool.
+      free: Models that it may still take, [N, M] bool.
+      bounds: Best bound of all nodes above for each segment, [N, B] int64;
+        those of closed segments stay as they are.
+      is_open: Segments that no node above has closed, [N, B] bool.
     """
 
     number: np.ndarray
@@ -122,51 +72,74 @@ class _Nodes(NamedTuple):
     is_open: np.ndarray
 
 
+class _Left(NamedTuple):
+    """What nodes leave of each budget, in two parts.
+
+    Attributes:
+      high: High part, [N, B] int64; negative where the budget is exceeded.
+      low: Low part, [N, B] int64, from 0 to 2^low_bits - 1.
+    """
+
+    high: np.ndarray
+    low: np.ndarray
+
+
 class SearchTree:
     """The tree of one window, grown as far as it is let.
 
     Attributes:
-      budgets: [B] int64, the largest of each segment.
-      better: Subsets met that are better than the window's, [M] bool each, in
-        order. The tree proves their own segments only when it is grown anew
-        with them.
-      num_nodes: Nodes that were bounded.
+      budgets: Largest budget of each segment, B whole numbers in units of the
+        costs' low part, rising.
+      better: Subsets met that are better than the window's best known, [M] bool
+        each, in order. The tree proves their own segments only when it is grown
+        anew with them.
+      num_nodes: Number of nodes that were bounded.
     """
+
+    budgets: list[int]
+    better: list[np.ndarray]
+    num_nodes: int
+    _best: np.ndarray  # [B] int64, the best loss sum known of each segment.
+    _slack: np.ndarray  # [B] int64, how far below it a bound is good enough.
+    _high: np.ndarray  # [B] int64, the high part of each budget.
+    _low: np.ndarray  # [B] int64, the low part.
+    _table: DeviceTable
+    _thresholds: tuple[jax.Array, ...]  # [texts] uint32 each.
+    _waiting: _Nodes
+    _branches: "_Growing"  # [nodes] int16: a model, LEAF or ONLY.
+    _children: "_Growing"  # [nodes] int64: the first child; the second follows.
+    _size: int  # Nodes of the tree, those that wait among them.
+    _batch: int  # Nodes that are bounded at once.
 
     def __init__(
         self,
         table: DeviceTable,
         thresholds: np.ndarray,
-        budgets: np.ndarray,
+        budgets: list[int],
         sums: np.ndarray,
         slack: np.ndarray,
     ):
         """Begins with the root.
 
         Args:
-          table: The losses on the device, and the costs.
-          thresholds: [X] uint32, the window's.
-          budgets: [B] int64, the largest of each segment.
-          sums: [B] int64, the best loss sum known of each.
-          slack: [B] int64, how far below it a bound is good enough.
+          table: Losses on the device, and the pool.
+          thresholds: Thresholds of the window, [X] uint32.
+          budgets: Largest budget of each segment, B whole numbers in units of
+            the costs' low part, rising.
+          sums: Best loss sum known of each segment, [B] int64.
+          slack: How far below it a bound is good enough, [B] int64.
         """
         self.budgets = budgets
+        self.better = []
+        self.num_nodes = 0
         self._best = sums.copy()
         self._slack = slack
-        self.better: list[np.ndarray] = []
-        self.num_nodes = 0
+        self._high, self._low = parts(budgets, table.pool.low_bits)
         self._table = table
-        self._thresholds = tuple(
-            jax.device_put(
-                thresholds[start : start + _CHUNK_TEXTS], chunk.devices().pop()
-            )
-            for start, chunk in zip(
-                range(0, len(thresholds), _CHUNK_TEXTS),
-                table.chunks,
-                strict=True,
-            )
+        self._thresholds = in_chunks(
+            thresholds, table.chunks[0].devices().pop()
         )
-        num_models = len(table.costs)
+        num_models = len(table.pool.costs)
         shape = (1, len(budgets))
         self._waiting = _Nodes(
             np.zeros(1, np.int64),
@@ -175,19 +148,18 @@ class SearchTree:
             np.zeros(shape, np.int64),
             np.ones(shape, bool),
         )
-        # The model that each node branches on, and its first child, which takes
-        # the model; the second follows it.
         self._branches = _Growing(np.int16, LEAF)
         self._children = _Growing(np.int64, 0)
         self._size = 1
         self._batch = max(
             n
-            for n in _NUM_NODES
-            if n == _NUM_NODES[0] or n * len(thresholds) <= _NUMBERS_AT_ONCE
+            for n in NUM_NODES
+            if n == NUM_NODES[0] or n * len(thresholds) <= _NUMBERS_AT_ONCE
         )
 
     @property
     def _goals(self) -> np.ndarray:
+        """Loss sum that a bound must reach to close a segment: [B] int64."""
         return self._best - self._slack
 
     @property
@@ -201,20 +173,18 @@ class SearchTree:
         No subset within the budget has a smaller loss sum.
         """
         waiting = self._waiting
-        least = np.where(
-            waiting.is_open, waiting.bounds, np.iinfo(np.int64).max
-        ).min(axis=0, initial=np.iinfo(np.int64).max)
-        return np.minimum(self._goals, least)
+        least = np.where(waiting.is_open, waiting.bounds, _MOST)
+        return np.minimum(self._goals, least.min(axis=0, initial=_MOST))
 
     def tree(self) -> np.ndarray:
-        """Returns the tree, [nodes] int16: a node, then its children.
+        """Returns the tree, a node and then its children: [nodes] int16.
 
         A node is the model that it branches on, `LEAF` or `ONLY`; after it
         comes the whole tree of the child that takes the model, then that of the
         other; after `ONLY` that of the only child.
         """
-        branches = self._branches.of(self._size)
-        children = self._children.of(self._size)
+        branches = self._branches.first(self._size)
+        children = self._children.first(self._size)
         order, stack = [], [0]
         while stack:
             node = stack.pop()
@@ -228,23 +198,24 @@ class SearchTree:
     def step(self) -> None:
         """Bounds the next nodes, and puts the children of open ones in line."""
         first = max(0, len(self._waiting.number) - self._batch)
-        nodes = _Nodes(*(part[first:] for part in self._waiting))
-        self._waiting = _Nodes(*(part[:first] for part in self._waiting))
+        nodes = _Nodes(*(field[first:] for field in self._waiting))
+        self._waiting = _Nodes(*(field[:first] for field in self._waiting))
         self.num_nodes += len(nodes.number)
-        costs = self._table.costs
-        left = self.budgets - (nodes.chosen @ costs)[:, None]
-        is_open = nodes.is_open & (left >= 0)
-        most_left = np.where(is_open, left, -1).max(axis=1)
-        fits = nodes.free & (costs <= most_left[:, None])
-        sums, rho, chosen_sums = self._sums(nodes.chosen, fits)
-        self._look_at(nodes.chosen, left, chosen_sums)
-        most, prices = knapsack.fractional(rho, costs, fits, left)
+        costs = self._table.pool.costs
+        left = self._left(nodes.chosen)
+        is_open = nodes.is_open & (left.high >= 0)
+        fits = nodes.free & self._fits(left, is_open)
+        sums, rho, chosen_sums = node_sums(
+            self._table, self._thresholds, nodes.chosen, fits
+        )
+        self._look_at(nodes.chosen, left.high >= 0, chosen_sums)
+        most, prices = knapsack.fractional(rho, costs, fits, left.high)
         own = sums[:, None] - most
         if self._size == 1:
-            # Of the root alone: what holds there holds below.
+            # Only at the root: what holds there holds below.
             gains = np.where(fits, rho, 0)[0]
             own = np.maximum(
-                own, sums - knapsack.zero_one(gains, costs, self.budgets)
+                own, sums - knapsack.zero_one(gains, costs, self._high)
             )
         bounds = np.maximum(nodes.bounds, own)
         is_open &= bounds < self._goals
@@ -262,8 +233,55 @@ class SearchTree:
             nodes.number[keep], model, chosen, free, bounds[keep], is_open[keep]
         )
 
-    def _branch(self, number, model, chosen, free, bounds, is_open):
-        """Puts the children in line; those that take the model come first."""
+    def _left(self, chosen: np.ndarray) -> _Left:
+        """Returns what the chosen models [N, M] leave of each budget."""
+        pool = self._table.pool
+        low = self._low - (chosen @ pool.costs_low)[:, None]
+        # A right shift rounds down: it borrows from the high part.
+        high = self._high - (chosen @ pool.costs)[:, None]
+        return _Left(
+            high + (low >> pool.low_bits), low & ((1 << pool.low_bits) - 1)
+        )
+
+    def _fits(self, left: _Left, is_open: np.ndarray) -> np.ndarray:
+        """Returns which models cost no more than some open budget has left.
+
+        Args:
+          left: What is left of each budget, [N, B].
+          is_open: Which budgets count, [N, B] bool.
+
+        Returns:
+          [N, M] bool.
+        """
+        pool = self._table.pool
+        # Budgets rise: the last open one has the most left.
+        last = is_open.shape[1] - 1 - is_open[:, ::-1].argmax(axis=1)
+        row = np.arange(len(last))
+        high = np.where(is_open.any(axis=1), left.high[row, last], -1)[:, None]
+        low = left.low[row, last][:, None]
+        return (pool.costs < high) | (
+            (pool.costs == high) & (pool.costs_low <= low)
+        )
+
+    def _branch(
+        self,
+        number: np.ndarray,
+        model: np.ndarray,
+        chosen: np.ndarray,
+        free: np.ndarray,
+        bounds: np.ndarray,
+        is_open: np.ndarray,
+    ) -> None:
+        """Puts the children in line; those that take the model come first.
+
+        Args:
+          number: Place of each node in the tree, [N] int64.
+          model: Model that the node branches on, or `ONLY`, [N] int64.
+          chosen: Models that it has chosen, [N, M] bool.
+          free: Models that it may still take, [N, M] bool.
+          bounds: Bounds so far, [N, B] int64.
+          is_open: Open segments, [N, B] bool.
+        """
         two = model >= 0
         num_children = 1 + two
         children = self._size + np.cumsum(num_children) - num_children
@@ -274,55 +292,51 @@ class SearchTree:
         with_it[two, model[two]] = True
         without[two, model[two]] = False
         rest = (without, bounds, is_open)
-        parts = zip(
+        fields = zip(
             self._waiting,
-            (p[two] for p in (children + 1, chosen, *rest)),
+            (field[two] for field in (children + 1, chosen, *rest)),
             (children, with_it, *rest),
             strict=True,
         )
-        self._waiting = _Nodes(*map(np.concatenate, parts))
+        self._waiting = _Nodes(*map(np.concatenate, fields))
 
-    def _look_at(self, chosen, left, chosen_sums):
-        """Keeps what is better than the best known."""
-        better = (left >= 0) & (chosen_sums[:, None] < self._best)
+    def _look_at(
+        self, chosen: np.ndarray, affords: np.ndarray, chosen_sums: np.ndarray
+    ) -> None:
+        """Keeps what is better than the best known.
+
+        Args:
+          chosen: Chosen models of each node, [N, M] bool.
+          affords: Budgets that pay for them, [N, B] bool.
+          chosen_sums: Their loss sum, [N] int64.
+        """
+        better = affords & (chosen_sums[:, None] < self._best)
         better &= chosen.any(axis=1)[:, None]
         for i in np.flatnonzero(better.any(axis=1)):
-            lower = (left[i] >= 0) & (chosen_sums[i] < self._best)
+            lower = affords[i] & (chosen_sums[i] < self._best)
             if lower.any():
                 self._best[lower] = chosen_sums[i]
                 self.better.append(chosen[i].copy())
-
-    def _sums(self, chosen, fits):
-        """Returns sum_x v_x [N], rho [N, M] and sum_x u_x [N], all int64."""
-        n = len(chosen)
-        size = next(size for size in _NUM_NODES if size >= n)
-        rows = [
-            _rows(np.pad(masks, ((0, size - n), (0, 0))))
-            for masks in (chosen, fits)
-        ]
-        total = (0, 0, 0)
-        with jax.enable_x64(True):
-            for parts in zip(
-                self._table.minima,
-                self._table.chunks,
-                self._thresholds,
-                strict=True,
-            ):
-                sums = _chunk_sums(*parts, *rows)
-                # Added up on the device: the host waits once.
-                total = [a + b for a, b in zip(total, sums, strict=True)]
-            own, joined, of_chosen = (np.asarray(part)[:n] for part in total)
-        return own, own[:, None] - joined, of_chosen
 
 
 class _Growing:
     """An array that grows as it is written to."""
 
-    def __init__(self, dtype, fill):
+    _array: np.ndarray  # [capacity]
+    _fill: int  # What stands where nothing was written.
+
+    def __init__(self, dtype: type, fill: int):
+        """Begins with nothing written.
+
+        Args:
+          dtype: Type of the numbers.
+          fill: Number that stands where nothing was written.
+        """
         self._array = np.full(1024, fill, dtype)
         self._fill = fill
 
-    def __setitem__(self, places, values):
+    def __setitem__(self, places: np.ndarray, values: np.ndarray | int) -> None:
+        """Writes values [N] at places [N]."""
         need = int(places.max(initial=0)) + 1
         if need > len(self._array):
             more = np.full(
@@ -331,27 +345,8 @@ class _Growing:
             self._array = np.concatenate([self._array, more])
         self._array[places] = values
 
-    def of(self, size):
-        """Returns the first so many."""
+    def first(self, size: int) -> np.ndarray:
+        """Returns the first numbers: [size]."""
         if size > len(self._array):
             self[np.array([size - 1])] = self._fill
         return self._array[:size]
-
-
-@jax.jit
-def _chunk_sums(minima, chunk, thresholds, chosen_rows, fitting_rows):
-    """Returns the sums of v, of min(v, L_j) and of u: [N], [N, M], [N]."""
-    chosen, fitting = _least(minima, chosen_rows), _least(minima, fitting_rows)
-    own = jnp.minimum(chosen, jnp.maximum(thresholds, fitting))
-    return (
-        own.sum(axis=1, dtype=jnp.int64),
-        oracle.min_sum(own, chunk),
-        chosen.sum(axis=1, dtype=jnp.int64),
-    )
-
-
-def _least(minima, rows):
-    least = minima.at[rows[0]].get(mode="clip")
-    for row in rows[1:]:
-        least = jnp.minimum(least, minima.at[row].get(mode="clip"))
-    return least
