@@ -38,6 +38,10 @@ def main():
         f"{verdict.largest_gap:.6g} below. {verdict.num_nodes:,} nodes of "
         "trees."
     )
+    print(
+        f"resolution: losses {2 * verdict.resolution:.3g}, costs "
+        f"{verdict.cost_resolution:.3g}; smaller differences may be hidden."
+    )
 
 
 if __name__ == "__main__":

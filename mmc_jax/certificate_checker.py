@@ -97,6 +97,11 @@ class Verdict(NamedTuple):
     resolution: float = 0.0
     cost_resolution: float = 0.0
 
+    @property
+    def largest_gap(self) -> float:
+        """How far below a point a better subset may lie; 0 if none may."""
+        return np.where(self.proven, 0.0, self.losses - self.bounds).max()
+
 
 class _Losses(NamedTuple):
     """Losses in whole numbers.
@@ -138,11 +143,6 @@ class _Costs(NamedTuple):
     low_bits: int
     scale: Fraction
     resolution: Fraction
-
-    @property
-    def largest_gap(self) -> float:
-        """How far below a point a better subset may lie; 0 if none may."""
-        return np.where(self.proven, 0.0, self.losses - self.bounds).max()
 
 
 def check(
