@@ -2,12 +2,15 @@
 
 Programs are compiled quickly but for tests marked `full_optimisation`.
 
-Compiled programs are not kept: tests leave nothing in the user's cache.
+Compiled programs are kept for all processes of the run, in a folder that goes
+with it: tests leave nothing in the user's cache.
 
 Warnings are errors; each exception has its reason.
 """
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 
 # Before PyTorch is imported: its models are tiny, and its threads would wait
@@ -24,7 +27,6 @@ jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_default_matmul_precision", "highest")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
-jax.config.update("jax_enable_compilation_cache", False)
 
 # Filters of warnings that are none of ours, each under its reason; such as
 # "ignore:the message's beginning:DeprecationWarning:the_module".
@@ -32,10 +34,16 @@ _EXCEPTIONS = (
     # Orbax gives up a damaged entry while other reads of it are under way: they
     # end, in whatever test runs then, on an event loop that is closed.
     "ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning",
+    # Another process is still writing the program: it is compiled once more.
+    "ignore:Error reading persistent compilation cache entry:UserWarning",
 )
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # Not a worker of pytest-xdist.
+        folder = tempfile.mkdtemp(prefix="mmc_jax_tests_")
+        optimisation.keep_programs(folder)
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
     for warning in ("error", *_EXCEPTIONS):
         config.addinivalue_line("filterwarnings", warning)
     config.addinivalue_line(

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import jax
 from jax._src import compiler
+from jax.experimental.compilation_cache import compilation_cache
 
 # XLA's options that make compiling quick, and what they are for users. Emitted
 # loops take three times as long to compile with the fusion emitters.
@@ -28,7 +29,7 @@ FULL = {
 
 _always_full = os.environ.get("MMC_TEST_OPTIMISATION") == "full"
 _flags_of_users = os.environ.get("XLA_FLAGS", "")
-_is_full = True
+_is_full: bool | None = None  # None before the first test.
 
 
 def _flags(options: Mapping[str, int | bool]) -> str:
@@ -56,11 +57,29 @@ def install() -> None:
     compiler.get_compile_options = with_choice
 
 
+def keep_programs(folder: str) -> None:
+    """Keeps programs there that take long to compile, for all processes.
+
+    Processes that are started from now on find the settings in their
+    environment: workers of pytest-xdist and the programs that tests start.
+    """
+    settings = {
+        "jax_compilation_cache_dir": folder,
+        "jax_persistent_cache_min_compile_time_secs": 0.1,
+    }
+    for name, value in settings.items():
+        jax.config.update(name, value)
+        os.environ[name.upper()] = str(value)
+
+
 def choose(full: bool) -> None:
     """Compiles from now on in full or quickly, here and in new processes."""
     global _is_full
     full = full or _always_full
     if full != _is_full:
         jax.clear_caches()  # Programs that the other choice has compiled.
+        # What is measured is compiled: of a program from a file JAX knows less.
+        jax.config.update("jax_enable_compilation_cache", not full)
+        compilation_cache.reset_cache()
     _is_full = full
     os.environ["XLA_FLAGS"] = _flags_of_users if full else _flags(_QUICK)

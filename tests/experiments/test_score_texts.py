@@ -25,6 +25,8 @@ class ScoreTextsTest(absltest.TestCase):
         (self.folder / "texts.jsonl").write_text("\n".join(lines))
 
     def _run(self, *more):
+        environment = dict(os.environ)
+        environment.pop("JAX_COMPILATION_CACHE_DIR", None)
         return subprocess.run(
             [
                 *(sys.executable, "-m", "experiments.score_texts"),
@@ -37,7 +39,7 @@ class ScoreTextsTest(absltest.TestCase):
             text=True,
             cwd=_ROOT,
             env={
-                **os.environ,
+                **environment,
                 "JAX_PLATFORMS": "cpu",
                 "JAX_NUM_CPU_DEVICES": "4",
                 "XDG_CACHE_HOME": str(self.folder / "cache"),

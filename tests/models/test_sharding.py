@@ -18,7 +18,7 @@ from mmc_jax.models import layers, sharding
 from mmc_jax.scoring import likelihood
 from tests import tolerances
 from tests.models import test_parity
-from tests.models.cases import CASES
+from tests.models.cases import CASES, STRUCTURES
 
 # What is made 8 times as large, so that every rule finds an axis to split.
 _SIZES = frozenset(
@@ -36,15 +36,8 @@ _MORE_CHANGES = {
     "falcon": dict(hidden_size=384),
 }
 _BOTH = ("model", "data")
-_MESHES = ((8, 1), (2, 4), (1, 8))
 _BATCH, _LENGTH = 8, 20
-# Over 100 programs of a millisecond each: compiling them is all that counts.
-_QUICKLY_COMPILED = {
-    "xla_backend_optimization_level": 0,
-    "xla_cpu_use_fusion_emitters": False,
-    "xla_llvm_disable_expensive_passes": True,
-}
-_token_nll = jax.jit(likelihood.token_nll, compiler_options=_QUICKLY_COMPILED)
+_token_nll = jax.jit(likelihood.token_nll)
 
 
 def _large_config(model_type: str):
@@ -114,15 +107,22 @@ class SameScoresTest(parameterized.TestCase):
         )
         return program, model
 
-    def assert_split(self, program, model, num_parts):
-        """Each device has its share, and no weights are put together."""
+    def assert_shares(self, model, num_parts):
+        """Each device has its share; the model may be abstract."""
         memory = models.memory(model)
         self.assertEmpty(memory.undivided)
-        values = jax.tree.leaves(nnx.state(model))
-        whole = sum(value.nbytes for value in values)
+        whole = sum(
+            value.size * value.dtype.itemsize
+            for value in jax.tree.leaves(nnx.state(model))
+        )
         # Norms and learned positions stay whole.
         share = memory.bytes_per_device / whole
         self.assertBetween(share, 1 / num_parts, 1 / num_parts + 0.06)
+
+    def assert_split(self, program, model, num_parts):
+        """Each device has its share, and no weights are put together."""
+        self.assert_shares(model, num_parts)
+        values = jax.tree.leaves(nnx.state(model))
         split = {
             tuple(n for n in value.shape[-2:] if n > 1)
             for value in values
@@ -131,14 +131,30 @@ class SameScoresTest(parameterized.TestCase):
         gathered = {shape[-2:] for shape in _gathered(program.as_text())}
         self.assertEmpty(gathered & split)
 
-    @parameterized.parameters(*CASES)
+    @parameterized.named_parameters((name, name) for name in CASES)
     def test_as_on_one_device(self, model_type):
-        for shape in _MESHES:
+        """On 2 x 4, which splits the texts and every parameter's axis."""
+        program, model = self.assert_same_scores(
+            model_type, sharding.mesh(2, 4)
+        )
+        self.assert_split(program, model, 4)
+
+    @parameterized.named_parameters((name, name) for name in CASES)
+    def test_shares_on_a_line_of_devices(self, model_type):
+        for shape in ((8, 1), (1, 8)):
             with self.subTest(mesh=shape):
-                program, model = self.assert_same_scores(
-                    model_type, sharding.mesh(*shape)
+                model = models.abstract(
+                    _large_config(model_type), mesh=sharding.mesh(*shape)
                 )
-                self.assert_split(program, model, shape[1])
+                self.assert_shares(model, shape[1])
+
+    # What these meshes compute depends on the kinds of layers alone.
+    @parameterized.product(model_type=STRUCTURES, shape=((8, 1), (1, 8)))
+    def test_as_on_a_line_of_devices(self, model_type, shape):
+        program, model = self.assert_same_scores(
+            model_type, sharding.mesh(*shape)
+        )
+        self.assert_split(program, model, shape[1])
 
     @parameterized.parameters("llama", "mixtral", "mamba", "recurrent_gemma")
     def test_over_data_too(self, model_type):
