@@ -1,14 +1,14 @@
 """What starts every program: a strict command line, its flags for results."""
 
-import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from absl import app, flags, logging
 
-# What a shell says of a program that Ctrl-C has ended.
-_INTERRUPTED = 130
+# The exit code by which shells say that Ctrl-C has ended a program.
+_INTERRUPTED = 128 + signal.SIGINT
 
 
 def run(main: Callable[[], None]) -> None:
@@ -23,6 +23,9 @@ def run(main: Callable[[], None]) -> None:
             raise app.UsageError(f"stray arguments: {' '.join(argv[1:])}")
         try:
             main()
+        except KeyboardInterrupt:
+            print("\ninterrupted; finished work is kept", file=sys.stderr)
+            sys.exit(_INTERRUPTED)
         except (ValueError, OSError, ImportError) as error:
             if logging.get_verbosity() >= logging.DEBUG:
                 raise
@@ -32,8 +35,6 @@ def run(main: Callable[[], None]) -> None:
 
     # Libraries beneath tell of every file at INFO.
     logging.set_verbosity(logging.WARNING)
-    # Figures go to files; a notebook's variable would ask for its own package.
-    os.environ["MPLBACKEND"] = "agg"
     app.run(strict_main)
 
 

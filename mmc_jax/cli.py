@@ -6,6 +6,7 @@ that another folder named `experiments` hides nothing.
 """
 
 import ast
+import contextlib
 import difflib
 import importlib.util
 import pathlib
@@ -20,7 +21,9 @@ def main() -> None:
     """Starts the program that the first argument names, or lists all."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in _HELP:
-        print(_listing())
+        # A pipe such as `mmc | head` may be closed before the end.
+        with contextlib.suppress(BrokenPipeError):
+            print(_listing(), flush=True)
         return
     name, *rest = arguments
     if name == "--version":
