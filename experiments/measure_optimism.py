@@ -42,14 +42,14 @@ def main():
         table.costs(cost),
         search=studies.METHODS[_METHOD.value],
         num_texts=_NUM_TEXTS.value,
-        num_draws=_NUM_DRAWS.value,
+        num_samples=_NUM_DRAWS.value,
         seed=_SEED.value,
     )
     section = report.optimism_section(
         found,
         normalisation=normalisation,
         cost=cost,
-        num_draws=_NUM_DRAWS.value,
+        num_samples=_NUM_DRAWS.value,
     )
     print(
         report.write_sections(

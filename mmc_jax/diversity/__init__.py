@@ -23,13 +23,10 @@ from mmc_jax.diversity.families import (
     homogeneous,
 )
 from mmc_jax.diversity.family_studies import (
-    SIZES,
     Claim,
     FamilyStudy,
-    LineLaw,
     agreement,
     family_study,
-    line_name,
     table_studies,
 )
 from mmc_jax.diversity.findings import Finding, diagnosis
@@ -50,14 +47,12 @@ from mmc_jax.diversity.pairs import (
 )
 from mmc_jax.diversity.selection_bias import (
     Optimism,
-    numbers_of_texts,
     optimism,
 )
 from mmc_jax.diversity.summaries import PairGain, Summary, summary
 
 __all__ = [
     "GROUPINGS",
-    "SIZES",
     "Claim",
     "Comparison",
     "Elimination",
@@ -65,7 +60,6 @@ __all__ = [
     "Finding",
     "Gain",
     "GroupMeans",
-    "LineLaw",
     "Optimism",
     "PairGain",
     "PairGroup",
@@ -85,10 +79,8 @@ __all__ = [
     "groups_of",
     "heterogeneous",
     "homogeneous",
-    "line_name",
     "marginal_contributions",
     "mixed_pair_test",
-    "numbers_of_texts",
     "optimism",
     "pair_bonus",
     "pair_gains",

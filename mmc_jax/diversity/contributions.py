@@ -95,7 +95,7 @@ def marginal_contributions(
 def elimination(
     losses: ArrayLike, weights: ArrayLike | None = None
 ) -> Elimination:
-    """Returns the models in the order in which a pool misses them least.
+    """Returns the models in the order in which a pool can best do without.
 
     Greedy: of what is left, the model goes without which the oracle loss is
     least; of equals the one that is worse alone, then the later one.
@@ -119,8 +119,8 @@ def elimination(
     while len(left) > 1:
         least, second = np.partition(losses[left], 1, axis=0)[:2]
         best = losses[left].argmin(axis=0)
-        missed = np.bincount(best, share * (second - least), len(left))
-        i = np.lexsort((-left, -alone[left], missed))[0]
+        added = np.bincount(best, share * (second - least), len(left))
+        i = np.lexsort((-left, -alone[left], added))[0]
         order.append(left[i])
         found.append(least @ share)
         left = np.delete(left, i)

@@ -64,7 +64,7 @@ def residual_correlations(
         residuals -= slopes[:, None] * difficulty
     covariances = residuals * share @ residuals.T
     deviations = np.sqrt(np.diagonal(covariances))
-    # Of a model that only the difficulty moves, rounding is left.
+    # Where difficulty alone moves a model's losses, only rounding is left.
     deviations = np.where(
         deviations > 1e-12 * np.abs(losses).max(), deviations, np.nan
     )

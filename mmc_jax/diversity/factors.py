@@ -3,8 +3,9 @@
 M models, X texts, R seeds, B resamples of the texts.
 """
 
+import functools
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -127,29 +128,16 @@ def similarity(
     ('mixture',) 3 1.5
     ('mixture', 'seed') 6 1.5
     """
-    losses, _ = checked_losses(losses, None)
-    if losses.min() <= 0:
-        m, x = np.unravel_index(losses.argmin(), losses.shape)
-        raise ValueError(
-            f"losses[{m}, {x}] is {losses[m, x]}; losses above 0 are needed, "
-            "as gains are fractions of them."
-        )
-    levels = {factor: np.array(of, str) for factor, of in levels.items()}
-    _check_levels(levels, len(losses))
+    losses, levels = _checked(losses, levels, domains)
     num_texts = losses.shape[1]
-    if len(domains) != num_texts:
-        raise ValueError(
-            f"{len(domains)} domains for {num_texts} texts: one for each is "
-            "needed."
-        )
     index = np.unique(np.array(domains), return_inverse=True)[1]
     found = _quantities(losses, index, np.ones(num_texts))
-    draws = [
+    resamples = [
         _quantities(losses, index, row)
         for counts in resampled_counts(num_texts, None, num_resamples, seed)
         for row in counts
     ]
-    drawn = _Quantities(*map(np.array, zip(*draws, strict=True)))
+    resampled = _Quantities(*map(np.array, zip(*resamples, strict=True)))
 
     by_factors = _pairs(levels)
     shares = {
@@ -157,44 +145,87 @@ def similarity(
         for factors, pairs in by_factors.items()
     }
     means = losses.mean(axis=1)
-    groups = []
-    for factors, pairs in by_factors.items():
-        i, j = np.nonzero(pairs)
-        estimates = {
-            name: _pair_mean(*values, shares[factors], num_texts, level)
-            for name, *values in zip(
-                _Quantities._fields, found, drawn, strict=True
-            )
-        }
-        above_seed = None
-        if factors != _SEED_ALONE and _SEED_ALONE in shares:
-            above_seed = _pair_mean(
-                found.centred,
-                drawn.centred,
-                shares[factors] - shares[_SEED_ALONE],
-                num_texts,
-                level,
-            )
-        of_seed = _of_seeds(pairs, levels["seed"])
-        groups.append(
-            PairGroup(
-                factors=factors,
-                num_pairs=len(i),
-                better_loss=float(np.minimum(means[i], means[j]).mean()),
-                other_loss=float(np.maximum(means[i], means[j]).mean()),
-                **estimates,
-                above_seed=above_seed,
-                bonus_by_seed={
-                    name: float(found.bonus[chosen].mean())
-                    for name, chosen in of_seed.items()
-                },
-                centred_by_seed={
-                    name: float(found.centred[chosen].mean())
-                    for name, chosen in of_seed.items()
-                },
-            )
+    return tuple(
+        _group(
+            factors,
+            pairs,
+            shares,
+            means,
+            _of_seeds(pairs, levels["seed"]),
+            found,
+            resampled,
+            functools.partial(_pair_mean, num_texts=num_texts, level=level),
         )
-    return tuple(groups)
+        for factors, pairs in by_factors.items()
+    )
+
+
+def _group(
+    factors: tuple[str, ...],
+    pairs: np.ndarray,
+    shares: Mapping[tuple[str, ...], np.ndarray],
+    means: np.ndarray,
+    of_seed: Mapping[str, np.ndarray],
+    found: _Quantities,
+    resampled: _Quantities,
+    pair_mean: Callable[..., PairMean],
+) -> PairGroup:
+    """Returns the group of the pairs that differ in some factors."""
+    i, j = np.nonzero(pairs)
+    quantities = {
+        name: pair_mean(*values, shares[factors])
+        for name, *values in zip(
+            _Quantities._fields, found, resampled, strict=True
+        )
+    }
+    above_seed = None
+    if factors != _SEED_ALONE and _SEED_ALONE in shares:
+        above_seed = pair_mean(
+            found.centred,
+            resampled.centred,
+            shares[factors] - shares[_SEED_ALONE],
+        )
+    return PairGroup(
+        factors=factors,
+        num_pairs=len(i),
+        better_loss=float(np.minimum(means[i], means[j]).mean()),
+        other_loss=float(np.maximum(means[i], means[j]).mean()),
+        **quantities,
+        above_seed=above_seed,
+        bonus_by_seed={
+            name: float(found.bonus[chosen].mean())
+            for name, chosen in of_seed.items()
+        },
+        centred_by_seed={
+            name: float(found.centred[chosen].mean())
+            for name, chosen in of_seed.items()
+        },
+    )
+
+
+def _checked(
+    losses: ArrayLike,
+    levels: Mapping[str, Sequence[str]],
+    domains: Sequence[str],
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Returns losses in float64 and levels as arrays, if they fit."""
+    losses, _ = checked_losses(losses, None)
+    if losses.min() <= 0:
+        m, x = np.unravel_index(losses.argmin(), losses.shape)
+        raise ValueError(
+            f"losses[{m}, {x}] is {losses[m, x]}; losses above 0 are needed, "
+            "as gains are fractions of them."
+        )
+    levels = {
+        factor: np.array(of_models, str) for factor, of_models in levels.items()
+    }
+    _check_levels(levels, len(losses))
+    if len(domains) != losses.shape[1]:
+        raise ValueError(
+            f"{len(domains)} domains for {losses.shape[1]} texts: one for each "
+            "is needed."
+        )
+    return losses, levels
 
 
 def _check_levels(levels: Mapping[str, np.ndarray], num_models: int) -> None:
@@ -271,7 +302,7 @@ def _quantities(
     gains = pair_gains(losses, counts)
     in_domain = np.eye(domain_index.max() + 1)[domain_index]  # [X, domains]
     of_domain = counts @ in_domain
-    # A domain of which nothing was drawn has the weight 0.
+    # A domain without a text in the resample has the weight 0.
     domain_means = (losses * counts) @ in_domain / np.maximum(of_domain, 1)
     return _Quantities(
         bonus=gains,
@@ -283,15 +314,26 @@ def _quantities(
 
 def _pair_mean(
     values: np.ndarray,
-    drawn: np.ndarray,
+    resampled: np.ndarray,
     shares: np.ndarray,
+    *,
     num_texts: int,
     level: float,
 ) -> PairMean:
+    """Returns the mean over pairs with its interval over seeds and texts.
+
+    Args:
+      values: Quantity of each pair, [M, M].
+      resampled: Quantity of each pair in each resample of the texts, [B, M, M].
+      shares: Share of each pair in the mean: of all pairs and without each
+        seed, [1 + R, M, M].
+      num_texts: Number of texts X.
+      level: Share of the distribution in the interval.
+    """
     value, *left_out = np.einsum("rij,ij->r", shares, values)
     num_seeds = len(left_out)
     v_seed = (num_seeds - 1) * np.var(left_out)
-    v_text = np.einsum("ij,bij->b", shares[0], drawn).var()
+    v_text = np.einsum("ij,bij->b", shares[0], resampled).var()
     variance = v_seed + v_text
     half = 0.0
     if variance > 0:

@@ -34,8 +34,8 @@ class Comparison(NamedTuple):
       in_sample: Loss of the best homogeneous subset of each budget less that of
         the best heterogeneous one, on the texts that chose both, [B]. It is
         biased in favour of the side with more subsets.
-      held_out: The same difference on texts that did not choose, with its 95
-        percent interval, [B].
+      held_out: Difference of the same losses on texts that did not choose,
+        with its 95 percent interval, [B].
     """
 
     homogeneous: Frontier
@@ -214,15 +214,7 @@ def compare(
     if num_budgets < 1:
         raise ValueError(f"num_budgets is {num_budgets}; at least 1 is needed.")
 
-    def both(texts: Inputs) -> tuple[Frontier, Frontier]:
-        sizes = {} if size is None else {"min_size": size, "max_size": size}
-        arguments = (texts.losses, texts.costs, families, texts.weights)
-        return (
-            homogeneous(*arguments, **sizes),
-            heterogeneous(*arguments, **sizes),
-        )
-
-    lines = both(inputs)
+    lines = _both(inputs, families, size)
     budgets = np.unique(np.concatenate([line.costs for line in lines]))
     budgets = budgets[budgets >= max(line.costs[0] for line in lines)]
     chosen = np.linspace(0, len(budgets) - 1, num_budgets).round().astype(int)
@@ -230,17 +222,18 @@ def compare(
     of_text = np.zeros((len(budgets), inputs.losses.shape[1]))
     for first in halves(inputs.losses.shape[1], clusters, num_splits, seed):
         for chooses in (first, ~first):
-            choice = both(_of_texts(inputs, chooses))
+            choice = _both(_of_texts(inputs, chooses), families, size)
             judged = inputs.losses[:, ~chooses]
             same, mixed = (_losses_at(line, budgets, judged) for line in choice)
             of_text[:, ~chooses] += (same - mixed) / num_splits
-    drawn = resampled_means(
+    resampled = resampled_means(
         of_text,
         inputs.weights,
         clusters=clusters,
         num_resamples=num_resamples,
         seed=seed,
     )
+    held_out = np.average(of_text, axis=1, weights=inputs.weights)
     same, mixed = (
         line.losses[places_at(line.costs, budgets)] for line in lines
     )
@@ -248,8 +241,17 @@ def compare(
         *lines,
         budgets,
         same - mixed,
-        estimate(np.average(of_text, axis=1, weights=inputs.weights), drawn),
+        estimate(held_out, resampled),
     )
+
+
+def _both(
+    inputs: Inputs, families: Sequence[str], size: int | None
+) -> tuple[Frontier, Frontier]:
+    """Returns the homogeneous and the heterogeneous frontier of one size."""
+    sizes = {} if size is None else {"min_size": size, "max_size": size}
+    arguments = (inputs.losses, inputs.costs, families, inputs.weights)
+    return homogeneous(*arguments, **sizes), heterogeneous(*arguments, **sizes)
 
 
 def _search(

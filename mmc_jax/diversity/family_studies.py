@@ -5,7 +5,7 @@ M models, X texts, B budgets.
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -157,11 +157,7 @@ def family_study(
         compared.
     """
     inputs = checked_inputs(losses, costs, None)
-    options = {
-        "num_resamples": num_resamples,
-        "seed": seed,
-        "clusters": clusters,
-    }
+    options = dict(num_resamples=num_resamples, seed=seed, clusters=clusters)
     comparisons, not_compared = attempt(
         {
             size: functools.partial(
@@ -189,13 +185,7 @@ def family_study(
     reasons = {
         line_name("comparison", size): why for size, why in not_compared.items()
     } | no_law
-    shared = {}
-    for size in comparisons:
-        pair = [line_name(kind, size) for kind in KINDS]
-        if all(name in laws for name in pair):
-            shared[size] = law.compare_groups(
-                {name: (lines[name].costs, lines[name].losses) for name in pair}
-            )
+    shared = _shared(comparisons, lines, laws)
     gained = bonus(inputs.losses, inputs.losses.min(axis=0), **options)
     claims = [
         Claim(
@@ -313,6 +303,22 @@ def _line_law(
             losses, line.costs, line.masks, num_starts=num_starts, **options
         ).laws,
     )
+
+
+def _shared(
+    sizes: Iterable[int | None],
+    lines: Mapping[str, Frontier],
+    laws: Mapping[str, LineLaw],
+) -> dict[int | None, list[law.SharedFit]]:
+    """Returns whether the two kinds may share parameters, by size."""
+    shared = {}
+    for size in sizes:
+        pair = [line_name(kind, size) for kind in KINDS]
+        if all(name in laws for name in pair):
+            shared[size] = law.compare_groups(
+                {name: (lines[name].costs, lines[name].losses) for name in pair}
+            )
+    return shared
 
 
 def _claims_on_losses(

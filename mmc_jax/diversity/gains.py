@@ -209,18 +209,18 @@ def bonus(
             "[K, X] and [X], of the same texts."
         )
     rows = np.vstack([references, losses])
-    drawn = resampled_means(
+    resampled = resampled_means(
         rows,
         weights,
         clusters=clusters,
         num_resamples=num_resamples,
         seed=seed,
     )
-    found, drawn = (
+    found, of_resample = (
         means[..., :-1].min(axis=-1) - means[..., -1]
-        for means in (np.average(rows, axis=1, weights=weights), drawn)
+        for means in (np.average(rows, axis=1, weights=weights), resampled)
     )
-    return Gain(estimate(found, drawn), float(drawn.std()))
+    return Gain(estimate(found, of_resample), float(of_resample.std()))
 
 
 def _pair_losses(losses: np.ndarray, weights: np.ndarray | None) -> np.ndarray:

@@ -66,7 +66,7 @@ def optimism(
     *,
     search: Search = frontier.pruned,
     num_texts: Sequence[int] | None = None,
-    num_draws: int = 10,
+    num_samples: int = 10,
     seed: int = 0,
 ) -> Optimism:
     """Returns the gain of pools in sample and on other texts.
@@ -85,27 +85,18 @@ def optimism(
       search: Search that finds the frontier of subsets.
       num_texts: Numbers of texts that choose, each at most X / 2, [N];
         `numbers_of_texts` if left out.
-      num_draws: Number of samples K of the texts, for each number of them.
+      num_samples: Number of samples K of the texts, for each number of them.
       seed: Seed of the random samples.
 
     Raises:
       ValueError: Arguments that do not fit, with the place; a number of texts
-        below 1 or above X / 2; num_draws below 1; fewer than 2 texts.
+        below 1 or above X / 2; num_samples below 1; fewer than 2 texts.
     """
     inputs = checked_inputs(losses, costs, None)
     total = inputs.losses.shape[1]
-    if total < 2:
-        raise ValueError(f"{total} text; at least 2 are needed to split.")
-    if num_texts is None:
-        num_texts = numbers_of_texts(total)
-    for number in num_texts:
-        if not 1 <= number <= total // 2:
-            raise ValueError(
-                f"num_texts has {number}; of {total} texts 1 to {total // 2} "
-                "can choose while as many judge."
-            )
-    if num_draws < 1:
-        raise ValueError(f"num_draws is {num_draws}; at least 1 is needed.")
+    num_texts = _checked_num_texts(num_texts, total)
+    if num_samples < 1:
+        raise ValueError(f"num_samples is {num_samples}; at least 1 is needed.")
     budgets = search(inputs.losses, inputs.costs, None).costs
     chosen = np.linspace(0, len(budgets) - 1, _NUM_BUDGETS).round().astype(int)
     budgets = budgets[np.unique(chosen)]
@@ -113,26 +104,26 @@ def optimism(
     single = alone.masks[places_at(alone.costs, budgets)].argmax(axis=1)
     rng = np.random.default_rng(seed)
     # In sample and held out.
-    gains = np.empty((2, len(num_texts), num_draws, len(budgets)))
+    gains = np.empty((2, len(num_texts), num_samples, len(budgets)))
     for n, number in enumerate(num_texts):
-        for k in range(num_draws):
+        for k in range(num_samples):
             texts = rng.choice(total, 2 * number, replace=False)
-            drawn = inputs.losses[:, texts]
+            sampled = inputs.losses[:, texts]
             pool = frontier.cross_fitted(
-                drawn,
+                sampled,
                 inputs.costs,
                 search=search,
                 num_splits=1,
                 seed=seed,
                 budgets=budgets,
             )
-            reference = drawn.mean(axis=1)[single]
+            reference = sampled.mean(axis=1)[single]
             gains[0, n, k] = reference - pool.in_sample
             gains[1, n, k] = reference - pool.held_out
     here, there = gains.mean(axis=3)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = 1 - there.mean(axis=1) / here.mean(axis=1)
-        of_draw = 1 - there / here
+        of_sample = 1 - there / here
     nothing = (here <= 0).any(axis=1)
     return Optimism(
         np.asarray(num_texts),
@@ -141,5 +132,26 @@ def optimism(
         here.mean(axis=1),
         there.mean(axis=1),
         np.where(nothing, np.nan, share),
-        np.where(nothing, np.nan, of_draw.std(axis=1)),
+        np.where(nothing, np.nan, of_sample.std(axis=1)),
     )
+
+
+def _checked_num_texts(
+    num_texts: Sequence[int] | None, total: int
+) -> Sequence[int]:
+    """Returns the numbers of texts that choose, of all X texts.
+
+    Raises:
+      ValueError: Fewer than 2 texts; a number below 1 or above X / 2.
+    """
+    if total < 2:
+        raise ValueError(f"{total} text; at least 2 are needed to split.")
+    if num_texts is None:
+        return numbers_of_texts(total)
+    for number in num_texts:
+        if not 1 <= number <= total // 2:
+            raise ValueError(
+                f"num_texts has {number}; of {total} texts 1 to {total // 2} "
+                "can choose while as many judge."
+            )
+    return num_texts

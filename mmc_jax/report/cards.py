@@ -4,6 +4,9 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from mmc_jax import oracle
 from mmc_jax.scores import ScoreTable
 
 
@@ -26,36 +29,8 @@ def pool_card(
       command: Command that trains the pool.
     """
     losses = table.losses("bits_per_byte")
-    domains = sorted(set(table.texts.domains))
-    inside = {domain: table.domain_mask(domain) for domain in domains}
-    header = ["model", "parameters", *domains, "all", "train loss", "minutes"]
-    rows = [header, ["---"] + ["---:"] * (len(header) - 1)]
-    for m, model in enumerate(table.models):
-        facts = training[model.name]
-        rows.append(
-            [
-                model.name,
-                f"{model.costs['num_params']:,}",
-                *(f"{losses[m, inside[d]].mean():.3f}" for d in domains),
-                f"{losses[m].mean():.3f}",
-                f"{facts['train_loss_nats']:.3f}",
-                f"{facts['seconds'] / 60:.1f}",
-            ]
-        )
-    models = "\n".join("| " + " | ".join(row) + " |" for row in rows)
-    families = dict.fromkeys(model.family for model in table.models)
-    recipes = []
-    for family in families:
-        name = next(m.name for m in table.models if m.family == family)
-        facts = training[name]
-        mixture = ", ".join(f"{d} {s:.0%}" for d, s in facts["mixture"].items())
-        recipes.append(
-            f"| {family} | {vocab_sizes[family]:,} | {mixture} | "
-            f"{unigram_bits_per_byte[family]:.3f} |"
-        )
     facts = training[table.models[0].name]
     minutes = sum(facts["seconds"] for facts in training.values()) / 60
-    oracle_loss = losses.min(axis=0).mean()
     recipe = _filled(
         f"""**Recipe**, the same at every size: {facts["num_steps"]:,} AdamW
         updates of {facts["tokens_per_step"]:,} tokens in sequences of
@@ -77,9 +52,8 @@ def pool_card(
         in nats per token, and the minutes of training. The unigram column above
         is what the frequencies of a family's tokens alone reach on the same
         texts. An ideal choice among all models for each text reaches
-        {oracle_loss:.3f}."""
+        {oracle.exact_means(losses.min(axis=0)):.3f}."""
     )
-    families_table = "\n".join(recipes)
     return f"""# A pool of {len(table.models)} small language models
 
 Trained from nothing on text that comes with Python, so that everything in
@@ -94,12 +68,67 @@ folders; weights in float16. They are for trying things on, not for use.
 
 | family | vocabulary | mixture | unigram, bits per byte |
 | --- | ---: | --- | ---: |
-{families_table}
+{_families(table, training, vocab_sizes, unigram_bits_per_byte)}
 
 {explained}
 
-{models}
+{_models(table, training, losses)}
 """
+
+
+def _models(
+    table: ScoreTable,
+    training: Mapping[str, Mapping[str, Any]],
+    losses: np.ndarray,
+) -> str:
+    """Returns a table of the models in Markdown: losses by domain, and times.
+
+    Args:
+      table: The models' scores, of X texts.
+      training: Facts of the training of each model, by name.
+      losses: Loss of each text under each model, [M, X].
+    """
+    domains = sorted(set(table.texts.domains))
+    chosen = {domain: table.domain_mask(domain) for domain in domains}
+    header = ["model", "parameters", *domains, "all", "train loss", "minutes"]
+    rows = [header, ["---"] + ["---:"] * (len(header) - 1)]
+    for m, model in enumerate(table.models):
+        facts = training[model.name]
+        rows.append(
+            [
+                model.name,
+                f"{model.costs['num_params']:,}",
+                *(
+                    f"{oracle.exact_means(losses[m, chosen[domain]]):.3f}"
+                    for domain in domains
+                ),
+                f"{oracle.exact_means(losses[m]):.3f}",
+                f"{facts['train_loss_nats']:.3f}",
+                f"{facts['seconds'] / 60:.1f}",
+            ]
+        )
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _families(
+    table: ScoreTable,
+    training: Mapping[str, Mapping[str, Any]],
+    vocab_sizes: Mapping[str, int],
+    unigram_bits_per_byte: Mapping[str, float],
+) -> str:
+    """Returns the rows of a table of the families in Markdown."""
+    rows = []
+    for family in dict.fromkeys(model.family for model in table.models):
+        name = next(m.name for m in table.models if m.family == family)
+        mixture = ", ".join(
+            f"{domain} {share:.0%}"
+            for domain, share in training[name]["mixture"].items()
+        )
+        rows.append(
+            f"| {family} | {vocab_sizes[family]:,} | {mixture} | "
+            f"{unigram_bits_per_byte[family]:.3f} |"
+        )
+    return "\n".join(rows)
 
 
 def _filled(paragraph: str) -> str:

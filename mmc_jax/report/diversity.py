@@ -51,7 +51,11 @@ def diversity_sections(found: Summary) -> list[Section]:
 
 
 def gain_numbers(gain: Gain) -> dict[str, float]:
-    """Returns a gain with its interval and standard error as JSON."""
+    """Returns a gain with its interval and standard error as JSON.
+
+    Args:
+      gain: The gain.
+    """
     return {
         "bonus": gain.estimate.value,
         "low": gain.estimate.low,
@@ -96,7 +100,7 @@ def diagnosis_section(
 
 
 def optimism_section(
-    found: Optimism, *, normalisation: str, cost: str, num_draws: int
+    found: Optimism, *, normalisation: str, cost: str, num_samples: int
 ) -> Section:
     """Returns how much of a pool's gain is selection bias.
 
@@ -104,7 +108,7 @@ def optimism_section(
       found: What `diversity.optimism` returns.
       normalisation: One of `scores.NORMALISATIONS`.
       cost: Name of the cost.
-      num_draws: Number of samples of the texts, for each number of them.
+      num_samples: Number of samples of the texts, for each number of them.
     """
     unit = NORMALISATIONS[normalisation]
     lines = [
@@ -128,7 +132,7 @@ def optimism_section(
     lines += [
         "gain over the best single model of the same budget, mean over "
         f"{len(found.budgets)} budgets, in {unit};",
-        f"+- is the standard deviation over {num_draws} samples of the texts",
+        f"+- is the standard deviation over {num_samples} samples of the texts",
     ]
     return Section(
         {"loss_unit": unit, "cost": cost, **found._asdict()},

@@ -13,7 +13,7 @@ from mmc_jax import diversity
 from mmc_jax.frontier import Frontier
 from mmc_jax.report import figures, labels
 
-# Of one family, mixed, and single models.
+# Pools of one family, mixed pools, and single models.
 _SAME, _MIXED, _SINGLE = figures.COLORS[1], figures.COLORS[0], "0.5"
 
 
@@ -28,11 +28,11 @@ def matrix(
     """Returns a number for each pair of models, in the order given.
 
     Args:
-      values: [M, M]; NaN is left white.
-      names: [M].
-      families: [M]; lines part the families where one ends.
+      values: Number of each pair, [M, M]; NaN is left white.
+      names: Name of each model, [M].
+      families: Family of each model, [M]. A line separates two families.
       title: What the numbers are, with their unit.
-      diverging: Whether 0 is the middle.
+      diverging: Whether 0 is the middle of the colours.
     """
     num_models = len(names)
     figure = Figure(
@@ -65,7 +65,15 @@ def contributions(
     marginal: np.ndarray,
     unit: str,
 ) -> Figure:
-    """Returns what each model wins and brings, in the order given."""
+    """Returns what each model wins and brings, in the order given.
+
+    Args:
+      names: Name of each model, [M].
+      win_shares: Share of the texts on which each model is the best, [M].
+      shapley: Shapley value of each model.
+      marginal: Loss that is added without each model, [M].
+      unit: Unit of the losses.
+    """
     num_models = len(names)
     figure = Figure(figsize=(10, 1.6 + 0.2 * num_models), layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
@@ -93,7 +101,13 @@ def contributions(
 def elimination(
     dropped: diversity.Elimination, names: Sequence[str], loss_label: str
 ) -> Figure:
-    """Returns the loss of a pool whose models are dropped one by one."""
+    """Returns the loss of a pool whose models are dropped one by one.
+
+    Args:
+      dropped: What `diversity.elimination` returns.
+      names: Name of each model, [M].
+      loss_label: What the losses are, with their unit.
+    """
     num_models = len(names)
     figure = Figure(figsize=(8, 1.8 + 0.17 * num_models), layout="constrained")
     axes = figure.add_subplot()
@@ -106,16 +120,22 @@ def elimination(
     axes.set_ylim(num_models - 0.5, -0.5)
     axes.set_xlabel(f"{loss_label} of the models from here on")
     axes.grid(alpha=0.25)
-    axes.set_title("Least missed models are dropped first, the last one stays")
+    axes.set_title("Dropped first: the model without which least is lost")
     return figure
 
 
 def optimism(
     found: diversity.Optimism, *, cost_label: str, unit: str
 ) -> Figure:
-    """Returns the gain where it was chosen and elsewhere, and what parts them.
+    """Returns the gain in sample and on other texts.
 
-    Left against the number of texts, right against the budget.
+    The left panel is against the number of texts, the right one against the
+    budget.
+
+    Args:
+      found: What `diversity.optimism` returns.
+      cost_label: What the costs are.
+      unit: Unit of the losses.
     """
     figure, panels = figures.row_of_panels(2, 5, 4)
     axes = panels[0]
@@ -157,22 +177,28 @@ def optimism(
     for axes in panels:
         axes.grid(alpha=0.25)
         axes.legend(fontsize=8, frameon=False)
-    figure.suptitle("How much of the gain is the choice on finite texts")
+    figure.suptitle("How much of the gain is selection bias")
     return figure
 
 
 def token_effect(
     effect: diversity.TokenEffect, pair: tuple[str, str], unit: str
 ) -> Figure:
-    """Returns both losses of two models, text by text and in the mean."""
+    """Returns both losses of two models, text by text and in the mean.
+
+    Args:
+      effect: What `diversity.token_effect` returns.
+      pair: Names of the two models.
+      unit: Unit of the fair losses.
+    """
     figure, (bars, dots) = figures.row_of_panels(2, 4.8, 4.2)
     places = np.arange(2)
     for shift, values, color, label in (
         (-0.2, effect.per_token, "0.6", "nats per token, not fair"),
         (0.2, effect.fair, _MIXED, unit),
     ):
-        drawn = bars.bar(places + shift, values, 0.38, color=color, label=label)
-        bars.bar_label(drawn, fmt="%.3f", fontsize=8)
+        boxes = bars.bar(places + shift, values, 0.38, color=color, label=label)
+        bars.bar_label(boxes, fmt="%.3f", fontsize=8)
     bars.set_xticks(
         places,
         [
@@ -212,7 +238,14 @@ def pair_test(
     nearest: str,
     unit: str,
 ) -> Figure:
-    """Returns a pair, its two models, and the nearest single model."""
+    """Returns a pair, its two models, and the nearest single model.
+
+    Args:
+      found: What `diversity.pair_test` returns.
+      pair: Names of the two models.
+      nearest: Name of the nearest model.
+      unit: Unit of the losses.
+    """
     figure, (bars, gains) = figures.row_of_panels(2, 5, 4)
     names = [
         *map(labels.shown, pair),
@@ -221,8 +254,8 @@ def pair_test(
     ]
     values = [*found.losses, found.nearest_loss, found.pair_loss]
     colors = [_SINGLE, _SINGLE, _SAME, _MIXED]
-    drawn = bars.barh(range(4), values, color=colors)
-    bars.bar_label(drawn, fmt="%.4f", fontsize=8, padding=2)
+    boxes = bars.barh(range(4), values, color=colors)
+    bars.bar_label(boxes, fmt="%.4f", fontsize=8, padding=2)
     bars.set_yticks(range(4), names, fontsize=8)
     bars.invert_yaxis()
     bars.margins(x=0.2)
@@ -256,9 +289,9 @@ def all_subsets(
     """Returns every subset of a few models, and the frontier among them.
 
     Args:
-      costs: Of each subset, [S].
-      losses: Of each subset, [S].
-      sizes: How many models it has, [S].
+      costs: Cost of each subset, [S].
+      losses: Oracle loss of each subset, [S].
+      sizes: Number of models of each subset, [S].
       line: The frontier.
       cost_label: What the costs are.
       loss_label: What the losses are, with their unit.

@@ -27,7 +27,7 @@ from matplotlib.ticker import Formatter, LogFormatterMathtext  # noqa: E402
 
 _DOTS_PER_INCH = 160
 _SETTINGS = {
-    # Of the ids in an SVG file; random if left out.
+    # Seed of the ids in an SVG file, which are random without it.
     "svg.hashsalt": "mmc_jax",
     # A model may be called "$a$"; it is no formula.
     "text.parse_math": False,

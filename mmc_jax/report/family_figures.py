@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mmc_jax import diversity
+from mmc_jax.diversity.family_studies import line_name
 from mmc_jax.report import figures, labels
 
 # Pools of one family, and mixed ones.
@@ -53,7 +54,7 @@ def frontiers(
                 markersize=3,
                 label=f"{kind} ({len(line.costs)} subsets)",
             )
-            of_line = found.laws.get(diversity.line_name(kind, size))
+            of_line = found.laws.get(line_name(kind, size))
             if of_line is not None:
                 figures.draw_law(
                     axes,

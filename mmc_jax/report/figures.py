@@ -18,7 +18,7 @@ _MARKERS = "osD^vP*X<>"
 _POOL_COLOR = "black"
 _SINGLE_COLOR = "0.5"
 
-# A floor below this share of the least loss is not drawn: the axis would have
+# A floor below this share of the least loss is not shown: the axis would have
 # to reach down to it, and the data do not say where it lies.
 _FLOOR_SHARE = 0.1
 
@@ -39,10 +39,10 @@ def laws(
     Args:
       single_costs: Cost of each model, [M].
       single_losses: Mean loss of each model, [M].
-      families: Of each model, [M]; one colour and marker each.
+      families: Family of each model, [M]; each has a colour and a marker.
       pool: The oracle frontier.
-      single_law: Of the best single models; None where it was not fitted.
-      pool_law: Of the frontier; None where it was not fitted.
+      single_law: Law of the best single models; None where it was not fitted.
+      pool_law: Law of the frontier; None where it was not fitted.
       cost_label: What the costs are.
       loss_label: What the losses are, with their unit.
     """
@@ -85,7 +85,8 @@ def routed(
 
     Args:
       pool: The oracle frontier.
-      expected_costs: Of a text with each of its subsets, [F].
+      expected_costs: Expected cost of a text with each subset of the
+        frontier, [F].
       route: The routed frontier.
       cost_label: What the costs are.
       loss_label: What the losses are, with their unit.
@@ -130,10 +131,10 @@ def draw_law(
     Args:
       axes: Where to draw.
       fit: The law.
-      name: Of what it is the law.
-      costs: Of the points, for the range.
-      least_loss: Of the points; a floor far below it is not drawn.
-      color: Matplotlib's.
+      name: Name of what the law describes, such as "pool".
+      costs: Costs of the points, which set the range.
+      least_loss: Least loss of the points; a floor far below it is not drawn.
+      color: Color of the law, as Matplotlib names it.
     """
     budgets = np.geomspace(costs.min(), 10 * costs.max(), 300)
     fitted = law.power_law(
@@ -165,7 +166,13 @@ def draw_law(
 
 
 def label_laws(axes: Axes, cost_label: str, loss_label: str) -> None:
-    """Gives log axes their labels, grid and legend."""
+    """Gives log axes their labels, grid and legend.
+
+    Args:
+      axes: Axes that show costs and losses.
+      cost_label: What the costs are.
+      loss_label: What the losses are, with their unit.
+    """
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:.2f}")
@@ -219,10 +226,10 @@ def domains(
     """Returns one panel a domain: each model's mean loss, and the oracle's.
 
     Args:
-      costs: Of each model, [M].
-      losses: Of each text under each model, [M, X].
-      text_domains: The domain of each text, [X].
-      families: Of each model, [M].
+      costs: Cost of each model, [M].
+      losses: Loss of each text under each model, [M, X].
+      text_domains: Domain of each text, [X].
+      families: Family of each model, [M].
       cost_label: What the costs are.
       loss_label: What the losses are, with their unit.
     """
@@ -288,9 +295,9 @@ def membership(
 
     Args:
       frontier: The frontier, F points.
-      models: Names, [M].
-      families: Of each model, [M].
-      costs: Of each model, [M]: its order inside the family.
+      models: Name of each model, [M].
+      families: Family of each model, [M].
+      costs: Cost of each model, [M], by which a family is ordered.
       cost_label: What the costs are.
     """
     index = _family_index(families)

@@ -34,16 +34,16 @@ def generalisation_section(
       cost_label: What the costs are.
       loss_label: What the losses are, with their unit.
     """
-    drawn: dict[str, Callable[[], Figure]] = {}
+    figures: dict[str, Callable[[], Figure]] = {}
     if found.held_out or found.cross_fitted or found.band:
-        drawn["generalisation"] = functools.partial(
+        figures["generalisation"] = functools.partial(
             _figure, found, line, cost_label=cost_label, loss_label=loss_label
         )
     return Section(
         _numbers(found),
         _point_columns(found),
         _arrays(found),
-        drawn,
+        figures,
         _sentences(found, line),
     )
 

@@ -21,6 +21,9 @@ _MOST = 40
 def cost_label(cost: str) -> str:
     """Returns what a cost is called on an axis.
 
+    Args:
+      cost: Name of the cost, such as "num_params".
+
     >>> cost_label("num_params"), cost_label("price")
     ('Total parameters', 'price')
     """
@@ -28,7 +31,11 @@ def cost_label(cost: str) -> str:
 
 
 def loss_label(normalisation: str) -> str:
-    """Returns what losses are called on an axis, with their unit."""
+    """Returns what losses are called on an axis, with their unit.
+
+    Args:
+      normalisation: One of `scores.NORMALISATIONS`.
+    """
     return f"Loss ({NORMALISATIONS[normalisation]})"
 
 
@@ -37,6 +44,9 @@ def printable(text: str) -> str:
 
     A name that comes from data could otherwise move the cursor of a terminal,
     turn the direction of writing, or make an SVG file invalid.
+
+    Args:
+      text: Any text.
 
     >>> printable("a\x1b[2Jb"), printable("模型 é")
     ('a\\x1b[2Jb', '模型 é')
@@ -49,6 +59,9 @@ def printable(text: str) -> str:
 
 def shown(name: str) -> str:
     """Returns a name as figures show it: printable, its middle cut if long.
+
+    Args:
+      name: Name of a model, a family, a domain or a cost.
 
     >>> len(shown(250 * "a")), shown("pythia-70m")
     (40, 'pythia-70m')

@@ -116,7 +116,11 @@ def read_arrays(folder: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def law_numbers(fit: law.Fit) -> dict[str, Any]:
-    """Returns a fitted law as JSON."""
+    """Returns a fitted law as JSON.
+
+    Args:
+      fit: The law.
+    """
     return {
         # Beyond float64 for a steep law at large P; the next two never are.
         "A": fit.A if math.isfinite(fit.A) else None,
@@ -133,7 +137,12 @@ def law_numbers(fit: law.Fit) -> dict[str, Any]:
 
 
 def plain(numbers: Any) -> Any:
-    """Returns numbers as JSON holds them; what is not finite becomes None."""
+    """Returns numbers as JSON holds them; what is not finite becomes None.
+
+    Args:
+      numbers: Numbers, texts, arrays, and containers of them. A NamedTuple
+        becomes an object of its fields.
+    """
     if hasattr(numbers, "_asdict"):  # A NamedTuple.
         return plain(numbers._asdict())
     match numbers:

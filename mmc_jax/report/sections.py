@@ -94,21 +94,22 @@ def write_sections(
       flags: What the program was called with.
 
     Raises:
-      ValueError: As `merged`.
+      ValueError: Two sections give the same key, column, array or figure;
+        columns of points differ in length.
       OSError: The folder cannot be written.
     """
-    whole = merged(sections)
+    found = merged(sections)
     path = result.write_result(
         out,
-        whole.numbers,
+        found.numbers,
         flags=flags,
-        arrays=whole.arrays,
-        figures=whole.figures,
+        arrays=found.arrays,
+        figures=found.figures,
     )
     where = f"numbers: {path}"
-    if whole.figures:
+    if found.figures:
         where += f"; figures: {pathlib.Path(out)}/*.png, *.svg"
-    return "\n".join(map(labels.printable, [*whole.sentences, "", where]))
+    return "\n".join(map(labels.printable, [*found.sentences, "", where]))
 
 
 def _union(mappings: Sequence[Mapping[str, Any]], field: str) -> dict[str, Any]:

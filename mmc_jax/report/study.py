@@ -14,7 +14,7 @@ from mmc_jax.report import figures, generalisation, labels, proof, result
 from mmc_jax.report.sections import Section
 from mmc_jax.scores import NORMALISATIONS
 
-# Panels that can still be drawn and read.
+# Domains of which a figure can still be read.
 _MOST_DOMAINS = 32
 # Points of the frontier that are printed, and characters of a subset.
 _NUM_PRINTED, _SUBSET = 10, 60
@@ -22,7 +22,11 @@ _LAWS = {"single": "single models", "pool": "pool"}
 
 
 def study_sections(found: studies.Study) -> list[Section]:
-    """Returns all that a study says, in the order in which it is read."""
+    """Returns all that a study says, in the order in which it is read.
+
+    Args:
+      found: What `studies.study` returns.
+    """
     axes = {
         "cost_label": labels.cost_label(found.cost),
         "loss_label": labels.loss_label(found.normalisation),
@@ -47,7 +51,11 @@ def study_sections(found: studies.Study) -> list[Section]:
 
 
 def pool_section(found: studies.Study) -> Section:
-    """Returns what was looked at: models, texts, units."""
+    """Returns what was looked at: models, texts, units.
+
+    Args:
+      found: What `studies.study` returns.
+    """
     table = found.table
     return Section(
         {
@@ -74,9 +82,15 @@ def pool_section(found: studies.Study) -> Section:
 def frontier_section(
     found: studies.Study, *, cost_label: str, loss_label: str
 ) -> Section:
-    """Returns the oracle frontier and the frontier of the single models."""
+    """Returns the oracle frontier and the frontier of the single models.
+
+    Args:
+      found: What `studies.study` returns.
+      cost_label: What the costs are.
+      loss_label: What the losses are, with their unit.
+    """
     names, families = _names(found), _families(found)
-    drawn = {
+    panels = {
         "membership": functools.partial(
             figures.membership,
             found.pool,
@@ -87,7 +101,7 @@ def frontier_section(
         )
     }
     if 1 < len(set(found.table.texts.domains)) <= _MOST_DOMAINS:
-        drawn["domains"] = functools.partial(
+        panels["domains"] = functools.partial(
             figures.domains,
             found.costs,
             found.losses,
@@ -111,7 +125,7 @@ def frontier_section(
             "single_costs": found.single.costs,
             "single_losses": found.single.losses,
         },
-        drawn,
+        panels,
         _printed_points(found.pool, names, found.cost, found.normalisation),
     )
 
@@ -119,7 +133,13 @@ def frontier_section(
 def laws_section(
     found: studies.Study, *, cost_label: str, loss_label: str
 ) -> Section:
-    """Returns the laws of the single models and of the pool."""
+    """Returns the laws of the single models and of the pool.
+
+    Args:
+      found: What `studies.study` returns.
+      cost_label: What the costs are.
+      loss_label: What the losses are, with their unit.
+    """
     laws = {"single": found.single_law, "pool": found.pool_law}
     lines = [""]
     for key, fit in laws.items():
@@ -154,7 +174,12 @@ def laws_section(
 def laws_as_numbers(
     laws: Mapping[str, law.Fit | None], reasons: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Returns laws as JSON, or why one was not fitted, by name."""
+    """Returns laws as JSON, or why one was not fitted, by name.
+
+    Args:
+      laws: Law by name; None where it was not fitted.
+      reasons: Why a law was not fitted, by name.
+    """
     return {
         name: {"not_fitted": reasons[name]}
         if fit is None

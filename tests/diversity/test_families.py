@@ -132,16 +132,16 @@ class CompareTest(parameterized.TestCase):
         On the texts that chose the difference is above zero for most: there
         are 54 mixed pairs and 12 of one family.
         """
-        holds, flatters = [], []
+        holds, biased = [], []
         for seed in range(40):
             losses, costs, families = planted(0.0, 300, seed=seed)
             found = diversity.compare(
                 losses, costs, families, size=2, num_resamples=300, seed=seed
             )
             holds.append(found.held_out.low[-1] <= 0 <= found.held_out.high[-1])
-            flatters.append(found.in_sample[-1] > 0)
+            biased.append(found.in_sample[-1] > 0)
         self.assertGreaterEqual(sum(holds), 35)  # 38 are expected.
-        self.assertGreater(sum(flatters), 30)
+        self.assertGreater(sum(biased), 30)
 
     def test_is_the_difference_of_the_frontiers(self):
         losses, costs = brute_force.pool(7, 80, 5)

@@ -2,6 +2,7 @@ import numpy as np
 from absl.testing import absltest
 
 from mmc_jax import diversity, frontier, law
+from mmc_jax.diversity.family_studies import line_name
 from mmc_jax.statistics import Estimate
 from tests.diversity.test_families import planted
 
@@ -39,7 +40,7 @@ class FamilyStudyTest(absltest.TestCase):
         np.testing.assert_array_equal(
             self.found.lines["single models"].losses, single.losses
         )
-        mixed = self.found.lines[diversity.line_name("mixed", 2)]
+        mixed = self.found.lines[line_name("mixed", 2)]
         self.assertTrue((mixed.masks.sum(axis=1) == 2).all())
 
     def test_laws_are_of_the_lines(self):
@@ -51,7 +52,7 @@ class FamilyStudyTest(absltest.TestCase):
         self.assertIn("pool", self.found.laws)
 
     def test_a_size_that_no_family_has(self):
-        reason = self.found.reasons[diversity.line_name("comparison", 4)]
+        reason = self.found.reasons[line_name("comparison", 4)]
         self.assertIn("no family has 4 models", reason)
         of_four = [c for c in self.found.claims if "of 4" in c.claim]
         self.assertLen(of_four, 4)
@@ -77,7 +78,7 @@ class FamilyStudyTest(absltest.TestCase):
         self.assertEqual(mixed.verdict, "yes")
         faster = claims["pools of one family fall faster (alpha)"]
         alphas = [
-            self.found.laws[diversity.line_name(kind, None)].fit.alpha
+            self.found.laws[line_name(kind, None)].fit.alpha
             for kind in ("same family", "mixed")
         ]
         self.assertEqual(faster.estimate.value, alphas[0] - alphas[1])

@@ -2,6 +2,7 @@ import numpy as np
 from absl.testing import absltest
 
 from mmc_jax import diversity, frontier
+from mmc_jax.diversity.selection_bias import numbers_of_texts
 from tests.frontier import brute_force
 
 
@@ -15,7 +16,7 @@ class OptimismTest(absltest.TestCase):
             costs,
             search=frontier.exhaustive,
             num_texts=[10, 100, 2000],
-            num_draws=5,
+            num_samples=5,
         )
         with self.subTest("held out it is less"):
             self.assertTrue((found.gain_held_out < found.gain_in_sample).all())
@@ -31,7 +32,7 @@ class OptimismTest(absltest.TestCase):
             costs,
             search=frontier.exhaustive,
             num_texts=[30],
-            num_draws=1,
+            num_samples=1,
             seed=3,
         )
         texts = np.random.default_rng(3).choice(60, 60, replace=False)
@@ -72,7 +73,7 @@ class OptimismTest(absltest.TestCase):
         for options, message in (
             ({"num_texts": [11]}, "num_texts has 11; of 20 texts 1 to 10"),
             ({"num_texts": [0]}, "num_texts has 0"),
-            ({"num_draws": 0}, "num_draws is 0"),
+            ({"num_samples": 0}, "num_samples is 0"),
         ):
             with self.assertRaisesRegex(ValueError, message):
                 diversity.optimism(losses, costs, **options)
@@ -81,9 +82,7 @@ class OptimismTest(absltest.TestCase):
 
     def test_numbers_of_texts(self):
         for total, expected in ((2, [1]), (20, [10]), (70, [8, 17, 35])):
-            self.assertEqual(
-                diversity.numbers_of_texts(total).tolist(), expected
-            )
+            self.assertEqual(numbers_of_texts(total).tolist(), expected)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from mmc_jax import (
     law,
     models,
     pool,
-    report,
     scoring,
     training,
 )
@@ -147,8 +146,8 @@ class ComparePruningTest(absltest.TestCase):
         self.assertEqual(
             rows,
             [
-                report.compared(4, 20, 0.1, 0, 30),
-                report.compared(18, 10, 0.1, 0, 30),
+                frontier.search_errors(4, 20, 0.1, 0, 30),
+                frontier.search_errors(18, 10, 0.1, 0, 30),
             ],
         )
         self.assertIn((out / "table.md").read_text(), compared.stdout)

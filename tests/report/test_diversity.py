@@ -148,7 +148,7 @@ class OptimismTest(_FolderTest):
         return self._written(
             [
                 report.optimism_section(
-                    found, normalisation="raw", cost="price", num_draws=2
+                    found, normalisation="raw", cost="price", num_samples=2
                 )
             ]
         )
@@ -160,7 +160,7 @@ class OptimismTest(_FolderTest):
             table.costs(),
             search=frontier.exhaustive,
             num_texts=[5, 30],
-            num_draws=2,
+            num_samples=2,
         )
         words = self._words(found)
         self.assertEqual(
@@ -171,7 +171,7 @@ class OptimismTest(_FolderTest):
 
     def test_equal_losses(self):
         found = diversity.optimism(
-            np.full((3, 20), 2.0), np.arange(1.0, 4.0), num_draws=2
+            np.full((3, 20), 2.0), np.arange(1.0, 4.0), num_samples=2
         )
         words = self._words(found)
         self.assertIn("no gain", words)
