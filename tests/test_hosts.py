@@ -18,7 +18,7 @@ import yaml
 from absl.testing import absltest
 
 from mmc_jax import corpus, hosts, pool, scores, scoring, training
-from mmc_jax.models import tensors
+from mmc_jax.models import weight_files
 from tests import tolerances
 from tests.scoring import checkpoints
 
@@ -127,12 +127,12 @@ class TwoProcessesTest(absltest.TestCase):
         llama = checkpoints.make(self.folder / "llama", "llama")
         neox = checkpoints.make(self.folder / "neox", "gpt_neox")
         bad = checkpoints.make(self.folder / "bad", "gpt_neox")
-        stored = safetensors.numpy.load_file(bad / tensors.WEIGHTS)
+        stored = safetensors.numpy.load_file(bad / weight_files.WEIGHTS)
         z = training.byte_tokenizer(checkpoints.SEPARATOR).token_to_id("z")
         embedding = stored["gpt_neox.embed_in.weight"].copy()
         embedding[z] = np.nan
         stored["gpt_neox.embed_in.weight"] = embedding
-        safetensors.numpy.save_file(stored, bad / tensors.WEIGHTS)
+        safetensors.numpy.save_file(stored, bad / weight_files.WEIGHTS)
         # Process 1 has every second text, such as the one with a z.
         texts = [f"text {i} " + "word " * (7 * i % 30) for i in range(21)]
         texts[3] += "zebra"

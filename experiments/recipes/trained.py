@@ -21,7 +21,7 @@ from mmc_jax import (
     scoring,
     training,
 )
-from mmc_jax.models import tensors
+from mmc_jax.models import weight_files
 from mmc_jax.scoring import compilation_cache
 
 from . import shipped, similarity
@@ -78,7 +78,7 @@ def trained_pool(
     }
     runs = list(study.runs(num_steps or study.NUM_STEPS, seed))
     for run in runs:
-        if not (folder / run.name / tensors.WEIGHTS).exists():
+        if not (folder / run.name / weight_files.WEIGHTS).exists():
             tokenizer = of_study[run.tokenizer]
             train(run, tokenizer, streams[run.tokenizer], folder, work_dir)
     pool_file = _write_pool(runs, folder)

@@ -10,12 +10,13 @@ A parameter's path is its tensor's name, but for the last part (`kernel` is
 layers, whose row i is layer i.
 """
 
+import contextlib
 import functools
 import os
 import pathlib
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -27,6 +28,7 @@ from flax import nnx
 from transformers.models.auto import modeling_auto
 
 from mmc_jax.models import (
+    attributes,
     cache,
     configs,
     gguf_files,
@@ -34,8 +36,11 @@ from mmc_jax.models import (
     layers,
     sharding,
     tensors,
+    weight_files,
 )
-from mmc_jax.models.tensors import WEIGHTS, weight_files
+
+# The tensors of a checkpoint, in either format.
+_Opened = tensors.Tensors | gguf_files.Tensors
 
 
 def load(
@@ -50,43 +55,48 @@ def load(
     """Returns the model of a checkpoint; `model.config` is Hugging Face's.
 
     Each process reads only what its own devices hold, one parameter after the
-    other: a host needs memory for its own parts and for one tensor, no more.
+    other. A host needs memory for its own parts and for one tensor.
 
     Args:
       checkpoint: A folder with config.json and safetensors (one file, or
         several with an index), a GGUF file, or a hub id.
-      revision: A branch, tag or commit of the hub id.
-      dtype: Of the parameters: float32 or bfloat16.
-      mesh: Over which the parameters are split, as from `sharding.mesh`, by
-        the family's rules; the default device for None.
-      over_data: Split them over `data` too, not over `model` alone; for None
-        if they would not fit otherwise.
-      cache_dir: Where the converted parameters are kept, and taken from the
-        next time; all processes must reach it.
+      revision: The branch, tag or commit of a hub id.
+      dtype: The dtype of the parameters, float32 or bfloat16.
+      mesh: The devices over which the family's rules split the parameters, as
+        from `sharding.mesh`; the default device for None.
+      over_data: Whether the parameters are split over `data` too, and not over
+        `model` alone; for None, if they would not fit otherwise.
+      cache_dir: The folder where the converted parameters are kept, and taken
+        from the next time; all processes must reach it.
 
     Raises:
       FileNotFoundError: The folder lacks config.json or safetensors.
-      ValueError: The family is not ported; the config has a value that the port
-        does not implement or an attribute that it does not know; a tensor is
-        missing, left over or of another shape; float16 is asked for.
+      ValueError: The family is not ported; transformers or the port refuses the
+        config; a tensor is missing, left over, of another shape, quantised or
+        not finite; float16 is asked for.
     """
     folder = hub.resolve(checkpoint, revision)
     config = configs.read(folder)
-    model = abstract(config, dtype=dtype, mesh=mesh, over_data=over_data)
-    params = parameters(model)
-    if cache_dir is None:
-        _set_values(model, _converted(folder, config, params))
-        return model
-    entry = cache.entry(
-        cache_dir,
-        cache.file_hashes(model_files(folder), cache_dir=cache_dir),
-        cache.code_version(configs.family(config), sys.modules[__name__]),
-        dtype,
-    )
-    values = cache.restored(entry, params)
-    if values is None:
-        values = _converted(folder, config, params)
-        cache.write(entry, values)
+    entry = None
+    if cache_dir is not None:
+        entry = _entry(folder, config, dtype, cache_dir)
+    with contextlib.ExitStack() as stack:
+        opened = None
+        is_cached = entry is not None and entry.is_dir()
+        if not is_cached and not gguf_files.is_gguf(folder):
+            opened = tensors.Tensors(folder, attributes.family(config))
+            stack.enter_context(opened)
+            opened.check_sizes(config)  # Before memory and time follow them.
+        model = abstract(config, dtype=dtype, mesh=mesh, over_data=over_data)
+        params = parameters(model)
+        values = None if entry is None else cache.restored(entry, params)
+        if values is None:
+            names = _tensor_names(config, params)
+            if opened is None:
+                opened = stack.enter_context(_opened(folder, config, names))
+            values = _converted(opened, config, names, params)
+            if entry is not None:
+                cache.write(entry, values)
     _set_values(model, values)
     return model
 
@@ -99,11 +109,27 @@ def model_files(checkpoint: pathlib.Path) -> list[pathlib.Path]:
 
     Raises:
       FileNotFoundError: There are no weights, or a part is missing.
-      ValueError: The index of the weights cannot be read.
+      ValueError: The index of the weights cannot be read, or several files of
+        other names may be meant.
     """
     if gguf_files.is_gguf(checkpoint):
         return gguf_files.parts(checkpoint)
-    return [checkpoint / configs.CONFIG, *weight_files(checkpoint)]
+    return [checkpoint / configs.CONFIG, *weight_files.find(checkpoint)]
+
+
+def _entry(
+    folder: pathlib.Path,
+    config: transformers.PreTrainedConfig,
+    dtype: jax.typing.DTypeLike,
+    cache_dir: str | os.PathLike[str],
+) -> pathlib.Path:
+    """Returns where the cache keeps the converted parameters of a folder."""
+    return cache.entry(
+        cache_dir,
+        cache.file_hashes(model_files(folder), cache_dir=cache_dir),
+        cache.code_version(attributes.family(config), sys.modules[__name__]),
+        dtype,
+    )
 
 
 def save(
@@ -115,13 +141,14 @@ def save(
     """Writes config.json and model.safetensors, as transformers reads them.
 
     Args:
-      model: Any model of `FAMILIES`.
-      folder: Is made if it is missing; files of these names are replaced.
-      dtype: Of the tensors on disk; the parameters' own if None.
+      model: A model of any family.
+      folder: The folder to write into. It is made if it is missing; files of
+        these names are replaced.
+      dtype: The dtype of the tensors on disk; the parameters' own if None.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    stacks = tensors.stacks(configs.family(model.config), model.config)
+    stacks = tensors.stacks(attributes.family(model.config), model.config)
     rows = {}
     for path, value in parameters(model).items():
         names = tensors.tensor_names(path, stacks)
@@ -135,9 +162,9 @@ def save(
     config.architectures = [architectures[config.model_type]]
     config.save_pretrained(folder)
     # A reader never sees half a file.
-    partial = folder / f".{WEIGHTS}.partial"
+    partial = folder / f".{weight_files.WEIGHTS}.partial"
     safetensors.numpy.save_file(rows, partial, metadata={"format": "pt"})
-    partial.rename(folder / WEIGHTS)
+    partial.rename(folder / weight_files.WEIGHTS)
 
 
 def build(
@@ -146,11 +173,11 @@ def build(
     """Returns a new model with random parameters, float32.
 
     Raises:
-      ValueError: As for `load`, of the config.
+      ValueError: The family is not ported, or refuses the config.
     """
-    config = configs.text(config)
-    port = configs.family(config)
-    model = configs.built(
+    config = attributes.text(config)
+    port = attributes.family(config)
+    model = attributes.built(
         config, lambda watched: port.CausalLM(watched, rngs=rngs)
     )
     model.config = config
@@ -169,13 +196,16 @@ def abstract(
     It can be lowered and compiled for: `jax.jit(f).lower(model, ...)`.
 
     Args:
-      config: Hugging Face's.
-      dtype: Of the parameters: float32 or bfloat16.
-      mesh: As for `load`; it may be a description of one.
-      over_data: As for `load`.
+      config: Hugging Face's config of any ported model.
+      dtype: The dtype of the parameters, float32 or bfloat16.
+      mesh: The devices over which the parameters are split, or a description of
+        them (`jax.sharding.AbstractMesh`); None for one device.
+      over_data: Whether the parameters are split over `data` too, and not over
+        `model` alone; for None, if they would not fit otherwise.
 
     Raises:
-      ValueError: As for `load`, of the config and the dtype.
+      ValueError: The family is not ported, or refuses the config; or the dtype
+        is another.
     """
     if jnp.dtype(dtype) not in (jnp.float32, jnp.bfloat16):
         raise ValueError(
@@ -206,7 +236,7 @@ def abstract(
 
 
 def parameters(model: layers.LanguageModel) -> dict[str, Any]:
-    """Returns a model's parameters by their paths, layers in one.
+    """Returns a model's parameters by their paths, all layers in one array.
 
     Those of an abstract model are `jax.ShapeDtypeStruct`.
     """
@@ -215,12 +245,13 @@ def parameters(model: layers.LanguageModel) -> dict[str, Any]:
 
 
 class Memory(NamedTuple):
-    """What the weights of a model take.
+    """The memory that the weights of a model take.
 
     Attributes:
-      bytes_per_device: On each device of their mesh.
-      undivided: Bytes of what the family's rules would split and every device
-        holds whole, since the mesh does not divide its axis; by path.
+      bytes_per_device: The bytes on each device of the mesh.
+      undivided: The bytes of each parameter that the family's rules would split
+        but that every device holds in full, because the number of devices does
+        not divide its axis. By the parameter's path.
     """
 
     bytes_per_device: int
@@ -243,14 +274,14 @@ def num_params(
 
     Raises:
       FileNotFoundError: The folder lacks config.json.
-      ValueError: As for `load`, of the config.
+      ValueError: The family is not ported, or refuses the config.
     """
     model = abstract(configs.read(hub.resolve(checkpoint, revision)))
     return sum(param.size for param in parameters(model).values())
 
 
 def _rules(config: transformers.PreTrainedConfig) -> sharding.Rules:
-    return getattr(configs.family(config), "SHARDING", sharding.RULES)
+    return getattr(attributes.family(config), "SHARDING", sharding.RULES)
 
 
 def _set_values(model: layers.LanguageModel, values: Mapping[str, Any]) -> None:
@@ -266,42 +297,72 @@ def _set_values(model: layers.LanguageModel, values: Mapping[str, Any]) -> None:
     )
 
 
-def _converted(
-    folder: pathlib.Path,
+def _tensor_names(
+    config: transformers.PreTrainedConfig, params: Iterable[str]
+) -> dict[str, tensors.TensorNames]:
+    """Returns the tensors of each parameter, by its path."""
+    stacks = tensors.stacks(attributes.family(config), config)
+    return {path: tensors.tensor_names(path, stacks) for path in params}
+
+
+def _opened(
+    checkpoint: pathlib.Path,
     config: transformers.PreTrainedConfig,
+    names: Mapping[str, tensors.TensorNames],
+) -> _Opened:
+    """Returns the tensors of a folder or of a GGUF file."""
+    if gguf_files.is_gguf(checkpoint):
+        expected = {name for group in names.values() for name in group.all}
+        return gguf_files.Tensors(checkpoint, config, expected)
+    return tensors.Tensors(checkpoint, attributes.family(config))
+
+
+def _converted(
+    opened: _Opened,
+    config: transformers.PreTrainedConfig,
+    names: Mapping[str, tensors.TensorNames],
     params: Mapping[str, jax.ShapeDtypeStruct],
 ) -> dict[str, jax.Array]:
-    """Returns the parameters of a folder, each where its sharding says."""
-    family = configs.family(config)
-    stacks = tensors.stacks(family, config)
-    names = {path: tensors.tensor_names(path, stacks) for path in params}
+    """Returns the parameters of a checkpoint, each where its sharding says."""
+    tied = tensors.HEADS if config.tie_word_embeddings else ()
     expected = {name for group in names.values() for name in group.all}
-    with (
-        gguf_files.Tensors(folder, config, expected)
-        if gguf_files.is_gguf(folder)
-        else tensors.Tensors(folder, family)
-    ) as opened:
-        tied = tensors.HEADS if config.tie_word_embeddings else ()
-        ignored = [*family.IGNORED, *map(re.escape, tied)]
-        tensors.check_names(folder, expected, opened.names, ignored)
-        for path, group in names.items():
-            for name in group.all:
-                opened.check(name, group.of_tensor(params[path].shape))
+    _use_tied_head(opened, tied, names, params)
+    ignored = [*attributes.family(config).IGNORED, *map(re.escape, tied)]
+    tensors.check_names(opened.folder, expected, opened.names, ignored)
+    for path, group in names.items():
+        for name in group.all:
+            opened.check(name, group.of_tensor(params[path].shape))
+    for head in opened.names.intersection(tied):
+        _check_tied_head(opened, head, names, params)
+    return {
+        path: _placed(
+            lambda part, path=path: opened.parameter(
+                names[path], part, params[path].dtype
+            ),
+            param,
+        )
+        for path, param in params.items()
+    }
+
+
+def _use_tied_head(
+    opened: _Opened,
+    tied: Collection[str],
+    names: Mapping[str, tensors.TensorNames],
+    params: Mapping[str, jax.ShapeDtypeStruct],
+) -> None:
+    """Lets a tied head be the embedding where a file holds the head alone."""
+    for path, param in params.items():
+        table = names[path].all[0]
+        if not path.endswith(".embedding") or table in opened.names:
+            continue
         for head in opened.names.intersection(tied):
-            _check_tied_head(opened, head, names, params)
-        return {
-            path: _placed(
-                lambda part, path=path: opened.parameter(
-                    names[path], part, params[path].dtype
-                ),
-                param,
-            )
-            for path, param in params.items()
-        }
+            if opened.shape(head) == param.shape:
+                opened.alias(table, head)
 
 
 def _check_tied_head(
-    opened: tensors.Tensors | gguf_files.Tensors,
+    opened: _Opened,
     head: str,
     names: Mapping[str, tensors.TensorNames],
     params: Mapping[str, jax.ShapeDtypeStruct],
@@ -318,7 +379,8 @@ def _check_tied_head(
     ):
         raise ValueError(
             f"{opened.folder}: tie_word_embeddings is true, but {head} differs "
-            "from the embedding"
+            "from the embedding; PyTorch does not tie them then: set it to "
+            f"false in {configs.CONFIG}"
         )
 
 

@@ -1,11 +1,9 @@
 """The tensors of a checkpoint folder: their files, names and parts.
 
-Only safetensors are read, only inside the folder, and of a tensor only the part
-that is asked for.
+Only safetensors are read, and of a tensor only the part that is asked for.
 """
 
 import contextlib
-import json
 import math
 import pathlib
 import re
@@ -19,82 +17,35 @@ import numpy as np
 import safetensors
 import transformers
 
-from mmc_jax.models import layers
+from mmc_jax.models import layers, weight_files
 
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
+# Names that wrappers of PyTorch put between those of modules: torch.compile,
+# FSDP and activation checkpointing.
+_WRAPPERS = (
+    "_orig_mod",
+    "_fsdp_wrapped_module",
+    "_checkpoint_wrapped_module",
+)
 
 _LEAVES = {"kernel": "weight", "embedding": "weight", "scale": "weight"}
 # What else a head has, a bias say, stands beside its weight.
 _HEAD_MODULES = ("lm_head.", "embed_out.", "head.")
 HEADS = tuple(f"{module}weight" for module in _HEAD_MODULES)
 
-# Of the dtypes that safetensors names; others are of quantised checkpoints.
+# The dtypes that are read, by safetensors' names. Others are of quantised
+# checkpoints.
 _FLOATS = ("F64", "F32", "F16", "BF16")
+# The bits of a 16-bit infinity without its sign; NaN is above it. NumPy tests
+# such numbers a hundred times as fast by their bits.
+_INFINITY_BITS = {"float16": 0x7C00, "bfloat16": 0x7F80}
 # Where a buffer must begin for XLA to take it over without a copy, in bytes.
 _ALIGNMENT = 64
-# Two tensors are compared by so much at a time.
+# Two tensors are compared, and one is checked, by so much at a time.
 _COMPARED_BYTES = 2**24
+_CHECKED_NUMBERS = 2**20
 
-# Of each axis the positions, without gaps.
+# The positions along each axis, without gaps.
 Part = tuple[range, ...]
-
-
-def weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Returns the safetensors files of a checkpoint folder.
-
-    Raises:
-      FileNotFoundError: There are none, or one of the index is missing.
-      ValueError: The index cannot be read or names a file outside the folder.
-    """
-    index = folder / INDEX
-    # As in transformers, one file goes before an index beside it.
-    if not index.is_file() or (folder / WEIGHTS).is_file():
-        if not (folder / WEIGHTS).is_file():
-            raise FileNotFoundError(f"{folder / WEIGHTS}: {_advice(folder)}")
-        return [folder / WEIGHTS]
-    try:
-        names = set(json.loads(index.read_text())["weight_map"].values())
-        files = {name: folder / name for name in sorted(names)}
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ValueError(
-            f"{index}: not readable as an index of tensors: {error!r}"
-        ) from None
-    for name, file in files.items():
-        if pathlib.Path(name).name != name or not _is_inside(file, folder):
-            raise ValueError(f"{index}: {name!r} is outside the folder")
-        if not file.is_file():
-            raise FileNotFoundError(f"{file}: missing; {index} names it")
-    return list(files.values())
-
-
-def _is_inside(file: pathlib.Path, folder: pathlib.Path) -> bool:
-    """Returns whether a file, links followed, stands in the folder."""
-    folder = folder.resolve()
-    allowed = [folder]
-    # The hub's cache keeps the files of all revisions in one place.
-    if folder.parent.name == "snapshots":
-        allowed.append(folder.parent.parent / "blobs")
-    return file.resolve().parent in allowed
-
-
-def _advice(folder: pathlib.Path) -> str:
-    pickles = [
-        file.name
-        for pattern in ("*.bin", "*.pt", "*.pth")
-        for file in sorted(folder.glob(pattern))
-    ]
-    if not pickles:
-        return (
-            "missing; only safetensors are read, which transformers' "
-            "save_pretrained writes"
-        )
-    return (
-        f"missing; only safetensors are read, and {pickles[0]} is a pickle, "
-        "which may run any code when it is opened. If you trust it, convert "
-        "it: python -c 'from transformers import AutoModelForCausalLM as M; "
-        f'M.from_pretrained("{folder}").save_pretrained("{folder}")\''
-    )
 
 
 class TensorNames(NamedTuple):
@@ -158,26 +109,40 @@ class Tensors(contextlib.ExitStack):
         super().__init__()
         self.folder = folder
         renamed = getattr(family, "RENAMED", {})
-        in_file = [
-            (_renamed(name, renamed), name, file)
-            for file in map(self._opened, weight_files(folder))
+        in_files = [
+            (name, path, file)
+            for path in weight_files.find(folder)
+            for file in [self._opened(path)]
             for name in file.keys()  # noqa: SIM118
         ]
-        # Files of the bare model leave the prefix out.
-        prefix = family.PREFIX
-        bare = not any(full.startswith(prefix) for full, _, _ in in_file)
+        full_names = _full_names(
+            [name for name, _, _ in in_files], family.PREFIX, renamed
+        )
         self._tensors: dict[str, Any] = {}
-        for full, name, file in in_file:
-            in_head = full.startswith(_HEAD_MODULES)
-            full = prefix + full if bare and not in_head else full
-            if full in self._tensors:
-                raise ValueError(f"{folder}: tensor {name} stands there twice")
+        paths: dict[str, pathlib.Path] = {}
+        for full, (name, path, file) in zip(full_names, in_files, strict=True):
+            first = self._tensors.get(full)
             self._tensors[full] = file.get_slice(name)
+            if first is not None and not self._is_equal(
+                first, self._tensors[full]
+            ):
+                raise ValueError(
+                    f"{folder}: tensor {name} stands in {paths[full].name} and "
+                    f"in {path.name} with other values"
+                )
+            paths[full] = path
 
     def _opened(self, file: pathlib.Path) -> Any:
         try:
             return self.enter_context(safetensors.safe_open(file, "np"))
         except safetensors.SafetensorError as error:
+            with file.open("rb") as opened:
+                beginning = opened.read(len(weight_files.POINTER))
+            if beginning == weight_files.POINTER:
+                raise ValueError(
+                    f"{file}: a pointer of Git LFS, not the weights; fetch "
+                    "them with `git lfs pull`"
+                ) from None
             raise ValueError(
                 f"{file}: not readable as safetensors: {error}"
             ) from None
@@ -186,6 +151,27 @@ class Tensors(contextlib.ExitStack):
     def names(self) -> set[str]:
         """The full names of all tensors."""
         return set(self._tensors)
+
+    def check_sizes(self, config: transformers.PreTrainedConfig) -> None:
+        """Refuses a config whose sizes the tensors cannot have.
+
+        Raises:
+          ValueError: There are more layers than tensors, or an axis is longer
+            than any of theirs.
+        """
+        largest = max(
+            (max(self.shape(n), default=1) for n in self.names), default=0
+        )
+        for name, most in (
+            ("num_hidden_layers", len(self.names)),
+            ("hidden_size", largest),
+            ("vocab_size", largest),
+        ):
+            if (stated := getattr(config, name)) > most:
+                raise ValueError(
+                    f"{self.folder}: the config has {name}={stated}, and the "
+                    f"weights at most {most}"
+                )
 
     def check(self, name: str, shape: tuple[int, ...]) -> None:
         """Refuses a tensor of another shape, or one that is quantised."""
@@ -215,8 +201,38 @@ class Tensors(contextlib.ExitStack):
         value = empty(tuple(map(len, part)), dtype)
         of_tensor = names.of_tensor(part)
         for name, row in zip(names.all, names.rows(value), strict=True):
-            row[...] = self.part(name, of_tensor)
+            read = self.part(name, of_tensor)
+            if not _is_finite(read):
+                raise ValueError(
+                    f"{self.folder}: tensor {name} holds NaN or infinity: the "
+                    "weights are damaged, and no dtype gives finite scores"
+                )
+            row[...] = read
         return value
+
+    def alias(self, name: str, other: str) -> None:
+        """Lets a tensor that is missing be another one, of a tied head."""
+        self._tensors[name] = self._tensors[other]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Returns the shape of a tensor, as the file has it."""
+        return tuple(self._tensors[name].get_shape())
+
+    def _is_equal(self, first: Any, second: Any) -> bool:
+        """Returns whether two tensors are the same, read a part at a time."""
+        shape = first.get_shape()
+        if shape != second.get_shape():
+            return False
+        if not shape:
+            return bool(first[()] == second[()])
+        size = max(1, _COMPARED_BYTES // (8 * max(1, math.prod(shape[1:]))))
+        return all(
+            np.array_equal(
+                first[start : min(start + size, shape[0])],
+                second[start : min(start + size, shape[0])],
+            )
+            for start in range(0, shape[0], size)
+        )
 
     def equal(self, first: str, second: str, part: Part) -> bool:
         """Returns whether parts of two matrices hold the same numbers."""
@@ -242,12 +258,52 @@ def empty(shape: tuple[int, ...], dtype: jax.typing.DTypeLike) -> np.ndarray:
     return buffer[start : start + num_bytes].view(dtype).reshape(shape)
 
 
-def _renamed(name: str, renamed: dict[str, str]) -> str:
-    """Returns a tensor's name with another beginning, if the family has one."""
-    for beginning, other in renamed.items():
-        if name.startswith(beginning):
-            return other + name.removeprefix(beginning)
-    return name
+def _is_finite(value: np.ndarray) -> bool:
+    """Returns whether no number is NaN or infinite."""
+    numbers = value.reshape(-1)
+    limit = _INFINITY_BITS.get(value.dtype.name)
+    if limit is not None:
+        numbers = numbers.view(np.uint16)
+    for start in range(0, numbers.size, _CHECKED_NUMBERS):
+        some = numbers[start : start + _CHECKED_NUMBERS]
+        if limit is None:
+            if not np.isfinite(some).all():
+                return False
+        elif ((some & 0x7FFF) >= limit).any():
+            return False
+    return True
+
+
+def _full_names(
+    names: Sequence[str], prefix: str, renamed: dict[str, str]
+) -> list[str]:
+    """Returns the port's names of the tensors of a checkpoint.
+
+    Args:
+      names: Names as the files have them.
+      prefix: The beginning of all names but the head's, which files of the bare
+        model leave out.
+      renamed: Other beginnings of names, and the port's.
+    """
+    plain = [
+        ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+        for name in names
+    ]
+    if all(name.startswith("module.") for name in plain):  # Data parallel.
+        plain = [name.removeprefix("module.") for name in plain]
+    full = []
+    for name in plain:
+        for beginning, other in renamed.items():
+            if name.startswith(beginning):
+                name = other + name.removeprefix(beginning)
+                break
+        full.append(name)
+    if any(name.startswith(prefix) for name in full):
+        return full
+    return [
+        name if name.startswith(_HEAD_MODULES) else prefix + name
+        for name in full
+    ]
 
 
 def check_names(
@@ -264,18 +320,16 @@ def check_names(
     expected = set(expected)
     missing = sorted(expected - found)
     if missing:
-        raise ValueError(f"{folder}: tensors are missing: {_some(missing)}")
+        raise ValueError(
+            f"{folder}: tensors are missing: {weight_files.some(missing)}"
+        )
     left_over = [
         name
         for name in sorted(found - expected)
         if not any(re.search(pattern, name) for pattern in ignored)
     ]
     if left_over:
+        some = weight_files.some(left_over)
         raise ValueError(
-            f"{folder}: tensors that the port does not know: {_some(left_over)}"
+            f"{folder}: tensors that the port does not know: {some}"
         )
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more

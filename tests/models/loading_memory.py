@@ -24,7 +24,7 @@ import transformers
 from absl import app, flags
 
 from mmc_jax import models
-from mmc_jax.models import sharding, tensors
+from mmc_jax.models import sharding, tensors, weight_files
 
 _SCALE = flags.DEFINE_integer("scale", 1, "Of all widths.")
 _DTYPE = flags.DEFINE_enum(
@@ -62,7 +62,9 @@ def _make(config: transformers.LlamaConfig, folder: pathlib.Path) -> int:
             safetensors.numpy.save_file(
                 {name: tensor}, folder / weight_map[name]
             )
-    (folder / tensors.INDEX).write_text(json.dumps({"weight_map": weight_map}))
+    (folder / weight_files.INDEX).write_text(
+        json.dumps({"weight_map": weight_map})
+    )
     return largest
 
 

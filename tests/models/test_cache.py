@@ -17,7 +17,7 @@ from absl.testing import absltest, parameterized
 from flax import nnx
 
 from mmc_jax import models
-from mmc_jax.models import cache, configs, sharding, tensors
+from mmc_jax.models import cache, configs, sharding, tensors, weight_files
 from mmc_jax.models.families import mamba2
 from tests.models import test_parity
 
@@ -94,7 +94,7 @@ class SecondStartTest(CacheTest):
 class StaleTest(CacheTest):
     def test_another_checkpoint(self):
         self.load()
-        file = self.folder / tensors.WEIGHTS
+        file = self.folder / weight_files.WEIGHTS
         stored = safetensors.numpy.load_file(file)
         stored["transformer.ln_f.bias"] += 1
         safetensors.numpy.save_file(stored, file)

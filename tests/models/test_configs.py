@@ -12,7 +12,7 @@ from absl.testing import absltest, parameterized
 from flax import nnx
 
 from mmc_jax import models
-from mmc_jax.models import configs, rotary
+from mmc_jax.models import attributes, configs, rotary
 from tests.models import test_parity
 
 _TRANSFORMERS = pathlib.Path(transformers.__file__).parent
@@ -53,7 +53,7 @@ def _read_by_port(model_type: str) -> frozenset[str]:
     """Returns what a port reads of the configs of its parity tests."""
     found = set()
     for case in range(len(test_parity.CASES[model_type])):
-        watched = configs.Watched(test_parity.make_config(model_type, case))
+        watched = attributes.Watched(test_parity.make_config(model_type, case))
         nnx.eval_shape(
             lambda watched=watched: models.FAMILIES[model_type].CausalLM(
                 watched, rngs=nnx.Rngs(0)
@@ -78,8 +78,8 @@ class RuleTest(parameterized.TestCase):
         self.assertIn("_attn_implementation", read)
         known = {
             *_read_by_port(model_type),
-            *configs.inert(config),
-            *configs.UNDECLARED,
+            *attributes.inert(config),
+            *attributes.UNDECLARED,
             *getattr(models.FAMILIES[model_type], "UNDECLARED", ()),
             # Refused where it is not at its default.
             *default.to_dict(),
@@ -87,7 +87,7 @@ class RuleTest(parameterized.TestCase):
             "attention_chunk_size",
         }
         if model_type == "gemma3_text":  # One file holds both towers.
-            known |= configs.TOWERS.keys()
+            known |= attributes.TOWERS.keys()
         if model_type == "mpt":  # Of its attn_config.
             known |= config.attn_config.to_dict().keys()
         names = {config.attribute_map.get(name, name) for name in read}
@@ -119,7 +119,7 @@ class RuleTest(parameterized.TestCase):
         for name, reason in declared.items():
             self.assertGreater(len(reason.split()), 2, name)
         # What is inert for all is not said once more.
-        self.assertEmpty(declared.keys() & configs.INERT.keys())
+        self.assertEmpty(declared.keys() & attributes.INERT.keys())
 
     def test_every_rotary_parameter_that_transformers_reads(self):
         tree = ast.parse((_TRANSFORMERS / "modeling_rope_utils.py").read_text())
@@ -180,7 +180,7 @@ class UnreadTest(FolderTest):
             config = configs.read(self.folder)
         (line,) = logged.output
         self.assertIn("moon, num_steps, use_flash_attn", line)
-        unread = configs.unread(config)
+        unread = attributes.unread(config)
         self.assertEqual(
             unread, dict(moon="full", num_steps=3, use_flash_attn=True)
         )
@@ -218,7 +218,7 @@ class UnreadTest(FolderTest):
         self.write("llama", rope_parameters=rope | extra)
         config = configs.read(self.folder)
         self.assertEqual(
-            configs.unread(config),
+            attributes.unread(config),
             {f"rope_parameters.{name}": value for name, value in extra.items()},
         )
         made = [
@@ -229,7 +229,9 @@ class UnreadTest(FolderTest):
     def test_keys_inside_an_attention_config(self):
         self.write("mpt", attn_config=dict(moon="full", clip_qkv=6))
         config = configs.read(self.folder)
-        self.assertEqual(configs.unread(config), {"attn_config.moon": "full"})
+        self.assertEqual(
+            attributes.unread(config), {"attn_config.moon": "full"}
+        )
         self.assertEqual(config.attn_config.clip_qkv, 6.0)
         self.assertIsInstance(config.attn_config.clip_qkv, float)
 

@@ -10,7 +10,7 @@ import transformers
 from absl.testing import absltest, parameterized
 
 from mmc_jax import models
-from mmc_jax.models import tensors
+from mmc_jax.models import weight_files
 from tests import tolerances
 from tests.models import test_parity
 
@@ -60,7 +60,7 @@ class Gemma3Test(parameterized.TestCase):
         return reference
 
     def change_names(self, change):
-        path = self.folder / tensors.WEIGHTS
+        path = self.folder / weight_files.WEIGHTS
         tensors = safetensors.numpy.load_file(path)
         tensors = {change(name): tensor for name, tensor in tensors.items()}
         safetensors.numpy.save_file(tensors, path)

@@ -4,6 +4,7 @@ import json
 import math
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from absl.testing import absltest, parameterized
 from flax import nnx
 
 from mmc_jax import models
-from mmc_jax.models import configs, loading, sharding, tensors
+from mmc_jax.models import configs, loading, sharding, tensors, weight_files
 from tests.models import test_parity
 
 _FAMILIES = tuple(test_parity.CASES)
@@ -259,10 +260,10 @@ class LoadingTest(parameterized.TestCase):
         return reference, self.folder / name
 
     def tensors(self, folder: pathlib.Path) -> dict[str, np.ndarray]:
-        return safetensors.numpy.load_file(folder / tensors.WEIGHTS)
+        return safetensors.numpy.load_file(folder / weight_files.WEIGHTS)
 
     def write(self, folder: pathlib.Path, stored: dict[str, np.ndarray]):
-        safetensors.numpy.save_file(stored, folder / tensors.WEIGHTS)
+        safetensors.numpy.save_file(stored, folder / weight_files.WEIGHTS)
 
     def change_config(self, folder: pathlib.Path, **changes):
         path = folder / "config.json"
@@ -285,7 +286,7 @@ class FilesTest(LoadingTest):
         reference, folder = self.saved(model_type)
         shards = self.folder / "shards"
         reference.save_pretrained(shards, max_shard_size="10KB")
-        self.assertGreater(len(tensors.weight_files(shards)), 2)
+        self.assertGreater(len(weight_files.find(shards)), 2)
         self.assert_same(models.load(folder), models.load(shards))
 
     @parameterized.product(
@@ -380,7 +381,7 @@ class FilesTest(LoadingTest):
         reference, _ = self.saved(model_type)
         shards = self.folder / "shards"
         reference.save_pretrained(shards, max_shard_size="10KB")
-        first, second, *_ = tensors.weight_files(shards)
+        first, second, *_ = weight_files.find(shards)
         twice = safetensors.numpy.load_file(first)
         twice |= safetensors.numpy.load_file(second)
         name = sorted(safetensors.numpy.load_file(first))[0]
@@ -406,7 +407,7 @@ class FilesTest(LoadingTest):
     def test_only_pickled_weights(self):
         reference, folder = self.saved("gpt2")
         original = models.load(folder)
-        (folder / tensors.WEIGHTS).unlink()
+        (folder / weight_files.WEIGHTS).unlink()
         with self.assertRaisesRegex(FileNotFoundError, "only safetensors"):
             models.load(folder)
         torch.save(reference.state_dict(), folder / "pytorch_model.bin")
@@ -428,7 +429,7 @@ class FilesTest(LoadingTest):
         reference, _ = self.saved("gpt2")
         shards = self.folder / "shards"
         reference.save_pretrained(shards, max_shard_size="10KB")
-        path = shards / tensors.INDEX
+        path = shards / weight_files.INDEX
         index = json.loads(path.read_text())
         index["weight_map"]["transformer.wte.weight"] = file
         path.write_text(json.dumps(index))
@@ -439,17 +440,21 @@ class FilesTest(LoadingTest):
         """Makes the first file of an indexed checkpoint a link to another."""
         reference, _ = self.saved("gpt2")
         reference.save_pretrained(folder, max_shard_size="10KB")
-        file = tensors.weight_files(folder)[0]
+        file = weight_files.find(folder)[0]
         target.parent.mkdir(exist_ok=True)
         file.rename(target)
         file.symlink_to(target)
         return file
 
-    def test_index_with_a_link_that_leads_outside(self):
+    def test_links_that_lead_outside(self):
         shards = self.folder / "shards"
-        file = self.shards_with_link(shards, self.folder / "other" / "weights")
-        with self.assertRaisesRegex(ValueError, f"{file.name}' is outside"):
-            models.load(shards)
+        self.shards_with_link(shards, self.folder / "other" / "weights")
+        original = self.folder / "saved"
+        self.assert_same(models.load(shards), models.load(original))
+        stored = original / weight_files.WEIGHTS
+        stored = stored.rename(self.folder / "other" / stored.name)
+        (original / weight_files.WEIGHTS).symlink_to(stored)
+        self.assert_same(models.load(shards), models.load(original))
 
     def test_links_of_the_hub_cache(self):
         hub = self.folder / "models--some--model"
@@ -462,14 +467,129 @@ class FilesTest(LoadingTest):
     @parameterized.parameters("{", "[]", "{}", '{"weight_map": {"a": 1}}')
     def test_index_that_is_none(self, text):
         _, folder = self.saved("gpt2")
-        (folder / tensors.WEIGHTS).unlink()
-        (folder / tensors.INDEX).write_text(text)
+        (folder / weight_files.WEIGHTS).unlink()
+        (folder / weight_files.INDEX).write_text(text)
         with self.assertRaisesRegex(ValueError, "index.json: not readable"):
             models.load(folder)
 
+    @parameterized.parameters(
+        "model.fp16.safetensors",
+        "consolidated.safetensors",
+        "llama-7b.safetensors",
+        "model-00001-of-00001.safetensors",
+    )
+    def test_file_of_another_name(self, name):
+        _, folder = self.saved("gpt2")
+        original = models.load(folder)
+        (folder / weight_files.WEIGHTS).rename(folder / name)
+        self.assert_same(original, models.load(folder))
+
+    def test_several_files_of_other_names(self):
+        _, folder = self.saved("gpt2")
+        file = folder / weight_files.WEIGHTS
+        shutil.copy(file, folder / "model.fp16.safetensors")
+        file.rename(folder / "model.fp32.safetensors")
+        with self.assertRaisesRegex(
+            ValueError, "model.fp16.safetensors, model.fp32.safetensors; give"
+        ):
+            models.load(folder)
+
+    def test_shards_without_an_index(self):
+        reference, folder = self.saved("gpt2")
+        shards = self.folder / "shards"
+        reference.save_pretrained(shards, max_shard_size="10KB")
+        (shards / weight_files.INDEX).unlink()
+        self.assert_same(models.load(folder), models.load(shards))
+        weight_files.find(shards)[1].unlink()
+        with self.assertRaisesRegex(FileNotFoundError, "number 2 is missing"):
+            models.load(shards)
+
+    def test_tensor_in_two_files(self):
+        _, folder = self.saved("llama")
+        original = models.load(folder)
+        stored = self.tensors(folder)
+        (folder / weight_files.WEIGHTS).unlink()
+        name = "model.norm.weight"
+        files = [folder / f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
+        safetensors.numpy.save_file(stored, files[0])
+        safetensors.numpy.save_file({name: stored[name]}, files[1])
+        self.assert_same(original, models.load(folder))
+        safetensors.numpy.save_file({name: stored[name] + 1}, files[1])
+        with self.assertRaisesRegex(
+            ValueError,
+            f"{name} stands in {files[0].name} and in .*other values",
+        ):
+            models.load(folder)
+
+    @parameterized.parameters(
+        ("{}", "_orig_mod.{}"),
+        ("{}", "module.{}"),
+        ("{}", "module._orig_mod.{}"),
+        ("model.layers", "model.layers._checkpoint_wrapped_module"),
+    )
+    def test_names_of_wrappers(self, plain, wrapped):
+        _, folder = self.saved("llama")
+        original = models.load(folder)
+        self.write(
+            folder,
+            {
+                wrapped.format(name)
+                if plain == "{}"
+                else name.replace(plain, wrapped): tensor
+                for name, tensor in self.tensors(folder).items()
+            },
+        )
+        self.assert_same(original, models.load(folder))
+
+    @parameterized.product(
+        number=(np.nan, np.inf, -np.inf),
+        dtype=("float32", "float16", "bfloat16"),
+    )
+    def test_weights_that_are_not_finite(self, number, dtype):
+        _, folder = self.saved("llama")
+        stored = {
+            name: tensor.astype(jnp.dtype(dtype))
+            for name, tensor in self.tensors(folder).items()
+        }
+        self.write(folder, stored)
+        models.load(folder)
+        name = "model.layers.1.mlp.up_proj.weight"
+        stored[name][-1, -1] = number
+        self.write(folder, stored)
+        with self.assertRaisesRegex(ValueError, f"{name} holds NaN or inf"):
+            models.load(folder)
+
+    def test_pointer_of_git_lfs(self):
+        _, folder = self.saved("gpt2")
+        for name in (weight_files.WEIGHTS, "config.json"):
+            (folder / name).write_text(
+                "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
+            )
+            with self.assertRaisesRegex(ValueError, f"{name}: .*git lfs pull"):
+                models.load(folder)
+
+    def test_sizes_that_the_weights_cannot_have(self):
+        for changes in (dict(n_layer=9000), dict(n_embd=2**20, n_head=2**18)):
+            _, folder = self.saved("gpt2")
+            self.change_config(folder, **changes)
+            with (
+                mock.patch.object(loading, "abstract") as abstract,
+                self.assertRaisesRegex(ValueError, "and the weights at most"),
+            ):
+                models.load(folder)
+            abstract.assert_not_called()
+
+    def test_tied_head_alone_is_the_embedding(self):
+        _, folder = self.saved("llama", tie_word_embeddings=True)
+        original = models.load(folder)
+        stored = self.tensors(folder)
+        stored["lm_head.weight"] = stored.pop("model.embed_tokens.weight")
+        self.write(folder, stored)
+        self.assert_same(original, models.load(folder))
+
     def test_file_that_is_none(self):
         _, folder = self.saved("gpt2")
-        (folder / tensors.WEIGHTS).write_bytes(b"not weights")
+        (folder / weight_files.WEIGHTS).write_bytes(b"not weights")
         with self.assertRaisesRegex(
             ValueError, "model.safetensors: not readable as safetensors"
         ):
@@ -652,7 +772,7 @@ class SavingTest(LoadingTest):
         again = models.load(first)
         self.assert_same(model, again)
         models.save(again, second)
-        for file in ("config.json", tensors.WEIGHTS):
+        for file in ("config.json", weight_files.WEIGHTS):
             self.assertEqual(
                 (first / file).read_bytes(), (second / file).read_bytes()
             )

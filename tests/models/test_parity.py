@@ -249,6 +249,10 @@ def _change_epsilon(model):
                 setattr(module, name, 10 * getattr(module, name))
 
 
+def _activation_names(config) -> list[str]:
+    return [name for name in _ACTIVATIONS if hasattr(config, name)]
+
+
 def _change_rotary_base(config):
     config.rope_parameters["rope_theta"] *= 2
 
@@ -273,14 +277,10 @@ def _change_window(config):
     setattr(config, name, getattr(config, name) + 1)
 
 
-_ACTIVATIONS = ("activation_function", "hidden_act", "hidden_activation")
-
-
 def _change_activation(config):
     others = {"gelu": "gelu_new", "gelu_new": "gelu", "relu2": "relu"}
-    for name in _ACTIVATIONS:
-        if hasattr(config, name):
-            setattr(config, name, others.get(getattr(config, name), "gelu"))
+    for name in _activation_names(config):
+        setattr(config, name, others.get(getattr(config, name), "gelu"))
 
 
 # Single numbers that a family may scale or cap something by.
@@ -368,7 +368,7 @@ def _mutations():
         if model_type not in _LITERAL_EPSILON:
             weights.append(_change_epsilon)
         # Where it is none of the config's, it is fixed in the family.
-        if any(hasattr(make_config(model_type), name) for name in _ACTIVATIONS):
+        if _activation_names(make_config(model_type)):
             changes.append(_change_activation)
         rotary = config.get("rope_parameters", {})
         changes += [_change_rotary_base] if "rope_theta" in rotary else []

@@ -77,7 +77,7 @@ import yaml
 from absl.testing import absltest, parameterized
 
 from mmc_jax import corpus, pool, scores, scoring, training
-from mmc_jax.models import hub, loading, tensors
+from mmc_jax.models import hub, loading, weight_files
 from mmc_jax.scores import files
 from mmc_jax.scoring import tokenization
 from tests import tolerances
@@ -300,7 +300,7 @@ def _counted(folder: pathlib.Path) -> dict[str, int]:
     """Returns the costs of an untied checkpoint, from its tensors alone."""
     whole, active, multiplied = 0, 0, 0
     for name, value in safetensors.numpy.load_file(
-        folder / tensors.WEIGHTS
+        folder / weight_files.WEIGHTS
     ).items():
         # A token goes to two of the five experts.
         size = value.size * 2 // 5 if "experts" in name else value.size
@@ -542,9 +542,9 @@ class FailuresTest(ScoreTest):
 
     def test_missing_tensor(self):
         bad = self._copy("bad", "gpt2")
-        stored = safetensors.numpy.load_file(bad / tensors.WEIGHTS)
+        stored = safetensors.numpy.load_file(bad / weight_files.WEIGHTS)
         stored.pop("transformer.h.0.ln_1.bias")
-        safetensors.numpy.save_file(stored, bad / tensors.WEIGHTS)
+        safetensors.numpy.save_file(stored, bad / weight_files.WEIGHTS)
         self._fails(
             ValueError,
             "missing: transformer.h.0.ln_1.bias",
@@ -553,7 +553,7 @@ class FailuresTest(ScoreTest):
 
     def test_no_weights(self):
         bad = self._copy("bad", "gpt2")
-        (bad / tensors.WEIGHTS).unlink()
+        (bad / weight_files.WEIGHTS).unlink()
         self._fails(
             FileNotFoundError,
             "model.safetensors: missing",
@@ -562,7 +562,7 @@ class FailuresTest(ScoreTest):
 
     def test_damaged_weights(self):
         bad = self._copy("bad", "gpt2")
-        (bad / tensors.WEIGHTS).write_bytes(b"not weights")
+        (bad / weight_files.WEIGHTS).write_bytes(b"not weights")
         self._fails(Exception, "header", bad)
 
     def test_no_folder(self):
@@ -622,12 +622,12 @@ class FailuresTest(ScoreTest):
 class NotFiniteTest(ScoreTest):
     def test_names_model_and_text_and_keeps_the_others(self):
         bad = self._copy("bad", "gpt_neox")  # Its head is not tied.
-        stored = safetensors.numpy.load_file(bad / tensors.WEIGHTS)
+        stored = safetensors.numpy.load_file(bad / weight_files.WEIGHTS)
         z = training.byte_tokenizer(checkpoints.SEPARATOR).token_to_id("z")
         embedding = stored["gpt_neox.embed_in.weight"].copy()
         embedding[z] = np.nan
         stored["gpt_neox.embed_in.weight"] = embedding
-        safetensors.numpy.save_file(stored, bad / tensors.WEIGHTS)
+        safetensors.numpy.save_file(stored, bad / weight_files.WEIGHTS)
         texts = ("apple", "ozone", "cherry", "date")
         good = _checkpoints["gpt_neox"]
         first = ["t0", "t1", "t2", "t3"]
