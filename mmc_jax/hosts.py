@@ -35,21 +35,22 @@ def initialize(
     *,
     heartbeat_seconds: int = 100,
 ) -> None:
-    """Makes this process one of several; before anything else of JAX.
+    """Makes this process one of several.
 
-    What is None is taken from the environment where that tells it: Slurm, Open
-    MPI, Kubernetes, Cloud TPU, or JAX_COORDINATOR_ADDRESS.
+    Must be called before anything else of JAX. Arguments that are None are
+    taken from the environment: Slurm, Open MPI, Kubernetes, Cloud TPU, or
+    JAX_COORDINATOR_ADDRESS.
 
     Args:
       coordinator_address: Host and port where process 0 can be reached.
-      num_processes: All of them.
-      process_id: Of this one, from 0.
-      heartbeat_seconds: When a process has not been heard of for so long, all
-        others are ended.
+      num_processes: Number of processes.
+      process_id: Number of this process, from 0.
+      heartbeat_seconds: Seconds of silence after which a process counts as gone
+        and all others are ended.
 
     Raises:
-      ValueError: Something is None that the environment does not tell, or the
-        id is not below the number of processes.
+      ValueError: An argument is None and the environment does not tell it; an
+        id that is not below the number of processes.
     """
     try:
         jax.distributed.initialize(
@@ -77,7 +78,7 @@ def all_values(value: Any) -> list[Any]:
     """Returns the value of each process, once all have called this.
 
     Args:
-      value: As for JSON.
+      value: Any value that JSON can hold.
 
     Raises:
       HostError: A process is gone.
@@ -140,7 +141,7 @@ def of_first(value: Callable[[], _Value]) -> _Value:
     """Returns what a function gives on process 0, which alone calls it.
 
     Args:
-      value: The function; its result is as for JSON.
+      value: Function whose result JSON can hold.
 
     Raises:
       Exception: What the function raises, on process 0.

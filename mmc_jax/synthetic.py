@@ -24,10 +24,11 @@ class SyntheticPool(NamedTuple):
     """A pool with losses, the smallest model first.
 
     Attributes:
-      losses: [M, X] float64, above 0; in nats, if a unit is wanted.
-      costs: [M] float64, total parameters, whole numbers; some are equal.
-      families: [M].
-      names: [M], in the catalogue.
+      losses: Loss of each text under each model, above 0, [M, X] float64; in
+        nats, if a unit is wanted.
+      costs: Number of parameters of each model, [M] float64; some are equal.
+      families: Family of each model, [M].
+      names: Name of each model in the catalogue, [M].
     """
 
     losses: np.ndarray
@@ -54,11 +55,12 @@ def pool(
     and a model's losses do not depend on the others of the pool.
 
     Args:
-      num_models: M, 1 to 71. Fewer than 71 are spread evenly over the catalogue
-        in order of size, the smallest and the largest among them.
-      num_texts: X.
-      noise: the scale of the model's own part in a text's log loss.
-      seed: of all that is drawn.
+      num_models: Number of models M, 1 to 71. Fewer than 71 are spread evenly
+        over the catalogue in order of size, the smallest and the largest among
+        them.
+      num_texts: Number of texts X.
+      noise: Standard deviation of the model's own part in a text's log loss.
+      seed: Seed of all random draws, 0 or more.
 
     Raises:
       ValueError: models that the catalogue does not have, or none; no texts;
@@ -79,9 +81,7 @@ def pool(
     if num_texts < 1:
         raise ValueError(f"num_texts is {num_texts}; at least 1 is needed.")
     if not 0 <= noise < np.inf:
-        raise ValueError(
-            f"noise is {noise}; finite and not negative is needed."
-        )
+        raise ValueError(f"noise is {noise}; 0 or more, finite, is needed.")
     if seed < 0:
         raise ValueError(f"seed is {seed}; 0 or more is needed.")
     # Stable: among equals the catalogue's order.

@@ -32,7 +32,8 @@ from mmc_jax.frontier.pareto import (
     single_models,
 )
 from mmc_jax.frontier.proof.certificate import Certificate, write_certificate
-from mmc_jax.frontier.proof.certification import Certified, Progress, certified
+from mmc_jax.frontier.proof.certification import certified
+from mmc_jax.frontier.proof.outcome import Certified, Progress
 from mmc_jax.frontier.pruning import pruned
 from mmc_jax.frontier.routing import Routed, expected_costs, routed
 

@@ -45,13 +45,14 @@ def exhaustive(
     the most that two models differ by on a text may come in either order.
 
     Args:
-      losses: [M, X], finite.
-      costs: [M], finite and not negative.
-      weights: [X], not negative; 1 for each text if left out.
-      max_size: the most models in a subset; M if left out.
-      min_size: the fewest.
-      groups: [M], what each model belongs to, its family: then only subsets
-        that mix models of several groups count.
+      losses: Loss of each text under each model, finite, [M, X].
+      costs: Cost of each model, finite and not negative, [M].
+      weights: Weight of each text, not negative, [X]; 1 for each text if left
+        out.
+      max_size: Largest number of models in a subset; M if left out.
+      min_size: Smallest number of models in a subset.
+      groups: Group of each model, such as its family, [M]: only subsets that
+        mix models of several groups count. All count if left out.
 
     Raises:
       ValueError: more than 2^24 subsets, with their number; max_size below 1;

@@ -7,12 +7,17 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-# In place of a group's number: of no model, and of models of several groups.
+# In place of a group's number: of a subset without models, and of one with
+# models of several groups.
 _EMPTY, _MIXED = -1, -2
 
 
 def group_numbers(groups: Sequence[Hashable], num_models: int) -> np.ndarray:
     """Returns the number of each model's group, from 0 on: [M].
+
+    Args:
+      groups: Group of each model, such as its family, [M].
+      num_models: Number of models M.
 
     Raises:
       ValueError: not one group for each model.
@@ -30,8 +35,8 @@ def group_of_each(masks: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     """Returns the group of each subset's models, or a mark: [S].
 
     Args:
-      masks: [S, M].
-      numbers: [M], of `group_numbers`.
+      masks: Models of each subset, [S, M] of booleans.
+      numbers: Number of each model's group, from `group_numbers`, [M].
     """
     has = np.stack(
         [
@@ -50,8 +55,8 @@ def mixes(groups: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Returns whether the union of two subsets mixes groups: bool [S, R].
 
     Args:
-      groups: [S], of `group_of_each`.
-      others: [R], of `group_of_each`.
+      groups: Group of each subset, from `group_of_each`, [S].
+      others: Group of each other subset, from `group_of_each`, [R].
     """
     groups = groups[:, None]
     differ = (groups != _EMPTY) & (others != _EMPTY) & (groups != others)

@@ -16,9 +16,9 @@ class Frontier(NamedTuple):
     """Non-dominated subsets, least cost first, the loss strictly falling.
 
     Attributes:
-      costs: [F] float64, the sum of the costs of the subset's models.
-      losses: [F] float64, the oracle loss of the subset.
-      masks: [F, M] bool, the models of the subset.
+      costs: Sum of the costs of each subset's models, [F] float64.
+      losses: Oracle loss of each subset, [F] float64.
+      masks: Models of each subset, [F, M] bool.
     """
 
     costs: np.ndarray
@@ -39,9 +39,9 @@ def non_dominated(
     the points. A point of infinite loss is never on the frontier.
 
     Args:
-      costs: [S].
-      losses: [S].
-      masks: [S, M] of booleans.
+      costs: Cost of each point, [S].
+      losses: Loss of each point, [S]; may be infinite.
+      masks: Models of each point, [S, M] of booleans.
 
     Raises:
       ValueError: shapes that do not fit; a cost or loss that is NaN, by index.
@@ -100,13 +100,14 @@ def of_subsets(
 ) -> Frontier:
     """Returns the frontier over the given subsets alone.
 
-    The subsets of a frontier on texts that did not choose them are one use.
+    One use: subsets that other texts have chosen.
 
     Args:
-      losses: [M, X], finite.
-      costs: [M], finite and not negative; whole numbers add exactly up to 2^53.
-      masks: [S, M] of booleans, a row for each subset.
-      weights: [X], not negative; 1 for each text if left out.
+      losses: Loss of each text under each model, finite, [M, X].
+      costs: Cost of each model, finite and not negative, [M].
+      masks: Models of each subset, [S, M] of booleans.
+      weights: Weight of each text, not negative, [X]; 1 for each text if left
+        out.
 
     Raises:
       ValueError: arguments that do not fit, with the place.
@@ -124,7 +125,14 @@ def single_models(
 ) -> Frontier:
     """Returns the frontier over the single models: what one model can buy.
 
-    Arguments and errors are those of `of_subsets`.
+    Args:
+      losses: Loss of each text under each model, finite, [M, X].
+      costs: Cost of each model, finite and not negative, [M].
+      weights: Weight of each text, not negative, [X]; 1 for each text if left
+        out.
+
+    Raises:
+      ValueError: arguments that do not fit, with the place.
 
     >>> losses = [[1.0, 4.0], [3.0, 2.0], [2.0, 2.0]]
     >>> single_models(losses, [1, 2, 3]).losses
@@ -153,8 +161,8 @@ def places_at(costs: np.ndarray, budgets: ArrayLike) -> np.ndarray:
     """Returns the frontier point that each budget buys: indices [B].
 
     Args:
-      costs: [F], of a frontier.
-      budgets: [B].
+      costs: Costs of a frontier's points, rising, [F].
+      budgets: Budgets, [B].
 
     Raises:
       ValueError: a budget that buys nothing.
@@ -177,10 +185,10 @@ def no_subsets(num_models: int) -> Frontier:
 
 
 def subset_costs(masks: np.ndarray, costs: np.ndarray) -> np.ndarray:
-    """Returns the sum of the costs of each subset, correctly rounded: [S].
+    """Returns the sum of the costs of each subset [S, M], rounded once: [S].
 
-    So it does not depend on the order of the models, nor on how a search put
-    the subset together, and equal sums are equal to the last bit.
+    The result does not depend on the order of the models, nor on how a search
+    put the subset together, and equal sums are equal to the last bit.
     """
     total, rest = cost_parts(masks, costs)
     return total + rest
@@ -221,8 +229,8 @@ def padded_rows(masks: np.ndarray, factor: int = 4) -> np.ndarray:
     XLA compiles for every shape: so there are few.
 
     Args:
-      masks: [S, M].
-      factor: from one number of rows to the next.
+      masks: Models of each subset, [S, M].
+      factor: Ratio of one number of rows to the one before.
     """
     num_rows = 16
     while num_rows < len(masks):

@@ -40,8 +40,8 @@ def pruned(
     """Returns the frontier that iterative Pareto pruning finds.
 
     Level 1 is the single models. Level k + 1 is every subset kept at level k
-    joined by every model not in it; of each level the subsets that no other of
-    that level dominates are kept. It ends with the first level that adds no
+    joined by every model not in it. Of each level the subsets that no other of
+    it dominates are kept. It ends with the first level that adds no
     point to the frontier over all levels, which is the answer. Every point is
     true, but a better subset may be missed: a heuristic.
 
@@ -49,25 +49,24 @@ def pruned(
     model is dropped, exchanged for each model outside, and each of those added,
     until the frontier does not change any more.
 
-    With `min_size` the smaller subsets are where it begins, no answers. With
-    `groups` level 1 is so too, and the levels above it hold only subsets that
-    mix groups.
+    Subsets below `min_size` are extended but are no answers. With `groups` only
+    subsets that mix groups are answers; level 1 is extended all the same.
 
     Args:
-      losses: [M, X], finite.
-      costs: [M], finite and not negative.
-      weights: [X], not negative; 1 for each text if left out.
-      max_size: the most models in a subset; M if left out.
-      polish: whether the local search follows; the frontier is never worse.
-      width: the most subsets of a level that are extended, spread evenly over
-        its frontier: a beam, for when all would take too long.
-      min_size: the fewest models in a subset.
-      groups: [M], what each model belongs to, its family: then only subsets
-        that mix models of several groups count.
+      losses: Loss of each text under each model, finite, [M, X].
+      costs: Cost of each model, finite and not negative, [M].
+      weights: Weight of each text, not negative, [X]; 1 for each text if left
+        out.
+      max_size: Largest number of models in a subset; M if left out.
+      polish: Whether the local search follows; the frontier is never worse.
+      width: Largest number of subsets of a level that are extended, spread
+        evenly over its frontier (a beam); all of them if left out.
+      min_size: Smallest number of models in a subset.
+      groups: Group of each model, such as its family, [M]: only subsets that
+        mix models of several groups count. All count if left out.
 
     Raises:
-      ValueError: arguments that do not fit, with the place; max_size or width
-        below 1.
+      ValueError: arguments that do not fit; max_size or width below 1.
 
     Source: arXiv 2512.23340; the polish is not in it.
 

@@ -28,11 +28,11 @@ class Routed(NamedTuple):
     """Points of routing by falling price, the cost rising, the loss falling.
 
     Attributes:
-      lambdas: [K], the prices: loss for a unit of cost. A point holds from its
-        price down to the price of the next; the first from infinity.
-      costs: [K], the expected cost of a text.
-      losses: [K], the expected loss of a text.
-      shares: [K, M], the share of the texts (by weight) that each model takes.
+      lambdas: Price of each point, loss for a unit of cost, [K]. A point holds
+        from its price down to the price of the next; the first from infinity.
+      costs: Expected cost of a text, [K].
+      losses: Expected loss of a text, [K].
+      shares: Share of the texts (by weight) that each model takes, [K, M].
     """
 
     lambdas: np.ndarray
@@ -42,7 +42,15 @@ class Routed(NamedTuple):
 
 
 class _Moves(NamedTuple):
-    """Texts that change models, by falling price: [N] each."""
+    """Texts that change models, by falling price.
+
+    Attributes:
+      prices: Price at which each text moves, [N].
+      weights: Weight of the text, [N].
+      origins: Model that it leaves, [N].
+      targets: Model to which it goes, [N].
+      gains: Weighted loss that the move saves, [N].
+    """
 
     prices: np.ndarray
     weights: np.ndarray
@@ -70,13 +78,14 @@ def routed(
     of up to H corners, and a sort of the moves.
 
     Args:
-      losses: [M, X], finite.
-      costs: [M], finite and not negative: of running the model on a text.
-      weights: [X], not negative; 1 for each text if left out.
-      lambdas: prices to be answered [K], not negative; or how many points, of
-        those of the exact frontier, evenly spaced among them; or all of them if
-        left out.
-      models: [M] of booleans, those that there are; all if left out.
+      losses: Loss of each text under each model, finite, [M, X].
+      costs: Cost of running each model on a text, finite and not negative, [M].
+      weights: Weight of each text, not negative, [X]; 1 for each text if left
+        out.
+      lambdas: Prices to be answered, not negative, [K]; or a number of points,
+        evenly spaced among those of the exact frontier; all of these if left
+        out.
+      models: Models that may be used, [M] of booleans; all if left out.
 
     Raises:
       ValueError: arguments that do not fit, with the place; no models; more
@@ -91,18 +100,7 @@ def routed(
     """
     inputs = checked_inputs(losses, costs, weights)
     num_models, num_texts = inputs.losses.shape
-    chosen = np.arange(num_models)
-    if models is not None:
-        models = np.asarray(models)
-        if models.shape != (num_models,) or models.dtype != bool:
-            raise ValueError(
-                f"models has shape {models.shape} and dtype {models.dtype}; "
-                f"[{num_models}] of bool, one for each row of losses, is "
-                "needed."
-            )
-        chosen = np.flatnonzero(models)
-        if not len(chosen):
-            raise ValueError("models has none: a text must go somewhere.")
+    chosen = _chosen(models, num_models)
     weight = np.ones(num_texts) if inputs.weights is None else inputs.weights
     # The dearest first, so that it wins among equals.
     chosen = chosen[np.argsort(-inputs.costs[chosen], kind="stable")]
@@ -134,10 +132,29 @@ def routed(
     all_shares[:, chosen] = np.maximum(starts + shares, 0) / weight.sum()
     return Routed(
         prices,
-        all_shares @ inputs.costs,
+        (all_shares * inputs.costs).sum(axis=1),
         (loss_of_start - gains) / weight.sum(),
         all_shares,
     )
+
+
+def _chosen(models: ArrayLike | None, num_models: int) -> np.ndarray:
+    """Returns the models that may be used, by number.
+
+    Raises:
+      ValueError: models of a wrong shape or dtype; no models.
+    """
+    if models is None:
+        return np.arange(num_models)
+    models = np.asarray(models)
+    if models.shape != (num_models,) or models.dtype != bool:
+        raise ValueError(
+            f"models has shape {models.shape} and dtype {models.dtype}; "
+            f"[{num_models}] of bool, one for each row of losses, is needed."
+        )
+    if not models.any():
+        raise ValueError("models has none: a text must go somewhere.")
+    return np.flatnonzero(models)
 
 
 def expected_costs(
@@ -153,10 +170,12 @@ def expected_costs(
     subset, where the sum of the costs is what must be held ready.
 
     Args:
-      losses: [M, X], finite.
-      costs: [M], finite and not negative.
-      masks: [S, M] of booleans; a subset without a model costs 0.
-      weights: [X], not negative; 1 for each text if left out.
+      losses: Loss of each text under each model, finite, [M, X].
+      costs: Cost of each model, finite and not negative, [M].
+      masks: Models of each subset, [S, M] of booleans; a subset without a model
+        costs 0.
+      weights: Weight of each text, not negative, [X]; 1 for each text if left
+        out.
 
     Raises:
       ValueError: arguments that do not fit, with the place.
@@ -190,10 +209,10 @@ def _moves(
     in loss by cost among the dearer: the next corner of its lower hull.
 
     Args:
-      losses: [M, X], the dearest model first.
-      costs: [M], falling.
-      weights: [X].
-      at: [X], the model at which each text begins.
+      losses: Loss of each text, the dearest model first, [M, X].
+      costs: Cost of each model, falling, [M].
+      weights: Weight of each text, [X].
+      at: Model at which each text begins, [X].
     """
     last_price = np.full(len(at), np.inf)
     found = []

@@ -72,9 +72,9 @@ def union_sums(
     out_sr = sum_x min_{i in S or R} c_ix, c the chunks
 
     Args:
-      chunks: of `loss_chunks`.
-      masks: [S, M], up to `TILE_ROWS` of them.
-      others: [R, M], up to as many.
+      chunks: Losses, from `loss_chunks`.
+      masks: Models of each subset, [S, M], up to `TILE_ROWS` of them.
+      others: Models that are added to it, [R, M], up to as many.
     """
     padded = jnp.asarray(padded_rows(masks, factor=2))
     joined = jnp.asarray(others)
@@ -124,11 +124,11 @@ def frontier_with_unions(
     a mask and is sorted.
 
     Args:
-      frontier: so far.
-      sums: [S, R], the loss sum of each union; infinity leaves one out.
-      costs: [M].
-      masks: [S, M].
-      others: [R, M].
+      frontier: Frontier so far; its losses are sums over texts.
+      sums: Loss sum of each union, [S, R]; infinity leaves one out.
+      costs: Cost of each model, [M].
+      masks: Models of each subset, [S, M].
+      others: Models that are added to it, [R, M].
     """
     # By cost, the search for the place in the frontier is four times faster.
     by_cost = np.argsort(subset_costs(others, costs))

@@ -76,9 +76,9 @@ def _numbers(found: Generalisation) -> dict[str, Any]:
         }
     if found.band is not None:
         content["all_models"] = {
-            "loss": found.band.all_models,
-            "low": found.band.all_models_low,
-            "high": found.band.all_models_high,
+            "loss": found.band.all_models.value,
+            "low": found.band.all_models.low,
+            "high": found.band.all_models.high,
             "level": LEVEL,
         }
     if found.co_failures is not None:
@@ -155,9 +155,8 @@ def _sentences(found: Generalisation, line: Frontier) -> list[str]:
             )
     if found.band is not None:
         lines.append(
-            f"no subset of this pool goes below {found.band.all_models:.4f} "
-            f"[{found.band.all_models_low:.4f}, "
-            f"{found.band.all_models_high:.4f}], the loss of all models "
+            "no subset of this pool goes below "
+            f"{found.band.all_models.text('.4f')}, the loss of all models "
             "together"
         )
     fails = found.co_failures
@@ -272,14 +271,14 @@ def _draw_losses(axes: Axes, found: Generalisation, line: Frontier) -> None:
 def _draw_all_models(axes: Axes, band: Band) -> None:
     """Draws the loss of all models together, and its interval."""
     axes.axhspan(
-        band.all_models_low,
-        band.all_models_high,
+        band.all_models.low,
+        band.all_models.high,
         color="tab:green",
         alpha=0.15,
         linewidth=0,
     )
     axes.axhline(
-        band.all_models,
+        band.all_models.value,
         color="tab:green",
         linewidth=1,
         label="all models together: the floor of the pool, and its interval",

@@ -103,9 +103,9 @@ class GeneralisationTest(parameterized.TestCase):
                     self.assertEqual(
                         numbers["all_models"],
                         {
-                            "loss": band.all_models,
-                            "low": band.all_models_low,
-                            "high": band.all_models_high,
+                            "loss": band.all_models.value,
+                            "low": band.all_models.low,
+                            "high": band.all_models.high,
                             "level": 0.95,
                         },
                     )

@@ -1,4 +1,4 @@
-"""What a frontier would have been with other texts: resamples and a band.
+"""How a frontier varies with its texts: resamples and a band.
 
 M models, X texts, F subsets, R resamples.
 """
@@ -16,6 +16,7 @@ from mmc_jax.frontier.pareto import (
     subset_costs,
     subset_losses,
 )
+from mmc_jax.statistics.estimates import Estimate
 from mmc_jax.statistics.inputs import (
     checked_inputs,
     checked_level,
@@ -26,20 +27,21 @@ from mmc_jax.statistics.resampling import resampled_counts
 # Text-by-text minima of subsets that are held at once, [subsets, X].
 _MINIMA_AT_ONCE = 2**23
 
+# Bits of a part of a loss: float64 adds up 2^27 of them exactly.
+_PART_BITS = 26
+
 
 class Band(NamedTuple):
     """A frontier with an interval at each of its points.
 
     Attributes:
-      costs: [F] float64, of the subsets.
-      losses: [F] float64, on all texts.
-      mean: [F], of the resamples.
-      low: [F], the lower end of the interval.
-      high: [F], the upper end.
-      all_models: the loss of all models together on all texts: no subset of the
-        pool goes below it.
-      all_models_low: the lower end of its interval.
-      all_models_high: the upper end.
+      costs: Cost of each subset, [F] float64.
+      losses: Oracle loss of each subset on all texts, [F] float64.
+      mean: Mean of the resamples, [F].
+      low: Lower end of each interval, [F].
+      high: Upper end of each interval, [F].
+      all_models: Loss of all models together, with its interval: no subset of
+        the pool goes below it.
     """
 
     costs: np.ndarray
@@ -47,9 +49,7 @@ class Band(NamedTuple):
     mean: np.ndarray
     low: np.ndarray
     high: np.ndarray
-    all_models: float
-    all_models_low: float
-    all_models_high: float
+    all_models: Estimate
 
 
 def bootstrap_band(
@@ -65,27 +65,28 @@ def bootstrap_band(
 ) -> Band:
     """Returns intervals over texts for each subset of a frontier.
 
-    Texts are drawn with replacement, as many as there are, R times; the
-    interval holds the middle of what each resample gives. With the subsets
-    fixed it says how far their mean over these texts is from that over all
-    texts of the kind, had they been chosen beforehand.
+    Texts are drawn with replacement, as many as there are, R times; an interval
+    holds the middle of what the resamples give. With fixed subsets it says how
+    far their mean over these texts may be from that over all texts of the kind,
+    if the subsets had been chosen beforehand.
 
-    With a `search` each resample chooses anew, and gives at each cost the loss
-    of what that buys: what the choice of the subsets adds, in as long as R
-    searches. A resample flatters once more, as far below these texts as they
-    are below the truth, roughly: its band may lie below the frontier, and
-    `losses - mean` is an estimate of the optimism.
+    With a `search` each resample chooses its own subsets, and gives at each
+    cost the loss of what that buys. That adds the variation of the choice and
+    takes as long as R searches. The bootstrap frontier is biased low by about
+    as much as the frontier of these texts is: its band may lie below the
+    frontier, and `losses - mean` estimates the optimism.
 
     Args:
-      losses: [M, X], finite.
-      costs: [M], finite and not negative.
-      masks: [F, M] of booleans, the subsets of the frontier.
-      search: as for `cross_fitted`; the subsets are fixed if left out.
-      clusters: the source, domain or document of each text, [X], if texts of
-        one are alike: then whole clusters are drawn.
-      num_resamples: R.
-      seed: of the draws.
-      level: the share of the resamples in the interval.
+      losses: Loss of each text under each model, finite, [M, X].
+      costs: Cost of each model, finite and not negative, [M].
+      masks: Models of each subset of the frontier, [F, M] of booleans.
+      search: Function that finds a frontier, called as
+        `search(losses, costs, weights)`; the subsets are fixed if left out.
+      clusters: Source, domain or document of each text, [X], if texts of one
+        are alike: whole clusters are then drawn; single texts if left out.
+      num_resamples: Number of resamples R.
+      seed: Seed of the random resamples.
+      level: Share of the resamples in an interval, between 0 and 1.
 
     Raises:
       ValueError: arguments that do not fit, with the place; fewer than 2 texts
@@ -98,46 +99,36 @@ def bootstrap_band(
     >>> losses = [[1.0, 1.0, 1.0], [2.0, 0.0, 2.0]]
     >>> masks = [[True, False], [True, True]]
     >>> band = bootstrap_band(losses, [1, 2], masks, num_resamples=100)
-    >>> print(band.low, band.high, round(band.all_models, 3))
-    [1. 0.] [1. 1.] 0.667
+    >>> print(band.low, band.high, band.all_models)
+    [1. 0.] [1. 1.] 0.667 [0, 1]
     """
     inputs = checked_inputs(losses, costs, None)
     num_models = len(inputs.losses)
     masks = checked_subsets(masks, num_models)
     ends = checked_level(level)
-    line = subset_losses(inputs, masks)
     cost = subset_costs(masks, inputs.costs)
     everything = np.ones((1, num_models), bool)
-    all_models = resampled_losses(
-        inputs.losses, everything, clusters, num_resamples, seed
-    )
+    options = (clusters, num_resamples, seed)
+    all_models = resampled_losses(inputs.losses, everything, *options)
     if search is None:
-        drawn = resampled_losses(
-            inputs.losses, masks, clusters, num_resamples, seed
-        )
+        resampled = resampled_losses(inputs.losses, masks, *options)
     else:
-        drawn = np.array(
-            [
-                found.losses[places_at(found.costs, cost)]
-                for found, _ in resampled_frontiers(
-                    inputs.losses,
-                    inputs.costs,
-                    search,
-                    clusters,
-                    num_resamples,
-                    seed,
-                )
-            ]
+        found = resampled_frontiers(*inputs[:2], search, *options)
+        resampled = np.array(
+            [line.losses[places_at(line.costs, cost)] for line, _ in found]
         )
-    low, high = np.quantile(drawn, ends, axis=0)
+    low, high = np.quantile(resampled, ends, axis=0)
     return Band(
         cost,
-        line,
-        drawn.mean(axis=0),
+        subset_losses(inputs, masks),
+        resampled.mean(axis=0),
         low,
         high,
-        float(subset_losses(inputs, everything)[0]),
-        *map(float, np.quantile(all_models, ends)),
+        Estimate(
+            float(subset_losses(inputs, everything)[0]),
+            *map(float, np.quantile(all_models, ends)),
+            level,
+        ),
     )
 
 
@@ -151,20 +142,34 @@ def resampled_losses(
     """Returns the loss of each subset on each resample of the texts: [R, F].
 
     The text-by-text minima of a subset do not depend on how often a text is
-    drawn: all resamples are matrix products.
+    drawn: all resamples are matrix products. These are of whole numbers, exact
+    in any order: the same on every machine.
+
+    Args:
+      losses: Loss of each text under each model, [M, X].
+      masks: Models of each subset, [F, M] of booleans.
+      clusters: Cluster of each text, [X]; None to resample single texts.
+      num_resamples: Number of resamples R.
+      seed: Seed of the random resamples.
     """
     num_texts = losses.shape[1]
     found = np.empty((num_resamples, len(masks)))
     step = max(1, _MINIMA_AT_ONCE // num_texts)
+    exponent = np.frexp(np.abs(losses).max())[1] - _PART_BITS
     row = 0
     for counts in resampled_counts(num_texts, clusters, num_resamples, seed):
         rows = slice(row, row + len(counts))
         row = rows.stop
+        counts = counts.astype(np.float64)
         num_drawn = counts.sum(axis=1, keepdims=True)
         for start in range(0, len(masks), step):
             some = slice(start, start + step)
             minima = np.stack([losses[m].min(axis=0) for m in masks[some]])
-            found[rows, some] = counts @ minima.T / num_drawn
+            minima = np.ldexp(minima, -exponent)
+            high = np.rint(minima)
+            low = np.rint(np.ldexp(minima - high, _PART_BITS))
+            sums = counts @ high.T + np.ldexp(counts @ low.T, -_PART_BITS)
+            found[rows, some] = np.ldexp(sums / num_drawn, exponent)
     return found
 
 
@@ -176,7 +181,17 @@ def resampled_frontiers(
     num_resamples: int,
     seed: int,
 ) -> Iterator[tuple[Frontier, np.ndarray]]:
-    """Yields the frontier of each resample, and how often texts were drawn."""
+    """Yields the frontier of each resample, and how often texts were drawn.
+
+    Args:
+      losses: Loss of each text under each model, [M, X].
+      costs: Cost of each model, [M].
+      search: Function that finds a frontier, called as
+        `search(losses, costs, weights)`.
+      clusters: Cluster of each text, [X]; None to resample single texts.
+      num_resamples: Number of resamples R.
+      seed: Seed of the random resamples.
+    """
     for counts in resampled_counts(
         losses.shape[1], clusters, num_resamples, seed
     ):

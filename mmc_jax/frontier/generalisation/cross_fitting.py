@@ -1,4 +1,4 @@
-"""How far the choice of subsets flatters: halves of the texts, swapped.
+"""Selection bias: one half of the texts chooses subsets for the other.
 
 M models, X texts, B budgets, K splits.
 """
@@ -27,17 +27,17 @@ class CrossFitted(NamedTuple):
     `held_out_of_split - in_sample_of_split`.
 
     Attributes:
-      budgets: [B] float64.
-      in_sample: [B], the loss on the half that chose; the mean over splits.
-      held_out: [B], the loss of the same subsets on the other half. Unlike a
-        frontier it may rise with the budget.
-      in_sample_std: [B], the standard deviation over splits.
-      held_out_std: [B], the same.
-      optimism_std: [B], the same of the optimism.
-      in_sample_of_split: [K, B], the mean of a split's two halves.
-      held_out_of_split: [K, B], the same.
-      share_of_split: [K], the share of the subsets of the frontier on one half
-        that do not dominate each other on the other half.
+      budgets: Budgets, [B] float64.
+      in_sample: Loss on the half that chose, the mean over splits, [B].
+      held_out: Loss of the same subsets on the other half, the mean over
+        splits, [B]. Unlike a frontier it may rise with the budget.
+      in_sample_std: Standard deviation of `in_sample` over splits, [B].
+      held_out_std: Standard deviation of `held_out` over splits, [B].
+      optimism_std: Standard deviation of the optimism over splits, [B].
+      in_sample_of_split: Mean in-sample loss of a split's two halves, [K, B].
+      held_out_of_split: Mean held-out loss of a split's two halves, [K, B].
+      share_of_split: Share of the subsets of one half's frontier that do not
+        dominate each other on the other half, [K].
     """
 
     budgets: np.ndarray
@@ -75,18 +75,20 @@ def cross_fitted(
     the choice of the halves, not a standard error of the mean.
 
     Args:
-      losses: [M, X], finite.
-      costs: [M], finite and not negative.
-      search: finds a frontier, called as `search(losses, costs, weights)`:
-        `frontier.pruned`, `frontier.exhaustive`, ... Some weights may be 0.
-      num_splits: K.
-      seed: of the halves.
-      weights: [X], not negative; 1 for each text if left out.
-      clusters: the source, domain or document of each text, [X], if texts of
-        one are alike: then no cluster is cut.
-      budgets: [B]; if left out 64 of them from the least that buys a subset in
-        every half to the cost of the dearest subset, evenly spread on a log
-        scale.
+      losses: Loss of each text under each model, finite, [M, X].
+      costs: Cost of each model, finite and not negative, [M].
+      search: Function that finds a frontier, called as
+        `search(losses, costs, weights)`: `frontier.pruned`,
+        `frontier.exhaustive`, ... Some weights may be 0.
+      num_splits: Number of splits K.
+      seed: Seed of the random halves.
+      weights: Weight of each text, not negative, [X]; 1 for each text if left
+        out.
+      clusters: Source, domain or document of each text, [X], if texts of one
+        are alike: no cluster is then cut; single texts if left out.
+      budgets: Budgets, [B]; if left out 64 of them, from the least that buys a
+        subset in every half to the cost of the dearest subset, evenly spread on
+        a log scale.
 
     Raises:
       ValueError: arguments that do not fit, with the place; fewer than 2 texts
@@ -102,18 +104,7 @@ def cross_fitted(
     """
     inputs = checked_inputs(losses, costs, weights)
     firsts = list(halves(inputs.losses.shape[1], clusters, num_splits, seed))
-    width = max(max(first.sum(), (~first).sum()) for first in firsts)
-    lines, share_of_split = [], []
-    for first in firsts:
-        share = 0.0
-        for half in (first, ~first):
-            here = _of_texts(inputs, half, width)
-            there = _of_texts(inputs, ~half, width)
-            line = search(*here)
-            elsewhere = held_out(line.masks, *there)
-            lines.append((line.costs, line.losses, elsewhere.losses))
-            share += elsewhere.share / 2
-        share_of_split.append(share)
+    lines, share_of_split = _lines_of_halves(inputs, firsts, search)
     if budgets is None:
         budgets = _spread(
             max(cost[0] for cost, _, _ in lines),
@@ -134,8 +125,37 @@ def cross_fitted(
         (other - in_sample).std(axis=0),
         in_sample,
         other,
-        np.array(share_of_split),
+        share_of_split,
     )
+
+
+def _lines_of_halves(
+    inputs: Inputs, firsts: Sequence[np.ndarray], search: Search
+) -> tuple[list[tuple[np.ndarray, np.ndarray, np.ndarray]], np.ndarray]:
+    """Returns the frontier of each half, and what it loses on the other.
+
+    Args:
+      inputs: Losses, costs and weights.
+      firsts: Texts of the first half of each split, [X] of booleans each.
+      search: Function that finds a frontier.
+
+    Returns:
+      Costs, losses and losses on the other half of each of 2 K frontiers, and
+      the share of their subsets that stay on the frontier, [K].
+    """
+    width = max(max(first.sum(), (~first).sum()) for first in firsts)
+    lines, share_of_split = [], []
+    for first in firsts:
+        share = 0.0
+        for half in (first, ~first):
+            here = _of_texts(inputs, half, width)
+            there = _of_texts(inputs, ~half, width)
+            line = search(*here)
+            elsewhere = held_out(line.masks, *there)
+            lines.append((line.costs, line.losses, elsewhere.losses))
+            share += elsewhere.share / 2
+        share_of_split.append(share)
+    return lines, np.array(share_of_split)
 
 
 def _of_texts(inputs: Inputs, texts: np.ndarray, width: int) -> Inputs:

@@ -16,12 +16,12 @@ class CoFailures(NamedTuple):
     """How many texts no model of the pool solves.
 
     Attributes:
-      num_failures: texts on which every model fails.
-      num_texts: X.
-      share: their ratio; no selection among the models solves more than
-        1 - share of the texts.
-      low: the lower end of the interval of the share.
-      high: the upper end.
+      num_failures: Number of texts on which every model fails.
+      num_texts: Number of texts X.
+      share: Share of the texts on which every model fails; no selection among
+        the models solves more than 1 - share of them.
+      low: Lower end of the interval of the share.
+      high: Upper end of the interval of the share.
     """
 
     num_failures: int
@@ -44,9 +44,10 @@ def co_failures(
     high = Beta^-1((1 + level) / 2; k + 1, X - k), 1 for k = X
 
     Args:
-      losses: [M, X], finite; lower is better, as 1 - accuracy.
-      fail_above: a model fails on a text if its loss is above this.
-      level: of the interval.
+      losses: Loss of each text under each model, finite, [M, X]; lower is
+        better, as 1 - accuracy.
+      fail_above: Loss above which a model fails on a text.
+      level: Confidence level of the interval, between 0 and 1.
 
     Raises:
       ValueError: losses that do not fit, with the place; a threshold that is

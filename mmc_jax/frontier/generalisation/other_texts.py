@@ -1,4 +1,4 @@
-"""Subsets on texts that did not choose them: what is left of a frontier.
+"""Subsets of a frontier on texts that did not choose them.
 
 M models, X texts, F subsets of a frontier, R rivals.
 """
@@ -21,10 +21,10 @@ class HeldOut(NamedTuple):
     """Subsets on other texts, in the order in which they were given.
 
     Attributes:
-      costs: [F] float64.
-      losses: [F] float64, the oracle losses on these texts.
-      stays: [F] bool, whether nothing dominates the subset here.
-      share: the share of the subsets that stay.
+      costs: Cost of each subset, [F] float64.
+      losses: Oracle loss of each subset on these texts, [F] float64.
+      stays: Whether nothing dominates the subset on these texts, [F] bool.
+      share: Share of the subsets that nothing dominates.
     """
 
     costs: np.ndarray
@@ -42,18 +42,19 @@ def held_out(
 ) -> HeldOut:
     """Returns what subsets lose on texts that did not choose them.
 
-    Of the many subsets that were compared the frontier keeps those that were
-    good and lucky; on other texts the luck is gone. A subset stays if none of
-    the others, and no rival, costs no more and loses no more here with one of
-    the two strictly less.
+    Selected subsets look better on the texts that selected them than on new
+    texts (selection bias). A subset stays if no other subset and no rival
+    dominates it on these texts: costs no more and loses no more, and one of the
+    two is strictly less.
 
     Args:
-      masks: [F, M] of booleans, the subsets of a frontier.
-      losses: [M, X], finite, on the other texts.
-      costs: [M], finite and not negative.
-      weights: [X], not negative; 1 for each text if left out.
-      rivals: [R, M] of booleans, more subsets that may dominate, as those of
-        the frontier of these texts; none if left out.
+      masks: Models of each subset of a frontier, [F, M] of booleans.
+      losses: Loss of each of the other texts under each model, finite, [M, X].
+      costs: Cost of each model, finite and not negative, [M].
+      weights: Weight of each text, not negative, [X]; 1 for each text if left
+        out.
+      rivals: More subsets that may dominate, [R, M] of booleans, such as those
+        of the frontier of these texts; none if left out.
 
     Raises:
       ValueError: no subsets; arguments that do not fit, with the place.

@@ -1,4 +1,4 @@
-"""The oracle over noisy scores: what several scores of one text correct.
+"""Oracle losses corrected for noise by several scores of each text.
 
 R repeats, M models, X texts, S subsets.
 """
@@ -14,15 +14,15 @@ from mmc_jax.statistics.inputs import checked_inputs, checked_subsets
 class Repeated(NamedTuple):
     """The oracle loss of subsets from repeated scores, in three ways.
 
-    They always rise in this order. Of the true oracle loss, the mean over texts
-    of the least expected loss, the first two are estimates from below and the
-    last from above: over many measurements the truth is between their means.
+    They always rise in this order. The true oracle loss is the mean over texts
+    of the least expected loss. The first two estimates are biased low and the
+    last is biased high.
 
     Attributes:
-      one_run: [S], the least of single scores, as if there were no repeats; the
-        mean over repeats.
-      plug_in: [S], the least of the means over repeats.
-      cross_fitted: [S], the model chosen by the other repeats, scored on one.
+      one_run: Mean over repeats of the oracle loss of one repeat, [S].
+      plug_in: Oracle loss of the means over repeats, [S].
+      cross_fitted: Loss on one repeat of the model that the other repeats
+        choose, [S].
     """
 
     one_run: np.ndarray
@@ -41,22 +41,24 @@ def repeated_losses(
                    i(r, x) = argmin_{i in S} mean over q != r of L_qix
 
     A score that changes when the model is run again (a sampled answer, right or
-    wrong) has luck in it, and the minimum over models takes the luckiest: the
-    expected minimum is below the minimum of the expected losses. In
-    `cross_fitted` the score that counts has no part in the choice, so its
-    expectation is the expected loss of the chosen model, at least the least.
-    Among models that the other repeats cannot tell apart each is as likely.
+    wrong) is noisy. The expected minimum of noisy scores is below the minimum
+    of the expected scores. In `cross_fitted` the score that counts has no part
+    in the choice, so that its expectation is the expected loss of the chosen
+    model, which is no less than the least. Models that the other repeats cannot
+    tell apart are equally likely.
 
     The correction is by splitting the repeats. The Capability Frontier (arXiv
-    2606.26836) corrects for the same bias; its estimator was not at hand, and
-    this one may differ. Which subsets are compared is a choice of its own:
-    take `cross_fitted` for its optimism.
+    2606.26836) corrects for the same bias, perhaps by another estimator. That
+    the compared subsets were selected too is another bias, which
+    `frontier.cross_fitted` measures.
 
     Args:
-      losses: [R, M, X], finite; R at least 2. Scores of which higher is better
-        go in with their sign turned.
-      masks: [S, M] of booleans, each with a model.
-      weights: [X], not negative; 1 for each text if left out.
+      losses: Loss of each text in each repeat under each model, finite,
+        [R, M, X], R at least 2. Scores of which higher is better need their
+        sign turned.
+      masks: Models of each subset, at least one, [S, M] of booleans.
+      weights: Weight of each text, not negative, [X]; 1 for each text if left
+        out.
 
     Raises:
       ValueError: fewer than 2 repeats; a subset without a model; arguments

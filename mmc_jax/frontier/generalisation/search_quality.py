@@ -1,4 +1,4 @@
-"""What a search missed, where the exact frontier is known.
+"""The error of a search where the exact frontier is known.
 
 F points of the exact frontier.
 """
@@ -18,11 +18,11 @@ class SearchError(NamedTuple):
     """How far a frontier is from the exact one.
 
     Attributes:
-      num_points: of the exact frontier that are proven.
-      num_missed: of them, those of a cost and a loss that was not found.
-      excess: the largest relative excess loss at any of these costs: how much
-        more than the least loss a budget buys.
-      budget: where it is; the first of several.
+      num_points: Number of points of the exact frontier that are proven.
+      num_missed: Number of these points whose cost and loss were not found.
+      excess: Largest relative excess of the found loss over the least loss, at
+        any of these points' costs.
+      budget: Cost at which the excess is largest; the first of several.
     """
 
     num_points: int
@@ -34,7 +34,7 @@ class SearchError(NamedTuple):
 def search_error(
     found: Frontier, exact: Frontier, proven: ArrayLike | None = None
 ) -> SearchError:
-    """Returns what a search missed.
+    """Returns how far a search's frontier is from the exact one.
 
     excess = max over b of L_found(b) / L_exact(b) - 1,
     L(b) = the least loss of a frontier at cost b or less
@@ -43,9 +43,10 @@ def search_error(
     to look there.
 
     Args:
-      found: by the search.
-      exact: over all subsets, losses above 0.
-      proven: [F], which points are proven to be exact; all if left out.
+      found: Frontier that the search found.
+      exact: Frontier over all subsets, with losses above 0.
+      proven: Points that are proven to be exact, [F] of booleans; all if left
+        out.
 
     Raises:
       ValueError: a search that found nothing at an exact point's cost; losses

@@ -17,14 +17,13 @@ import concurrent.futures
 import os
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import jax
 import numpy as np
 from jax.typing import ArrayLike
 
 from mmc_jax import hosts
-from mmc_jax.frontier.pareto import Frontier, frontier_of
+from mmc_jax.frontier.pareto import frontier_of
 from mmc_jax.frontier.proof.certificate import Certificate
 from mmc_jax.frontier.proof.integers import (
     IntegerPool,
@@ -36,6 +35,7 @@ from mmc_jax.frontier.proof.integers import (
     parts,
     whole_costs,
 )
+from mmc_jax.frontier.proof.outcome import Certified, Progress
 from mmc_jax.frontier.proof.persistence import WorkFolder, search_key
 from mmc_jax.frontier.proof.tables import device_table
 from mmc_jax.frontier.proof.windows import Window, windows_of
@@ -52,76 +52,6 @@ _MOST_WIDTH = 4096
 # Rounding to whole numbers should move a loss by less than this share of the
 # distance between neighbouring points (in the median).
 _MOST_ERROR = 2.0**-8
-
-
-class Certified(NamedTuple):
-    """A frontier and what is proven of it.
-
-    Attributes:
-      frontier: The F points.
-      bounds: Lower bound of oracle losses, [F] float64, in the unit of the
-        losses: no subset that costs less than the next point (for the last: no
-        subset at all) has an oracle loss below it. Roundings to whole numbers
-        are allowed for.
-      proven: Whether no such subset is better than the point itself by more
-        than twice `resolution` (or the last bit of float64), [F] bool.
-      resolution: Largest amount by which rounding to whole numbers moves an
-        oracle loss, in the unit of the losses; 0 where they are exact.
-      num_nodes: Number of nodes of all trees that were bounded.
-      certificate: The proof.
-    """
-
-    frontier: Frontier
-    bounds: np.ndarray
-    proven: np.ndarray
-    resolution: float
-    num_nodes: int
-    certificate: Certificate
-
-    @property
-    def costs(self) -> np.ndarray:
-        """Costs of the frontier's points: [F] float64."""
-        return self.frontier.costs
-
-    @property
-    def losses(self) -> np.ndarray:
-        """Oracle losses of the frontier's points: [F] float64."""
-        return self.frontier.losses
-
-    @property
-    def masks(self) -> np.ndarray:
-        """Models of the frontier's points: [F, M] bool."""
-        return self.frontier.masks
-
-    @property
-    def gaps(self) -> np.ndarray:
-        """How far a better subset could at most lie below: [F], relative.
-
-        0 where the point is proven.
-        """
-        losses = self.frontier.losses
-        gaps = (losses - self.bounds) / np.maximum(np.abs(losses), 1e-300)
-        return np.where(self.proven, 0.0, np.maximum(gaps, 0.0))
-
-
-class Progress(NamedTuple):
-    """How far a search is.
-
-    Attributes:
-      num_points: Number of points of the frontier, as far as it is known.
-      num_proven: Number of points that are proven; windows are finished as a
-        whole.
-      largest_gap: Largest amount by which a better subset could lie below,
-        relative to a point's loss, in the windows that have had a turn.
-      num_nodes: Number of nodes bounded so far.
-      seconds: Seconds since the trees began.
-    """
-
-    num_points: int
-    num_proven: int
-    largest_gap: float
-    num_nodes: int
-    seconds: float
 
 
 def certified(
@@ -184,6 +114,30 @@ def certified(
     (array([2.5, 1.5]), array([ True,  True]))
     """
     inputs = checked_inputs(losses, costs, weights)
+    _check_options(time_limit, gap_limit, work_dir)
+    integer_pool(inputs)  # Refuses numbers before anything is computed.
+    folder = None
+    if work_dir is not None:
+        folder = WorkFolder(work_dir, search_key(inputs, gap_limit))
+    with hosts.together():
+        if folder is not None and hosts.is_first():
+            folder.claim()
+    pool, masks = _pool_and_start(inputs, folder, start)
+    windows = windows_of(pool, integer_frontier(pool, masks), gap_limit)
+    if devices is None:
+        devices = jax.local_devices()
+        if devices[0].platform == "cpu":
+            devices = devices[:1]
+    _prove(pool, windows, folder, time_limit, devices, on_progress)
+    return _assembled(inputs, pool, masks, windows)
+
+
+def _check_options(
+    time_limit: float | None,
+    gap_limit: float,
+    work_dir: str | os.PathLike[str] | None,
+) -> None:
+    """Raises ValueError for options that make no sense."""
     if time_limit is not None and not time_limit >= 0:
         raise ValueError(f"time_limit is {time_limit}; 0 or more is needed.")
     if not 0 <= gap_limit < 1:
@@ -192,26 +146,17 @@ def certified(
         raise ValueError(
             "several processes need a work_dir that all of them see."
         )
-    integer_pool(inputs)  # Refuses numbers before anything is computed.
-    folder = None
-    if work_dir is not None:
-        folder = WorkFolder(work_dir, search_key(inputs, gap_limit))
-    with hosts.together():
-        if folder is not None and hosts.is_first():
-            folder.claim()
+
+
+def _pool_and_start(
+    inputs: Inputs, folder: WorkFolder | None, start: ArrayLike | None
+) -> tuple[IntegerPool, np.ndarray]:
+    """Returns the pool in whole numbers, and known subsets: [n, M] bool."""
     line = frontier_of(inputs, _start(inputs, folder, start))
     steps = -np.diff(line.losses)
     want = _MOST_ERROR * float(np.median(steps)) if len(steps) else np.inf
-    pool = integer_pool(inputs, want)
     single = np.eye(len(inputs.losses), dtype=bool)
-    masks = np.concatenate([single, line.masks])
-    windows = windows_of(pool, integer_frontier(pool, masks), gap_limit)
-    if devices is None:
-        devices = jax.local_devices()
-        if devices[0].platform == "cpu":
-            devices = devices[:1]
-    _prove(pool, windows, folder, time_limit, devices, on_progress)
-    return _assembled(inputs, pool, masks, windows)
+    return integer_pool(inputs, want), np.concatenate([single, line.masks])
 
 
 def _start(
