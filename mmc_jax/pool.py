@@ -11,6 +11,8 @@
         revision: a39f36b100fe8a5377810d56c3f4789b9c53ac42
         family: pythia
         kind: base                # base (the default) or instruct
+        context: 2048             # optional: positions of a window, in place of
+                                  # what the checkpoint's config states
         costs: {price: 0.02}      # additive over a subset, any names
         facts:                    # optional, and so is each; nothing adds up
           model_type: gpt_neox    # as in the checkpoint's config.json
@@ -25,10 +27,10 @@ Parameters are counted from the checkpoint, `mmc_jax.models.num_params`; a
 import dataclasses
 import difflib
 import importlib.resources
-import math
 import os
 import pathlib
 import re
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -37,6 +39,8 @@ import yaml
 _POOL_FIELDS = ("name", "description", "models")
 _REQUIRED = ("name", "checkpoint", "family")
 _KINDS = ("base", "instruct")
+# Scores are kept in files of these names with endings of up to 55 bytes.
+_MAX_NAME = 200
 _COUNTED_FACTS = ("context_length", "vocab_size")
 _FACTS = ("model_type", *_COUNTED_FACTS, "licence")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -59,6 +63,8 @@ class Model:
       facts: What is known of the model beside its costs: `model_type` and
         `licence`, strings; `context_length` in tokens and `vocab_size`, ints.
         What is not known is left out.
+      context: Positions of a scoring window; None for what the checkpoint's
+        config states.
     """
 
     name: str
@@ -68,6 +74,7 @@ class Model:
     kind: str = "base"
     costs: dict[str, float] = dataclasses.field(default_factory=dict)
     facts: dict[str, str | int] = dataclasses.field(default_factory=dict)
+    context: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,7 +205,8 @@ def _content(file: pathlib.Path) -> Any:
         raise ValueError(
             f"{file}, line {line}: not readable as YAML: {error.problem}"
         ) from error
-    except yaml.YAMLError as error:  # Bytes that are no text.
+    # Bytes that are no text, dates that no calendar has, endless nesting.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{file}: not readable as YAML: {error}") from error
 
 
@@ -234,17 +242,24 @@ def _model(entry: Any, file: pathlib.Path, i: int) -> Model:
     if not isinstance(entry, dict):
         raise ValueError(f"{where}: {entry!r} is not a mapping with name, ...")
     if isinstance(entry.get("name"), str):
-        where += f" ({entry['name']})"
+        where += f" ({ascii(entry['name'])[1:-1]})"
     fields = tuple(field.name for field in dataclasses.fields(Model))
     _check_keys(entry, fields, _REQUIRED, where)
     for field in fields:
-        if field in entry and field not in ("costs", "facts"):
+        if field in entry and field not in ("costs", "facts", "context"):
             _check_string(entry[field], f"{where}: {field}")
     if not _NAME.fullmatch(entry["name"]):
         raise ValueError(
             f"{where}: name: scores are kept under it, so only letters, "
             "digits, . _ - may stand in it, and no . or - first"
         )
+    if len(entry["name"]) > _MAX_NAME:
+        raise ValueError(
+            f"{where}: name: {len(entry['name'])} letters, and file names hold "
+            f"no more than {_MAX_NAME}"
+        )
+    if "context" in entry:
+        _check_count(entry["context"], f"{where}: context")
     kind = entry.get("kind", "base")
     if kind not in _KINDS:
         raise ValueError(
@@ -258,6 +273,7 @@ def _model(entry: Any, file: pathlib.Path, i: int) -> Model:
         kind=kind,
         costs=_costs(entry.get("costs", {}), f"{where}: costs"),
         facts=_facts(entry.get("facts", {}), f"{where}: facts"),
+        context=entry.get("context"),
     )
 
 
@@ -292,7 +308,8 @@ def _costs(costs: Any, where: str) -> dict[str, float]:
                 f"{where}.{name}: {value!r} is not a number; write it like "
                 "1000000000, 0.25 or 1.0e+9"
             )
-        if not math.isfinite(value) or value < 0:
+        # An integer may be too large for a float.
+        if not 0 <= value <= sys.float_info.max:
             raise ValueError(
                 f"{where}.{name}: {value!r} is negative or not finite; costs "
                 "add up over a subset"
@@ -307,8 +324,14 @@ def _facts(facts: Any, where: str) -> dict[str, str | int]:
     for name, value in facts.items():
         if name not in _COUNTED_FACTS:
             _check_string(value, f"{where}.{name}")
-        elif type(value) is not int or value < 1:  # A bool is an int, too.
-            raise ValueError(
-                f"{where}.{name}: {value!r} is not a whole number of at least 1"
-            )
+        else:
+            _check_count(value, f"{where}.{name}")
     return facts
+
+
+def _check_count(value: Any, where: str) -> None:
+    # A bool is an int, too. Larger numbers than 2^63 fit no array.
+    if type(value) is not int or not 1 <= value < 2**63:
+        raise ValueError(
+            f"{where}: {value!r} is not a whole number of at least 1"
+        )

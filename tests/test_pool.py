@@ -20,6 +20,7 @@ models:
     family: pythia
     kind: instruct
     costs: {num_params: 1414647808, price: 0.25}
+    context: 1024
     facts:
       model_type: gpt_neox
       context_length: 2048
@@ -77,6 +78,7 @@ class PoolTest(parameterized.TestCase):
                             "vocab_size": 50304,
                             "licence": "Apache-2.0",
                         },
+                        context=1024,
                     ),
                 ),
             ),
@@ -195,6 +197,15 @@ class PoolTest(parameterized.TestCase):
         ),
         ("fact_is_bool", _one("facts: {vocab_size: yes}"), "True is not a who"),
         ("fact_is_zero", _one("facts: {vocab_size: 0}"), "0 is not a whole"),
+        ("huge_cost", _one("costs: {x: 1" + 400 * "0" + "}"), "not finite"),
+        ("huge_fact", _one("facts: {vocab_size: 1" + 40 * "0" + "}"), "whole"),
+        ("context", _one("context: 2k"), "context: '2k' is not a whole numb"),
+        ("context_is_zero", _one("context: 0"), "context: 0 is not a whole"),
+        ("long_name", _one(name=250 * "a"), "name: 250 letters"),
+        ("escape", _one(name='"a\\e[31m"'), r"\(a\\x1b\[31m\): name"),
+        ("no_date", _one("kind: 2020-13-45"), "not readable as YAML"),
+        ("long_number", _one("kind: " + 5000 * "1"), "not readable as YAML"),
+        ("nested", _one("costs: " + 3000 * "["), "not readable as YAML"),
         ("not_yaml", "models:\n  - name: [a\n", "line 3: not readable as YAML"),
         ("not_text", b"models: \xff\xfe", "not readable as YAML"),
         (

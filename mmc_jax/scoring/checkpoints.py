@@ -11,8 +11,9 @@ from mmc_jax.models import cache, configs, hub, loading
 from mmc_jax.scoring import tokenization, tokenizer_files, windows
 from mmc_jax.scoring.settings import Settings
 
-# Positions for a model that has no limit of its own (a state-space model).
-_CONTEXT = 4096
+# For a model without a limit of its own, where the pool file states none either
+# (a state-space model, one with linear biases).
+_DEFAULT = windows.Context(4096, "default: the config states none")
 
 
 class Checkpoint(NamedTuple):
@@ -23,6 +24,7 @@ class Checkpoint(NamedTuple):
       config: Of the text model, Hugging Face's.
       tokenizer: Its own.
       context: Positions of a window.
+      context_source: What says so: the config, the pool file or a setting.
       stride: Tokens by which windows move on.
     """
 
@@ -30,6 +32,7 @@ class Checkpoint(NamedTuple):
     config: transformers.PreTrainedConfig
     tokenizer: tokenization.Tokenizer
     context: int
+    context_source: str
     stride: int
 
     def encoded(
@@ -52,13 +55,17 @@ def open(
     checkpoint: str | os.PathLike[str],
     revision: str | None,
     settings: Settings,
+    *,
+    context: int | None = None,
 ) -> Checkpoint:
     """Returns a checkpoint; a hub id is fetched.
 
     Args:
       checkpoint: A folder or a hub id.
       revision: A branch, tag or commit of the hub id.
-      settings: Of which windows and stride are made.
+      settings: Settings of scoring, which may limit windows and set a stride.
+      context: Positions of a window, from the pool file; None for what the
+        config states.
 
     Raises:
       FileNotFoundError: The checkpoint is not there.
@@ -67,9 +74,13 @@ def open(
     """
     folder = hub.resolve(checkpoint, revision)
     config = configs.read(folder).get_text_config()
-    context = windows.native_context(config) or _CONTEXT
-    if settings.max_context is not None:
-        context = min(context, settings.max_context)
+    found = windows.native_context(config) or _DEFAULT
+    if context is not None:
+        found = windows.Context(context, "pool file: context")
+    most = settings.max_context
+    if most is not None and most < found.positions:
+        found = windows.Context(most, "settings: max_context")
+    context = found.positions
     stride = settings.stride
     if stride is None:
         stride = max(1, context // 2)
@@ -79,7 +90,12 @@ def open(
             "at least 1 and at most the window"
         )
     return Checkpoint(
-        folder, config, tokenization.load(folder), context, stride
+        folder,
+        config,
+        tokenization.load(folder),
+        context,
+        found.source,
+        stride,
     )
 
 

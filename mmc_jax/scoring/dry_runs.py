@@ -163,7 +163,7 @@ def _plan(
 ) -> Plan:
     """Returns the plan of a model; the sample is a share of the corpus."""
     folder = hub.resolve(model.checkpoint, model.revision, with_weights=False)
-    checkpoint = checkpoints.open(folder, None, settings)
+    checkpoint = checkpoints.open(folder, None, settings, context=model.context)
     with calibration.Timer() as tokenizing:
         encoded = checkpoint.encoded(sample.texts, sample.ids)
     num_tokens = [len(tokens) for tokens in encoded.tokens]

@@ -21,7 +21,7 @@ import transformers
 
 from mmc_jax import hosts, models, pool, scores
 from mmc_jax.corpus import Corpus, Stream
-from mmc_jax.models import gguf_files, hub, loading
+from mmc_jax.models import attributes, gguf_files, hub, loading
 from mmc_jax.scoring import (
     batching,
     checkpoints,
@@ -165,7 +165,7 @@ def _score_model(
     """Scores what is missing of one model and writes it."""
     with hosts.together():
         checkpoint = checkpoints.open(
-            model.checkpoint, model.revision, settings
+            model.checkpoint, model.revision, settings, context=model.context
         )
     prefix = checkpoint.tokenizer.prefix
     key = {
@@ -255,6 +255,8 @@ def _scored_model(
             "revision": model.revision,
             "resolved_revision": hub.resolved_revision(checkpoint.folder),
             "model_type": config.model_type,
+            "context_source": checkpoint.context_source,
+            "unread_config": attributes.unread(config),
             **gguf_files.provenance(checkpoint.folder),
             "device": mesh.devices.flat[0].device_kind,
             "mesh": dict(mesh.shape),

@@ -20,7 +20,19 @@ class Window(NamedTuple):
     scored_from: int
 
 
-def native_context(config: transformers.PreTrainedConfig) -> int | None:
+class Context(NamedTuple):
+    """How many positions a window has, and what says so.
+
+    Attributes:
+      positions: The number of positions, at least 1.
+      source: The attribute of the config, the pool file, a flag or the default.
+    """
+
+    positions: int
+    source: str
+
+
+def native_context(config: transformers.PreTrainedConfig) -> Context | None:
     """Returns how many positions a model was made for, None where unbounded.
 
     Where the rotary angles would change beyond the original context (LongRoPE),
@@ -28,10 +40,11 @@ def native_context(config: transformers.PreTrainedConfig) -> int | None:
     """
     rotary = getattr(config, "rope_parameters", None) or {}
     if rotary.get("rope_type") == "longrope":
-        return rotary["original_max_position_embeddings"]
+        name = "original_max_position_embeddings"
+        return Context(rotary[name], f"config.json: {name}")
     for name in ("max_position_embeddings", "max_seq_len", "seq_length"):
         if getattr(config, name, None) is not None:
-            return getattr(config, name)
+            return Context(getattr(config, name), f"config.json: {name}")
     return None
 
 

@@ -44,7 +44,11 @@ class NativeContextTest(parameterized.TestCase):
         ),
     )
     def test_by_family(self, config, expected):
-        self.assertEqual(windows.native_context(config), expected)
+        found = windows.native_context(config)
+        self.assertEqual(found and found.positions, expected)
+        if found is not None:
+            name = found.source.removeprefix("config.json: ")
+            self.assertIn(expected, (getattr(config, name), 4096))
 
 
 class WindowsTest(parameterized.TestCase):
