@@ -9,6 +9,7 @@ Warnings are errors; each exception has its reason.
 """
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ import jax
 import pytest
 
 from tests import optimisation
+from tests.models.cases import CASES
 
 optimisation.install()
 jax.config.update("jax_platforms", "cpu")
@@ -49,6 +51,24 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "full_optimisation: compiles programs as users do"
     )
+
+
+# Files whose tests go to the workers by family, as each compiles its own
+# programs. A file with something that all of its tests share goes as a whole.
+_BY_FAMILY = ("test_parity.py", "test_random_configs.py", "test_sharding.py")
+_FAMILY = re.compile(
+    f"_({'|'.join(sorted(CASES, key=len, reverse=True))})(?=_|$)"
+)
+
+
+@pytest.hookimpl(tryfirst=True)  # Before pytest-xdist reads the groups.
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        group = item.nodeid.split("::")[0]
+        family = _FAMILY.search(item.name)
+        if item.path.name in _BY_FAMILY and family:
+            group += f":{family[1]}"
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.hookimpl(tryfirst=True)
