@@ -18,8 +18,7 @@ _ROOT = pathlib.Path(__file__).parents[1]
 _PACKAGE = _ROOT / "mmc_jax"
 
 # From the ground up: a room imports from the floors below its own and from
-# itself. `experiments` stands on top of all; the doors `cli` and `__main__` lead
-# there.
+# itself. `experiments` stands on top of all; `cli` and `__main__` lead there.
 _FLOORS = (
     ("lazy",),
     ("corpus", "pool", "hosts", "statistics"),
