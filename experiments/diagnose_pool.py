@@ -38,7 +38,10 @@ flags.mark_flags_as_mutual_exclusive(["scores", "csv"], required=True)
 def main():
     from mmc_jax import diversity, report
 
-    table, normalisation = tables.read(), tables.NORMALISATION.value
+    table, normalisation = (
+        tables.read(need_costs=False),
+        tables.NORMALISATION.value,
+    )
     findings = diversity.diagnosis(
         table,
         normalisation=normalisation,

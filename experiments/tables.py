@@ -4,7 +4,7 @@ import os
 import pathlib
 from typing import TYPE_CHECKING
 
-from absl import flags
+from absl import flags, logging
 
 from . import choices, shared_flags
 
@@ -28,11 +28,23 @@ _MODELS = shared_flags.path(
 )
 _TEXT_ID = shared_flags.text_id("text_id")
 _DOMAIN = shared_flags.domain(None)
+_HIGHER_IS_BETTER = flags.DEFINE_bool(
+    "higher_is_better",
+    None,
+    "With --csv: higher scores are better. Log-likelihoods are then negated, "
+    "and scores between 0 and 1 become 1 - score.",
+)
+_SKIP_INCOMPLETE = flags.DEFINE_bool(
+    "skip_incomplete",
+    False,
+    "With --csv: leave out texts that lack a score of some model.",
+)
 NORMALISATION = flags.DEFINE_enum(
     "normalisation",
-    "text_length",
+    None,
     choices.NORMALISATIONS,
-    "What turns scores into losses; raw takes the numbers as they are.",
+    "What turns scores into losses; raw takes the numbers as they are. If "
+    "unset: text_length, or raw where a --csv has no lengths.",
 )
 _ONLY_MODELS = shared_flags.only_models()
 _ONLY_KIND = flags.DEFINE_enum(
@@ -58,10 +70,14 @@ flags.register_multi_flags_validator(
 )
 
 
-def read() -> "scores.ScoreTable":
+def read(*, need_costs: bool = True) -> "scores.ScoreTable":
     """Returns the score table that the flags name, or what they select of it.
 
-    What evaluates its subsets from now on is what --oracle_backend names.
+    What evaluates its subsets from now on is what --oracle_backend names, and
+    NORMALISATION has a value.
+
+    Args:
+      need_costs: Whether models without the cost are left out, with a warning.
 
     Raises:
       ValueError: Nothing is left; a model or a domain is not there.
@@ -71,15 +87,20 @@ def read() -> "scores.ScoreTable":
     if _ORACLE_BACKEND.value is not None:
         os.environ["MMC_ORACLE_BACKEND"] = _ORACLE_BACKEND.value
     if _SCORES.value is not None:
-        return _selected(scores.open(_SCORES.value))
-    return _selected(
-        importers.csv(
+        table = _selected(scores.open(_SCORES.value), need_costs)
+    else:
+        table = importers.csv(
             _CSV.value,
             _MODELS.value,
             text_id=_TEXT_ID.value,
             domain=_DOMAIN.value,
+            only_models=_ONLY_MODELS.value,
+            higher_is_better=_HIGHER_IS_BETTER.value,
+            skip_incomplete=_SKIP_INCOMPLETE.value,
         )
-    )
+        table = _selected(table, need_costs)
+    _choose_normalisation(table)
+    return table
 
 
 def read_parts(
@@ -108,11 +129,33 @@ def read_parts(
         name = pathlib.Path(path).name
         if name in parts:
             raise ValueError(f"--more_scores: there are two tables {name!r}")
-        parts[name] = _selected(scores.open(path))
+        parts[name] = _selected(scores.open(path), need_costs=True)
     return parts
 
 
-def _selected(table: "scores.ScoreTable") -> "scores.ScoreTable":
+def _choose_normalisation(table: "scores.ScoreTable") -> None:
+    """Sets the flag where it is unset, and warns of what may be unfair."""
+    knows_lengths = table.chars_per_token is not None
+    if NORMALISATION.value is None:
+        chosen = "text_length"
+        if _CSV.value is not None and not knows_lengths:
+            chosen = "raw"
+            logging.warning(
+                "%s: no num_chars and num_tokens of the texts: scores are "
+                "taken as they are (--normalisation=raw)",
+                _CSV.value,
+            )
+        flags.FLAGS[NORMALISATION.name].value = chosen
+    elif NORMALISATION.value == "raw" and knows_lengths:
+        logging.warning(
+            "--normalisation=raw: a long text counts for more than a short "
+            "one; text_length and nats_per_char divide by the length"
+        )
+
+
+def _selected(
+    table: "scores.ScoreTable", need_costs: bool
+) -> "scores.ScoreTable":
     if _ONLY_DOMAINS.value is not None:
         of_domains = [table.domain_mask(name) for name in _ONLY_DOMAINS.value]
         table = table.select(texts=sum(of_domains) > 0)
@@ -121,5 +164,13 @@ def _selected(table: "scores.ScoreTable") -> "scores.ScoreTable":
     if _ONLY_KIND.value is not None:
         table = table.select(
             models=[m.name for m in table.models if m.kind == _ONLY_KIND.value]
+        )
+    lacking = table.models_without_cost(COST.value)
+    if need_costs and 0 < len(lacking) < len(table.models):
+        logging.warning(
+            "left out, for they have no %s: %s", COST.value, ", ".join(lacking)
+        )
+        table = table.select(
+            models=[m.name for m in table.models if m.name not in lacking]
         )
     return table

@@ -25,7 +25,7 @@ def main():
 
     pair = tuple(pairs.PAIR.value)
     effect = diversity.token_effect(
-        tables.read(),
+        tables.read(need_costs=False),
         pair,
         normalisation=tables.NORMALISATION.value,
         num_resamples=pairs.NUM_RESAMPLES.value,

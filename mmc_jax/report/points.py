@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
+from mmc_jax.importers import cells
 from mmc_jax.report import result
 
 Points = tuple[np.ndarray, np.ndarray]
@@ -92,12 +93,10 @@ def read_columns(
                 f"{path}, column {name!r}: no value in line "
                 f"{int(empty.argmax()) + 2}; take the line out, or give one"
             )
-    columns = {}
-    for name in numbers:
-        try:
-            columns[name] = table[name].cast(pa.float64()).to_numpy()
-        except pa.ArrowInvalid as error:
-            raise ValueError(f"{path}, column {name!r}: {error}") from error
+    columns = {
+        name: cells.numbers(table[name], path, name, sizes=True)
+        for name in numbers
+    }
     for name in names:
         columns[name] = np.array(table[name].cast(pa.string()).to_pylist())
     return columns

@@ -162,7 +162,7 @@ class ScoreTable:
             self._check(
                 self.num_scored > 0,
                 "stands for no scored token and would win every minimum; leave "
-                "such texts out: "
+                "such texts out of the corpus, or (in Python) by "
                 "table.select(texts=(table.num_scored > 0).all(axis=0))",
             )
         nll, texts = self.nll_nats, self.texts
@@ -188,7 +188,8 @@ class ScoreTable:
         if not known:
             raise ValueError(
                 f"{normalisation} needs {field}, which this table does not "
-                'have; losses("raw") takes the scores as they are'
+                "have; --normalisation=raw takes the scores as they are "
+                '(in Python: losses("raw"))'
             )
 
     def costs(self, name: str = "num_params") -> np.ndarray:
@@ -216,9 +217,19 @@ class ScoreTable:
             if name not in model.costs:
                 raise ValueError(
                     f"model {model.name!r} has no cost {name!r}; it has "
-                    f"{', '.join(model.costs) or 'none'}"
+                    f"{', '.join(model.costs) or 'none'} (--cost takes one of "
+                    "them, --only_models leaves a model out)"
                 )
         return np.array([model.costs[name] for model in self.models], float)
+
+    def models_without_cost(self, name: str) -> list[str]:
+        """Returns the names of the models for which `costs` knows no number."""
+        counted = ("flops_per_token",) if name == "flops_per_byte" else ()
+        return [
+            model.name
+            for model in self.models
+            if not {name, *counted} & model.costs.keys()
+        ]
 
     def domain_mask(self, domain: str) -> np.ndarray:
         """Returns which texts are of a domain, bool [X].

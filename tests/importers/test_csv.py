@@ -204,9 +204,9 @@ class CsvTest(parameterized.TestCase):
     @parameterized.named_parameters(
         ("header", "model,", "name,", ": no column 'model'; it has"),
         ("empty_name", "small,", ",", "row 1, column 'model': empty"),
-        ("params", "129135360", "129M", "column 'num_params': '129M' is not a"),
+        ("params", "129135360", "129X", "column 'num_params': '129X' is not a"),
         ("negative", "0.5", "-0.5", "row 2, column 'price': -0.5 is negative"),
-        ("nan", "0.5", "nan", "row 2, column 'price': nan is not finite"),
+        ("inf", "0.5", "inf", "row 2, column 'price': inf is not finite"),
         ("kind", "note", "kind", "row 1, column 'kind': 'first' is neither ba"),
         ("twice", "note", "price", ": there are two columns 'price'"),
     )
@@ -225,10 +225,15 @@ class CsvTest(parameterized.TestCase):
             (
                 gzip.compress(_WIDE.encode())[:-30],
                 "wide.csv.gz",
-                "wide.csv.gz: not readable",
+                "wide.csv.gz: damaged, not readable as gzip",
+            ),
+            (
+                b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+                "wide.csv",
+                "wide.csv: a pointer of Git LFS .*git lfs pull",
             ),
             (b"no parquet", "wide.parquet", "wide.parquet: not readable"),
-            (b"", "wide.txt", "wide.txt: give a .csv, .csv.gz or .parquet"),
+            (b"", "wide.txt", "wide.txt: give a .csv, .csv.gz, .tsv"),
         ):
             (self.folder / name).write_bytes(content)
             with (
@@ -244,6 +249,134 @@ class CsvTest(parameterized.TestCase):
                 importers.csv(
                     self.folder / one, self.folder / other, text_id="item"
                 )
+
+    @parameterized.named_parameters(
+        ("semicolons", "item;a;b\nx;1,5;2\ny;0,25;3,0\n", ""),
+        ("tabs", "item\ta\tb\nx\t1.5\t2\ny\t0.25\t3\n", ""),
+        ("sep", "sep=|\nitem|a|b\nx|1.5|2\ny|0.25|3\n", ""),
+        ("sep_comma", "sep=,\r\nitem,a,b\r\nx,1.5,2\r\ny,0.25,3\r\n", ""),
+        ("padded", "item , a,b \nx,1.5,2\ny,0.25,3\n", ""),
+        ("mark", "\ufeffitem,a,b\nx,1.5,2\ny,0.25,3\n", ""),
+        ("tsv", "item\ta\tb\nx\t1.5\t2\ny\t0.25\t3\n", "wide.tsv"),
+        ("packed", "item,a,b\nx,1.5,2\ny,0.25,3\n", "packed.csv"),
+        ("utf16", "item,a,b\nx,1.5,2\ny,0.25,3\n", "utf16.csv"),
+    )
+    def test_as_programs_write_it(self, text, name):
+        raw = text.encode("utf-16" if name == "utf16.csv" else "utf-8")
+        if name == "packed.csv":
+            raw = gzip.compress(raw)
+        path = self.folder / (name or "wide.csv")
+        path.write_bytes(raw)
+        models = self.folder / "models.csv"
+        models.write_text("model;num_params\na;13B\nb; 0.5m\n")
+        table = importers.csv(path, models, text_id="item")
+        np.testing.assert_array_equal(table.nll_nats, [[1.5, 0.25], [2, 3]])
+        np.testing.assert_array_equal(table.costs(), [13e9, 5e5])
+
+    def test_what_may_be_thousands(self):
+        with self.assertRaisesRegex(
+            ValueError,
+            "row 1, column 'a': '1,234' is not .*thousands without a comma",
+        ):
+            self._csv("item;a\nx;1,234\ny;2\n", "model\na\n")
+
+    def test_names_without_organisation(self):
+        with self.assertLogs("absl", "WARNING") as logs:
+            table = self._csv(
+                "item,a,org/b\nx,1,2\n", "model,family\norg/a,f\nb,g\n"
+            )
+        self.assertIn("a for org/a, org/b for b", str(logs))
+        self.assertEqual([m.name for m in table.models], ["org/a", "b"])
+        np.testing.assert_array_equal(table.nll_nats, [[1], [2]])
+        with (
+            self.subTest("two that may be meant"),
+            self.assertRaisesRegex(ValueError, "no column 'b'; it has"),
+        ):
+            self._csv("item,x/b,y/b\nx,1,2\n", "model\nb\n")
+
+    def test_the_long_format(self):
+        with self.assertRaisesRegex(
+            ValueError, "long format, .*column 'name' holds models"
+        ):
+            self._csv("item,name,loss\nx,small,1\nx,org/large,2\ny,small,3\n")
+
+    def test_log_likelihoods(self):
+        wide = "item,small,org/large\nx,-3,-1\ny,-2,-4\nz,0,-1\n"
+        with self.assertRaisesRegex(
+            ValueError, "wide.csv: most scores are negative.*--higher_is_better"
+        ):
+            self._csv(wide)
+        table = self._csv(wide, higher_is_better=True)
+        np.testing.assert_array_equal(table.nll_nats, [[3, 2, 0], [1, 4, 1]])
+        self.assertEqual(table.models[0].provenance["losses"], "-score")
+        table = self._csv(wide, higher_is_better=False)
+        np.testing.assert_array_equal(
+            table.nll_nats, [[-3, -2, 0], [-1, -4, -1]]
+        )
+        with self.subTest("accuracies"):
+            table = self._csv(
+                "item,small,org/large\nx,1,0\ny,0.25,1\n",
+                higher_is_better=True,
+            )
+            np.testing.assert_array_equal(table.nll_nats, [[0, 0.75], [1, 0]])
+
+    @parameterized.parameters("", "NA", "NaN", " n/a ")
+    def test_missing_scores(self, cell):
+        wide = f"item,small,org/large\nx,1,{cell}\ny,2,3\nz,4,5\n"
+        with self.assertRaisesRegex(
+            ValueError, "row 1, column 'org/large'.*--only_.*--skip_incomplete"
+        ):
+            self._csv(wide)
+        with self.assertLogs("absl", "WARNING") as logs:
+            table = self._csv(wide, skip_incomplete=True)
+        self.assertIn("1 of 3 texts lack a score", str(logs))
+        self.assertEqual(table.texts.ids, ("y", "z"))
+        np.testing.assert_array_equal(table.nll_nats, [[2, 4], [3, 5]])
+        table = self._csv(wide, only_models=["small"])
+        self.assertLen(table.texts, 3)
+        with (
+            self.subTest("nothing is left"),
+            self.assertRaisesRegex(ValueError, "'org/large' lacks most"),
+        ):
+            self._csv("item,small,org/large\nx,1,\n", skip_incomplete=True)
+
+    def test_only_models(self):
+        table = self._csv(only_models=["org/large"])
+        self.assertEqual([m.name for m in table.models], ["org/large"])
+        with self.assertRaisesRegex(ValueError, "no model 'x'; it has small"):
+            self._csv(only_models=["x"])
+
+    @parameterized.named_parameters(
+        ("whole", pa.array([2**53 + 1, 3]), [2.0**53, 3]),
+        ("large", pa.array([2**64 - 1, 3], pa.uint64()), [2.0**64, 3]),
+        ("bool", pa.array([True, False]), [1, 0]),
+        ("text", pa.array([str(2**70), "3"]), [2.0**70, 3]),
+    )
+    def test_numbers_of_parquet(self, column, expected):
+        path = self.folder / "wide.parquet"
+        models = self.folder / "models.parquet"
+        pyarrow.parquet.write_table(
+            pa.table({"text_id": ["a", "b"], "m": column}), path
+        )
+        pyarrow.parquet.write_table(
+            pa.table({"model": ["m"], "flops": pa.array([2**62 + 1])}), models
+        )
+        table = importers.csv(path, models)
+        np.testing.assert_array_equal(table.nll_nats, [expected])
+        self.assertEqual(table.costs("flops")[0], 2.0**62)
+
+    @parameterized.parameters("text_id", "m", "topic")
+    def test_nested_columns(self, name):
+        columns = {"text_id": ["a"], "m": [1.0], "topic": ["x"]}
+        columns[name] = [[1.0, 2.0]]
+        path = self.folder / "wide.parquet"
+        pyarrow.parquet.write_table(pa.table(columns), path)
+        models = self.folder / "models.csv"
+        models.write_text("model\nm\n")
+        with self.assertRaisesRegex(
+            ValueError, f"wide.parquet, row 1, column '{name}': a list<"
+        ):
+            importers.csv(path, models, domain="topic")
 
     def test_domain_that_is_not_there(self):
         with self.assertRaisesRegex(ValueError, "wide.csv: no column 'topic'"):
