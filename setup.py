@@ -10,6 +10,7 @@ import itertools
 import os
 import pathlib
 import platform
+import shlex
 import sys
 
 import setuptools
@@ -64,7 +65,12 @@ class BuildNative(build_ext):
                 [source],
                 output_dir=self.build_temp,
                 include_dirs=[str(headers)],
-                extra_postargs=["-std=c++17", "-O3", "-g0", "-w", *flags],
+                extra_postargs=[
+                    *("-std=c++17", "-O3", "-g0", "-w"),
+                    *flags,
+                    # The last word: tests/oracle/sanitized.sh gives some.
+                    *shlex.split(os.environ.get("CXXFLAGS", "")),
+                ],
             )
 
         # Before the threads, which would otherwise make it at the same time.
