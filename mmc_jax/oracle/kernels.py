@@ -16,7 +16,11 @@ Contract of the kernels, whatever the backend:
   at the time of the call, and under `jit` or `vmap`, where they are not, it
   makes every sum NaN that it belongs to. So does a negative weight.
 - A sum is off by at most 1e-6 of the sum of its terms' magnitudes in float32,
-  for any number of texts.
+  and 2e-15 of it in float64, for any number of texts and any range of losses.
+- A sum beyond the dtype is infinite. Where losses of both signs come close to
+  its largest number (3.4e38 in float32), a sum may be infinite or NaN although
+  the exact one is neither. Products of losses and weights must fit, too.
+- Subnormal numbers (below 1.2e-38 in float32, 2.2e-308 in float64) may count 0.
 - What a subset or a pair gets does not depend on what else is in the batch.
 
 Which backend serves a call is said in backends.py.
