@@ -11,9 +11,9 @@ from mmc_jax.models import cache, configs, hub, loading
 from mmc_jax.scoring import tokenization, tokenizer_files, windows
 from mmc_jax.scoring.settings import Settings
 
-# For a model without a limit of its own, where the pool file states none either
-# (a state-space model, one with linear biases).
-_DEFAULT = windows.Context(4096, "default: the config states none")
+# Positions of a window for a model whose config states no limit (a state-space
+# model, one with linear biases), where the pool file states none either.
+_CONTEXT = 4096
 
 
 class Checkpoint(NamedTuple):
@@ -74,13 +74,14 @@ def open(
     """
     folder = hub.resolve(checkpoint, revision)
     config = configs.read(folder).get_text_config()
-    found = windows.native_context(config) or _DEFAULT
-    if context is not None:
-        found = windows.Context(context, "pool file: context")
-    most = settings.max_context
-    if most is not None and most < found.positions:
-        found = windows.Context(most, "settings: max_context")
-    context = found.positions
+    source = "pool file: context"
+    if context is None:
+        context = windows.native_context(config)
+        source = f"config.json: {windows.context_attribute(config)}"
+    if context is None:
+        context, source = _CONTEXT, "default: the config states none"
+    if settings.max_context is not None and settings.max_context < context:
+        context, source = settings.max_context, "settings: max_context"
     stride = settings.stride
     if stride is None:
         stride = max(1, context // 2)
@@ -94,7 +95,7 @@ def open(
         config,
         tokenization.load(folder),
         context,
-        found.source,
+        source,
         stride,
     )
 

@@ -20,31 +20,27 @@ class Window(NamedTuple):
     scored_from: int
 
 
-class Context(NamedTuple):
-    """How many positions a window has, and what says so.
-
-    Attributes:
-      positions: The number of positions, at least 1.
-      source: The attribute of the config, the pool file, a flag or the default.
-    """
-
-    positions: int
-    source: str
+def native_context(config: transformers.PreTrainedConfig) -> int | None:
+    """Returns how many positions a model was made for, None where unbounded."""
+    name = context_attribute(config)
+    if name is None:
+        return None
+    stated = getattr(config, "rope_parameters", None) or {}
+    return stated[name] if name in stated else getattr(config, name)
 
 
-def native_context(config: transformers.PreTrainedConfig) -> Context | None:
-    """Returns how many positions a model was made for, None where unbounded.
+def context_attribute(config: transformers.PreTrainedConfig) -> str | None:
+    """Returns the attribute that states `native_context`; None without one.
 
     Where the rotary angles would change beyond the original context (LongRoPE),
-    that is the answer, so that a score does not depend on the text's length.
+    it is that, so that a score does not depend on the text's length.
     """
-    rotary = getattr(config, "rope_parameters", None) or {}
-    if rotary.get("rope_type") == "longrope":
-        name = "original_max_position_embeddings"
-        return Context(rotary[name], f"config.json: {name}")
+    stated = getattr(config, "rope_parameters", None) or {}
+    if stated.get("rope_type") == "longrope":
+        return "original_max_position_embeddings"
     for name in ("max_position_embeddings", "max_seq_len", "seq_length"):
         if getattr(config, name, None) is not None:
-            return Context(getattr(config, name), f"config.json: {name}")
+            return name
     return None
 
 

@@ -390,6 +390,19 @@ def _mutations():
             )
 
 
+class ActivationTest(parameterized.TestCase):
+    @parameterized.named_parameters(*_FAMILIES)
+    def test_every_activation_of_a_config_is_changed(self, model_type):
+        config, changed = make_config(model_type), make_config(model_type)
+        _change_activation(changed)
+        for name, value in config.to_dict().items():
+            if (
+                isinstance(value, str)
+                and value in transformers.activations.ACT2FN
+            ):
+                self.assertNotEqual(getattr(changed, name), value, name)
+
+
 class MutationTest(parameterized.TestCase):
     """The parity test sees each mistake that a port could make.
 

@@ -44,11 +44,11 @@ class NativeContextTest(parameterized.TestCase):
         ),
     )
     def test_by_family(self, config, expected):
-        found = windows.native_context(config)
-        self.assertEqual(found and found.positions, expected)
-        if found is not None:
-            name = found.source.removeprefix("config.json: ")
-            self.assertIn(expected, (getattr(config, name), 4096))
+        self.assertEqual(windows.native_context(config), expected)
+        name = windows.context_attribute(config)
+        self.assertEqual(name is None, expected is None)
+        if name is not None:
+            self.assertEqual(getattr(config, name), expected)
 
 
 class WindowsTest(parameterized.TestCase):
