@@ -22,14 +22,15 @@ class Row(NamedTuple):
     """A model of a pool, as far as it is known without its weights.
 
     Attributes:
-      name: The model's.
-      family: The model's.
-      model_type: Hugging Face's; None where neither a config.json nor the pool
-        file tells it.
+      name: Name of the model.
+      family: Family of the model.
+      model_type: Hugging Face's name of the architecture; None where neither a
+        config.json nor the pool file states it.
       covered: Whether `mmc_jax.models.FAMILIES` has a port of it.
-      num_params: Counted from a local config that has a port, else what the
-        pool file states; None where it states nothing.
-      num_active_params: What the pool file states.
+      num_params: Number of parameters, counted from a local config that has a
+        port, else from the pool file; None where it states none.
+      num_active_params: Number of parameters that a token uses, from the pool
+        file; None where it states none.
     """
 
     name: str
@@ -73,8 +74,8 @@ def _row(model: Model) -> Row:
         family=model.family,
         model_type=model_type,
         covered=model_type in models.FAMILIES,
-        num_params=_whole(num_params),
-        num_active_params=_whole(num_active_params),
+        num_params=_rounded(num_params),
+        num_active_params=_rounded(num_active_params),
     )
 
 
@@ -85,19 +86,20 @@ def _model_type(path: pathlib.Path) -> Any:
         raise ValueError(f"{path}: not readable as a config: {error}") from None
 
 
-def _whole(count: float | None) -> int | None:
+def _rounded(count: float | None) -> int | None:
     return None if count is None else round(count)
 
 
 class Weights(NamedTuple):
-    """What the weights of a model take on each device of a mesh.
+    """The memory that the weights of a model take on each device of a mesh.
 
     Attributes:
-      bytes_per_device: Activations and logits come on top.
-      is_exact: Whether it is by the rules of the model's port. Of a model that
-        is not here it is the least: all of it evenly split.
-      undivided: Bytes of what the rules would split and every device holds
-        whole, since the mesh does not divide its axis; by the parameter's path.
+      bytes_per_device: Bytes of the weights; activations and logits add to it.
+      is_exact: Whether the rules of the model's port give the number. For a
+        model that is not here it is a lower bound: all weights evenly split.
+      undivided: The bytes of each parameter that the rules would split but that
+        every device holds in full, because the number of devices does not
+        divide its axis. By the parameter's path.
     """
 
     bytes_per_device: int
@@ -116,12 +118,13 @@ def weights(
     """Returns what a model's weights take; None where nothing is known of it.
 
     Args:
-      model: With a local config.json that has a port, or a number of parameters
-        (all experts, also those that are not active) in the pool file.
-      dtype: Of the parameters in memory.
-      num_data: Devices along the mesh's `data`.
-      num_model: Devices along the mesh's `model`, over which weights are split.
-      over_data: Split them over all devices.
+      model: A model with a local config.json that has a port, or with a number
+        of parameters (of all experts) in the pool file.
+      dtype: Dtype of the parameters in memory.
+      num_data: Number of devices along the mesh's `data`.
+      num_model: Number of devices along the mesh's `model`, over which weights
+        are split.
+      over_data: Whether the weights are split over all devices.
 
     Raises:
       ValueError: A local config.json cannot be read, or its port refuses it.
@@ -154,9 +157,9 @@ def family_table(
     """Returns the ports as a table in Markdown, one row a module.
 
     Args:
-      parity_errors: By model type, the largest difference of a logit from
-        PyTorch's, as a fraction of max|logit|, as the parity tests write it.
-      pools: Where example checkpoints are looked up.
+      parity_errors: The largest difference of a logit from PyTorch's, as a
+        fraction of max|logit|, by model type, as the parity tests write it.
+      pools: Pools from which example checkpoints are taken.
     """
     examples: dict[str, list[str]] = {}
     for pool in pools:

@@ -52,17 +52,17 @@ class Model:
     """A model of the pool.
 
     Attributes:
-      name: Unique in the pool, safe as a file name.
+      name: Name of the model, unique in the pool and safe as a file name.
       checkpoint: The absolute path of a local folder or GGUF file, or a hub
         id.
       revision: Branch, tag or commit of a hub id; None for a local folder.
-      family: Models that one team trained as one line share it.
+      family: Name of the family: models that one team trained as one line.
       kind: "base" or "instruct".
-      costs: What the model adds to the cost of a subset, each finite and not
+      costs: Costs that the model adds to a subset, each finite and not
         negative. `num_params` here is only used where no weights are there.
-      facts: What is known of the model beside its costs: `model_type` and
-        `licence`, strings; `context_length` in tokens and `vocab_size`, ints.
-        What is not known is left out.
+      facts: Facts beside the costs: `model_type` and `licence`, strings;
+        `context_length` in tokens and `vocab_size`, integers. Unknown facts are
+        left out.
       context: Positions of a scoring window; None for what the checkpoint's
         config states.
     """
@@ -82,8 +82,8 @@ class Pool:
     """The models under study.
 
     Attributes:
-      name: What the pool is called.
-      models: In the order of the file, at least one.
+      name: Name of the pool.
+      models: Models in the order of the file, at least one.
     """
 
     name: str

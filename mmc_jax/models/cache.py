@@ -36,9 +36,10 @@ def file_hashes(
     """Returns the SHA-256 of each file, by its name without the folder.
 
     Args:
-      files: Of one folder, or else of different names.
-      cache_dir: Where hashes are remembered, with the size and the times of
-        their files; a file that has not changed is not read again.
+      files: Paths of files whose names differ.
+      cache_dir: Folder where hashes are remembered, with the size and the times
+        of their files; a file that has not changed is not read again. None to
+        read every file.
 
     Raises:
       OSError: A file cannot be read.
@@ -58,8 +59,8 @@ def _sha256(
         name = hashlib.sha256(bytes(file.resolve())).hexdigest()
         memory = pathlib.Path(cache_dir, "hashes", f"{name}.json")
         try:
-            *remembered, digest = json.loads(memory.read_text())
-            if remembered == state:
+            *remembered, digest, check = json.loads(memory.read_text())
+            if remembered == state and check == _digest([*state, digest]):
                 return digest
         except (OSError, ValueError, TypeError):
             pass  # There is none, or it is no use: the file itself tells.
@@ -67,11 +68,15 @@ def _sha256(
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
     settled = time.time_ns() - stat.st_mtime_ns > _SETTLED_SECONDS * 1e9
     if memory is not None and settled:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        # Several processes may write it; each replaces it as a whole.
+        # Several processes may write it; each replaces the file at once.
         partial = memory.with_suffix(f".{os.uname().nodename}-{os.getpid()}")
-        partial.write_text(json.dumps([*state, digest]))
-        partial.replace(memory)
+        content = [*state, digest, _digest([*state, digest])]
+        try:
+            memory.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(json.dumps(content))
+            partial.replace(memory)
+        except OSError as error:
+            logging.warning("%s: the hash is not kept: %s", memory, error)
     return digest
 
 
@@ -79,7 +84,8 @@ def code_version(*modules: types.ModuleType) -> str:
     """Returns a hash of the modules' source and of all that they import here.
 
     Args:
-      modules: Of `mmc_jax.models`; imports from elsewhere do not count.
+      modules: Modules of `mmc_jax.models`; imports from elsewhere do not
+        count.
     """
     sources: dict[str, str] = {}
     todo = [module.__name__ for module in modules]
@@ -103,10 +109,10 @@ def entry(
     """Returns the folder of an entry, whether it is there or not.
 
     Args:
-      cache_dir: Of all entries.
-      hashes: Of the checkpoint's files, by their names.
-      version: Of the code that converts them.
-      dtype: Of the parameters.
+      cache_dir: Folder of all entries.
+      hashes: Hashes of the checkpoint's files, by their names.
+      version: Hash of the code that converts them, from `code_version`.
+      dtype: Dtype of the parameters.
     """
     made_from = [dict(hashes), version, str(jnp.dtype(dtype))]
     return pathlib.Path(cache_dir).absolute() / "params" / _digest(made_from)
@@ -122,12 +128,13 @@ def restored(
 ) -> dict[str, jax.Array] | None:
     """Returns the parameters of an entry; None if it is missing or damaged.
 
-    All processes call it. Where they hold the parameters together, all get an
-    answer of the same kind; where each has its own, each goes its own way.
+    All processes call it. Where the parameters are split over processes, all
+    get the parameters or all get None. Where each process has all parameters,
+    each has an answer of its own.
 
     Args:
-      folder: From `entry`.
-      params: What is expected, each with its sharding.
+      folder: Folder of the entry, from `entry`.
+      params: The shape, dtype and sharding that each parameter must have.
     """
     alone = _is_alone(param.sharding for param in params.values())
     if not _all_agree(folder.is_dir(), alone):
@@ -179,23 +186,20 @@ def _read(
 
 
 def write(folder: pathlib.Path, values: Mapping[str, jax.Array]) -> None:
-    """Writes an entry; what is half written does not count, and is replaced.
+    """Writes an entry; one that is half written does not count.
 
-    All processes call it; where each has all parameters, process 0 writes. A
-    cache that cannot be written costs time alone, and is a warning.
+    All processes call it. Where each has all parameters, process 0 writes. A
+    cache that cannot be written costs time only, and is a warning.
 
     Args:
-      folder: From `entry`.
-      values: The parameters.
-
-    Raises:
-      OSError: The cache's folder cannot be made.
+      folder: Folder of the entry, from `entry`.
+      values: The parameters by path.
     """
     alone = _is_alone(value.sharding for value in values.values())
     if alone and jax.process_index() > 0:
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
         with _checkpointer(alone) as checkpointer:
             tree = {"params": dict(values), "bit_sums": _bit_sums(dict(values))}
             if alone:  # Orbax takes no jax.Array that one process has alone.

@@ -20,10 +20,10 @@ class GatedMLP(nnx.Module):
     """A gated linear unit and a projection back: the expert of most families.
 
     Args:
-      width: D.
-      inner: F.
+      width: Number of features before and after, D.
+      inner: Number of hidden features, F.
       hidden_act: Hugging Face's name of the activation.
-      use_bias: Of all three projections.
+      use_bias: Whether the three projections have biases.
     """
 
     def __init__(
@@ -55,10 +55,11 @@ def mixture(
     router says: none is dropped, and what a token gets depends on no other.
 
     Args:
-      x: [..., D].
-      experts: E of them in one, from `layers.stack`; one maps [R, D] to [R, D].
+      x: Features of the tokens, [..., D].
+      experts: E experts in one module, from `layers.stack`; one maps [R, D] to
+        [R, D].
       chosen: The numbers of each token's experts, [..., k].
-      weights: Of each of them, float32 [..., k].
+      weights: The weight of each chosen expert, float32 [..., k].
     """
     D, k = x.shape[-1], chosen.shape[-1]
     E = jax.tree.leaves(experts)[0].shape[0]

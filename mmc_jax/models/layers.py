@@ -128,8 +128,8 @@ def windows(
     """Returns each layer's window, that of a full layer beyond any text.
 
     Args:
-      layer_types: Of Hugging Face's config: `sliding_attention` or
-        `full_attention`, one a layer.
+      layer_types: The type of each layer, `sliding_attention` or
+        `full_attention`, as in Hugging Face's config.
       sliding_window: Number of positions that a query of a sliding layer sees.
 
     Raises:

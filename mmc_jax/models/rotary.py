@@ -52,9 +52,9 @@ class Rotary(NamedTuple):
 
     Attributes:
       frequencies: The angle of one position step, float32 [R / 2].
-      scale: What cosine and sine are multiplied by.
-      max_positions: Beyond it the angles would depend on the length of the
-        text; None where they never do.
+      scale: Factor of cosine and sine.
+      max_positions: Largest number of positions for which the angles do not
+        depend on the length of the text; None where they never do.
     """
 
     frequencies: jax.Array
@@ -82,7 +82,7 @@ def rotary(
     beyond the original context.
 
     Args:
-      rope_parameters: Of Hugging Face's config.
+      rope_parameters: The attribute of that name in Hugging Face's config.
       head_dim: Features of a head.
       max_positions: The config's `max_position_embeddings`.
       partial: Whether the family turns only a share of each head where the
@@ -143,14 +143,15 @@ def rotary_by_layer(
     To be scanned along with the layers, where the types of layers differ.
 
     Args:
-      rope_parameters: Of Hugging Face's config: those of each type of layer.
+      rope_parameters: The attribute of that name in Hugging Face's config, one
+        dictionary for each type of layer.
       layer_types: The type of each layer.
       head_dim: Features of a head.
       max_positions: The config's `max_position_embeddings`.
 
     Raises:
-      ValueError: As `rotary`; or a kind that knows a longest text; or the
-        parameters are not by type of layer.
+      ValueError: `rotary` refuses a type's parameters; or its angles depend on
+        the length of the text; or a key is no type of layer.
     """
     others = set(rope_parameters) - {"full_attention", "sliding_attention"}
     if others:

@@ -23,10 +23,10 @@ def scan_chunks(
     at a time, in the backward pass as well.
 
     Args:
-      scan_chunk: What to do with a chunk; positions behind the text's end,
-        which are zeros, may do what they will to the last state.
-      state: Before the first position.
-      arrays: Of all positions, [B, T, ...] each.
+      scan_chunk: Function of the state before a chunk and of its arrays. Zeros
+        fill the last chunk; what they do to the last state does not matter.
+      state: State before the first position.
+      arrays: Inputs of all positions, [B, T, ...] each.
       size: Positions of a chunk.
     """
     T = arrays[0].shape[1]

@@ -1,11 +1,12 @@
 """Which device holds what: a mesh over data and model, and rules by name.
 
-A rule is (a regex of parameter paths, the PartitionSpec of their last axes). A
-stack's axes stand before those and are never split, so that a scan takes a
-layer's part from what the device has. Weights are split over `model`: what
-makes heads or hidden features by its outputs, what takes them by its inputs
-(Megatron-LM, Shoeybi et al., arXiv 1909.08053), tables and heads by the
-vocabulary. XLA puts the collectives in; scores are the same on every mesh.
+A rule is (a regex of parameter paths, the PartitionSpec of their last axes).
+The axes of stacks stand before those. They are never split, so that each device
+has its share of every layer. Weights are split over `model`. Layers that make
+heads or hidden features are split by outputs; layers that take them are split
+by inputs (Megatron-LM, Shoeybi et al., arXiv 1909.08053). Tables and heads are
+split by the vocabulary. XLA adds the communication. Scores are the same on
+every mesh.
 """
 
 import math
@@ -20,7 +21,7 @@ from jax.sharding import PartitionSpec as P
 
 Rules = tuple[tuple[str, P], ...]
 
-# What weights may take of a device's memory; the rest is for activations.
+# Largest share of a device's memory for weights; the rest is for activations.
 _WEIGHTS_SHARE = 0.75
 
 
@@ -32,14 +33,14 @@ def mesh(
     """Returns devices as a mesh: data x model.
 
     Args:
-      num_data: Devices along `data`, over which batches are split; as many as
-        there are for None.
-      num_model: Devices along `model`, over which weights are split.
-      devices: Those to take from; of all processes for None.
+      num_data: Number of devices along `data`, over which batches are split;
+        None for as many as there are.
+      num_model: Number of devices along `model`, over which weights are split.
+      devices: The devices to take from; None for those of all processes.
 
     Raises:
-      ValueError: There are not so many devices, or `num_model` does not divide
-        them; or some would be left out where they are of several processes.
+      ValueError: There are fewer devices; or `num_model` does not divide their
+        number; or they belong to several processes and some are left out.
     """
     devices = jax.devices() if devices is None else devices
     num_processes = len({device.process_index for device in devices})
@@ -92,14 +93,14 @@ def features(*parameters: str, rank: int = 1) -> Rules:
     """Returns rules for parameters that are split along the first axis.
 
     Args:
-      parameters: The last parts of paths, as regexes.
-      rank: Number of their axes without those of stacks.
+      parameters: Regexes of the last names of paths.
+      rank: Number of axes of such a parameter, without those of stacks.
     """
     spec = P("model", *(rank - 1) * [None])
     return tuple((rf"(^|\.)({name})$", spec) for name in parameters)
 
 
-def whole(*modules: str) -> Rules:
+def replicated(*modules: str) -> Rules:
     """Returns rules for modules that every device holds, small ones."""
     return ((_of(modules, r"\w+"), P()),)
 
@@ -108,8 +109,8 @@ def _of(modules: Sequence[str], leaves: str) -> str:
     return rf"(^|\.)({'|'.join(modules)})\.({leaves})$"
 
 
-NORMS = whole(r"\w*norm\w*", r"ln_\w+")
-# Of LLaMA and of all that use its names.
+NORMS = replicated(r"\w*norm\w*", r"ln_\w+")
+# Rules for LLaMA and for all families that use its names.
 RULES = (
     *columns("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj", "lm_head"),
     *rows("o_proj", "down_proj"),
@@ -127,14 +128,15 @@ def shardings(
 ) -> dict[str, NamedSharding]:
     """Returns where each parameter's parts stand, by its path.
 
-    An axis that the mesh's does not divide stays whole.
+    An axis that the number of devices does not divide is not split.
 
     Args:
-      shapes: Of the parameters, stacks' axes first.
-      rules: The family's; exactly one matches each path.
-      mesh: Its axes are `data` and `model`.
-      over_data: Split what the rules split over `model` over all devices. A
-        batch then goes through all of them, as if they stood along `model`.
+      shapes: Shapes of the parameters by path, the axes of stacks first.
+      rules: Rules of the family; exactly one matches each path.
+      mesh: The devices, with the axes `data` and `model`.
+      over_data: Whether what the rules split over `model` is split over all
+        devices. A batch then goes through all of them, as if they stood along
+        `model`.
 
     Raises:
       ValueError: A path matches no rule, or several.
@@ -181,7 +183,8 @@ def bytes_per_device(
     """Returns the bytes of parameters that each device of their mesh holds.
 
     Args:
-      params: Arrays, or their shapes, with shardings; one without is whole.
+      params: Arrays, or their shapes, with shardings; one without is on one
+        device.
     """
     return sum(
         math.prod(_shard_shape(value)) * value.dtype.itemsize
@@ -192,11 +195,11 @@ def bytes_per_device(
 def undivided(
     params: Mapping[str, jax.Array | jax.ShapeDtypeStruct], rules: Rules
 ) -> dict[str, int]:
-    """Returns what a rule would split and every device holds whole, in bytes.
+    """Returns the bytes of what a rule splits but every device holds in full.
 
     Args:
       params: Arrays, or their shapes, with shardings, by path.
-      rules: By which they were made.
+      rules: The rules that gave the shardings.
     """
     return {
         path: value.size * value.dtype.itemsize
@@ -216,8 +219,8 @@ def _shard_shape(value: jax.Array | jax.ShapeDtypeStruct) -> tuple[int, ...]:
 def fits(num_bytes: int, mesh: Mesh | AbstractMesh) -> bool:
     """Returns whether weights leave a device of the mesh room to work.
 
-    True where a device does not tell its memory, as CPUs do not, or where there
-    is only a description of it. All processes get the same answer.
+    True where a device does not state its memory, as CPUs do not, or where the
+    mesh is only described. All processes get the same answer.
     """
     if isinstance(mesh, AbstractMesh):
         return True

@@ -315,7 +315,7 @@ def check_names(
     """Refuses tensors that are missing, or that no pattern lets pass.
 
     Raises:
-      ValueError: With the first names of those.
+      ValueError: There are such tensors; the message has the first names.
     """
     expected = set(expected)
     missing = sorted(expected - found)

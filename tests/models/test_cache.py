@@ -193,12 +193,20 @@ class DamagedTest(CacheTest):
             self.assert_same(self.model, self.load())
         self.assertIn("disk is full", "".join(logs.output))
         self.assertEmpty(self.entries())
+        # A folder that cannot be made is no more than that.
+        (self.root / "file").touch()
+        with self.assertLogs("absl", "WARNING") as logs:
+            again = models.load(
+                self.folder, cache_dir=self.root / "file" / "cache"
+            )
+        self.assert_same(self.model, again)
+        self.assertIn("the cache is not written", "".join(logs.output))
         # What Orbax leaves behind when it is killed.
         self.load()
         (entry,) = self.entries()
         entry.rename(entry.with_name(f"{entry.name}.orbax-checkpoint-tmp"))
         self.assert_same(self.model, self.load())
-        self.assertEqual(self.num_conversions(), 3)
+        self.assertEqual(self.num_conversions(), 4)
         self.assertEqual(self.entries(), [entry])
 
 
@@ -255,6 +263,17 @@ class FileHashesTest(CacheTest):
         (memory,) = (self.cache_dir / "hashes").iterdir()
         for text in ("", "{", "7", "[1]"):
             memory.write_text(text)
+            self.assertEqual(self.hashes(), {"file": self.of_abc})
+
+    def test_a_flipped_bit_of_a_memory(self):
+        self.age(3600)
+        self.hashes()
+        (memory,) = (self.cache_dir / "hashes").iterdir()
+        content = memory.read_bytes()
+        for position in range(len(content)):
+            flipped = bytearray(content)
+            flipped[position] ^= 1 << position % 8
+            memory.write_bytes(flipped)
             self.assertEqual(self.hashes(), {"file": self.of_abc})
 
 

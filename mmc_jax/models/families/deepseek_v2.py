@@ -35,7 +35,7 @@ SHARDING = (
     *sharding.columns(
         "q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj"
     ),
-    *sharding.whole("gate"),
+    *sharding.replicated("gate"),
 )
 INERT = {
     "intermediate_size": "only layers without experts have it",

@@ -25,7 +25,7 @@ SHARDING = (
     *sharding.columns("c_attn", "c_fc", "lm_head"),
     *sharding.rows("c_proj"),
     *sharding.tables("wte"),
-    *sharding.whole("wpe"),
+    *sharding.replicated("wpe"),
     *sharding.NORMS,
 )
 INERT = {

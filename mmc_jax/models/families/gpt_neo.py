@@ -28,7 +28,7 @@ SHARDING = (
     *sharding.columns("q_proj", "k_proj", "v_proj", "c_fc", "lm_head"),
     *sharding.rows("out_proj", "c_proj"),
     *sharding.tables("wte"),
-    *sharding.whole("wpe"),
+    *sharding.replicated("wpe"),
     *sharding.NORMS,
 )
 INERT = {

@@ -32,7 +32,7 @@ SHARDING = (
     *sharding.features(
         r"conv1d\.bias", r"mixer\.norm\.weight", "A_log", "D", "dt_bias"
     ),
-    *sharding.whole(r"layers\.norm", "norm_f"),
+    *sharding.replicated(r"layers\.norm", "norm_f"),
 )
 INERT = {
     "chunk_size": "it is the block of the scan, not what it computes",

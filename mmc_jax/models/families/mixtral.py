@@ -26,7 +26,7 @@ SHARDING = (
     *sharding.RULES,
     *sharding.columns("w1", "w3"),
     *sharding.rows("w2"),
-    *sharding.whole("gate"),
+    *sharding.replicated("gate"),
 )
 
 

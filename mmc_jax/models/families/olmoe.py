@@ -26,7 +26,7 @@ PREFIX = "model."
 IGNORED = ()
 # FlashAttention in transformers has a window where a file states one.
 UNDECLARED = ("sliding_window",)
-SHARDING = sharding.RULES + sharding.whole("gate")
+SHARDING = sharding.RULES + sharding.replicated("gate")
 
 Config = transformers.OlmoeConfig
 

@@ -29,7 +29,7 @@ SHARDING = (
     *sharding.RULES,
     *sharding.columns("fc1"),
     *sharding.rows("out_proj", "fc2"),
-    *sharding.whole("embed_positions", "project_in", "project_out"),
+    *sharding.replicated("embed_positions", "project_in", "project_out"),
 )
 
 # PyTorch's default, in no config.

@@ -27,7 +27,7 @@ INERT = {
     "intermediate_size": "only layers without experts have it",
     "max_window_layers": "layer_types holds what it says",
 }
-SHARDING = sharding.RULES + sharding.whole("gate", "shared_expert_gate")
+SHARDING = sharding.RULES + sharding.replicated("gate", "shared_expert_gate")
 
 Config = transformers.Qwen2MoeConfig
 

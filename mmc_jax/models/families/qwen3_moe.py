@@ -26,7 +26,7 @@ INERT = {
     "intermediate_size": "only layers without experts have it",
     "use_sliding_window": "sliding_window is None without it",
 }
-SHARDING = sharding.RULES + sharding.whole("gate")
+SHARDING = sharding.RULES + sharding.replicated("gate")
 UNDECLARED = ("head_dim",)
 
 Config = transformers.Qwen3MoeConfig

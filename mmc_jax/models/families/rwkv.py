@@ -34,7 +34,7 @@ SHARDING = (
     *sharding.tables("embeddings"),
     *sharding.features("time_decay", "time_first"),
     (r"\.time_mix_\w+$", P()),
-    *sharding.whole("pre_ln", "ln1", "ln2", "ln_out"),
+    *sharding.replicated("pre_ln", "ln1", "ln2", "ln_out"),
 )
 INERT = {
     "context_length": "it is the length of the training texts, no limit",
@@ -95,8 +95,8 @@ def wkv(
     so that a key that stays the largest is not rounded in each of them.
 
     Args:
-      decay: Of a step, positive, [E].
-      first: What the newest position has more, [E].
+      decay: Decay of the exponent at each step, positive, [E].
+      first: Bonus of the newest position's exponent, [E].
       key: [B, T, E].
       value: [B, T, E].
 
