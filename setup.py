@@ -152,7 +152,13 @@ setuptools.setup(
     extras_require={
         # This torch is a CPU build; a plain `torch` brings gigabytes of CUDA.
         "bench": ["faiss-cpu", "numba", "torch==2.13.0"],
-        "test": ["gguf>=0.17", "pytest>=9", "pytest-xdist", "torch==2.13.0"],
+        "test": [
+            "gguf>=0.17",
+            "hypothesis",
+            "pytest>=9",
+            "pytest-xdist",
+            "torch==2.13.0",
+        ],
         "dev": ["pre-commit", "ruff==0.17.5"],
         "datasets": ["datasets"],
         "gguf": ["gguf>=0.17"],

@@ -108,8 +108,8 @@ class _Losses(NamedTuple):
 
     Attributes:
       table: Weighted losses less offsets, cut to 2^32 - 1, [M, X] int64.
-      weighted: Weighted losses, [M, X] float64.
-      rest: What the rounding of the products left over, at most, [M, X].
+      losses: The losses themselves, [M, X] float64.
+      weights: Weight of each text, [X] float64; None for 1 each.
       base: Sum of the offsets.
       total: Exact sum of the weights.
       scale: One unit.
@@ -118,8 +118,8 @@ class _Losses(NamedTuple):
     """
 
     table: np.ndarray
-    weighted: np.ndarray
-    rest: np.ndarray
+    losses: np.ndarray
+    weights: np.ndarray | None
     base: int
     total: Fraction
     scale: Fraction
@@ -267,7 +267,9 @@ def _read(path) -> dict:
             claims[name] = claims[name].astype(np.int64)
             # So that nothing below overflows.
             _require(
-                bool((np.abs(claims[name]) < 2**62).all()),
+                bool(
+                    ((claims[name] < 2**62) & (claims[name] > -(2**62))).all()
+                ),
                 f"{name} holds numbers beyond 2^62",
             )
     for name in ("scale", "cost_scale", "low_bits"):
@@ -362,8 +364,8 @@ def _whole_losses(losses, weights, scale) -> _Losses:
     )
     return _Losses(
         values.astype(np.int64),
-        weighted,
-        rest,
+        losses,
+        weights,
         sum(map(int, offsets.tolist())),
         total,
         Fraction(scale),
@@ -392,6 +394,29 @@ def _exact_sum(values) -> Fraction:
         total += Fraction(part)
         values.append(-part)
     return total
+
+
+def _exact_dot(values, weights) -> Fraction:
+    """Returns the exact sum of values times weights (None for 1 each)."""
+    if weights is None:
+        return _exact_sum(values)
+    sizes = np.abs(np.concatenate([values, weights]))
+    sizes = sizes[sizes > 0]
+    if sizes.size and not (2.0**-400 < sizes.min() <= sizes.max() < 2.0**400):
+        pairs = zip(values.tolist(), weights.tolist(), strict=True)
+        return sum(Fraction(a) * Fraction(b) for a, b in pairs)
+    # Dekker: what the rounding of a product leaves is a float itself.
+    products = values * weights
+    (a, b), (c, d) = _halves(values), _halves(weights)
+    rests = ((a * c - products) + a * d + b * c) + b * d
+    return _exact_sum(products) + _exact_sum(rests)
+
+
+def _halves(values):
+    """Returns floats of half the bits whose sum the values are (Veltkamp)."""
+    moved = values * (2.0**27 + 1)
+    high = moved - (moved - values)
+    return high, values - high
 
 
 def _whole_costs(costs, scale, low_bits) -> _Costs:
@@ -608,11 +633,8 @@ def _verdict(claims, table, costs) -> Verdict:
     for mask, bound in zip(
         claims["masks"], claims["bounds"].tolist(), strict=True
     ):
-        best = table.weighted[mask].min(axis=0)
-        loss = _exact_sum(best) / table.total
-        # What the products of this point's losses may be off by.
-        rest = float(table.rest[mask].max(axis=0).sum())
-        rest = Fraction(rest) * (1 + Fraction(1, 2**20)) / table.total
+        best = table.losses[mask].min(axis=0)
+        loss = _exact_dot(best, table.weights) / table.total
         exact = table.scale * (bound + table.base) / table.total - table.error
         lower = float(exact)
         if lower > exact:
@@ -620,7 +642,7 @@ def _verdict(claims, table, costs) -> Verdict:
         losses.append(float(loss))
         bounds.append(lower)
         last_bit = Fraction(math.ulp(float(loss)))
-        proven.append(loss + rest <= exact + 2 * table.error + last_bit)
+        proven.append(loss <= exact + 2 * table.error + last_bit)
     costs_of = [float(cost / costs.scale) for cost in _fractions(claims)]
     return Verdict(
         np.array(costs_of),

@@ -10,8 +10,9 @@ however a subset was put together, so that ties are seen as ties.
 """
 
 import concurrent.futures
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -36,21 +37,72 @@ TILE_ROWS = 1024
 # Texts in a chunk: where no kernel takes masks, the minima of a tile are 32 MB.
 _CHUNK_TEXTS = 8192
 
+# Losses are split where the widest is so many times what all but a few lie
+# below.
+_FEW, _FAR = 0.01, 2.0**12
+
+# Losses of larger exponents are scaled down before they are subtracted.
+_MOST_EXPONENT = 900
+
 # Points that go through the filter at once, and those that go first.
 _POINTS, _SAMPLE = 2**17, 2**12
 
 
-def loss_chunks(inputs: Inputs) -> tuple[jax.Array, ...]:
+class LossChunk(NamedTuple):
+    """Losses of some texts in whole numbers.
+
+    Attributes:
+      values: Weighted losses above the text's least, [M, texts] uint32, on the
+        device.
+      unit: One unit of these losses, relative to the other chunks: a power of
+        two.
+    """
+
+    values: jax.Array
+    unit: float
+
+
+def loss_chunks(inputs: Inputs) -> tuple[LossChunk, ...]:
     """Returns w_x (L_ix - min_j L_jx), some texts at a time.
 
-    [M, texts] uint32 each, in units of at most 2^-31 of the largest.
+    Whole numbers, in units of at most 2^-31 of the largest. If a few losses are
+    thousands of times as large as the others, what they have above a limit goes
+    into chunks with a unit of their own: a minimum is the sum of the minima of
+    both parts, and the others can still be told apart.
     """
     losses, _, weights = inputs
-    num_texts = losses.shape[1]
+    # Powers of two change no digit, and keep what follows from overflowing.
+    exponent = math.frexp(np.abs(losses).max())[1]
+    losses = np.ldexp(losses, -max(exponent - _MOST_EXPONENT, 0))
     excess = losses - losses.min(axis=0)
     if weights is not None:
-        excess *= weights
-    values = oracle.quantised(excess).values
+        excess *= np.ldexp(weights, -math.frexp(weights.max())[1])
+    limit = _limit(excess)
+    if limit is None:
+        return _in_chunks(oracle.quantised(excess).values, 1.0)
+    texts = (excess > limit).any(axis=0)
+    low = oracle.quantised(np.minimum(excess, limit))
+    high = oracle.quantised(np.maximum(excess[:, texts] - limit, 0))
+    return _in_chunks(low.values, 1.0) + _in_chunks(
+        high.values, high.scale / low.scale
+    )
+
+
+def _limit(excess: np.ndarray) -> float | None:
+    """Returns a loss above which few lie, if these are far above; or None."""
+    num_far = max(1, int(_FEW * excess.size))
+    if num_far >= excess.size:
+        return None
+    place = excess.size - 1 - num_far
+    usual = float(np.partition(excess, place, axis=None)[place])
+    if not 0 < usual < float(excess.max()) / _FAR:
+        return None
+    return float(excess[excess <= _FAR * usual].max())
+
+
+def _in_chunks(values: np.ndarray, unit: float) -> tuple[LossChunk, ...]:
+    """Returns whole losses [M, X] on the device, some texts at a time."""
+    num_texts = values.shape[1]
     num_chunks = -(-num_texts // _CHUNK_TEXTS)
     # Whole vector registers; texts without a loss fill the last chunk.
     size = -(-num_texts // (64 * num_chunks)) * 64
@@ -60,12 +112,12 @@ def loss_chunks(inputs: Inputs) -> tuple[jax.Array, ...]:
     for start in range(0, num_texts, size):
         value = values[:, start : start + size]
         table = np.pad(value, ((0, 0), (0, size - value.shape[1])))
-        chunks.append(jax.device_put(table, device))
+        chunks.append(LossChunk(jax.device_put(table, device), unit))
     return tuple(chunks)
 
 
 def union_sums(
-    chunks: Sequence[jax.Array], masks: np.ndarray, others: np.ndarray
+    chunks: Sequence[LossChunk], masks: np.ndarray, others: np.ndarray
 ) -> np.ndarray:
     """Returns the loss sum of every union of two subsets: [S, R] float64.
 
@@ -80,9 +132,9 @@ def union_sums(
     joined = jnp.asarray(others)
     total = np.zeros((len(masks), len(others)))
     with jax.enable_x64(True):
-        for table in chunks:
-            sums = np.asarray(oracle.union_sums(table, padded, joined))
-            total += sums[: len(masks)]
+        for values, unit in chunks:
+            sums = np.asarray(oracle.union_sums(values, padded, joined))
+            total += unit * sums[: len(masks)]
     return total
 
 

@@ -36,8 +36,8 @@ def checked_inputs(
 
     Raises:
       ValueError: Losses or weights that `checked_losses` refuses; costs of a
-        wrong shape; a cost that is not finite or negative. The message says
-        where.
+        wrong shape; a cost that is not finite or negative; costs whose sum is
+        not finite. The message says where.
     """
     losses, weights = checked_losses(losses, weights)
     costs = np.asarray(costs, np.float64)
@@ -47,6 +47,13 @@ def checked_inputs(
             "model (row of losses), is needed."
         )
     _check_not_negative("costs", costs)
+    with np.errstate(over="ignore"):
+        total = costs.sum()
+    if not np.isfinite(total):
+        raise ValueError(
+            f"costs reach {costs.max():.3g}: their sum is beyond float64; give "
+            "them in a larger unit."
+        )
     return Inputs(losses, costs, weights)
 
 
