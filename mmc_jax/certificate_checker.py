@@ -578,7 +578,8 @@ def _bounded(
     if is_root:
         whole = _whole_knapsack(rho[fits], costs.high[fits], left)
         bounds = np.maximum(bounds, v.sum() - whole)
-    is_open = is_open & (bounds < goals)
+    # Whole losses are not negative.
+    is_open = is_open & (np.maximum(bounds, 0) < goals)
     if not is_open.any():
         return None
     # Reduced costs: a model that would cost more than the gap at every open
