@@ -20,7 +20,7 @@ import pyarrow.parquet
 from absl.testing import absltest, parameterized
 
 from mmc_jax import corpus, scores
-from mmc_jax.corpus import container, embedded_texts, readers
+from mmc_jax.corpus import container, data_sets, embedded_texts
 
 
 class FolderTest(parameterized.TestCase):
@@ -591,7 +591,9 @@ class EmbeddedTest(parameterized.TestCase):
 
     def test_named(self):
         held_out = self.splits["held_out"]
-        with mock.patch.object(readers, "embedded", return_value=held_out) as e:
+        with mock.patch.object(
+            data_sets, "embedded", return_value=held_out
+        ) as e:
             self.assertIs(corpus.named("embedded"), held_out)
         e.assert_called_once_with("held_out")
 

@@ -30,8 +30,8 @@ def write(
       out: The result folder.
       num_sets: Sets of points in one compiled call.
       num_peer_sets: The first of these that SciPy fits too.
-      num_starts: Of each fit.
-      num_points: Of each set.
+      num_starts: Number of starts of each fit.
+      num_points: Number of points of each set.
       noise: The standard deviation of log L.
       flags: What the program was called with.
     """

@@ -21,9 +21,9 @@ class PeerFit(NamedTuple):
     """The optima of SciPy.
 
     Attributes:
-      parameters: [R, 3], A_at_scale, alpha and L_inf of the best start.
-      objective: [R].
-      seconds: Of all fits.
+      parameters: A_at_scale, alpha and L_inf of the best start, [R, 3].
+      objective: Objective of the best start of each set, [R].
+      seconds: Time of all fits, in seconds.
     """
 
     parameters: np.ndarray
@@ -40,10 +40,10 @@ def peer_fits(
     with the objective in the same unit.
 
     Args:
-      costs: [X].
-      losses: [R, X].
-      num_starts: Of each set.
-      delta: As for `law.fit`.
+      costs: Budget of each point, [X].
+      losses: Loss of each point of each set, [R, X].
+      num_starts: Number of starts of each fit.
+      delta: Residual of log L at which the Huber loss turns linear.
     """
     p = costs / np.exp(np.log(costs).mean())
     log_p = np.log(p)

@@ -44,14 +44,14 @@ class Solved(NamedTuple):
     """What HiGHS says of one budget.
 
     Attributes:
-      mask: [M] bool; of no model where none was found in time.
-      cost: Of the subset, in whole units.
-      loss_sum: Of the subset, in whole units, exact.
+      mask: Models of the subset, bool [M]; none where none was found in time.
+      cost: Cost of the subset, in integer units.
+      loss_sum: Exact loss sum of the subset, in integer units.
       is_optimal: Whether HiGHS takes it for the optimum; else time was up.
-      gap: Relative, that HiGHS leaves.
-      seconds: In HiGHS, and in writing the program down.
-      num_variables: Of the program.
-      num_nodes: Of HiGHS's tree.
+      gap: Relative gap that HiGHS leaves.
+      seconds: Time in HiGHS and in setting up its program.
+      num_variables: Number of variables of the integer program.
+      num_nodes: Number of nodes of HiGHS's tree.
     """
 
     mask: np.ndarray
@@ -77,11 +77,11 @@ def solved(
     whole numbers.
 
     Args:
-      pool: In whole numbers.
-      budget: In whole units.
-      known_sum: The loss sum, in whole units, of a subset within the budget;
+      pool: Losses and costs as integers.
+      budget: Largest cost of the subset, in integer units.
+      known_sum: The loss sum, in integer units, of a subset within the budget;
         what cannot be as good is left out.
-      time_limit: Seconds.
+      time_limit: Seconds that HiGHS may take.
 
     Raises:
       ValueError: no model is within the budget; HiGHS fails.
@@ -123,11 +123,11 @@ def _program(values, costs, scale, budget, known_sum):
     """Returns SciPy's arguments for the program: y, then z by text and level.
 
     Args:
-      values: [M, X] int64.
-      costs: [M] int64.
+      values: Losses of the models within the budget, int64 [M, X].
+      costs: Costs of these models, int64 [M].
       scale: One unit of a value in the unit of the losses.
-      budget: In units of the costs.
-      known_sum: As for `solved`.
+      budget: Largest cost of the subset, in the unit of the costs.
+      known_sum: Loss sum of a subset within the budget; None if unknown.
     """
     num_models, num_texts = values.shape
     order = np.argsort(values, axis=0, kind="stable").T

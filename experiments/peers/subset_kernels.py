@@ -94,15 +94,15 @@ def min_adds_per_second(seconds_of: Callable[[Callable], float]) -> float:
     num_steps, num_values = 4096, 2**20
 
     @jax.jit
-    def chain(values):
+    def min_adds(values):
         def step(_, total):
             return total + jnp.minimum(values, total)
 
         return jax.lax.fori_loop(0, num_steps, step, values, unroll=64)
 
     values = _placed(np.linspace(0, 1, num_values, dtype=np.float32))
-    chain(values).block_until_ready()
-    seconds = seconds_of(lambda: chain(values).block_until_ready())
+    min_adds(values).block_until_ready()
+    seconds = seconds_of(lambda: min_adds(values).block_until_ready())
     return num_steps * num_values / seconds
 
 

@@ -27,11 +27,11 @@ class Run(NamedTuple):
     """One model to train.
 
     Attributes:
-      name: Of the model, unique in its study.
-      family: What the pool file says of it.
-      tokenizer: One of the study's, by name.
-      config: Hugging Face's, without the vocabulary.
-      recipe: How it is trained.
+      name: Name of the model, unique in its study.
+      family: Family of the model in the pool file.
+      tokenizer: Name of one of the study's tokenizers.
+      config: Hugging Face's config, without the vocabulary.
+      recipe: Data, length and seed of the training.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Family:
     """A line of models: what all of its sizes share.
 
     Attributes:
-      vocab_size: Of its BPE tokenizer; None for bytes.
+      vocab_size: Number of tokens of the BPE tokenizer; None for bytes.
       mixture: Shares of the domains.
       configs: Hugging Face's config of each size, without the vocabulary.
     """

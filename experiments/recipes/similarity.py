@@ -38,7 +38,7 @@ class Tokenizer(NamedTuple):
     """A level of the factor `tokenizer`.
 
     Attributes:
-      split_words: As for `training.bpe_tokenizer`.
+      split_words: Whether a token ends where a word does.
       seq_len: Tokens that stand for 512 bytes of all domains.
     """
 

@@ -6,14 +6,13 @@ memory; a `Stream` reads them anew whenever they are asked for.
 """
 
 from mmc_jax.corpus.container import Corpus, Stream
-from mmc_jax.corpus.embedded_texts import embedded
-from mmc_jax.corpus.readers import (
+from mmc_jax.corpus.data_sets import (
     hugging_face,
     hugging_face_stream,
     named,
-    read,
-    stream,
 )
+from mmc_jax.corpus.embedded_texts import embedded
+from mmc_jax.corpus.readers import read, stream
 
 __all__ = [
     "Corpus",

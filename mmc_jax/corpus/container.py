@@ -8,7 +8,7 @@ import functools
 import hashlib
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
@@ -75,6 +75,44 @@ class Record(NamedTuple):
     text: str
     id: str | None
     domain: str
+
+
+def record_of_row(
+    where: str,
+    row: dict[str, Any],
+    text_column: str,
+    id_column: str,
+    domain_column: str,
+) -> Record:
+    """Returns one row as a record, its columns checked.
+
+    Args:
+      where: Place of the row, for errors.
+      row: Value of each column.
+      text_column: The column that holds the text.
+      id_column: The column that holds the id; may be missing.
+      domain_column: The column that holds the domain; may be missing.
+
+    Raises:
+      ValueError: There is no text, or text or domain are no strings.
+    """
+    if text_column not in row:
+        raise ValueError(
+            f"{where}: no column {text_column!r}; it has "
+            f"{', '.join(map(repr, row))}; name the right one (--text_column)"
+        )
+    text = row[text_column]
+    if not isinstance(text, str):
+        raise ValueError(
+            f"{where}: {text_column!r} is {type(text).__name__}, not a string"
+        )
+    id_ = row.get(id_column)
+    domain = row.get(domain_column)
+    if domain is not None and not isinstance(domain, str):
+        kind = type(domain).__name__
+        raise ValueError(f"{where}: {domain_column!r} is {kind}, not a string")
+    id_ = None if id_ is None else str(id_)
+    return Record(where, text, id_, domain or "")
 
 
 # Begins to read a source; whenever it is called, from the start.

@@ -29,7 +29,7 @@ def strings(
     """Returns a column as text, "" where it is empty.
 
     Args:
-      column: The column.
+      column: Cells of one column of a table.
       path: The file that it is from, for errors.
       name: The column's name, for errors.
 
@@ -60,7 +60,7 @@ def numbers(
     of the column can be read otherwise.
 
     Args:
-      column: The column.
+      column: Cells of one column of a table.
       path: The file that it is from, for errors.
       name: The column's name, for errors.
       empty: Whether a cell without a value is let through, as NaN.

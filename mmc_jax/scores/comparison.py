@@ -24,7 +24,14 @@ class Differences(NamedTuple):
 
 
 class Distribution(NamedTuple):
-    """Differences over the texts, float64 [M] each."""
+    """How a value is distributed over the texts, for each of M models.
+
+    Attributes:
+      mean: Mean over the texts, float64 [M].
+      median: Median over the texts, float64 [M].
+      percentile_95: What 95 percent of the texts do not exceed, float64 [M].
+      max: Largest value of a text, float64 [M].
+    """
 
     mean: np.ndarray
     median: np.ndarray
@@ -36,8 +43,9 @@ def differences(table: ScoreTable, other: ScoreTable) -> Differences:
     """Returns the differences of a table's scores from another's.
 
     Args:
-      table: What `relative` is relative to.
-      other: The same models, tokenized alike, and texts, scored otherwise.
+      table: Scores that the differences are relative to.
+      other: Scores of the same texts under the same models and tokenizers, made
+        in another way.
 
     Raises:
       ValueError: Other models or texts, other tokens of a text, no token counts
@@ -80,7 +88,7 @@ def distribution(values: np.ndarray) -> Distribution:
     """Returns how values are distributed over the texts, of each model.
 
     Args:
-      values: [M, X].
+      values: Value of each text under each model, [M, X].
 
     >>> distribution(np.array([[1.0, 2.0, 6.0]])).median.tolist()
     [2.0]

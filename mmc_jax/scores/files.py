@@ -58,7 +58,7 @@ def open(
     none.
 
     Args:
-      path: The folder.
+      path: Folder of the score table.
       leave_out_unfinished: Open the complete models and leave out those that
         are still being scored, instead of refusing.
 
@@ -114,14 +114,14 @@ def open(
 
 
 def write(table: ScoreTable, path: str | os.PathLike[str]) -> None:
-    """Writes a whole table into a folder, or adds its models to a table there.
+    """Writes a table into a folder, or adds its models to a table there.
 
     Where the table is a selection, a new folder keeps its k; a folder with a
     table has a k already.
 
     Args:
-      table: The table.
-      path: The folder; it is made.
+      table: The score table to write.
+      path: Folder to write into; it is made.
 
     Raises:
       ValueError: The folder has another corpus, or a model of the same name
@@ -129,14 +129,14 @@ def write(table: ScoreTable, path: str | os.PathLike[str]) -> None:
     """
     path = pathlib.Path(path)
     # k stands in the file only where it is not what the folder would give.
-    whole = ScoreTable(
+    derived = ScoreTable(
         table.models,
         table.texts,
         table.nll_nats,
         table.num_tokens,
         table.num_scored,
     )
-    inherited = table.chars_per_token != whole.chars_per_token
+    inherited = table.chars_per_token != derived.chars_per_token
     write_corpus(
         path,
         table.texts,

@@ -29,7 +29,7 @@ def nats_per_char(nll_nats: ArrayLike, num_chars: ArrayLike) -> np.ndarray:
     loss = nll / c
 
     Args:
-      nll_nats: As for `bits_per_byte`, [M, X].
+      nll_nats: Negative log-likelihood of each text under each model, [M, X].
       num_chars: Characters of each raw text, [X].
 
     >>> nats_per_char([[6.0, 3.0]], [4, 1]).tolist()
@@ -44,7 +44,7 @@ def chars_per_token(num_chars: ArrayLike, num_tokens: ArrayLike) -> float:
     k = (1/M) sum_m (sum_x c_x) / (sum_x t_mx)
 
     It is one constant for the whole study: work it out over all its models and
-    its whole corpus.
+    its full corpus.
 
     Args:
       num_chars: Characters of each raw text, [X].
@@ -67,7 +67,7 @@ def text_length(
     It reads like a loss per token and ranks models as `nats_per_char` does.
 
     Args:
-      nll_nats: As for `bits_per_byte`, [M, X].
+      nll_nats: Negative log-likelihood of each text under each model, [M, X].
       num_chars: Characters of each raw text, [X].
       chars_per_token: k, one positive number for the whole study.
 
@@ -103,7 +103,7 @@ def nats_per_token(nll_nats: ArrayLike, num_scored: ArrayLike) -> np.ndarray:
     token at the same likelihood.
 
     Args:
-      nll_nats: As for `bits_per_byte`, [M, X].
+      nll_nats: Negative log-likelihood of each text under each model, [M, X].
       num_scored: Scored tokens of each text under each tokenizer, [M, X].
 
     >>> nats_per_token([[6.0], [6.0]], [[2], [3]]).tolist()

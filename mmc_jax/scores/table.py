@@ -282,17 +282,17 @@ class ScoreTable:
                     f"has {len(columns)} texts"
                 )
             columns = columns[texts] if texts.size else columns[:0]
-        part = np.ix_(rows, columns)
+        chosen = np.ix_(rows, columns)
         return ScoreTable(
             models=tuple(self.models[row] for row in rows),
             texts=self.texts.select(columns),
-            nll_nats=self.nll_nats[part],
-            num_tokens=_part(self.num_tokens, part),
-            num_scored=_part(self.num_scored, part),
-            round_trips=_part(self.round_trips, part),
+            nll_nats=self.nll_nats[chosen],
+            num_tokens=_selected(self.num_tokens, chosen),
+            num_scored=_selected(self.num_scored, chosen),
+            round_trips=_selected(self.round_trips, chosen),
             chars_per_token=self.chars_per_token,
         )
 
 
-def _part(values: np.ndarray | None, part: Any) -> np.ndarray | None:
-    return None if values is None else values[part]
+def _selected(values: np.ndarray | None, index: Any) -> np.ndarray | None:
+    return None if values is None else values[index]

@@ -57,8 +57,9 @@ class ModelWriter:
           key: All that the scores depend on but the texts, as JSON: hash of
             the checkpoint, revision, dtype, window plan, prefix policy, ...
           rescore: Delete what is there with another key, instead of refusing.
-          process: Of those that write this model together. Only 0 deletes what
-            is left from a kill, or of another key.
+          process: Number of this process among those that write this model
+            together. Only process 0 deletes what a killed run or another key
+            has left.
 
         Raises:
           BlockingIOError: Another run is writing this model.
