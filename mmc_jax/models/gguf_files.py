@@ -17,7 +17,7 @@ import transformers
 
 from mmc_jax.models import gguf_configs
 from mmc_jax.models.families import FAMILIES
-from mmc_jax.models.tensors import Part, TensorNames, empty
+from mmc_jax.models.tensors import Region, TensorNames, empty
 
 SUFFIX = ".gguf"
 # A file in several parts is named so by llama.cpp.
@@ -254,20 +254,20 @@ class Tensors:
                 f"needs {shape}"
             )
 
-    def part(self, name: str, part: Part) -> np.ndarray:
+    def read(self, name: str, region: Region) -> np.ndarray:
         """Returns a part of a tensor, dequantised, float32.
 
         Args:
           name: Hugging Face's name of the tensor.
-          part: Positions along each axis.
+          region: Positions along each axis.
         """
         in_file = self._name_in_file[name]
-        slices = tuple(slice(axis.start, axis.stop) for axis in part)
+        slices = tuple(slice(axis.start, axis.stop) for axis in region)
         if _is_convolution(name):
             return self._file.rows(in_file, slices[0])[:, None][:, *slices[1:]]
         if self._is_transposed(name):
             return self._file.rows(in_file, slices[1])[:, slices[0]].T
-        rows = self._source_rows(name, part[0])
+        rows = self._source_rows(name, region[0])
         value = self._file.rows(in_file, rows)[:, *slices[1:]]
         if name.endswith(".A_log"):
             # The file holds the rate itself, which is negative.
@@ -277,24 +277,26 @@ class Tensors:
         return value
 
     def parameter(
-        self, names: TensorNames, part: Part, dtype: jax.typing.DTypeLike
+        self, names: TensorNames, region: Region, dtype: jax.typing.DTypeLike
     ) -> np.ndarray:
         """Returns a part of a parameter, all rows of its stacks, cast.
 
         Args:
           names: The tensors of the parameter.
-          part: Positions along each axis of the parameter.
+          region: Positions along each axis of the parameter.
           dtype: Type of the numbers that are returned.
         """
-        value = empty(tuple(map(len, part)), dtype)
-        of_tensor = names.of_tensor(part)
+        value = empty(tuple(map(len, region)), dtype)
+        of_tensor = names.of_tensor(region)
         for name, row in zip(names.all, names.rows(value), strict=True):
-            row[...] = self.part(name, of_tensor)
+            row[...] = self.read(name, of_tensor)
         return value
 
-    def equal(self, first: str, second: str, part: Part) -> bool:
+    def equal(self, first: str, second: str, region: Region) -> bool:
         """Returns whether parts of two matrices hold the same numbers."""
-        return np.array_equal(self.part(first, part), self.part(second, part))
+        return np.array_equal(
+            self.read(first, region), self.read(second, region)
+        )
 
     def __enter__(self) -> "Tensors":
         return self

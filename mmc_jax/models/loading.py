@@ -336,8 +336,8 @@ def _converted(
         _check_tied_head(opened, head, names, params)
     return {
         path: _placed(
-            lambda part, path=path: opened.parameter(
-                names[path], part, params[path].dtype
+            lambda region, path=path: opened.parameter(
+                names[path], region, params[path].dtype
             ),
             param,
         )
@@ -369,13 +369,13 @@ def _check_tied_head(
 ) -> None:
     """Refuses a head that stands in the file but is no embedding table."""
     tables = {
-        names[path].all[0]: _local_parts(param)
+        names[path].all[0]: _local_regions(param)
         for path, param in params.items()
         if path.endswith(".embedding")
     }
     if not any(
-        all(opened.equal(head, table, part) for part in parts)
-        for table, parts in tables.items()
+        all(opened.equal(head, table, region) for region in regions)
+        for table, regions in tables.items()
     ):
         raise ValueError(
             f"{opened.folder}: tie_word_embeddings is true, but {head} differs "
@@ -385,33 +385,33 @@ def _check_tied_head(
 
 
 def _placed(
-    read: Callable[[tensors.Part], np.ndarray], param: jax.ShapeDtypeStruct
+    read: Callable[[tensors.Region], np.ndarray], param: jax.ShapeDtypeStruct
 ) -> jax.Array:
     """Returns a parameter where its sharding says, from what `read` returns."""
     # Devices that hold the same part share its reading, and CPUs its memory.
     read = functools.cache(read)
     if param.sharding is None:
-        value = jax.device_put(read(_part((), param.shape)))
+        value = jax.device_put(read(_region((), param.shape)))
     else:
         value = jax.make_array_from_callback(
             param.shape,
             param.sharding,
-            lambda index: read(_part(index, param.shape)),
+            lambda index: read(_region(index, param.shape)),
             dtype=param.dtype,
         )
     # Or else the host would hold what the devices have not yet taken.
     return jax.block_until_ready(value)
 
 
-def _local_parts(param: jax.ShapeDtypeStruct) -> set[tensors.Part]:
+def _local_regions(param: jax.ShapeDtypeStruct) -> set[tensors.Region]:
     """Returns the parts of a parameter that this host's devices hold."""
     if param.sharding is None:
-        return {_part((), param.shape)}
+        return {_region((), param.shape)}
     places = param.sharding.addressable_devices_indices_map(param.shape)
-    return {_part(index, param.shape) for index in places.values()}
+    return {_region(index, param.shape) for index in places.values()}
 
 
-def _part(index: tuple[slice, ...], shape: tuple[int, ...]) -> tensors.Part:
+def _region(index: tuple[slice, ...], shape: tuple[int, ...]) -> tensors.Region:
     """Returns an index with the bounds that it leaves open."""
     index = index + (len(shape) - len(index)) * (slice(None),)
     return tuple(

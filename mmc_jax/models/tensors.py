@@ -45,7 +45,7 @@ _COMPARED_BYTES = 2**24
 _CHECKED_NUMBERS = 2**20
 
 # The positions along each axis, without gaps.
-Part = tuple[range, ...]
+Region = tuple[range, ...]
 
 
 class TensorNames(NamedTuple):
@@ -188,20 +188,20 @@ class Tensors(contextlib.ExitStack):
                 f"{tuple(tensor.get_shape())}, the port needs {shape}"
             )
 
-    def part(self, name: str, part: Part) -> np.ndarray:
+    def read(self, name: str, region: Region) -> np.ndarray:
         """Returns a part of a tensor, in the dtype of the file."""
         return self._tensors[name][
-            tuple(slice(axis.start, axis.stop) for axis in part)
+            tuple(slice(axis.start, axis.stop) for axis in region)
         ]
 
     def parameter(
-        self, names: TensorNames, part: Part, dtype: jax.typing.DTypeLike
+        self, names: TensorNames, region: Region, dtype: jax.typing.DTypeLike
     ) -> np.ndarray:
         """Returns a part of a parameter, all rows of its stacks, cast."""
-        value = empty(tuple(map(len, part)), dtype)
-        of_tensor = names.of_tensor(part)
+        value = empty(tuple(map(len, region)), dtype)
+        of_tensor = names.of_tensor(region)
         for name, row in zip(names.all, names.rows(value), strict=True):
-            read = self.part(name, of_tensor)
+            read = self.read(name, of_tensor)
             if not _is_finite(read):
                 raise ValueError(
                     f"{self.folder}: tensor {name} holds NaN or infinity: the "
@@ -234,17 +234,17 @@ class Tensors(contextlib.ExitStack):
             for start in range(0, shape[0], size)
         )
 
-    def equal(self, first: str, second: str, part: Part) -> bool:
+    def equal(self, first: str, second: str, region: Region) -> bool:
         """Returns whether parts of two matrices hold the same numbers."""
         shape = self._tensors[first].get_shape()
         if shape != self._tensors[second].get_shape():
             return False
-        rows, columns = part
+        rows, columns = region
         size = max(1, _COMPARED_BYTES // (8 * shape[1]))
         return all(
             np.array_equal(
-                self.part(first, (rows[start : start + size], columns)),
-                self.part(second, (rows[start : start + size], columns)),
+                self.read(first, (rows[start : start + size], columns)),
+                self.read(second, (rows[start : start + size], columns)),
             )
             for start in range(0, len(rows), size)
         )

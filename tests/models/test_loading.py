@@ -38,7 +38,7 @@ _BUFFERS = {
     "llama": ("model.layers.0.self_attn.rotary_emb.inv_freq",),
 }
 
-_PART = tensors.Tensors.part
+_READ = tensors.Tensors.read
 # What Python and JAX take while a model is loaded, of whatever size; a stack of
 # layers is 29 MB there.
 _MARGIN_BYTES = 12e6
@@ -618,7 +618,7 @@ class MeshTest(LoadingTest):
         whole = models.load(folder)
         mesh = sharding.mesh(2, 4)
         with mock.patch.object(
-            tensors.Tensors, "part", autospec=True, side_effect=_PART
+            tensors.Tensors, "read", autospec=True, side_effect=_READ
         ) as part:
             split = models.load(folder, mesh=mesh)
         self.assert_same(whole, split)
@@ -641,7 +641,7 @@ class MeshTest(LoadingTest):
         with (
             tensors.Tensors(folder, models.FAMILIES["llama"]) as opened,
             mock.patch.object(
-                tensors.Tensors, "part", autospec=True, side_effect=_PART
+                tensors.Tensors, "read", autospec=True, side_effect=_READ
             ) as read,
         ):
             found = opened.parameter(
