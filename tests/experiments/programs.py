@@ -1,12 +1,14 @@
 """Programs as tests run them: as a user does, or in their own process."""
 
 import importlib
+import multiprocessing
 import os
 import pathlib
+import runpy
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 import numpy as np
@@ -14,16 +16,57 @@ import numpy as np
 _ROOT = pathlib.Path(__file__).parents[2]
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Returns what `python -m` with the arguments says and its exit code."""
-    return subprocess.run(
-        [sys.executable, "-m", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=_ROOT,
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
-        check=False,
-    )
+# A process that has imported what programs import, and of which each run is a
+# copy: seconds of imports are paid for once.
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(
+    [
+        "matplotlib.figure",
+        "mmc_jax.diversity",
+        "mmc_jax.law.fitting",
+        "mmc_jax.models.families",
+        "mmc_jax.report",
+        "mmc_jax.scoring.engine",
+        "mmc_jax.studies",
+    ]
+)
+
+
+def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Returns what `python -m` with the arguments says and its exit code.
+
+    It runs in a process of its own and as the main module, but for the time of
+    its imports. What starts, ends or kills a process has to use `subprocess`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        files = [pathlib.Path(folder, name) for name in ("out", "err")]
+        process = _SERVER.Process(
+            target=_run, args=(program, arguments, files, dict(os.environ))
+        )
+        process.start()
+        process.join()
+        done = subprocess.CompletedProcess(
+            [program, *arguments],
+            process.exitcode,
+            *(file.read_text() for file in files),
+        )
+        process.close()
+    return done
+
+
+def _run(
+    program: str,
+    arguments: Sequence[str],
+    files: Sequence[pathlib.Path],
+    environment: Mapping[str, str],
+) -> None:
+    """Runs a program in this process, its words in files."""
+    for number, file in enumerate(files, start=1):
+        os.dup2(os.open(file, os.O_CREAT | os.O_WRONLY), number)
+    os.environ.update(environment, JAX_PLATFORMS="cpu")
+    os.chdir(_ROOT)
+    sys.argv = [program, *arguments]
+    runpy.run_module(program, run_name="__main__", alter_sys=True)
 
 
 def imported(name: str) -> ModuleType:

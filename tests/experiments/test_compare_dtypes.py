@@ -1,10 +1,7 @@
 """The program that compares dtypes, from its command line to its result."""
 
 import json
-import os
 import pathlib
-import subprocess
-import sys
 import tempfile
 
 import numpy as np
@@ -12,8 +9,7 @@ from absl.testing import absltest
 
 from mmc_jax import scores
 from tests import tolerances
-
-_ROOT = pathlib.Path(__file__).parents[2]
+from tests.experiments.programs import run
 
 
 class CompareDtypesTest(absltest.TestCase):
@@ -22,22 +18,15 @@ class CompareDtypesTest(absltest.TestCase):
         lines = [dict(text=f"Text number {i}.", domain="d") for i in range(9)]
         corpus = folder / "texts.jsonl"
         corpus.write_text("\n".join(map(json.dumps, lines)))
-        run = subprocess.run(
-            [
-                *(sys.executable, "-m", "experiments.compare_dtypes"),
-                f"--corpus={corpus}",
-                "--pool=stdlib20",
-                "--only_models=gpt2-30k,llama-30k",
-                "--num_texts_per_domain=5",
-                f"--out={folder}/out",
-            ],
-            capture_output=True,
-            text=True,
-            cwd=_ROOT,
-            env={**os.environ, "JAX_PLATFORMS": "cpu"},
-            check=False,
+        done = run(
+            "experiments.compare_dtypes",
+            f"--corpus={corpus}",
+            "--pool=stdlib20",
+            "--only_models=gpt2-30k,llama-30k",
+            "--num_texts_per_domain=5",
+            f"--out={folder}/out",
         )
-        self.assertEqual(run.returncode, 0, run.stderr)
+        self.assertEqual(done.returncode, 0, done.stderr)
         result = json.loads((folder / "out/result.json").read_text())
         self.assertEqual(result["num_texts"], 5)
         names = [model["name"] for model in result["models"]]
@@ -55,7 +44,7 @@ class CompareDtypesTest(absltest.TestCase):
             # The two were not scored alike, and not wildly apart.
             self.assertGreater(distribution["median"], 0)
             self.assertLess(distribution["max"], tolerances.TEXT_NLL_BFLOAT16)
-        self.assertIn("percentile_95", run.stdout)
+        self.assertIn("percentile_95", done.stdout)
 
 
 if __name__ == "__main__":

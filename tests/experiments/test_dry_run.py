@@ -1,20 +1,16 @@
 """`score_texts --dry_run`, from its command line to what it prints."""
 
 import json
-import os
 import pathlib
-import subprocess
-import sys
 import tempfile
 
 import pytest
 from absl.testing import absltest
 
+from tests.experiments.programs import run
 from tests.scoring import checkpoints
 
 pytestmark = pytest.mark.full_optimisation
-
-_ROOT = pathlib.Path(__file__).parents[2]
 
 
 class DryRunTest(absltest.TestCase):
@@ -29,30 +25,23 @@ class DryRunTest(absltest.TestCase):
         )
         lines = [json.dumps(dict(text=f"Text {i}.")) for i in range(9)]
         (folder / "texts.jsonl").write_text("\n".join(lines))
-        run = subprocess.run(
-            [
-                *(sys.executable, "-m", "experiments.score_texts"),
-                f"--corpus={folder}/texts.jsonl",
-                f"--pool={folder}/pool.yaml",
-                f"--out={folder}/out",
-                "--dry_run",
-            ],
-            capture_output=True,
-            text=True,
-            cwd=_ROOT,
-            env={**os.environ, "JAX_PLATFORMS": "cpu"},
-            check=False,
+        done = run(
+            "experiments.score_texts",
+            f"--corpus={folder}/texts.jsonl",
+            f"--pool={folder}/pool.yaml",
+            f"--out={folder}/out",
+            "--dry_run",
         )
         # Of the second model there is no plan.
-        self.assertEqual(run.returncode, 1, run.stderr)
-        printed = run.stdout.splitlines()
+        self.assertEqual(done.returncode, 1, done.stderr)
+        printed = done.stdout.splitlines()
         self.assertRegex(printed[1], r"^tiny .*%.* 0:00:\d\d$")
         self.assertRegex(printed[2], r"^  batches: 1 of \d+x64$")
         self.assertIn("9 of 9 texts", printed[3])
         self.assertIn("broken: ", printed[4])
         self.assertIn("no config.json", printed[4])
         self.assertFalse((folder / "out").exists())
-        self.assertNotIn("Traceback", run.stderr)
+        self.assertNotIn("Traceback", done.stderr)
 
 
 if __name__ == "__main__":
