@@ -172,7 +172,7 @@ def family_study(
         }
     )
     if not comparisons:
-        raise ValueError("; ".join(not_compared.values()))
+        raise ValueError("; ".join(dict.fromkeys(not_compared.values())))
     lines = _lines(inputs, comparisons)
     laws, no_law = attempt(
         {

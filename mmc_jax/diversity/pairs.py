@@ -116,7 +116,9 @@ def pair_test(
             "found by ratios of costs, which need to be above 0."
         )
     total = inputs.costs[first] + inputs.costs[second]
-    nearest = int(others[np.abs(np.log(inputs.costs[others] / total)).argmin()])
+    nearest = int(
+        others[np.abs(np.log(inputs.costs[others]) - np.log(total)).argmin()]
+    )
     of_pair = inputs.losses[list(pair)]
     together = of_pair.min(axis=0)
     options = {

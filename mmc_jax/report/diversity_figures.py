@@ -170,7 +170,7 @@ def optimism(
         linestyle=":",
         label=f"on other texts, {found.num_texts[0]} choose",
     )
-    figures.log_costs(axes, found.budgets)
+    figures.short_costs(axes)
     axes.set_xlabel(cost_label)
     axes.set_title(f"At each budget, {found.num_texts[-1]:,} texts choose")
     axes.axhline(0, color="0.6", linewidth=1)
@@ -269,7 +269,7 @@ def pair_test(
         [0, 1], ["over the better\nof the two", "over the\nnearest"]
     )
     gains.set_ylim(1.6, -0.6)
-    gains.set_xlabel(f"What the pair gains ({unit})", fontsize=9)
+    gains.set_xlabel(f"What the pair gains\n({unit})", fontsize=9)
     gains.grid(alpha=0.25, axis="x")
     figure.suptitle(
         "Two models of two families against one model of their cost"

@@ -54,6 +54,8 @@ def saved(draw: Callable[[], Figure] | Figure) -> dict[str, bytes]:
         # A name may have letters that Matplotlib's own font has not; each is
         # drawn as a box.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        # The margin of an axis whose values are near the end of float64.
+        warnings.filterwarnings("ignore", "overflow encountered in exp")
         figure = draw() if callable(draw) else draw
         _show_text_as_it_is(figure)
         files = {}

@@ -68,7 +68,8 @@ def frontiers(
         axes.legend(fontsize=7, frameon=False, loc="upper right")
         # A floor far below the points would squeeze them.
         losses = np.concatenate(losses)
-        axes.set_ylim(_SHOWN_BELOW * losses.min(), 1.08 * losses.max())
+        if losses.min() > 0:
+            axes.set_ylim(_SHOWN_BELOW * losses.min(), 1.08 * losses.max())
         axes.set_title(_size(size))
     figure.suptitle("Best loss at each budget, models of one family or mixed")
     return figure
@@ -116,7 +117,7 @@ def differences(
             linestyle=":",
             label="on the texts that chose",
         )
-        figures.log_costs(axes, compared.budgets)
+        figures.short_costs(axes)
         axes.set_xlabel(cost_label)
         axes.grid(alpha=0.25)
         axes.set_title(_size(size))

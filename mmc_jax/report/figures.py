@@ -21,6 +21,8 @@ _SINGLE_COLOR = "0.5"
 # A floor below this share of the least loss is not shown: the axis would have
 # to reach down to it, and the data do not say where it lies.
 _FLOOR_SHARE = 0.1
+# Characters of a domain above its panel.
+_DOMAIN = 18
 
 
 def laws(
@@ -165,6 +167,28 @@ def draw_law(
     )
 
 
+def set_log_scale(axes: Axes, which: str) -> bool:
+    """Gives an axis a log scale, as far as its values allow it.
+
+    Args:
+      axes: Axes that hold all their lines and points.
+      which: "x" or "y".
+
+    Returns:
+      Whether the scale is log. Where some values are 0 it is linear from 0 to
+      the least positive value and log above; where some are negative, or all
+      are 0, it stays linear.
+    """
+    low = min(getattr(axes.dataLim, f"interval{which}"))
+    least = getattr(axes.dataLim, f"minpos{which}")
+    set_scale = getattr(axes, f"set_{which}scale")
+    if low > 0:
+        set_scale("log")
+    elif low == 0 and np.isfinite(least):
+        set_scale("symlog", linthresh=least)
+    return low > 0
+
+
 def label_laws(axes: Axes, cost_label: str, loss_label: str) -> None:
     """Gives log axes their labels, grid and legend.
 
@@ -173,10 +197,10 @@ def label_laws(axes: Axes, cost_label: str, loss_label: str) -> None:
       cost_label: What the costs are.
       loss_label: What the losses are, with their unit.
     """
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter("{x:.2f}")
-    axes.yaxis.set_minor_formatter("{x:.2f}")
+    set_log_scale(axes, "x")
+    if set_log_scale(axes, "y"):
+        axes.yaxis.set_major_formatter("{x:.2f}")
+        axes.yaxis.set_minor_formatter("{x:.2f}")
     axes.tick_params(axis="y", which="both", labelsize=8)
     axes.set_xlabel(cost_label)
     axes.set_ylabel(loss_label)
@@ -200,15 +224,13 @@ def row_of_panels(
     return figure, list(figure.subplots(1, number, squeeze=False)[0])
 
 
-def log_costs(axes: Axes, costs: np.ndarray) -> None:
+def short_costs(axes: Axes) -> None:
     """Gives an axis of costs a log scale with short labels, such as 30M.
 
     Args:
-      axes: Axes whose horizontal axis shows the costs.
-      costs: The costs, rising. The scale stays linear where the first is 0.
+      axes: Axes that hold all their lines and points, costs in the horizontal.
     """
-    if costs[0] > 0:
-        axes.set_xscale("log")
+    if set_log_scale(axes, "x"):
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.xaxis.set_minor_formatter(NullFormatter())
@@ -260,12 +282,10 @@ def domains(
             fontsize=8,
         )
         axes.set_title(
-            f"{labels.shown(name) or 'no domain'} ({inside.shape[1]} texts)"
+            f"{labels.shown(name, _DOMAIN) or 'no domain'} "
+            f"({inside.shape[1]} texts)"
         )
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        short_costs(axes)
         axes.tick_params(axis="x", labelbottom=True, labelsize=8)
         axes.grid(alpha=0.25)
     for axes in panels[len(names) :]:

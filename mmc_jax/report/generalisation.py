@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from mmc_jax.frontier import Band, Frontier
 from mmc_jax.frontier.generalisation.checks import LEVEL, Generalisation
+from mmc_jax.report.figures import set_log_scale
 from mmc_jax.report.sections import Section
 
 _IN_SAMPLE, _FIXED, _SEARCHED = "black", "0.8", "tab:orange"
@@ -191,7 +192,7 @@ def _figure(
     _draw_losses(axes, found, line)
     if found.band is not None:
         _draw_all_models(axes, found.band)
-    axes.set_xscale("log")
+    set_log_scale(axes, "x")
     axes.legend(fontsize=8, frameon=False)
     axes.grid(alpha=0.25)
     axes.set_ylabel(loss_label)

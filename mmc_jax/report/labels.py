@@ -57,20 +57,21 @@ def printable(text: str) -> str:
     )
 
 
-def shown(name: str) -> str:
+def shown(name: str, most: int = _MOST) -> str:
     """Returns a name as figures show it: printable, its middle cut if long.
 
     Args:
       name: Name of a model, a family, a domain or a cost.
+      most: Largest number of characters.
 
     >>> len(shown(250 * "a")), shown("pythia-70m")
     (40, 'pythia-70m')
     """
     name = printable(name)
-    if len(name) <= _MOST:
+    if len(name) <= most:
         return name
-    num_last = _MOST // 3
-    return name[: _MOST - num_last - 1] + "…" + name[-num_last:]
+    num_last = most // 3
+    return name[: most - num_last - 1] + "…" + name[-num_last:]
 
 
 def points(line: Frontier, names: Sequence[str]) -> list[dict[str, Any]]:

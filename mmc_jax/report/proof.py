@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from mmc_jax import frontier
+from mmc_jax.report.figures import set_log_scale
 from mmc_jax.report.sections import Section
 
 _BAND_COLOR, _GAP_COLOR = "0.75", "tab:red"
@@ -121,6 +122,6 @@ def _band(
     lower.yaxis.set_major_formatter(PercentFormatter(1.0))
     lower.set_xlabel(cost_label)
     for axes in (upper, lower):
-        axes.set_xscale("log")
+        set_log_scale(axes, "x")
         axes.grid(alpha=0.25)
     return figure
