@@ -82,12 +82,12 @@ def read(*, need_costs: bool = True) -> "scores.ScoreTable":
     Raises:
       ValueError: Nothing is left; a model or a domain is not there.
     """
-    from mmc_jax import importers, scores
+    from mmc_jax import importers
 
     if _ORACLE_BACKEND.value is not None:
         os.environ["MMC_ORACLE_BACKEND"] = _ORACLE_BACKEND.value
     if _SCORES.value is not None:
-        table = _selected(scores.open(_SCORES.value), need_costs)
+        table = _selected(_opened(_SCORES.value), need_costs)
     else:
         table = importers.csv(
             _CSV.value,
@@ -116,8 +116,6 @@ def read_parts(
       ValueError: Nothing is left; a model or a domain is not there; two tables
         have one name.
     """
-    from mmc_jax import scores
-
     table = read()
     parts = {"all texts": table}
     if each_domain:
@@ -129,8 +127,23 @@ def read_parts(
         name = pathlib.Path(path).name
         if name in parts:
             raise ValueError(f"--more_scores: there are two tables {name!r}")
-        parts[name] = _selected(scores.open(path), need_costs=True)
+        parts[name] = _selected(_opened(path), need_costs=True)
     return parts
+
+
+def _opened(path: str) -> "scores.ScoreTable":
+    """Returns the finished models of a folder; a warning names the others."""
+    from mmc_jax import scores
+
+    unfinished = scores.unfinished(path)
+    if unfinished:
+        logging.warning(
+            "%s: left out, for their scoring has not ended: %s (score_texts "
+            "goes on with them)",
+            path,
+            ", ".join(unfinished),
+        )
+    return scores.open(path, leave_out_unfinished=True)
 
 
 def _choose_normalisation(table: "scores.ScoreTable") -> None:

@@ -12,7 +12,7 @@ from mmc_jax.scores.comparison import (
     differences,
     distribution,
 )
-from mmc_jax.scores.files import open, write, write_corpus
+from mmc_jax.scores.files import open, unfinished, write, write_corpus
 from mmc_jax.scores.normalisations import (
     bits_per_byte,
     chars_per_token,
@@ -40,6 +40,7 @@ __all__ = [
     "open",
     "raw",
     "text_length",
+    "unfinished",
     "write",
     "write_corpus",
 ]

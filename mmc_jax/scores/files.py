@@ -73,15 +73,11 @@ def open(
     text_ids = pa.array(texts.ids, pa.string())
     expected = corpus_sha256(texts)
     folder = path / "models"
-    unfinished = [
-        urllib.parse.unquote(parts.stem)
-        for parts in sorted(folder.glob("*.parts"))
-        if not parts.with_suffix(".parquet").exists()
-    ]
-    if unfinished and not leave_out_unfinished:
+    there = unfinished(path)
+    if there and not leave_out_unfinished:
         raise ValueError(
-            f"{path}: unfinished models: {', '.join(unfinished)}; score again "
-            "to finish them, or open with leave_out_unfinished=True"
+            f"{path}: unfinished models: {', '.join(there)}; score again to "
+            "finish them, or open with leave_out_unfinished=True"
         )
     models, columns, other = [], [], []
     for file in sorted(folder.glob("*.parquet")):
@@ -111,6 +107,19 @@ def open(
         round_trips=_stacked(columns, "round_trips", np.bool_),
         chars_per_token=_stored_chars_per_token(path),
     )
+
+
+def unfinished(path: str | os.PathLike[str]) -> list[str]:
+    """Returns the names of the models of a folder whose scoring has not ended.
+
+    Args:
+      path: Folder of a score table.
+    """
+    return [
+        urllib.parse.unquote(parts.stem)
+        for parts in sorted(pathlib.Path(path, "models").glob("*.parts"))
+        if not parts.with_suffix(".parquet").exists()
+    ]
 
 
 def write(table: ScoreTable, path: str | os.PathLike[str]) -> None:
