@@ -1,7 +1,7 @@
 """Installs mmc_jax and its programs.
 
 The C++ kernels of `mmc_jax/oracle/native` are compiled where that works. Where
-it does not, the package is whole without them: XLA computes in their place.
+it does not, nothing is missing: XLA computes in their place, more slowly.
 """
 
 import ast

@@ -77,39 +77,7 @@ def min_sum(
     losses = xla.padded(xla.weighted(losses, weights), num_rows, axis=0)
     losses = xla.padded(losses, _TEXTS, axis=1)
 
-    def kernel(values_ref, losses_ref, *sums_refs):
-        def rows_sums(group, _):
-            models = pl.ds(group * _ROWS, _ROWS)
-
-            def add_tree(tree, totals):
-                texts = [
-                    pl.ds(pl.multiple_of(tree * _TREE, _TREE) + lane, _LANES)
-                    for lane in range(0, _TREE, _LANES)
-                ]
-                # Read once for all subsets.
-                loss = [losses_ref[models, lanes] for lanes in texts]
-                return [
-                    total
-                    + xla.pairwise(
-                        jnp.add,
-                        [
-                            jnp.minimum(
-                                values_ref[pl.ds(subset, 1), lanes], row
-                            )
-                            for lanes, row in zip(texts, loss, strict=True)
-                        ],
-                    )
-                    for subset, total in enumerate(totals)
-                ]
-
-            totals = [jnp.zeros((_ROWS, _LANES), jnp.float32)] * _ROWS
-            totals = jax.lax.fori_loop(0, _TEXTS // _TREE, add_tree, totals)
-            for subset, total in enumerate(totals):
-                _add(total, (subset, models), *sums_refs)
-            return 0
-
-        _start(pl.program_id(2), *sums_refs)
-        jax.lax.fori_loop(0, num_rows // _ROWS, rows_sums, 0)
+    kernel = functools.partial(_min_sum_kernel, num_rows)
 
     def chunk_sums(values):
         rows = xla.padded(xla.weighted(values, weights), _ROWS, axis=0)
@@ -172,24 +140,7 @@ def oracle_sums(
     )
     losses = losses.reshape(num_models, -1, _LANES)
 
-    def kernel(sizes_ref, members_ref, losses_ref, *sums_refs):
-        def subset_sums(subset, _):
-            def join(member, least):
-                model = members_ref[subset, member]
-                return jnp.minimum(least, losses_ref[model])
-
-            least = jnp.full((num_rows, _LANES), jnp.inf, jnp.float32)
-            size = sizes_ref[subset, 0]
-            least = jax.lax.fori_loop(0, size, join, least)
-            terms = [
-                least[first : first + _ROWS]
-                for first in range(0, num_rows, _ROWS)
-            ]
-            _add(xla.pairwise(jnp.add, terms), subset, *sums_refs)
-            return 0
-
-        _start(pl.program_id(1), *sums_refs)
-        jax.lax.fori_loop(0, _ROWS, subset_sums, 0)
+    kernel = functools.partial(_oracle_sums_kernel, num_rows)
 
     def chunk_sums(masks):
         masks = xla.padded(masks, _ROWS, axis=0)
@@ -228,6 +179,73 @@ def oracle_sums(
     return xla.in_chunks(
         lambda part: chunk_sums(part)[: part.shape[0]], masks, chunk
     )
+
+
+def _min_sum_kernel(
+    num_rows: int,
+    values_ref: jax.Array,
+    losses_ref: jax.Array,
+    *sums_refs: jax.Array,
+) -> None:
+    """Adds a block of texts to the sums of 8 subsets and num_rows models."""
+
+    def rows_sums(group, _):
+        models = pl.ds(group * _ROWS, _ROWS)
+
+        def add_tree(tree, totals):
+            texts = [
+                pl.ds(pl.multiple_of(tree * _TREE, _TREE) + lane, _LANES)
+                for lane in range(0, _TREE, _LANES)
+            ]
+            # Read once for all subsets.
+            loss = [losses_ref[models, lanes] for lanes in texts]
+            return [
+                total
+                + xla.pairwise(
+                    jnp.add,
+                    [
+                        jnp.minimum(values_ref[pl.ds(subset, 1), lanes], row)
+                        for lanes, row in zip(texts, loss, strict=True)
+                    ],
+                )
+                for subset, total in enumerate(totals)
+            ]
+
+        totals = [jnp.zeros((_ROWS, _LANES), jnp.float32)] * _ROWS
+        totals = jax.lax.fori_loop(0, _TEXTS // _TREE, add_tree, totals)
+        for subset, total in enumerate(totals):
+            _add(total, (subset, models), *sums_refs)
+        return 0
+
+    _start(pl.program_id(2), *sums_refs)
+    jax.lax.fori_loop(0, num_rows // _ROWS, rows_sums, 0)
+
+
+def _oracle_sums_kernel(
+    num_rows: int,
+    sizes_ref: jax.Array,
+    members_ref: jax.Array,
+    losses_ref: jax.Array,
+    *sums_refs: jax.Array,
+) -> None:
+    """Adds a block of texts, num_rows of lanes, to the sums of 8 subsets."""
+
+    def subset_sums(subset, _):
+        def join(member, least):
+            model = members_ref[subset, member]
+            return jnp.minimum(least, losses_ref[model])
+
+        least = jnp.full((num_rows, _LANES), jnp.inf, jnp.float32)
+        size = sizes_ref[subset, 0]
+        least = jax.lax.fori_loop(0, size, join, least)
+        terms = [
+            least[first : first + _ROWS] for first in range(0, num_rows, _ROWS)
+        ]
+        _add(xla.pairwise(jnp.add, terms), subset, *sums_refs)
+        return 0
+
+    _start(pl.program_id(1), *sums_refs)
+    jax.lax.fori_loop(0, _ROWS, subset_sums, 0)
 
 
 def _in_32_bits(

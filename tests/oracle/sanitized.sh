@@ -27,5 +27,5 @@ LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libstdc++.
 ASAN_OPTIONS="detect_leaks=0:alloc_dealloc_mismatch=0" \
 UBSAN_OPTIONS="print_stacktrace=1" \
 PYTHONPATH="$folder/package" \
-  python -m pytest -n 0 -x -q -p no:cacheprovider "${@:-tests/oracle}" \
+  python -m pytest -n 0 -x -q --capture=sys -p no:cacheprovider "${@:-tests/oracle}" \
   --deselect tests/oracle/test_cpu.py::WithoutLibraryTest
