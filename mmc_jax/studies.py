@@ -282,7 +282,8 @@ def certify(
             found.certificate, pathlib.Path(folder, _CERTIFICATE)
         )
         if found.proven.all():
-            shutil.rmtree(parts)
+            # Another search of the same numbers may still use it.
+            shutil.rmtree(parts, ignore_errors=True)
     return found
 
 

@@ -68,6 +68,11 @@ def _sentences(
             f"subset lies at most {found.gaps.max():.3%} below, "
             f"{found.gaps.mean():.4%} in the mean over all points"
         ]
+    if found.resolution:
+        lines.append(
+            f"  losses that differ by less than {2 * found.resolution:.2g} are "
+            "not told apart"
+        )
     line = found.frontier
     for k in np.unique([num_points // 2, num_points - 1]):
         # Between this point and the next no budget buys more.

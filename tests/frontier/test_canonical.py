@@ -14,7 +14,7 @@ def arrays_of(result):
     for value in result:
         if isinstance(value, tuple):
             yield from arrays_of(value)
-        else:
+        elif value is not None:
             yield np.asarray(value)
 
 
@@ -23,7 +23,7 @@ def ways():
     found = {"xla": {backends.VARIABLE: "xla"}}
     if cpu.why_not() is None:
         for level in cpu.levels():
-            for threads in ("1", "3"):
+            for threads in ("1", "3") if level == cpu.levels()[-1] else ("1",):
                 found[f"{level}, {threads} threads"] = {
                     backends.VARIABLE: "cpu",
                     "MMC_ORACLE_CPU_LEVEL": level,
@@ -34,11 +34,11 @@ def ways():
 
 class CanonicalTest(absltest.TestCase):
     def test_same_bytes_of_every_backend(self):
-        pool = synthetic.pool(12, 700, noise=0.1)
+        pool = synthetic.pool(12, 300, noise=0.1)
         table, costs = pool.losses, pool.costs
-        counts = np.random.default_rng(0).integers(0, 3, 700)
-        shares = np.random.default_rng(1).random(700)
-        halves = table[:, :350], table[:, 350:]
+        counts = np.random.default_rng(0).integers(0, 3, 300)
+        shares = np.random.default_rng(1).random(300)
+        halves = table[:, :150], table[:, 150:]
         results = {
             "single_models": lambda: frontier.single_models(table, costs),
             "pruned": lambda: frontier.pruned(table, costs),
@@ -52,6 +52,13 @@ class CanonicalTest(absltest.TestCase):
                 table, costs, search=frontier.pruned, num_splits=2
             ),
             "routed": lambda: frontier.routed(table, costs),
+            "bootstrap": lambda: frontier.bootstrap_band(
+                table, costs, np.eye(12, dtype=bool), num_resamples=20
+            ),
+            "certified": lambda: frontier.certified(table, costs),
+            "certified, shares": lambda: frontier.certified(
+                table[:8], costs[:8], shares
+            ),
         }
         for name, result in results.items():
             expected = None
