@@ -9,20 +9,15 @@ before the device run in a thread, ahead of it. Several processes meet in
 `hosts`.
 """
 
-from mmc_jax.scoring.dry_runs import DryRun, Plan, dry_run
-from mmc_jax.scoring.engine import ScoringError, score
-from mmc_jax.scoring.likelihood import token_nll
-from mmc_jax.scoring.per_token import Surprisal, surprisal
-from mmc_jax.scoring.settings import Settings
+from mmc_jax.lazy import attach
 
-__all__ = [
-    "DryRun",
-    "Plan",
-    "ScoringError",
-    "Settings",
-    "Surprisal",
-    "dry_run",
-    "score",
-    "surprisal",
-    "token_nll",
-]
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "dry_runs": ["DryRun", "Plan", "dry_run"],
+        "engine": ["ScoringError", "score"],
+        "likelihood": ["token_nll"],
+        "per_token": ["Surprisal", "surprisal"],
+        "settings": ["Settings"],
+    },
+)

@@ -14,8 +14,7 @@ from typing import Any
 import tokenizers
 from tokenizers import pre_tokenizers
 
-from mmc_jax.models import gguf_files
-from mmc_jax.scoring import gguf_tokenizers, sentencepiece_models
+from mmc_jax.scoring import sentencepiece_models
 from mmc_jax.scoring.backends import Backend, FastTokenizer, TokenizerFiles
 
 # The kinds of files of which each makes a tokenizer, in the order in which they
@@ -47,7 +46,10 @@ def read(folder: pathlib.Path) -> TokenizerFiles:
     Raises:
       ValueError: There is none that can be read; the message names the file.
     """
-    if gguf_files.is_gguf(folder):
+    if folder.is_file():
+        # Needs models and with them much that folders do not.
+        from mmc_jax.scoring import gguf_tokenizers
+
         return gguf_tokenizers.read(folder)
     config = _json(folder / "tokenizer_config.json")
     names = _special_names(folder, config)
