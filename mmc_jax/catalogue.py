@@ -4,10 +4,9 @@ Nothing is fetched: of a hub id only what the pool file states is known.
 """
 
 import inspect
-import json
 import pathlib
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +65,7 @@ def _row(model: Model) -> Row:
         # Read as it stands, so that a model without a port has a row as well.
         path = pathlib.Path(model.checkpoint, "config.json")
         if path.is_file():
-            model_type = _model_type(path)
+            model_type = configs.read_json(path).get("model_type")
             if model_type in models.FAMILIES:
                 num_params = models.num_params(model.checkpoint)
     return Row(
@@ -77,13 +76,6 @@ def _row(model: Model) -> Row:
         num_params=_rounded(num_params),
         num_active_params=_rounded(num_active_params),
     )
-
-
-def _model_type(path: pathlib.Path) -> Any:
-    try:
-        return json.loads(path.read_bytes()).get("model_type")
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"{path}: not readable as a config: {error}") from None
 
 
 def _rounded(count: float | None) -> int | None:

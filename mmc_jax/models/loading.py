@@ -11,12 +11,11 @@ layers, whose row i is layer i.
 """
 
 import contextlib
-import functools
 import os
 import pathlib
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -34,6 +33,7 @@ from mmc_jax.models import (
     gguf_files,
     hub,
     layers,
+    placement,
     sharding,
     tensors,
     weight_files,
@@ -335,7 +335,7 @@ def _converted(
     for head in opened.names.intersection(tied):
         _check_tied_head(opened, head, names, params)
     return {
-        path: _placed(
+        path: placement.placed(
             lambda region, path=path: opened.parameter(
                 names[path], region, params[path].dtype
             ),
@@ -369,7 +369,7 @@ def _check_tied_head(
 ) -> None:
     """Refuses a head that stands in the file but is no embedding table."""
     tables = {
-        names[path].all[0]: _local_regions(param)
+        names[path].all[0]: placement.local_regions(param)
         for path, param in params.items()
         if path.endswith(".embedding")
     }
@@ -382,39 +382,3 @@ def _check_tied_head(
             "from the embedding; PyTorch does not tie them then: set it to "
             f"false in {configs.CONFIG}"
         )
-
-
-def _placed(
-    read: Callable[[tensors.Region], np.ndarray], param: jax.ShapeDtypeStruct
-) -> jax.Array:
-    """Returns a parameter where its sharding says, from what `read` returns."""
-    # Devices that hold the same part share its reading, and CPUs its memory.
-    read = functools.cache(read)
-    if param.sharding is None:
-        value = jax.device_put(read(_region((), param.shape)))
-    else:
-        value = jax.make_array_from_callback(
-            param.shape,
-            param.sharding,
-            lambda index: read(_region(index, param.shape)),
-            dtype=param.dtype,
-        )
-    # Or else the host would hold what the devices have not yet taken.
-    return jax.block_until_ready(value)
-
-
-def _local_regions(param: jax.ShapeDtypeStruct) -> set[tensors.Region]:
-    """Returns the parts of a parameter that this host's devices hold."""
-    if param.sharding is None:
-        return {_region((), param.shape)}
-    places = param.sharding.addressable_devices_indices_map(param.shape)
-    return {_region(index, param.shape) for index in places.values()}
-
-
-def _region(index: tuple[slice, ...], shape: tuple[int, ...]) -> tensors.Region:
-    """Returns an index with the bounds that it leaves open."""
-    index = index + (len(shape) - len(index)) * (slice(None),)
-    return tuple(
-        range(*axis.indices(size))
-        for axis, size in zip(index, shape, strict=True)
-    )
