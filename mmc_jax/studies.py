@@ -148,8 +148,9 @@ def study(
       checks: What is asked of other texts. Texts that are held out are in no
         other number of the study.
       limits: When method "certified" may stop before all is proven.
-      folder: Where method "certified" keeps what is proven and writes its
-        certificate, as `certify` does; nothing is written if left out.
+      folder: Result folder into which method "certified" writes its
+        certificate. A run that was killed or ran out of time goes on where it
+        was, from `certificate.parts`. None to keep nothing.
 
     Raises:
       ValueError: The table lacks what the normalisation or the cost needs;
@@ -163,7 +164,7 @@ def study(
     losses, costs = table.losses(normalisation), table.costs(cost)
     proven = None
     if method == "certified" and max_size is None:
-        proven = certify(losses, costs, limits, folder)
+        proven = _certify(losses, costs, limits, folder)
         pool = proven.frontier
     else:
         pool = METHODS[method](losses, costs, max_size=max_size)
@@ -246,27 +247,13 @@ def every_subset(
     )
 
 
-def certify(
+def _certify(
     losses: np.ndarray,
     costs: np.ndarray,
-    limits: Limits = Limits(),  # noqa: B008
-    folder: str | os.PathLike[str] | None = None,
+    limits: Limits,
+    folder: str | os.PathLike[str] | None,
 ) -> frontier.Certified:
-    """Searches the certified frontier under a progress bar.
-
-    With a folder, `certificate.npz` is written into it. A killed run goes on
-    where it was, and so does one that ran out of time: what is proven stays in
-    `certificate.parts` until all is.
-
-    Args:
-      losses: Loss of each text under each model, [M, X].
-      costs: Cost of each model, [M].
-      limits: When the search may stop.
-      folder: The result folder, made if it is missing; None to keep nothing.
-
-    Raises:
-      ValueError: Arguments that do not fit, with the place.
-    """
+    """Searches the certified frontier under a progress bar."""
     parts = None if folder is None else pathlib.Path(folder, _PARTS)
     with tqdm.tqdm(desc="proving", unit="point") as bar:
         found = frontier.certified(

@@ -15,9 +15,9 @@ from mmc_jax.report.first_experiments import (
 )
 from mmc_jax.report.law_results import write_laws
 from mmc_jax.report.law_trials import write_coverage
-from mmc_jax.report.points import read_columns, read_points
+from mmc_jax.report.points import read_points
 from mmc_jax.report.refit import write_refit
-from mmc_jax.report.result import law_numbers, read_arrays, write_result
+from mmc_jax.report.result import write_result
 from mmc_jax.report.search_errors import (
     pool_sentence,
     search_error_table,
@@ -33,13 +33,10 @@ __all__ = [
     "diagnosis_section",
     "diversity_sections",
     "families_sections",
-    "law_numbers",
     "optimism_section",
     "pair_test_section",
     "pool_card",
     "pool_sentence",
-    "read_arrays",
-    "read_columns",
     "read_points",
     "search_error_table",
     "search_errors_section",

@@ -21,6 +21,8 @@ _SINGLE_COLOR = "0.5"
 # A floor below this share of the least loss is not shown: the axis would have
 # to reach down to it, and the data do not say where it lies.
 _FLOOR_SHARE = 0.1
+# Losses that can be told apart, and read, with two digits after the point.
+_TWO_DIGITS = 0.1, 1e5
 # Characters of a domain above its panel.
 _DOMAIN = 18
 
@@ -198,7 +200,9 @@ def label_laws(axes: Axes, cost_label: str, loss_label: str) -> None:
       loss_label: What the losses are, with their unit.
     """
     set_log_scale(axes, "x")
-    if set_log_scale(axes, "y"):
+    least, largest = sorted(axes.dataLim.intervaly)
+    readable = _TWO_DIGITS[0] <= least and largest <= _TWO_DIGITS[1]
+    if set_log_scale(axes, "y") and readable:
         axes.yaxis.set_major_formatter("{x:.2f}")
         axes.yaxis.set_minor_formatter("{x:.2f}")
     axes.tick_params(axis="y", which="both", labelsize=8)

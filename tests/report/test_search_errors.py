@@ -107,6 +107,11 @@ class SearchErrorsTest(absltest.TestCase):
             self.assertIn(
                 f"pruned: {num_missed:,} of {num_points:,} proven points", words
             )
+        with self.subTest("a sentence a pool"):
+            self.assertStartsWith(
+                report.pool_sentence(content["cases"][0]),
+                "3 models, 10 texts, noise 0.03, seed 0: ",
+            )
         with (
             self.subTest("what is done is not done again"),
             absltest.mock.patch.object(
