@@ -2,11 +2,11 @@
 
   python -m experiments.benchmark_certified --out=results/certified
 
-Pools of 71 models are drawn (`mmc_jax.synthetic`), searched within
---time_limit seconds, and their certificates verified by a process of its own
-that does not load JAX. A case that takes less than --patience seconds is run a
-second time, when all is compiled. Of the cases of --root_texts only the root's
-bounds are made.
+Simulated pools of 71 models (`mmc_jax.synthetic`) are searched within
+--time_limit seconds. A process of its own that does not load JAX verifies their
+certificates. A case that takes less than --patience seconds is run a
+second time, when all is compiled. The pools of --root_texts get bounds at the
+root alone.
 
 HiGHS (`experiments.peers.p_median`) proves one budget, in the middle of the
 frontier on a log scale: once from nothing, and once with the loss of the best

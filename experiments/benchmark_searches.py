@@ -2,8 +2,8 @@
 
   python -m experiments.benchmark_searches --out=results/searches
 
-Pools are drawn at random: loss falls with cost, each model has a strength in
-each of eight domains, and every text its difficulty. A case is timed after a
+Pools are simulated: loss falls with cost, each model has a strength in each of
+eight domains, and every text its difficulty. A case is timed after a
 first run has compiled it, and the best of a few runs counts; one that takes
 longer than --patience seconds is not run again. Under ten minutes and 8 GB on
 two quiet cores; --num_texts=1000,10000 takes a minute.

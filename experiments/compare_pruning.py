@@ -1,4 +1,4 @@
-"""What pruning misses: its frontiers beside proven ones, on drawn pools.
+"""Compares pruned frontiers with proven ones, on simulated pools.
 
   python -m experiments.compare_pruning --out=results/pruning
 

@@ -8,10 +8,11 @@ frontier side by side), or a CSV file with the columns `cost` and `loss`, and
 
   python -m experiments.fit_law --scores=results/scores --out=results/law
 
-(or --csv and --models, as for trace_frontier) traces the frontier itself and
-draws texts and leaves out models: the intervals to believe. Prints the table of
-A, alpha and L_inf with 95 percent intervals, R^2 and n, other forms, and
-answers; writes result.json and figures.
+(or --csv and --models, as for trace_frontier) traces the frontier itself. It
+resamples texts and leaves out models, so that the intervals hold for other
+texts and models. Prints the table of A, alpha and L_inf with 95 percent
+intervals, R^2 and n, other forms, and predictions; writes result.json and
+figures.
 """
 
 from absl import flags

@@ -3,9 +3,9 @@
   python -m experiments.measure_optimism --scores=results/scores \
       --out=results/optimism
 
-or with --csv and --models, as for trace_frontier. Subsets and single models are
-chosen on one half of a draw of texts and judged on the other; with ever more
-texts the two gains meet.
+or with --csv and --models, as for trace_frontier. A random sample of the
+texts is halved: one half chooses subsets and single models, the other judges
+them. The more texts there are, the nearer the two gains come.
 """
 
 from absl import flags

@@ -22,9 +22,10 @@ import sys
 
 from absl import flags
 
-from . import corpora, program, shared_flags
+from . import corpora, processes, program, shared_flags
 
 flags.adopt_module_key_flags(corpora)
+flags.adopt_module_key_flags(processes)
 _POOL = shared_flags.pool()
 _ONLY_MODELS = shared_flags.only_models()
 _NUM_TEXTS = shared_flags.num_texts_per_domain(None)
@@ -51,25 +52,6 @@ _COMPILATION_CACHE_DIR = shared_flags.path(
     None,
     "Folder that keeps compiled programs; ~/.cache/mmc_jax/xla if unset.",
 )
-_DISTRIBUTED = flags.DEFINE_bool(
-    "distributed",
-    False,
-    "This is one of several processes that the cluster has started.",
-)
-_COORDINATOR = flags.DEFINE_string(
-    "coordinator_address", None, "Host and port of process 0."
-)
-_NUM_PROCESSES = flags.DEFINE_integer(
-    "num_processes", None, "Number of all processes."
-)
-_PROCESS_ID = flags.DEFINE_integer(
-    "process_id", None, "Number of this process, from 0."
-)
-_HEARTBEAT = flags.DEFINE_integer(
-    "heartbeat_seconds",
-    100,
-    "Seconds after which a silent process is taken for dead.",
-)
 _DRY_RUN = flags.DEFINE_bool(
     "dry_run",
     False,
@@ -83,12 +65,10 @@ def main():
 
     from mmc_jax import hosts, pool, scoring
 
-    if _COMPILATION_CACHE_DIR.value is not None:
-        folder = _COMPILATION_CACHE_DIR.value
-        jax.config.update("jax_compilation_cache_dir", folder)
-    process = _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
-    if _DISTRIBUTED.value or any(value is not None for value in process):
-        hosts.initialize(*process, heartbeat_seconds=_HEARTBEAT.value)
+    cache = _COMPILATION_CACHE_DIR.value
+    if cache is not None:
+        jax.config.update("jax_compilation_cache_dir", cache)
+    processes.join()
     texts = corpora.read()
     if _NUM_TEXTS.value is not None:
         texts = texts.sample(_NUM_TEXTS.value)

@@ -2,9 +2,9 @@
 
   python -m experiments.simulate_coverage --out=results/coverage
 
-Draws points around a planted law, 500 sets for each number of points and noise,
-and counts the sets whose profile likelihood interval of alpha and of L_inf
-holds the planted value; beside it the errors of the default Huber fit.
+Simulates points around a known law, 500 sets for each number of points and
+noise. Counts the sets whose profile likelihood interval of alpha and of L_inf
+holds the true value; beside it stand the errors of the default Huber fit.
 """
 
 from absl import flags

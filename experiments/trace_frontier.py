@@ -12,7 +12,7 @@ With a proof that no subset is better, which check_certificate verifies:
   python -m experiments.trace_frontier --scores=results/scores --out=results/f \
       --method=certified
 
-How far the frontier can be trusted on other texts, with a figure:
+With what it says of other texts, and a figure of that:
 
   python -m experiments.trace_frontier --scores=results/scores --out=results/f \
       --held_out=0.2 --num_splits=20 --num_resamples=1000 --num_searches=100

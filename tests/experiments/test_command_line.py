@@ -237,6 +237,18 @@ class MmcTest(absltest.TestCase):
         self.assertIn("Every subset of a few models", said.stdout)
         self.assertIn("--only_models", said.stdout)
 
+    def test_after_an_installation(self):
+        """The programs lie in the package, and nowhere else."""
+        built = self.folder / "built"
+        done = _python("setup.py", "-q", "build_py", "-d", str(built))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual([p.name for p in built.iterdir()], ["mmc_jax"])
+        environment = {"PYTHONPATH": str(built)}
+        listed = self._mmc(**environment)
+        self.assertIn("score_texts", listed.stdout)
+        said = self._mmc("trace_subsets", "--help", **environment)
+        self.assertIn(str(built / "mmc_jax/experiments"), said.stdout)
+
     def test_unknown(self):
         failed = self._mmc("score_text")
         self.assertEqual(failed.returncode, 1)
