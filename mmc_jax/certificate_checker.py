@@ -112,7 +112,7 @@ class _Losses(NamedTuple):
       weights: Weight of each text, [X] float64; None for 1 each.
       base: Sum of the offsets.
       total: Exact sum of the weights.
-      scale: One unit.
+      scale: Loss that one integer unit stands for.
       error: Bound of what rounding moves an oracle loss by; cut losses are not
         counted.
     """

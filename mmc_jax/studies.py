@@ -138,7 +138,7 @@ def study(
     """Returns the frontiers and the laws of a score table.
 
     Args:
-      table: The scores.
+      table: Score table of the models and texts.
       normalisation: One of `scores.NORMALISATIONS`.
       cost: Name of a cost that every model has.
       method: One of METHODS: "pruned", "polished" (with a local search),

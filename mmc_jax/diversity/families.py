@@ -49,7 +49,7 @@ def groups_of(table: ScoreTable, by: str = "family") -> tuple[str, ...]:
     """Returns the family, or the kind, of each model of a table: [M].
 
     Args:
-      table: The scores.
+      table: Score table of the models and texts.
       by: One of GROUPINGS.
 
     Raises:

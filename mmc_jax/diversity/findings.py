@@ -67,7 +67,7 @@ def diagnosis(
     - not fair, not checked: what the losses do not allow.
 
     Args:
-      table: The scores.
+      table: Score table of the models and texts.
       normalisation: One of `scores.NORMALISATIONS`.
       redundant_share: Share of the pool's gain over its best model that may be
         lost without a redundant model.

@@ -153,7 +153,7 @@ def mixed_pair_test(
     """Returns a pair of two families beside the single model nearest in cost.
 
     Args:
-      table: The scores.
+      table: Score table of the models and texts.
       pair: Names of two models of different families.
       normalisation: One of `scores.NORMALISATIONS`.
       cost: Name of the cost by which a single model is near.

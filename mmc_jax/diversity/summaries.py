@@ -51,7 +51,7 @@ class Summary(NamedTuple):
     """What the models of a table bring, alone and in pairs.
 
     Attributes:
-      table: The scores.
+      table: Score table of the models and texts.
       normalisation: One of `scores.NORMALISATIONS`.
       cost: Name of the cost at which models are compared.
       losses: Loss of each text under each model, float64 [M, X].

@@ -162,7 +162,7 @@ def places_at(costs: np.ndarray, budgets: ArrayLike) -> np.ndarray:
 
     Args:
       costs: Costs of a frontier's points, rising, [F].
-      budgets: Budgets, [B].
+      budgets: Largest cost that each budget allows, [B].
 
     Raises:
       ValueError: a budget that buys nothing.

@@ -22,7 +22,7 @@ class Fits(NamedTuple):
 
     Attributes:
       A_at_scale: Loss above the floor at the budget `scale`, [R].
-      alpha: Exponent, [R].
+      alpha: Exponent of each law, [R].
       L_inf: Floor, in the unit of the losses, [R].
       scale: Geometric mean of the budgets of all sets.
       objective: Sum over the points of weight times Huber loss of the residual

@@ -43,7 +43,7 @@ def form_loss(
     """Returns the loss that a fitted form predicts at each budget: [X].
 
     Args:
-      fitted: Fitted form.
+      fitted: Form with its fitted parameters.
       budgets: Budget of each point for each variable of the form, [X]: one
         array, or a tuple of them.
     """

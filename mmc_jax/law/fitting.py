@@ -68,7 +68,7 @@ class Fit(NamedTuple):
       A: Loss above the floor at P = 1, in the unit of the losses. It says
         nothing without alpha: the two are correlated at 0.99. Infinity where it
         exceeds float64 (a steep law at large P); `A_at_scale` never does.
-      alpha: Exponent.
+      alpha: Exponent of the budget.
       L_inf: Floor, in the unit of the losses.
       objective: Sum over the points of weight times Huber loss of the residual
         of log L.

@@ -27,7 +27,7 @@ def power_law(
     Args:
       P: Budgets, above 0.
       A: Loss above the floor at P = 1.
-      alpha: Exponent.
+      alpha: Exponent of the budget.
       L_inf: Floor: the loss at an infinite budget.
 
     Source: arXiv 2512.23340.

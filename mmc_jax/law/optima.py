@@ -84,7 +84,7 @@ def predicted(
     """Returns the loss that a form predicts at each budget, in float64: [X].
 
     Args:
-      form: The form.
+      form: Form of the law.
       variables: Budget of each point for each variable, in units of the
         scales, [X] each.
       at_scale: Value of each parameter for such budgets, by name.
@@ -99,7 +99,7 @@ def in_unit_of_data(
     """Returns the parameters for budgets in the unit of the data, by name.
 
     Args:
-      form: The form.
+      form: Form of the law.
       at_scale: Value of each parameter for budgets in units of the scales.
       scales: Scale of each variable, in the unit of the data.
     """

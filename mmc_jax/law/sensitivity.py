@@ -243,7 +243,7 @@ def laws_of_table(
     """Returns the laws of single models and of the pool of a score table.
 
     Args:
-      table: Score table.
+      table: Score table of the models and texts.
       normalisation: Name of one of `scores.NORMALISATIONS`.
       cost: Name of a cost that every model has.
       search: Function that finds a frontier, such as `frontier.pruned`.

@@ -204,7 +204,7 @@ class Tensors:
     """The tensors of a GGUF file under Hugging Face's names and shapes.
 
     Args:
-      path: The file.
+      path: Path of the file.
       config: Hugging Face's config of it.
       expected: Names of the tensors that the model needs.
 

@@ -81,7 +81,7 @@ def scan_recurrence(
     chunk are parallel.
 
     Args:
-      recurrence: The recurrence.
+      recurrence: Recurrence over the positions.
       state: State before the first position.
       arrays: Inputs of all positions, [B, T, ...] each.
       size: Positions of a chunk: of so many the elements (not on CPUs) and,

@@ -192,7 +192,7 @@ def _units(table: np.ndarray, exponent: int, bits: int) -> np.ndarray:
 
     Args:
       table: any shape, of absolute values up to 2^exponent.
-      exponent: of two.
+      exponent: Exponent of two that bounds the table.
       bits: a plane's entries have up to so many, and a sign.
     """
     units = []
@@ -221,8 +221,8 @@ def _sums(
     """Returns the sums of planes [S, K, J] and which rows are infinite [S].
 
     Args:
-      losses: [M, X].
-      masks: [S, M].
+      losses: Planes of the losses, [M, X].
+      masks: Models of each subset, [S, M].
       weights: [X, J], whole numbers.
       units: [K], of `_units`, which leave nothing of any loss.
       may_be_infinite: whether a loss is infinite.

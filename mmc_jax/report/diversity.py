@@ -54,7 +54,7 @@ def gain_numbers(gain: Gain) -> dict[str, float]:
     """Returns a gain with its interval and standard error as JSON.
 
     Args:
-      gain: The gain.
+      gain: Gain with its interval.
     """
     return {
         "bonus": gain.estimate.value,

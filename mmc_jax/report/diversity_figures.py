@@ -292,7 +292,7 @@ def all_subsets(
       costs: Cost of each subset, [S].
       losses: Oracle loss of each subset, [S].
       sizes: Number of models of each subset, [S].
-      line: The frontier.
+      line: Frontier among these subsets.
       cost_label: What the costs are.
       loss_label: What the losses are, with their unit.
     """

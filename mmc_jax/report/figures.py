@@ -134,7 +134,7 @@ def draw_law(
 
     Args:
       axes: Where to draw.
-      fit: The law.
+      fit: Law that is drawn.
       name: Name of what the law describes, such as "pool".
       costs: Costs of the points, which set the range.
       least_loss: Least loss of the points; a floor far below it is not drawn.

@@ -46,7 +46,7 @@ def printable(text: str) -> str:
     turn the direction of writing, or make an SVG file invalid.
 
     Args:
-      text: Any text.
+      text: Text of any characters.
 
     >>> printable("a\x1b[2Jb"), printable("模型 é")
     ('a\\x1b[2Jb', '模型 é')

@@ -26,7 +26,7 @@ def write_laws(
 
     Args:
       study: Laws of points or of a score table.
-      out: Result folder.
+      out: Result folder to write.
       flags: What the program was called with.
       budgets: Budgets at which the loss is asked for.
       losses: Losses for which the budget is asked for.

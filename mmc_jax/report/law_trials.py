@@ -46,7 +46,7 @@ def write_coverage(
     """Writes how often the intervals hold the truth and returns it in words.
 
     Args:
-      out: Result folder.
+      out: Result folder to write.
       num_sets: Number of simulated sets for each number of points and noise.
       num_points: Numbers of points of a set.
       noises: Standard deviations of log L.

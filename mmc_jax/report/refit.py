@@ -91,7 +91,7 @@ def write_refit(
 
     Args:
       path: CSV file, as `chinchilla_points` reads it.
-      out: Result folder.
+      out: Result folder to write.
       num_dropped: Number of points of the largest losses that are left out.
       num_starts: Number of starts of each fit.
       flags: What the program was called with.

@@ -119,7 +119,7 @@ def law_numbers(fit: law.Fit) -> dict[str, Any]:
     """Returns a fitted law as JSON.
 
     Args:
-      fit: The law.
+      fit: Law that is written.
     """
     return {
         # Beyond float64 for a steep law at large P; the next two never are.

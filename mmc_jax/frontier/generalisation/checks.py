@@ -117,7 +117,7 @@ def generalisation(
       losses: Losses that the frontier was searched on, [M, X].
       costs: Cost of each model, [M].
       domains: Domain of each text, [X].
-      found: The frontier.
+      found: Frontier that the search returned.
       search: Search that found the frontier.
       checks: What is asked for.
       held_out_losses: Losses on the texts that were kept away from the search,

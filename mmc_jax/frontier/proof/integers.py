@@ -248,7 +248,7 @@ def _loss_exponent(weighted: np.ndarray, want: float) -> int:
     """Returns the exponent of two of the scale of weighted losses [M, X].
 
     Args:
-      weighted: Weighted losses.
+      weighted: Losses times the weights of their texts, [M, X].
       want: Error of a sum over texts that is small enough.
     """
     with np.errstate(over="ignore"):

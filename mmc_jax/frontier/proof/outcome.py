@@ -25,7 +25,7 @@ class Certified(NamedTuple):
       resolution: Largest amount by which rounding to whole numbers moves an
         oracle loss, in the unit of the losses; 0 where they are exact.
       num_nodes: Number of nodes of all trees that were bounded.
-      certificate: The proof.
+      certificate: Proof that the checker verifies.
     """
 
     frontier: Frontier

@@ -54,7 +54,7 @@ class WorkFolder:
     """The folder of one certified search.
 
     Attributes:
-      path: The folder.
+      path: Folder that holds the search's files.
     """
 
     path: pathlib.Path
@@ -64,7 +64,7 @@ class WorkFolder:
         """Takes the folder; nothing is read or written.
 
         Args:
-          path: The folder.
+          path: Folder that holds the search's files.
           key: Hash of the search's arguments, 64 hexadecimal digits.
         """
         self.path = pathlib.Path(path)
