@@ -1,4 +1,4 @@
-"""Several processes, one or more a machine, that score one table together."""
+"""Several processes, one or more a machine, that share one piece of work."""
 
 import contextlib
 import errno
@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 import jax
 
 # The key-value store and the barriers of JAX's coordination service have no
-# public name; Orbax uses them in this way too. Device collectives do not do:
-# they give up on a process that is an hour behind.
+# public name. Device collectives are no replacement: they give up on a process
+# that is an hour behind.
 from jax._src import distributed
 
-# Longer than any run. Who waits for a process that died is told by its missing
-# heartbeats.
+# Longer than any run. If a process dies, its missing heartbeats end the wait of
+# the others.
 _WAIT_MS = 10**10
-# After these nothing can be written by any process.
+# Errors after which no process can write.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 
 _Value = TypeVar("_Value")

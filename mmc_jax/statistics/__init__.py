@@ -20,6 +20,7 @@ from mmc_jax.statistics.inputs import (
 )
 from mmc_jax.statistics.resampling import (
     cluster_index,
+    counted_sums,
     halves,
     held_out_texts,
     resampled_counts,
@@ -37,6 +38,7 @@ __all__ = [
     "checked_max_size",
     "checked_subsets",
     "cluster_index",
+    "counted_sums",
     "estimate",
     "halves",
     "held_out_texts",

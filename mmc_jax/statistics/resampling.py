@@ -15,6 +15,9 @@ from mmc_jax.statistics.inputs import checked_losses
 # Counts of resampled texts that are held at once, [resamples, X].
 _COUNTS_AT_ONCE = 2**24
 
+# Bits of a part of a number: float64 adds up 2^27 of them exactly.
+_PART_BITS = 26
+
 
 def cluster_index(
     num_texts: int, clusters: Sequence[str] | None
@@ -113,16 +116,39 @@ def resampled_means(
     rows, weights = checked_losses(rows, weights)
     num_texts = rows.shape[1]
     weights = np.ones(num_texts) if weights is None else weights
-    found = []
+    weighted, found = rows * weights, []
     for counts in resampled_counts(num_texts, clusters, num_resamples, seed):
-        totals = counts @ weights
+        totals = counted_sums(counts, weights[None])[:, 0]
         if not totals.all():
             raise ValueError(
                 "a resample has no text of positive weight: give more texts a "
                 "weight."
             )
-        found.append((counts * weights) @ rows.T / totals[:, None])
+        found.append(counted_sums(counts, weighted) / totals[:, None])
     return np.concatenate(found)
+
+
+def counted_sums(counts: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Returns sum_x n_rx v_kx, the same on every machine: [R, K] float64.
+
+    The numbers are cut to 52 bits of the largest. In two parts of 26 bits their
+    products and sums are whole numbers below 2^53, exact in any order.
+
+    Args:
+      counts: How often each text occurs in each resample, [R, X] whole numbers;
+        up to 2^27 texts in a resample.
+      rows: A number for each text in each row, finite, [K, X].
+
+    >>> counted_sums(np.array([[2, 1]]), np.array([[0.5, 3.0]]))
+    array([[4.]])
+    """
+    counts = counts.astype(np.float64)
+    exponent = np.frexp(np.abs(rows).max(initial=0.0))[1] - _PART_BITS
+    rows = np.ldexp(rows, -exponent)
+    high = np.rint(rows)
+    low = np.rint(np.ldexp(rows - high, _PART_BITS))
+    sums = counts @ high.T + np.ldexp(counts @ low.T, -_PART_BITS)
+    return np.ldexp(sums, exponent)
 
 
 def halves(

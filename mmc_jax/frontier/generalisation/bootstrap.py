@@ -22,13 +22,10 @@ from mmc_jax.statistics.inputs import (
     checked_level,
     checked_subsets,
 )
-from mmc_jax.statistics.resampling import resampled_counts
+from mmc_jax.statistics.resampling import counted_sums, resampled_counts
 
 # Text-by-text minima of subsets that are held at once, [subsets, X].
 _MINIMA_AT_ONCE = 2**23
-
-# Bits of a part of a loss: float64 adds up 2^27 of them exactly.
-_PART_BITS = 26
 
 
 class Band(NamedTuple):
@@ -155,21 +152,15 @@ def resampled_losses(
     num_texts = losses.shape[1]
     found = np.empty((num_resamples, len(masks)))
     step = max(1, _MINIMA_AT_ONCE // num_texts)
-    exponent = np.frexp(np.abs(losses).max())[1] - _PART_BITS
     row = 0
     for counts in resampled_counts(num_texts, clusters, num_resamples, seed):
         rows = slice(row, row + len(counts))
         row = rows.stop
-        counts = counts.astype(np.float64)
         num_drawn = counts.sum(axis=1, keepdims=True)
         for start in range(0, len(masks), step):
             some = slice(start, start + step)
             minima = np.stack([losses[m].min(axis=0) for m in masks[some]])
-            minima = np.ldexp(minima, -exponent)
-            high = np.rint(minima)
-            low = np.rint(np.ldexp(minima - high, _PART_BITS))
-            sums = counts @ high.T + np.ldexp(counts @ low.T, -_PART_BITS)
-            found[rows, some] = np.ldexp(sums / num_drawn, exponent)
+            found[rows, some] = counted_sums(counts, minima) / num_drawn
     return found
 
 
