@@ -143,8 +143,8 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
         raise ValueError(f"{path}: not readable as JSON: {error}") from None
     if not isinstance(content, dict):
         raise ValueError(
-            f"{path}: holds {type(content).__name__} where an object of keys "
-            "and values is needed"
+            f"{path}: not readable as an object of keys and values: it is a "
+            f"{type(content).__name__}"
         )
     return content
 

@@ -84,9 +84,12 @@ def load(
         opened = None
         is_cached = entry is not None and entry.is_dir()
         if not is_cached and not gguf_files.is_gguf(folder):
-            opened = tensors.Tensors(folder, attributes.family(config))
-            stack.enter_context(opened)
-            opened.check_sizes(config)  # Before memory and time follow them.
+            # Where there are none, what the config holds is said first.
+            with contextlib.suppress(FileNotFoundError):
+                opened = tensors.Tensors(folder, attributes.family(config))
+                stack.enter_context(opened)
+                # Before memory and time follow the sizes.
+                opened.check_sizes(config)
         model = abstract(config, dtype=dtype, mesh=mesh, over_data=over_data)
         params = parameters(model)
         values = None if entry is None else cache.restored(entry, params)

@@ -336,7 +336,7 @@ class JsonTest(FolderTest):
 
     @parameterized.parameters(
         ('{"model_type": "llama",', "not readable as JSON"),
-        ("[]", "holds list"),
+        ("[]", "it is a list"),
         ("", "not readable as JSON"),
         ("[" * 100_000, "not readable as JSON"),
         ('{"model_type": ["llama"]}', "model_type"),
