@@ -62,7 +62,7 @@ class Rotary(NamedTuple):
     max_positions: int | None = None
 
 
-def rotary(
+def rotary_positions(
     rope_parameters: dict[str, Any],
     head_dim: int,
     max_positions: int,
@@ -150,8 +150,8 @@ def rotary_by_layer(
       max_positions: The config's `max_position_embeddings`.
 
     Raises:
-      ValueError: `rotary` refuses a type's parameters; or its angles depend on
-        the length of the text; or a key is no type of layer.
+      ValueError: `rotary_positions` refuses a type's parameters; or its angles
+        depend on the length of the text; or a key is no type of layer.
     """
     others = set(rope_parameters) - {"full_attention", "sliding_attention"}
     if others:
@@ -159,7 +159,9 @@ def rotary_by_layer(
             f"rope_parameters: {', '.join(sorted(others))} is no type of layer"
         )
     of_type = {
-        layer_type: rotary(rope_parameters[layer_type], head_dim, max_positions)
+        layer_type: rotary_positions(
+            rope_parameters[layer_type], head_dim, max_positions
+        )
         for layer_type in sorted(set(layer_types))
     }
     for layer_type, one in of_type.items():
@@ -240,7 +242,7 @@ def _given(rope_parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def unread(rope_parameters: dict[str, Any]) -> dict[str, Any]:
-    """Returns the parameters that neither transformers nor `rotary` reads.
+    """Returns the parameters that neither we nor transformers read.
 
     Args:
       rope_parameters: Hugging Face's, of all layers or by the type of layer.

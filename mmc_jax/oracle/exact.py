@@ -221,7 +221,7 @@ def _sums(
     """Returns the sums of planes [S, K, J] and which rows are infinite [S].
 
     Args:
-      losses: Planes of the losses, [M, X].
+      losses: Loss of each text under each model, [M, X].
       masks: Models of each subset, [S, M].
       weights: [X, J], whole numbers.
       units: [K], of `_units`, which leave nothing of any loss.

@@ -222,7 +222,8 @@ class UnreadTest(FolderTest):
             {f"rope_parameters.{name}": value for name, value in extra.items()},
         )
         made = [
-            rotary.rotary(c.rope_parameters, 8, 270) for c in (plain, config)
+            rotary.rotary_positions(c.rope_parameters, 8, 270)
+            for c in (plain, config)
         ]
         self.assertEqual(made[0].scale, made[1].scale)
 

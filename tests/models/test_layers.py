@@ -71,7 +71,7 @@ class RotaryTest(parameterized.TestCase):
         )
         kind = rope_parameters["rope_type"]
         expected, scale = modeling_rope_utils.ROPE_INIT_FUNCTIONS[kind](config)
-        actual = rotary.rotary(rope_parameters, 64, 131072)
+        actual = rotary.rotary_positions(rope_parameters, 64, 131072)
         self.assertEqual(actual.frequencies.dtype, jnp.float32)
         # Frequencies span many powers of ten: each is compared by itself.
         _assert_close(actual.frequencies / expected.numpy(), np.ones(32))
@@ -80,8 +80,8 @@ class RotaryTest(parameterized.TestCase):
     def test_llama3_leaves_short_waves_and_scales_long_ones(self):
         plain = dict(rope_type="default", rope_theta=500000.0)
         ratio = (
-            rotary.rotary(_LLAMA3, 64, 8192).frequencies
-            / rotary.rotary(plain, 64, 8192).frequencies
+            rotary.rotary_positions(_LLAMA3, 64, 8192).frequencies
+            / rotary.rotary_positions(plain, 64, 8192).frequencies
         )
         self.assertEqual(ratio[0], 1.0)
         self.assertEqual(ratio[-1], 1 / 32)
@@ -91,24 +91,24 @@ class RotaryTest(parameterized.TestCase):
         parameters = dict(
             rope_type="default", rope_theta=100.0, partial_rotary_factor=0.25
         )
-        some = rotary.rotary(parameters, 16, 8, partial=True)
+        some = rotary.rotary_positions(parameters, 16, 8, partial=True)
         _assert_close(some.frequencies, [1.0, 0.1])
         with self.assertRaisesRegex(ValueError, "partial_rotary_factor=0.25"):
-            rotary.rotary(parameters, 16, 8)
+            rotary.rotary_positions(parameters, 16, 8)
 
     @parameterized.parameters(
         (dict(rope_type="dynamic", rope_theta=1e4, factor=2.0), 20),
         (_LONGROPE | dict(original_max_position_embeddings=12), 12),
     )
     def test_refuses_texts_that_would_change_the_angles(self, parameters, most):
-        positions = rotary.rotary(parameters, 64, 20)
+        positions = rotary.rotary_positions(parameters, 64, 20)
         rotary.rotate(jnp.ones((1, most, 1, 64)), positions)
         with self.assertRaisesRegex(ValueError, f"{most + 1} positions"):
             rotary.rotate(jnp.ones((1, most + 1, 1, 64)), positions)
 
     def test_layouts(self):
         """Both layouts are one rotation, of features in another order."""
-        positions = rotary.rotary(
+        positions = rotary.rotary_positions(
             dict(rope_type="default", rope_theta=100.0), 6, 8
         )
         x = jax.random.normal(jax.random.key(0), (2, 5, 3, 8))
@@ -125,21 +125,28 @@ class RotaryTest(parameterized.TestCase):
 
     def test_unknown_type(self):
         with self.assertRaisesRegex(ValueError, "'moon' is not ported"):
-            rotary.rotary(dict(rope_type="moon", rope_theta=1e4), 8, 8)
-
-    def test_unknown_parameter(self):
-        with self.assertRaisesRegex(ValueError, "'mscale'.*not ported"):
-            rotary.rotary(
-                dict(rope_type="default", rope_theta=1e4, mscale=1.0), 8, 8
+            rotary.rotary_positions(
+                dict(rope_type="moon", rope_theta=1e4), 8, 8
             )
+
+    def test_parameter_that_the_type_does_not_read(self):
+        """As in transformers it changes nothing; loading warns of it."""
+        plain = dict(rope_type="default", rope_theta=1e4)
+        self.assertEqual(rotary.unread(plain | dict(mscale=2.0)), {"mscale": 2})
+        np.testing.assert_array_equal(
+            rotary.rotary_positions(plain | dict(mscale=2.0), 8, 8).frequencies,
+            rotary.rotary_positions(plain, 8, 8).frequencies,
+        )
 
     def test_missing_parameter(self):
         with self.assertRaisesRegex(ValueError, "'linear' needs 'factor'"):
-            rotary.rotary(dict(rope_type="linear", rope_theta=1e4), 8, 8)
+            rotary.rotary_positions(
+                dict(rope_type="linear", rope_theta=1e4), 8, 8
+            )
 
     def test_longrope_of_another_length(self):
         with self.assertRaisesRegex(ValueError, "short_factor has 32 numbers"):
-            rotary.rotary(_LONGROPE, 32, 8)
+            rotary.rotary_positions(_LONGROPE, 32, 8)
 
 
 def _attention(query, key, value, scale, window):

@@ -28,12 +28,12 @@ from mmc_jax.frontier.proof.certificate import Certificate
 from mmc_jax.frontier.proof.integers import (
     IntegerPool,
     cut_off,
+    integer_costs,
     integer_frontier,
     integer_pool,
     loss_sums,
     lower_losses,
     parts,
-    whole_costs,
 )
 from mmc_jax.frontier.proof.outcome import Certified, Progress
 from mmc_jax.frontier.proof.persistence import WorkFolder, search_key
@@ -276,9 +276,9 @@ def _assembled(
     best = frontier_of(
         inputs, np.concatenate([known, *(w.found for w in windows)])
     )
-    costs = whole_costs(pool, best.masks)
+    costs = integer_costs(pool, best.masks)
     sums = loss_sums(pool, best.masks)
-    total = whole_costs(pool, np.ones((1, len(pool.costs)), bool))[0]
+    total = integer_costs(pool, np.ones((1, len(pool.costs)), bool))[0]
     states = [window.state() for window in windows]
     lows = [window.low for window in windows]
     owner = np.empty(len(costs), np.int32)

@@ -176,7 +176,7 @@ def cut_off(pool: IntegerPool, masks: np.ndarray) -> np.ndarray:
     return np.array([cut[mask].all(axis=0).any() for mask in masks])
 
 
-def whole_costs(pool: IntegerPool, masks: np.ndarray) -> list[int]:
+def integer_costs(pool: IntegerPool, masks: np.ndarray) -> list[int]:
     """Returns the cost of each subset [S, M] in units of the low part."""
     high, low = masks @ pool.costs, masks @ pool.costs_low
     return [
@@ -187,13 +187,15 @@ def whole_costs(pool: IntegerPool, masks: np.ndarray) -> list[int]:
 
 def integer_frontier(pool: IntegerPool, masks: np.ndarray) -> IntegerFrontier:
     """Returns the frontier of the subsets [S, M] in whole numbers."""
-    costs = whole_costs(pool, masks)
+    costs = integer_costs(pool, masks)
     place = {cost: k for k, cost in enumerate(sorted(set(costs)))}
     line = non_dominated(
         [place[cost] for cost in costs], loss_sums(pool, masks), masks
     )
     return IntegerFrontier(
-        whole_costs(pool, line.masks), line.losses.astype(np.int64), line.masks
+        integer_costs(pool, line.masks),
+        line.losses.astype(np.int64),
+        line.masks,
     )
 
 

@@ -18,7 +18,7 @@ from flax import nnx
 
 from mmc_jax.models import layers
 from mmc_jax.models.families.cohere import MLP, LayerNorm
-from mmc_jax.models.rotary import Rotary, rotary, rotate_interleaved
+from mmc_jax.models.rotary import Rotary, rotary_positions, rotate_interleaved
 
 PREFIX = "model."
 LAYERS = "model.layers"
@@ -94,7 +94,9 @@ class Transformer(nnx.Module):
 
     def positions(self) -> Rotary:
         """Returns those of each layer; where there are none, all angles 0."""
-        one = rotary(self.rope_parameters, self.head_dim, self.max_positions)
+        one = rotary_positions(
+            self.rope_parameters, self.head_dim, self.max_positions
+        )
         if one.scale != 1.0 or one.max_positions is not None:
             kind = self.rope_parameters["rope_type"]
             raise ValueError(

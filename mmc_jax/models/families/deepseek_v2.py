@@ -23,7 +23,7 @@ from flax import nnx
 from mmc_jax.models import experts, layers, sharding
 from mmc_jax.models.rotary import (
     Rotary,
-    rotary,
+    rotary_positions,
     rotate_interleaved,
     yarn_scale,
 )
@@ -200,7 +200,9 @@ class Transformer(nnx.Module):
         self.norm = _rms_norm(width, config.rms_norm_eps, rngs)
 
     def positions(self) -> Rotary:
-        return rotary(self.rope_parameters, self.turned, self.max_positions)
+        return rotary_positions(
+            self.rope_parameters, self.turned, self.max_positions
+        )
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
         positions = self.positions()

@@ -21,7 +21,7 @@ import transformers
 from flax import nnx
 
 from mmc_jax.models import alibi, layers, sharding
-from mmc_jax.models.rotary import Rotary, rotary, rotate
+from mmc_jax.models.rotary import Rotary, rotary_positions, rotate
 
 PREFIX = "transformer."
 LAYERS = "transformer.h"
@@ -141,7 +141,9 @@ class Transformer(nnx.Module):
         """Returns the rotary positions; None where ALiBi replaces them."""
         if self.alibi:
             return None
-        return rotary(self.rope_parameters, self.head_dim, self.max_positions)
+        return rotary_positions(
+            self.rope_parameters, self.head_dim, self.max_positions
+        )
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
         positions = self.positions()

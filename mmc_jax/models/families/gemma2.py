@@ -19,7 +19,7 @@ from flax import nnx
 
 from mmc_jax.models import layers
 from mmc_jax.models.families.gemma import MLP, Embed, RMSNorm
-from mmc_jax.models.rotary import Rotary, rotary, rotate
+from mmc_jax.models.rotary import Rotary, rotary_positions, rotate
 
 PREFIX = "model."
 LAYERS = "model.layers"
@@ -97,7 +97,9 @@ class Transformer(nnx.Module):
         self.norm = RMSNorm(config.hidden_size, epsilon=config.rms_norm_eps)
 
     def positions(self) -> Rotary:
-        return rotary(self.rope_parameters, self.head_dim, self.max_positions)
+        return rotary_positions(
+            self.rope_parameters, self.head_dim, self.max_positions
+        )
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
         positions = self.positions()

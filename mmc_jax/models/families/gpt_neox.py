@@ -18,7 +18,7 @@ import transformers
 from flax import nnx
 
 from mmc_jax.models import layers, sharding
-from mmc_jax.models.rotary import Rotary, rotary, rotate
+from mmc_jax.models.rotary import Rotary, rotary_positions, rotate
 
 PREFIX = "gpt_neox."
 LAYERS = "gpt_neox.layers"
@@ -112,7 +112,7 @@ class Transformer(nnx.Module):
         self.final_layer_norm = _layer_norm(config, rngs)
 
     def positions(self) -> Rotary:
-        return rotary(
+        return rotary_positions(
             self.rope_parameters,
             self.head_dim,
             self.max_positions,

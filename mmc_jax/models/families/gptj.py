@@ -17,7 +17,7 @@ import transformers
 from flax import nnx
 
 from mmc_jax.models import layers, sharding
-from mmc_jax.models.rotary import Rotary, rotary, rotate_interleaved
+from mmc_jax.models.rotary import Rotary, rotary_positions, rotate_interleaved
 
 PREFIX = "transformer."
 LAYERS = "transformer.h"
@@ -109,7 +109,9 @@ class Transformer(nnx.Module):
         self.ln_f = _layer_norm(config, rngs)
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
-        positions = rotary(_ROTARY, self.rotary_dim, self.max_positions)
+        positions = rotary_positions(
+            _ROTARY, self.rotary_dim, self.max_positions
+        )
         x, _ = jax.lax.scan(
             lambda x, layer: (layer(x, positions), None),
             self.wte(tokens),

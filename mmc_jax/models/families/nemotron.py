@@ -17,7 +17,7 @@ import transformers
 from flax import nnx
 
 from mmc_jax.models import layers
-from mmc_jax.models.rotary import Rotary, rotary, rotate
+from mmc_jax.models.rotary import Rotary, rotary_positions, rotate
 
 PREFIX = "model."
 LAYERS = "model.layers"
@@ -113,7 +113,7 @@ class Transformer(nnx.Module):
         self.norm = LayerNorm1P(config)
 
     def positions(self) -> Rotary:
-        return rotary(
+        return rotary_positions(
             self.rope_parameters,
             self.head_dim,
             self.max_positions,

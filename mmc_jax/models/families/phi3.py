@@ -21,7 +21,7 @@ import transformers
 from flax import nnx
 
 from mmc_jax.models import layers, sharding
-from mmc_jax.models.rotary import Rotary, rotary, rotate
+from mmc_jax.models.rotary import Rotary, rotary_positions, rotate
 
 PREFIX = "model."
 LAYERS = "model.layers"
@@ -116,7 +116,7 @@ class Transformer(nnx.Module):
         self.norm = _rms_norm(config, rngs)
 
     def positions(self) -> Rotary:
-        return rotary(
+        return rotary_positions(
             self.rope_parameters,
             self.head_dim,
             self.max_positions,

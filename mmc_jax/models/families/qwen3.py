@@ -15,7 +15,7 @@ import transformers
 from flax import nnx
 
 from mmc_jax.models import layers
-from mmc_jax.models.rotary import Rotary, rotary, rotate
+from mmc_jax.models.rotary import Rotary, rotary_positions, rotate
 
 PREFIX = "model."
 LAYERS = "model.layers"
@@ -98,7 +98,9 @@ class Transformer(nnx.Module):
         self.norm = _rms_norm(config, config.hidden_size, rngs)
 
     def positions(self) -> Rotary:
-        return rotary(self.rope_parameters, self.head_dim, self.max_positions)
+        return rotary_positions(
+            self.rope_parameters, self.head_dim, self.max_positions
+        )
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
         positions = self.positions()

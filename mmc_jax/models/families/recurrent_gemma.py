@@ -25,7 +25,7 @@ from flax import nnx
 
 from mmc_jax.models import layers, scans, sharding
 from mmc_jax.models.families import mamba
-from mmc_jax.models.rotary import Rotary, rotary, rotate
+from mmc_jax.models.rotary import Rotary, rotary_positions, rotate
 
 PREFIX = "model."
 IGNORED = ()
@@ -268,7 +268,9 @@ class Transformer(nnx.Module):
         kind = self.rope_parameters["rope_type"]
         if kind != "default":
             raise ValueError(f"rope_parameters: {kind!r} is not ported")
-        return rotary(self.rope_parameters, self.head_dim, 0, partial=True)
+        return rotary_positions(
+            self.rope_parameters, self.head_dim, 0, partial=True
+        )
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
         positions = self.positions()

@@ -20,7 +20,7 @@ import transformers
 from flax import nnx
 
 from mmc_jax.models import layers
-from mmc_jax.models.rotary import Rotary, rotary, rotate
+from mmc_jax.models.rotary import Rotary, rotary_positions, rotate
 
 PREFIX = "model."
 IGNORED = (r"\.rotary_emb\.inv_freq$",)
@@ -150,7 +150,7 @@ class Transformer(nnx.Module):
         self.norm = _layer_norm(config, rngs)
 
     def positions(self) -> Rotary:
-        return rotary(
+        return rotary_positions(
             self.rope_parameters,
             self.head_dim,
             self.max_positions,

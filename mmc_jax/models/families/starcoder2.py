@@ -17,7 +17,7 @@ import transformers
 from flax import nnx
 
 from mmc_jax.models import layers, sharding
-from mmc_jax.models.rotary import Rotary, rotary, rotate
+from mmc_jax.models.rotary import Rotary, rotary_positions, rotate
 
 PREFIX = "model."
 LAYERS = "model.layers"
@@ -117,7 +117,9 @@ class Transformer(nnx.Module):
         self.norm = _layer_norm(config, rngs)
 
     def positions(self) -> Rotary:
-        return rotary(self.rope_parameters, self.head_dim, self.max_positions)
+        return rotary_positions(
+            self.rope_parameters, self.head_dim, self.max_positions
+        )
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
         positions = self.positions()

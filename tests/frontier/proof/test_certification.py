@@ -26,7 +26,7 @@ def enumerated(losses, costs):
     pool = integers.integer_pool(inputs.checked_inputs(losses, costs, None))
     least = np.full((1, pool.values.shape[1]), 2**33, np.int64)
     # Whole numbers of any size.
-    prices = integers.whole_costs(pool, np.eye(len(costs), dtype=bool))
+    prices = integers.integer_costs(pool, np.eye(len(costs), dtype=bool))
     cost = np.zeros(1, object)
     for row, price in zip(pool.values, prices, strict=True):
         least = np.concatenate([least, np.minimum(least, row)])
