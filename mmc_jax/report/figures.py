@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
@@ -21,6 +22,9 @@ _SINGLE_COLOR = "0.5"
 # A floor below this share of the least loss is not shown: the axis would have
 # to reach down to it, and the data do not say where it lies.
 _FLOOR_SHARE = 0.1
+# Families that a legend inside the axes can hold. More stand beside them, so
+# many in a column of so many inches.
+_MOST_INSIDE, _ROWS, _COLUMN_INCHES = 12, 30, 1.7
 # Losses that can be told apart, and read, with two digits after the point.
 _TWO_DIGITS = 0.1, 1e5
 # Characters of a domain above its panel.
@@ -50,9 +54,15 @@ def laws(
       cost_label: What the costs are.
       loss_label: What the losses are, with their unit.
     """
-    figure = Figure(figsize=(8.5, 5.5), layout="constrained")
+    num_families = len(set(families))
+    num_columns = 0
+    if num_families > _MOST_INSIDE:
+        num_columns = -(-num_families // _ROWS)
+    figure = Figure(
+        figsize=(8.5 + _COLUMN_INCHES * num_columns, 5.5), layout="constrained"
+    )
     axes = figure.add_subplot()
-    _scatter_families(axes, single_costs, single_losses, families)
+    points = _scatter_families(axes, single_costs, single_losses, families)
     axes.step(
         pool.costs,
         pool.losses,
@@ -71,6 +81,20 @@ def laws(
         if fit is not None:
             draw_law(axes, fit, name, costs, pool.losses[-1], color)
     label_laws(axes, cost_label, loss_label)
+    if num_columns:
+        lines = [
+            handle
+            for handle in axes.get_legend_handles_labels()[0]
+            if handle not in points
+        ]
+        axes.legend(handles=lines, fontsize=8, frameon=False)
+        figure.legend(
+            handles=points,
+            loc="outside right upper",
+            ncols=num_columns,
+            fontsize=7,
+            frameon=False,
+        )
     axes.set_title(
         "Best loss at each budget: one model, and an ideal choice from a pool"
     )
@@ -262,8 +286,14 @@ def domains(
     names = sorted(set(text_domains))
     num_columns = min(4, len(names))
     num_rows = -(-len(names) // num_columns)
+    legend_columns = min(len(set(families)), 1 + int(1.5 * num_columns))
+    legend_rows = -(-len(set(families)) // legend_columns)
     figure = Figure(
-        figsize=(0.8 + 3.0 * num_columns, 3.4 * num_rows), layout="constrained"
+        figsize=(
+            0.8 + 3.0 * num_columns,
+            3.4 * num_rows + 0.2 * max(legend_rows - 2, 0),
+        ),
+        layout="constrained",
     )
     grid = figure.subplots(
         num_rows, num_columns, sharex=True, sharey=True, squeeze=False
@@ -301,7 +331,8 @@ def domains(
         handles,
         titles,
         loc="outside upper center",
-        ncols=min(len(titles), 6),
+        ncols=legend_columns,
+        fontsize=9 if legend_rows > 2 else None,
         frameon=False,
     )
     return figure
@@ -363,16 +394,25 @@ def _family_index(families: Sequence[str]) -> dict[str, int]:
 
 def _scatter_families(
     axes: Axes, costs: np.ndarray, losses: np.ndarray, families: Sequence[str]
-) -> None:
+) -> list[Artist]:
+    """Returns the points of each family, which it draws."""
     of_model = np.array(families)
+    points = []
     for name, i in _family_index(families).items():
         chosen = of_model == name
-        axes.scatter(
-            costs[chosen],
-            losses[chosen],
-            s=22,
-            color=COLORS[i % len(COLORS)],
-            marker=_MARKERS[i % len(_MARKERS)],
-            label=labels.shown(name) or "no family",
-            zorder=3,
+        # A hundred families have a colour and a marker of their own.
+        marker = _MARKERS[(i + i // len(COLORS)) % len(_MARKERS)]
+        title = labels.shown(name) or "no family"
+        points.append(
+            axes.scatter(
+                costs[chosen],
+                losses[chosen],
+                s=22,
+                color=COLORS[i % len(COLORS)],
+                marker=marker,
+                # Matplotlib leaves labels out that begin with an underscore.
+                label=f" {title}" if title.startswith("_") else title,
+                zorder=3,
+            )
         )
+    return points

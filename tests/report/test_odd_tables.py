@@ -8,7 +8,8 @@ import xml.etree.ElementTree
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from mmc_jax import diversity, report, studies
+from mmc_jax import diversity, frontier, report, studies
+from mmc_jax.report import drawing, figures
 from tests.diversity.test_findings import table_of
 
 _ODD_NAMES = (
@@ -92,6 +93,23 @@ class OddTablesTest(parameterized.TestCase):
             [model["name"] for model in section.numbers["models"]],
             list(_ODD_NAMES),
         )
+
+    def test_sixty_families(self):
+        """All are in the legends, and the axes have room."""
+        families = ["_a", *(f"family-{i}" for i in range(59))]
+        costs, losses = np.geomspace(1, 1e4, 60), np.geomspace(4, 2, 60)
+        line = frontier.Frontier(costs, losses, np.eye(60, dtype=bool))
+        labels = {"cost_label": "Cost", "loss_label": "Loss"}
+        for figure in (
+            figures.laws(costs, losses, families, line, None, None, **labels),
+            figures.domains(
+                costs, losses[:, None] + [0, 1], "ab", families, **labels
+            ),
+        ):
+            drawing.saved(figure)
+            texts = [text.get_text() for text in figure.legends[0].texts]
+            self.assertEqual([text.strip() for text in texts], families)
+            self.assertGreater(figure.axes[0].get_position().height, 0.3)
 
 
 if __name__ == "__main__":
