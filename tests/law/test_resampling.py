@@ -154,7 +154,7 @@ class ResidualBootstrapTest(absltest.TestCase):
         P = np.geomspace(1e6, 1e10, 16)
         noise = np.random.default_rng(0).normal(0, 0.01, 16)
         L = (40 * P**-0.25 + 1.5) * np.exp(noise)
-        laws = law.residual_bootstrap(P, L, num_resamples=128, num_starts=8)
+        laws = law.residual_bootstrap(P, L, num_resamples=128)
         low, high = statistics.percentile_interval(laws.L_inf)
         profile = law.profile(P, L)
         self.assertLess(abs(low - profile.low), 0.1)

@@ -150,6 +150,23 @@ class PointsTest(absltest.TestCase):
         result = json.loads((out / "result.json").read_text())
         self.assertIn("do not fall", result["laws"]["rising"]["not_fitted"])
 
+    def test_no_law_at_all_is_an_error(self):
+        P = np.geomspace(1, 1e4, 12)
+        with self.assertRaisesRegex(
+            ValueError, "up: losses do not fall.*; few"
+        ):
+            law.laws_of_points({"up": (P, P), "few": (P[:3], P[:3])})
+        with self.assertRaisesRegex(ValueError, "no points"):
+            law.laws_of_points({})
+
+    def test_a_table_of_one_text(self):
+        with self.assertRaisesRegex(ValueError, "single models: .*; pool: "):
+            law.laws_of_table(
+                _falling_table().select(texts=[0]),
+                normalisation="raw",
+                search=_search,
+            )
+
 
 class RefitTest(absltest.TestCase):
     def _file(self, content: str) -> pathlib.Path:
@@ -185,7 +202,7 @@ class RefitTest(absltest.TestCase):
         path = self._file("\n".join(["Model Size,Training FLOP,loss", *rows]))
         out = pathlib.Path(tempfile.mkdtemp())
         words = report.write_refit(
-            path, out, num_dropped=0, num_starts=8, flags={}
+            path, out, num_dropped=0, num_starts=64, flags={}
         )
         result = json.loads((out / "result.json").read_text())
         self.assertAlmostEqual(result["the optimum"]["E"], 1.8, places=5)

@@ -164,6 +164,10 @@ class ReadPointsTest(parameterized.TestCase):
     @parameterized.parameters(
         ("cost,nll\n1,2\n", "no column 'loss'"),
         ("cost,loss\n1,much\n", "column 'loss'"),
+        ("cost,loss\n", "no rows"),
+        ("cost,loss\n1,2\n2,NA\n", "column 'loss': no value in line 3"),
+        ("cost,loss\n1,2\n,3\n", "column 'cost': no value in line 3"),
+        ("cost,loss,group\n1,2,1\n2,3,\n", "column 'group': no value"),
     )
     def test_bad_files(self, content, message):
         path = self._file(content)
