@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax.law import optima, optimizers
+from mmc_jax.law import elementary, optima, optimizers
 from mmc_jax.law.forms import FORMS
 from mmc_jax.law.optimizers import HUBER_DELTA
 from mmc_jax.law.points import checked_points
@@ -45,7 +45,7 @@ class Fits(NamedTuple):
     def A(self) -> np.ndarray:
         """The loss above the floor at P = 1: [R]."""
         with np.errstate(over="ignore"):
-            return self.A_at_scale * np.float64(self.scale) ** self.alpha
+            return self.A_at_scale * elementary.power(self.scale, self.alpha)
 
 
 def fit_batch(
@@ -95,14 +95,17 @@ def fit_batch(
         "power_law", (costs,), losses, w, delta=delta, num_starts=num_starts
     )
     return Fits(
-        *np.exp(ends.logs).T,
+        *elementary.exp(ends.logs).T,
         scale=scale,
         objective=ends.objectives,
         converged=optima.converged(ends),
         falls=np.array(
             [
                 optima.falls(
-                    ends.objectives[row], np.log(L[used]), w[row][used], delta
+                    ends.objectives[row],
+                    elementary.log(L[used]),
+                    w[row][used],
+                    delta,
                 )
                 for row, (L, used) in enumerate(zip(losses, w > 0, strict=True))
             ]
@@ -133,7 +136,9 @@ def newton_ends(
         [R], by the name of the parameter, for budgets in units of the scales.
     """
     used = weights > 0
-    scales = [math.exp(np.log(values[used]).mean()) for values in budgets]
+    scales = [
+        math.exp(elementary.log(values[used]).mean()) for values in budgets
+    ]
     scaled = tuple(
         np.where(used, values / scale, 1.0)
         for values, scale in zip(budgets, scales, strict=True)
@@ -155,7 +160,9 @@ def newton_ends(
     for name, logs in (fixed or {}).items():
         free[names.index(name)] = False
         starts[:, :, names.index(name)] = logs[:, None]
-    points = optima.padded(optimizers.Points(scaled, np.log(losses), weights))
+    points = optima.padded(
+        optimizers.Points(scaled, elementary.log(losses), weights)
+    )
     # The last set again and again, up to 8, 16, 32 ... sets: few shapes.
     num_sets = len(starts)
     more = max(8, 1 << (num_sets - 1).bit_length()) - num_sets

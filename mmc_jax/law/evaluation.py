@@ -11,10 +11,10 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax.law import optima, optimizers
+from mmc_jax.law import elementary, optima, optimizers
 from mmc_jax.law.batches import Fits
 from mmc_jax.law.fitting import Fit, FormFit
-from mmc_jax.law.forms import FORMS, power_law
+from mmc_jax.law.forms import FORMS
 from mmc_jax.law.optimizers import HUBER_DELTA
 from mmc_jax.law.points import checked_points
 
@@ -34,7 +34,8 @@ def loss(fitted: Law, budgets: ArrayLike) -> np.ndarray:
     1.5000
     """
     P = np.asarray(budgets, np.float64) / fitted.scale
-    return power_law(P, fitted.A_at_scale, fitted.alpha, fitted.L_inf)
+    powers = elementary.power(P, np.negative(fitted.alpha))
+    return fitted.A_at_scale * powers + fitted.L_inf
 
 
 def form_loss(
@@ -48,13 +49,15 @@ def form_loss(
         array, or a tuple of them.
     """
     one = len(fitted.scales) == 1
+    shape = np.shape(budgets if one else budgets[0])
     variables = tuple(
-        np.asarray(values, np.float64) / scale
+        np.asarray(values, np.float64).ravel() / scale
         for values, scale in zip(
             [budgets] if one else budgets, fitted.scales.values(), strict=True
         )
     )
-    return optima.predicted(FORMS[fitted.form], variables, fitted.at_scale)
+    logs = elementary.log(list(fitted.at_scale.values()))
+    return optima.predicted(FORMS[fitted.form], variables, logs).reshape(shape)
 
 
 def objective(
@@ -88,10 +91,10 @@ def objective(
     """
     variables, L, w = checked_points(FORMS[form], budgets, losses, weights)
     ordered = [parameters[name] for name in FORMS[form].parameters]
-    points = optimizers.Points(variables, np.log(L), w)
+    points = optimizers.Points(variables, elementary.log(L), w)
     with jax.enable_x64(True):
-        found = optimizers.objective(
-            FORMS[form].function, np.log(ordered), points, delta
+        found = optimizers.objective_on_cpu(
+            FORMS[form].function, elementary.log(ordered), points, delta
         )
     return float(found)
 
@@ -111,10 +114,9 @@ def budget_for(law: Law, loss: ArrayLike) -> np.ndarray:
     100.00
     """
     above = np.asarray(loss, np.float64) - law.L_inf
+    ratio = law.A_at_scale / np.where(above > 0, above, 1.0)
     with np.errstate(over="ignore"):
-        budget = law.scale * (
-            law.A_at_scale / np.where(above > 0, above, 1.0)
-        ) ** np.divide(1.0, law.alpha)
+        budget = law.scale * elementary.power(ratio, np.divide(1.0, law.alpha))
     return np.where(above > 0, budget, np.inf)
 
 

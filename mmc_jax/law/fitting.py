@@ -11,11 +11,15 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax.law import optima, optimizers
+from mmc_jax.law import elementary, optima, optimizers
 from mmc_jax.law.forms import FORMS
 from mmc_jax.law.optimizers import HUBER_DELTA
 from mmc_jax.law.points import checked_points
 from mmc_jax.law.starts import start_logs
+
+# Logarithms of parameters are rounded to multiples of this before the last
+# steps of a fit. A power of two.
+_GRID = 2.0**-20
 
 
 class FormFit(NamedTuple):
@@ -197,11 +201,13 @@ def fit_form(
     if num_starts < 1:
         raise ValueError(f"num_starts is {num_starts}; at least 1 is needed.")
     variables, L, w = checked_points(FORMS[form], budgets, losses, weights)
-    scales = [math.exp(np.log(values).mean()) for values in variables]
+    scales = [math.exp(elementary.log(values).mean()) for values in variables]
     scaled = tuple(v / s for v, s in zip(variables, scales, strict=True))
-    log_L = np.log(L)
+    log_L = elementary.log(L)
     optimizer, ends = _ends(form, scaled, L, w, float(delta), num_starts)
     best = optima.best_start(ends)
+    if optima.converged(ends)[best]:
+        ends = _polished(form, ends, best, scaled, L, w, float(delta))
     if not optima.falls(ends.objectives[best], log_L, w, delta):
         constant = optima.constant_objective(log_L, w, delta)
         raise ValueError(
@@ -209,11 +215,10 @@ def fit_form(
             "describes them better than a constant does (objective "
             f"{constant:.6g})."
         )
-    at_scale = dict(
-        zip(FORMS[form].parameters, np.exp(ends.logs[best]), strict=True)
-    )
-    predicted = optima.predicted(FORMS[form], scaled, at_scale)
-    residuals = np.log(predicted) - log_L
+    parameters = elementary.exp(ends.logs)
+    at_scale = dict(zip(FORMS[form].parameters, parameters[best], strict=True))
+    predicted = optima.predicted(FORMS[form], scaled, ends.logs[best])
+    residuals = elementary.log(predicted) - log_L
     spread = log_L - np.average(log_L, weights=w)
     return FormFit(
         form=form,
@@ -223,10 +228,10 @@ def fit_form(
         objective=float(ends.objectives[best]),
         converged=bool(optima.converged(ends)[best]),
         optimizer=optimizer,
-        r_squared=float(1 - (w @ residuals**2) / (w @ spread**2)),
+        r_squared=float(1 - (w * residuals**2).sum() / (w * spread**2).sum()),
         num_points=len(L),
         delta=float(delta),
-        start_parameters=np.exp(ends.logs),
+        start_parameters=parameters,
         start_objectives=ends.objectives,
         start_converged=optima.converged(ends),
     )
@@ -242,7 +247,7 @@ def _ends(
 ) -> tuple[str, optimizers.Optima]:
     """Returns the optimizer that led furthest, and where it ended."""
     starts = start_logs(FORMS[form], scaled, L, num_starts)
-    points = optima.padded(optimizers.Points(scaled, np.log(L), w))
+    points = optima.padded(optimizers.Points(scaled, elementary.log(L), w))
     function = FORMS[form].function
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         ends = optima.on_host(optimizers.lbfgs(function, starts, points, delta))
@@ -256,3 +261,33 @@ def _ends(
     if again.objectives.min() < ends.objectives[best]:
         return "adam", again
     return "lbfgs", ends
+
+
+def _polished(
+    form: str,
+    ends: optimizers.Optima,
+    best: int,
+    scaled: tuple[np.ndarray, ...],
+    L: np.ndarray,
+    w: np.ndarray,
+    delta: float,
+) -> optimizers.Optima:
+    """Returns the ends with the best one as exact as float64 has it.
+
+    L-BFGS stops anywhere within its tolerance, elsewhere for each instruction
+    set. Newton's method from the same rounded start ends in the same optimum,
+    but for the last bits.
+    """
+    start = np.round(ends.logs[best] / _GRID) * _GRID
+    points = optima.padded(optimizers.Points(scaled, elementary.log(L), w))
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        found = optima.on_host(
+            optimizers.polish(FORMS[form].function, start, points, delta)
+        )
+    same = (1 + optima.SAME_OPTIMUM) * ends.objectives[best]
+    if not optima.converged(found) or found.objectives > same:
+        return ends
+    ends = jax.tree.map(np.array, ends)
+    for all_of, one in zip(ends, found, strict=True):
+        all_of[best] = one
+    return ends

@@ -3,6 +3,7 @@
 G groups, X points of all groups.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 
-from mmc_jax.law import optima, optimizers
+from mmc_jax.law import elementary, optima, optimizers
 from mmc_jax.law.fitting import Fit, fit
 from mmc_jax.law.forms import FORMS, power_law
 from mmc_jax.law.optimizers import LEAST_SQUARES
@@ -100,8 +101,8 @@ def compare_groups(
     num_points = sum(len(L) for _, L in checked)
     num_free = num_points - len(_NAMES) * len(groups)
     budgets = np.concatenate([P for P, _ in checked])
-    scale = float(np.exp(np.log(budgets).mean()))
-    log_L = np.log(np.concatenate([L for _, L in checked]))
+    scale = math.exp(elementary.log(budgets).mean())
+    log_L = elementary.log(np.concatenate([L for _, L in checked]))
     of_group = np.repeat(np.arange(len(groups)), [len(L) for _, L in checked])
     logs = np.array([_logs_at(law, scale) for law in own])
     squares = 2 * sum(law.objective for law in own)
@@ -147,9 +148,9 @@ def _own_laws(
 def _logs_at(law: Fit, scale: float) -> list[float]:
     """Returns the logarithms of a law's parameters, of A at a scale."""
     return [
-        np.log(law.A_at_scale) + law.alpha * np.log(law.scale / scale),
-        np.log(law.alpha),
-        np.log(law.L_inf),
+        math.log(law.A_at_scale) + law.alpha * math.log(law.scale / scale),
+        math.log(law.alpha),
+        math.log(law.L_inf),
     ]
 
 
@@ -197,7 +198,7 @@ def _shared_fit(
         ends = jax.tree.map(np.asarray, ends)
     best = int(np.nanargmin(ends.objectives))
     ends = jax.tree.map(lambda end: end[best], ends)
-    return ends, np.exp(ends.logs)[places]
+    return ends, elementary.exp(ends.logs)[places]
 
 
 def _law_of_each(

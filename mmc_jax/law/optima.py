@@ -6,11 +6,11 @@ N starts, X points, R sets of points.
 import jax
 import numpy as np
 
-from mmc_jax.law import optimizers
+from mmc_jax.law import elementary, optimizers
 from mmc_jax.law.forms import Form
 
 # Objectives that differ by less than this share are one optimum.
-_SAME_OPTIMUM = 1e-9
+SAME_OPTIMUM = 1e-9
 
 
 def converged(ends: optimizers.Optima) -> np.ndarray:
@@ -32,7 +32,7 @@ def best_start(ends: optimizers.Optima) -> int:
     Args:
       ends: Where an optimizer ended from each start, [N].
     """
-    equal = ends.objectives <= (1 + _SAME_OPTIMUM) * ends.objectives.min()
+    equal = ends.objectives <= (1 + SAME_OPTIMUM) * ends.objectives.min()
     if (equal & converged(ends)).any():
         equal &= converged(ends)
     return int(np.where(equal, ends.objectives, np.inf).argmin())
@@ -53,7 +53,7 @@ def falls(
       delta: Residual of log L from which on the Huber loss is linear.
     """
     constant = constant_objective(log_L, w, delta)
-    return bool(objective < (1 - _SAME_OPTIMUM) * constant)
+    return bool(objective < (1 - SAME_OPTIMUM) * constant)
 
 
 def constant_objective(log_L: np.ndarray, w: np.ndarray, delta: float) -> float:
@@ -67,19 +67,19 @@ def constant_objective(log_L: np.ndarray, w: np.ndarray, delta: float) -> float:
     low, high = log_L.min(), log_L.max()
     for _ in range(100):  # Bisection of the derivative, which rises.
         middle = (low + high) / 2
-        if w @ np.clip(middle - log_L, -delta, delta) > 0:
+        if (w * np.clip(middle - log_L, -delta, delta)).sum() > 0:
             high = middle
         else:
             low = middle
     residuals = np.abs(low - log_L)
     quadratic = np.minimum(residuals, delta)
-    return float(w @ (quadratic * (residuals - quadratic / 2)))
+    return float((w * (quadratic * (residuals - quadratic / 2))).sum())
 
 
 def predicted(
     form: Form,
     variables: tuple[np.ndarray, ...],
-    at_scale: dict[str, float],
+    logs: np.ndarray,
 ) -> np.ndarray:
     """Returns the loss that a form predicts at each budget, in float64: [X].
 
@@ -87,10 +87,14 @@ def predicted(
       form: Form of the law.
       variables: Budget of each point for each variable, in units of the
         scales, [X] each.
-      at_scale: Value of each parameter for such budgets, by name.
+      logs: Logarithm of each parameter for such budgets, [k].
     """
-    with jax.enable_x64(True):
-        return np.asarray(form.function(*variables, *at_scale.values()))
+    num_points = len(variables[0])
+    more = (0, _num_padded(num_points) - num_points)
+    variables = tuple(np.pad(v, more, constant_values=1.0) for v in variables)
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        found = optimizers.predictions(form.function, logs, variables)
+    return np.asarray(found)[:num_points]
 
 
 def in_unit_of_data(
@@ -107,9 +111,8 @@ def in_unit_of_data(
     found = {}
     for name, (_, variable, power) in form.parameters.items():
         exponent = at_scale[power] if isinstance(power, str) else power
-        with np.errstate(over="ignore"):
-            unit = np.float64(scale_of.get(variable, 1.0)) ** exponent
-            found[name] = float(at_scale[name] * unit)
+        unit = elementary.power(scale_of.get(variable, 1.0), exponent)
+        found[name] = float(at_scale[name]) * float(unit)
     return found
 
 
@@ -122,13 +125,17 @@ def padded(points: optimizers.Points) -> optimizers.Points:
       points: One set of points, [X], or R sets, [R, X].
     """
     num_points = points.log_L.shape[-1]
-    num_padded = max(16, 1 << (num_points - 1).bit_length())
-    pad = [(0, 0)] * (points.log_L.ndim - 1) + [(0, num_padded - num_points)]
+    more = (0, _num_padded(num_points) - num_points)
+    pad = [(0, 0)] * (points.log_L.ndim - 1) + [more]
     return optimizers.Points(
         tuple(np.pad(v, pad, constant_values=1.0) for v in points.variables),
         np.pad(points.log_L, pad),
         np.pad(np.asarray(points.weights, np.float64), pad),
     )
+
+
+def _num_padded(num_points: int) -> int:
+    return max(16, 1 << (num_points - 1).bit_length())
 
 
 def on_host(ends: optimizers.Optima) -> optimizers.Optima:

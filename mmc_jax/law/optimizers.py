@@ -18,6 +18,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mmc_jax.law.compiled import for_cpu
+
 # Residual of log L from which on the Huber loss is linear. Source: Hoffmann et
 # al. 2022 (arXiv 2203.15556), section 3.3.
 HUBER_DELTA = 1e-3
@@ -51,6 +53,11 @@ _MAX_STEP = 2.0
 
 # Added to the second derivatives at first, in the unit of `_unit`.
 _FIRST_DAMPING = 0.1
+
+# Steps of the last Newton method from an optimum that L-BFGS found, and the
+# gradient at which it ends: about what rounding leaves.
+_NUM_POLISH_STEPS = 60
+_POLISH_TOLERANCE = 1e-15
 
 _ADAM_STEPS = 3000
 _ADAM_LEARNING_RATE = 0.03
@@ -97,7 +104,7 @@ class Optima(NamedTuple):
 def objective(
     function: Function, logs: jax.Array, points: Points, delta: jax.Array
 ) -> jax.Array:
-    """Returns the sum of Huber losses.
+    """Returns the sum of Huber losses of the residuals.
 
     Args:
       function: Function of the form, of budgets and parameters.
@@ -112,7 +119,24 @@ def objective(
     return jnp.sum(points.weights * quadratic * (size - quadratic / 2))
 
 
-@functools.partial(jax.jit, static_argnames="function")
+objective_on_cpu = for_cpu(objective, static_argnums=0)
+
+
+@functools.partial(for_cpu, static_argnums=0)
+def predictions(
+    function: Function, logs: jax.Array, variables: tuple[jax.Array, ...]
+) -> jax.Array:
+    """Returns the loss that a form predicts at each budget: [X].
+
+    Args:
+      function: Function of the form, of budgets and parameters.
+      logs: Logarithms of its parameters, [k].
+      variables: Budget of each point for each variable, [X] each.
+    """
+    return function(*variables, *jnp.exp(logs))
+
+
+@functools.partial(for_cpu, static_argnums=0)
 def lbfgs(
     function: Function, starts: jax.Array, points: Points, delta: jax.Array
 ) -> Optima:
@@ -155,7 +179,7 @@ def lbfgs(
     return jax.vmap(optimum)(starts)
 
 
-@functools.partial(jax.jit, static_argnames="function")
+@functools.partial(for_cpu, static_argnums=0)
 def adam(
     function: Function, starts: jax.Array, points: Points, delta: jax.Array
 ) -> Optima:
@@ -194,7 +218,7 @@ def adam(
     return jax.vmap(optimum)(starts)
 
 
-@functools.partial(jax.jit, static_argnames="function")
+@functools.partial(for_cpu, static_argnums=0)
 def newton(
     function: Function,
     starts: jax.Array,
@@ -271,13 +295,48 @@ def newton(
     return jax.lax.map(optimum, (starts, points), batch_size=batch_size)
 
 
+@functools.partial(for_cpu, static_argnums=0)
+def polish(
+    function: Function, start: jax.Array, points: Points, delta: jax.Array
+) -> Optima:
+    """Returns the optimum near a start, as exact as float64 has it.
+
+    Newton's method, like `newton`, until the gradient does not get smaller.
+
+    Args:
+      function: Function of the form, of budgets and parameters.
+      start: Logarithms of the parameters, [k].
+      points: Points to fit, [X].
+      delta: Residual of log L from which on the Huber loss is linear.
+    """
+    free = jnp.ones(len(start), bool)
+    return _newton(
+        function,
+        start,
+        points,
+        delta,
+        free,
+        max_steps=_NUM_POLISH_STEPS,
+        tolerance=_POLISH_TOLERANCE,
+    )
+
+
 def _stages() -> tuple[jax.Array, jax.Array]:
     """Returns the widths of the Huber loss, times delta, and steps at each."""
     widths, steps = zip(*_STAGES, strict=True)
     return jnp.array(widths), jnp.array(steps)
 
 
-def _newton(function, start, points, delta, free, *, max_steps):
+def _newton(
+    function,
+    start,
+    points,
+    delta,
+    free,
+    *,
+    max_steps,
+    tolerance=GRADIENT_TOLERANCE,
+):
     """Returns where damped Newton steps end from one start."""
     unit = _unit(points, delta)
 
@@ -303,7 +362,7 @@ def _newton(function, start, points, delta, free, *, max_steps):
         _, (_, grad, _), damping, num_steps = carry
         return (
             (num_steps < max_steps)
-            & (jnp.abs(grad).max() > GRADIENT_TOLERANCE)
+            & (jnp.abs(grad).max() > tolerance)
             & (damping < 1e12)
         )
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from jax.typing import ArrayLike
 
+from mmc_jax.law import elementary
 from mmc_jax.law.forms import Form
 
 
@@ -101,8 +102,9 @@ def log_spaced(
     """
     costs = np.asarray(costs, np.float64)
     losses = np.asarray(losses, np.float64)
-    budgets = np.geomspace(costs.min(), costs.max(), num_budgets)
-    distance = np.abs(np.log(costs) - np.log(budgets)[:, None])
+    logs = elementary.log(costs)
+    budgets = np.linspace(logs.min(), logs.max(), num_budgets)
+    distance = np.abs(logs - budgets[:, None])
     nearest = np.unique(distance.argmin(axis=1))
     order = nearest[np.argsort(costs[nearest])]
     return costs[order], losses[order]
@@ -122,7 +124,7 @@ def interval_weights(costs: ArrayLike, num_intervals: int = 20) -> np.ndarray:
     >>> print(interval_weights([1, 99, 99, 100], 2).round(3))
     [2.    0.667 0.667 0.667]
     """
-    logs = np.log(np.asarray(costs, np.float64))
+    logs = elementary.log(costs)
     width = np.ptp(logs) / num_intervals
     index = np.minimum((logs - logs.min()) // width, num_intervals - 1)
     _, index, counts = np.unique(index, return_inverse=True, return_counts=True)

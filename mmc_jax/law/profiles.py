@@ -4,6 +4,7 @@ X points, G values of the parameter, k parameters.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ import numpy as np
 import scipy.stats
 from jax.typing import ArrayLike
 
-from mmc_jax.law import optima
+from mmc_jax.law import elementary, optima
 from mmc_jax.law.batches import newton_ends
 from mmc_jax.law.forms import FORMS
 from mmc_jax.law.optimizers import LEAST_SQUARES
@@ -128,7 +129,7 @@ def profile(
     # The same fit in every row: one shape, so XLA compiles once.
     best, _ = ends(fixed={})
     index = list(form.parameters).index(parameter)
-    if not optima.falls(best.objectives[0], np.log(L), w):
+    if not optima.falls(best.objectives[0], elementary.log(L), w):
         raise ValueError(
             "losses do not fall with costs: there is no law to profile."
         )
@@ -150,12 +151,12 @@ def profile(
     order = np.argsort(logs)
     return Profile(
         parameter=parameter,
-        estimate=float(np.exp(best.logs[0, index])),
-        low=float(np.exp(low)) if has_low else 0.0,
-        high=float(np.exp(high)) if has_high else np.inf,
+        estimate=float(elementary.exp(best.logs[0, index])),
+        low=float(elementary.exp(low)) if has_low else 0.0,
+        high=float(elementary.exp(high)) if has_high else np.inf,
         level=level,
         identified=bool(has_low and has_high),
-        values=np.exp(logs[order]),
+        values=elementary.exp(logs[order]),
         deviances=heights[order],
         threshold=end,
     )
@@ -166,9 +167,9 @@ def _limits(
 ) -> tuple[float, float]:
     """Returns the logarithms of the parameter between which is searched."""
     if parameter == "L_inf":
-        return np.log(_NO_FLOOR * L.min()), np.log(2 * L.max())
-    log_range = np.log(P.max() / P.min())
-    return np.log(1e-4 / log_range), np.log(_STEP / log_range)
+        return math.log(_NO_FLOOR * L.min()), math.log(2 * L.max())
+    log_range = math.log(P.max() / P.min())
+    return math.log(1e-4 / log_range), math.log(_STEP / log_range)
 
 
 def _crossing(
@@ -197,7 +198,7 @@ def _crossing(
     near, far = center, limit
     near_height = 0.0
     # Finer near the centre at first: the scale of the noise is not known.
-    shares = np.geomspace(1e-6, 1, _NUM_VALUES)
+    shares = elementary.log_spaced_shares(1e-6, _NUM_VALUES)
     for _ in range(_NUM_ROUNDS):
         logs = near + (far - near) * shares
         heights = deviances_at(logs)
@@ -254,7 +255,7 @@ def deviances(
             num_starts=_NUM_STARTS,
             fixed=fixed,
         )[0].objectives
-        for fixed in ({}, {parameter: np.full(len(losses), np.log(value))})
+        for fixed in ({}, {parameter: np.full(len(losses), math.log(value))})
     )
     return (limited - least) / _mean_square(least, losses.shape[1])
 

@@ -22,6 +22,7 @@ from mmc_jax.frontier.generalisation.bootstrap import (
     resampled_frontiers,
     resampled_losses,
 )
+from mmc_jax.law import elementary
 from mmc_jax.law.batches import Fits, fit_batch, usable
 from mmc_jax.law.evaluation import loss
 from mmc_jax.law.fitting import Fit, fit
@@ -409,7 +410,7 @@ def residual_bootstrap(
     losses = np.asarray(losses, np.float64)
     best = fit(costs, losses, delta=LEAST_SQUARES)
     predicted = loss(best, costs)
-    residuals = np.log(losses / predicted)
+    residuals = elementary.log(losses / predicted)
     residuals -= residuals.mean()
     residuals *= np.sqrt(len(residuals) / (len(residuals) - 3))
     resampled = np.random.default_rng(seed).choice(
@@ -417,7 +418,7 @@ def residual_bootstrap(
     )
     return fit_batch(
         costs,
-        predicted * np.exp(resampled),
+        predicted * elementary.exp(resampled),
         delta=LEAST_SQUARES,
         num_starts=num_starts,
     )

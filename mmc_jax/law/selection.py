@@ -8,11 +8,10 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax.law import optima
+from mmc_jax.law import elementary, optima
 from mmc_jax.law.batches import newton_ends
 from mmc_jax.law.forms import FORMS
 from mmc_jax.law.optimizers import LEAST_SQUARES
@@ -161,14 +160,8 @@ def _score(name, costs, losses, shares, num_starts) -> FormScore:
         delta=LEAST_SQUARES,
         num_starts=num_starts,
     )
-    with jax.enable_x64(True):
-        predicted = np.stack(
-            [
-                np.asarray(form.function(P / scale, *np.exp(logs)))
-                for logs in ends.logs
-            ]
-        )
-    log_L = np.log(L)
+    predicted = [optima.predicted(form, (P / scale,), k) for k in ends.logs]
+    log_L = elementary.log(L)
     objective = float(ends.objectives[0])
     if not optima.falls(objective, log_L, np.ones(len(L))):
         raise ValueError("losses do not fall with costs.")
@@ -181,7 +174,9 @@ def _score(name, costs, losses, shares, num_starts) -> FormScore:
         form=name,
         parameters=optima.in_unit_of_data(
             form,
-            dict(zip(form.parameters, np.exp(ends.logs[0]), strict=True)),
+            dict(
+                zip(form.parameters, elementary.exp(ends.logs[0]), strict=True)
+            ),
             [scale],
         ),
         aicc=(

@@ -3,8 +3,11 @@
 N starts, X points, k parameters.
 """
 
+import math
+
 import numpy as np
 
+from mmc_jax.law import elementary
 from mmc_jax.law.forms import Form
 
 # A start's exponent lies between these multiples of one over the logarithm of
@@ -50,12 +53,14 @@ def start_logs(
         losses.min() * next(columns) if floor_kinds else np.zeros(num_starts)
     )
     # The geometric mean of what is above the floor, at a budget of 1.
-    above = np.exp(np.log(losses - floors[:, None]).mean(axis=1))
+    above = elementary.exp(
+        elementary.log(losses - floors[:, None]).mean(axis=1)
+    )
     drop = max(np.ptp(losses), 1e-3 * losses.mean())
     found = []
     for parameter in form.parameters.values():
         low, high = ranges.get(parameter.variable, (1.0, 1.0))
-        log_range = np.log(high / low)
+        log_range = math.log(high / low)
         match parameter.kind:
             case "floor":
                 start = floors
@@ -73,17 +78,20 @@ def start_logs(
             case "slope":
                 start = drop / log_range * _between((0.5, 2.0), next(columns))
             case "horizon":
-                start = np.exp(losses.mean() * log_range / drop) * above**0
+                start = np.full(
+                    num_starts,
+                    elementary.exp(losses.mean() * log_range / drop),
+                )
             case _:
                 raise ValueError(f"no starts for a {parameter.kind!r}")
-        found.append(np.log(start))
+        found.append(elementary.log(start))
     return np.stack(found, axis=1)
 
 
 def _between(bounds: tuple[float, float], shares: np.ndarray) -> np.ndarray:
     """Returns the numbers at these shares of the way, on a log scale."""
     low, high = bounds
-    return low * (high / low) ** shares
+    return low * elementary.power(high / low, shares)
 
 
 def _lattice(num_points: int, num_dimensions: int) -> np.ndarray:
@@ -96,5 +104,5 @@ def _lattice(num_points: int, num_dimensions: int) -> np.ndarray:
     phi = 2.0
     for _ in range(60):
         phi = (1 + phi) ** (1 / (num_dimensions + 1))
-    steps = phi ** -np.arange(1, num_dimensions + 1)
+    steps = elementary.power(phi, -np.arange(1, num_dimensions + 1))
     return (0.5 + np.arange(1, num_points + 1)[:, None] * steps) % 1

@@ -5,6 +5,7 @@ Texts of one cluster (a source, a domain, a document) stay together.
 X texts, C clusters, R resamples, K rows.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -14,9 +15,6 @@ from mmc_jax.statistics.inputs import checked_losses
 
 # Counts of resampled texts that are held at once, [resamples, X].
 _COUNTS_AT_ONCE = 2**24
-
-# Bits of a part of a number: float64 adds up 2^27 of them exactly.
-_PART_BITS = 26
 
 
 def cluster_index(
@@ -129,26 +127,37 @@ def resampled_means(
 
 
 def counted_sums(counts: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Returns sum_x n_rx v_kx, the same on every machine: [R, K] float64.
+    """Returns the sum of each row over the texts of each resample: [R, K].
 
-    The numbers are cut to 52 bits of the largest. In two parts of 26 bits their
-    products and sums are whole numbers below 2^53, exact in any order.
+    sum_x n_rx v_kx, with the same bits on every machine. A matrix product in
+    float64 rounds in an order that depends on the processor. Here each number
+    is cut into a high and a low part of so few bits that no sum of either
+    rounds; what is below the low part, 2^-60 of the largest number or less, is
+    left out.
 
     Args:
-      counts: How often each text occurs in each resample, [R, X] whole numbers;
-        up to 2^27 texts in a resample.
+      counts: How often each text occurs in each resample, whole numbers,
+        [R, X].
       rows: A number for each text in each row, finite, [K, X].
 
-    >>> counted_sums(np.array([[2, 1]]), np.array([[0.5, 3.0]]))
-    array([[4.]])
+    >>> counted_sums(np.array([[2.0, 0.0, 1.0]]), np.array([[0.1, 0.2, 0.3]]))
+    array([[0.5]])
     """
     counts = counts.astype(np.float64)
-    exponent = np.frexp(np.abs(rows).max(initial=0.0))[1] - _PART_BITS
-    rows = np.ldexp(rows, -exponent)
-    high = np.rint(rows)
-    low = np.rint(np.ldexp(rows - high, _PART_BITS))
-    sums = counts @ high.T + np.ldexp(counts @ low.T, -_PART_BITS)
-    return np.ldexp(sums, exponent)
+    largest = np.abs(rows).max(initial=0.0)
+    if largest == 0:
+        return np.zeros((len(counts), len(rows)))
+    total = counts.sum(axis=1).max(initial=1.0)
+    num_bits = 52 - math.ceil(math.log2(total))
+    _, exponent = math.frexp(largest)
+    sums = np.zeros((len(counts), len(rows)))
+    for _ in range(2):
+        # Whole numbers below 2^num_bits, whose sums are below 2^52.
+        part = np.rint(np.ldexp(rows, num_bits - exponent))
+        sums += np.ldexp(counts @ part.T, exponent - num_bits)
+        rows = rows - np.ldexp(part, exponent - num_bits)
+        exponent -= num_bits
+    return sums
 
 
 def halves(

@@ -1,5 +1,7 @@
 """Resamples, halves and held-out shares of texts, with and without clusters."""
 
+import fractions
+
 import numpy as np
 from absl.testing import absltest, parameterized
 
@@ -34,6 +36,23 @@ class ResamplingTest(parameterized.TestCase):
                 rows[:, texts], axis=1, weights=weights[texts]
             )
             np.testing.assert_allclose(found[r], expected, rtol=1e-12)
+
+    @parameterized.parameters(1, 2, 60, 1000)
+    def test_count_sums_are_exact(self, num_texts):
+        rng = np.random.default_rng(0)
+        counts = rng.integers(0, 4, (4, num_texts)).astype(float)
+        rows = rng.lognormal(0, 3, (3, num_texts))
+        rows *= rng.choice([-1, 1], rows.shape)
+        found = statistics.counted_sums(counts, rows)
+        for r, k in np.ndindex(found.shape):
+            terms = [
+                fractions.Fraction(n) * fractions.Fraction(v)
+                for n, v in zip(
+                    counts[r].tolist(), rows[k].tolist(), strict=True
+                )
+            ]
+            error = abs(fractions.Fraction(float(found[r, k])) - sum(terms))
+            self.assertLessEqual(error, 2**-52 * sum(map(abs, terms)))
 
     @parameterized.parameters((None, 4), (CLUSTERS, 2))
     def test_halves(self, clusters, num_clusters):

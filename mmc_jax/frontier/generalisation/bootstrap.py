@@ -139,8 +139,8 @@ def resampled_losses(
     """Returns the loss of each subset on each resample of the texts: [R, F].
 
     The text-by-text minima of a subset do not depend on how often a text is
-    drawn: all resamples are matrix products. These are of whole numbers, exact
-    in any order: the same on every machine.
+    drawn: all resamples are matrix products, with the same bits on every
+    machine.
 
     Args:
       losses: Loss of each text under each model, [M, X].

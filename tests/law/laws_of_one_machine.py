@@ -1,0 +1,41 @@
+"""Prints the numbers of laws of fixed points; see test_same_bits.py.
+
+Each is printed so that its bits can be told: in hexadecimal.
+"""
+
+import sys
+
+import numpy as np
+
+from mmc_jax import law
+
+# Points of A = 40, alpha = 0.25, L_inf = 1.5 with noise, all from rational
+# operations, so that they are the same on every machine.
+_P = 1e6 * 2.0 ** np.arange(16)
+_NOISE = 1 + 0.02 * (np.arange(16) * 7 % 11 / 11 - 0.5)
+_L = (1.25 * 0.84375 ** np.arange(16).astype(object)).astype(float) + 1.5
+
+
+def numbers() -> list[str]:
+    """Returns fits, resampled fits and a profile, in hexadecimal."""
+    losses = _L * _NOISE
+    found = [*law.fit(_P, losses)[:10]]
+    found += law.fit_form("logarithmic", _P, losses).parameters.values()
+    resampled = law.text_bootstrap(
+        losses[:, None] * _NOISE[::-1] ** (np.arange(16)[:, None] % 5),
+        _P,
+        np.eye(16, dtype=bool),
+        num_resamples=8,
+        seed=1,
+    )
+    for name in ("A", "alpha", "L_inf", "objective"):
+        found += getattr(resampled.laws, name).tolist()
+    profile = law.profile(_P, losses)
+    found += [profile.low, profile.estimate, profile.high]
+    fit = law.fit(_P, losses)
+    found += [float(law.loss(fit, 1e12)), float(law.budget_for(fit, 1.8))]
+    return [float(number).hex() for number in found]
+
+
+if __name__ == "__main__":
+    sys.stdout.write("\n".join(numbers()))
