@@ -11,7 +11,6 @@ from mmc_jax.diversity import FamilyStudy, agreement, groups_of
 from mmc_jax.report import family_figures, labels, result
 from mmc_jax.report.sections import Section
 from mmc_jax.scores import NORMALISATIONS, ScoreTable
-from mmc_jax.statistics import Estimate
 
 _PARAMETERS = ("A", "alpha", "L_inf")
 # Characters of the longest name of a frontier and of a claim.
@@ -95,7 +94,7 @@ def _numbers(found: FamilyStudy, names: Sequence[str]) -> dict[str, Any]:
             line: {
                 **result.law_numbers(of_line.fit),
                 "intervals": {
-                    name: _interval(of_line.interval(name))
+                    name: result.interval_numbers(of_line.interval(name))
                     for name in _PARAMETERS
                 },
             }
@@ -113,15 +112,15 @@ def _numbers(found: FamilyStudy, names: Sequence[str]) -> dict[str, Any]:
             for size, compared in found.comparisons.items()
         },
         "shared_parameters": {
-            str(size or "any"): answers
+            str(size or "any"): result.fitted(answers)
             for size, answers in found.shared.items()
         },
         "conclusions": [
             {
                 "claim": claim.claim,
-                "value": claim.estimate.value,
-                "low": claim.estimate.low,
-                "high": claim.estimate.high,
+                "value": result.fitted(claim.estimate.value),
+                "low": result.fitted(claim.estimate.low),
+                "high": result.fitted(claim.estimate.high),
                 "reason": claim.reason,
                 "p_value": claim.p_value,
                 "verdict": claim.verdict,
@@ -137,16 +136,6 @@ def _families(table: ScoreTable, by: str) -> dict[str, list[str]]:
     for model, family in zip(table.models, groups_of(table, by), strict=True):
         families.setdefault(family, []).append(model.name)
     return families
-
-
-def _interval(estimate: Estimate) -> dict[str, float] | None:
-    if not estimate.has_interval:
-        return None
-    return {
-        "low": estimate.low,
-        "high": estimate.high,
-        "level": estimate.level,
-    }
 
 
 def _sentences(

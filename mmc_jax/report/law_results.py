@@ -7,9 +7,8 @@ from typing import Any
 
 from mmc_jax import law
 from mmc_jax.report import law_figures, law_sentences
-from mmc_jax.report.result import law_numbers
+from mmc_jax.report.result import fitted, interval_numbers, law_numbers
 from mmc_jax.report.sections import Section, write_sections
-from mmc_jax.statistics import Estimate
 
 _PARAMETERS = ("A", "alpha", "L_inf")
 
@@ -113,7 +112,7 @@ def shared_section(shared: Sequence[law.SharedFit]) -> Section:
       shared: Answer to each question; none for a single group.
     """
     return Section(
-        {"shared_parameters": list(shared)},
+        {"shared_parameters": fitted(list(shared))},
         sentences=law_sentences.shared(shared),
     )
 
@@ -128,8 +127,8 @@ def answers_section(answers: Sequence[law.Answer]) -> Section:
     for answer in answers:
         of_subject = numbers.setdefault(answer.subject, {})
         found = {
-            "value": answer.estimate.value,
-            "interval": _interval(answer.estimate),
+            "value": fitted(answer.estimate.value),
+            "interval": interval_numbers(answer.estimate),
         }
         if answer.at is None:
             of_subject[answer.question] = found
@@ -143,30 +142,19 @@ def answers_section(answers: Sequence[law.Answer]) -> Section:
     )
 
 
-def _interval(estimate: Estimate) -> dict[str, float] | None:
-    """Returns an interval as JSON; None where there is none."""
-    if not estimate.has_interval:
-        return None
-    return {
-        "low": estimate.low,
-        "high": estimate.high,
-        "level": estimate.level,
-    }
-
-
 def _group_numbers(found: law.GroupLaw) -> dict[str, Any]:
     return {
         **law_numbers(found.fit),
         "least_squares": law_numbers(found.least_squares),
         "intervals_of_resampled_" + found.resampled_unit: {
-            name: _interval(found.estimate(name)) for name in _PARAMETERS
+            name: interval_numbers(found.estimate(name)) for name in _PARAMETERS
         },
         "share_of_resamples_with_a_law": law.usable(found.resampled).mean(),
         "profiles": {
             name: {
-                "least_squares_estimate": profile.estimate,
-                "low": profile.low,
-                "high": profile.high,
+                "least_squares_estimate": fitted(profile.estimate),
+                "low": fitted(profile.low),
+                "high": fitted(profile.high),
                 "identified": profile.identified,
                 "statement": law.statement(profile, found.losses.min()),
             }
@@ -177,7 +165,7 @@ def _group_numbers(found: law.GroupLaw) -> dict[str, Any]:
         "variants": {
             name: law_numbers(fit) for name, fit in found.variants.items()
         },
-        "forms": found.forms,
+        "forms": fitted(found.forms),
         "not_fitted": found.reasons,
     }
 
@@ -187,11 +175,11 @@ def _bootstrap_numbers(found: law.Bootstrap) -> dict[str, Any]:
         "num_resamples": len(found.usable),
         "share_with_a_law": found.usable.mean(),
         **{
-            name: _interval(found.interval(name))
+            name: interval_numbers(found.interval(name))
             for name in _PARAMETERS
             if found.usable.any()
         },
-        "loss_of_all_models": _interval(found.all_models_interval),
+        "loss_of_all_models": interval_numbers(found.all_models_interval),
     }
 
 
@@ -199,13 +187,15 @@ def _jackknife_numbers(found: law.Jackknife) -> dict[str, Any]:
     return {
         "laws": {
             label: {
-                parameter: getattr(found.laws, parameter)[i]
+                parameter: fitted(getattr(found.laws, parameter)[i])
                 for parameter in _PARAMETERS
             }
             for i, label in enumerate(found.labels)
         },
         "standard_error": {
-            parameter: law.standard_error(getattr(found.laws, parameter))
+            parameter: fitted(
+                law.standard_error(getattr(found.laws, parameter))
+            )
             for parameter in ("alpha", "L_inf")
         },
         "not_fitted": found.not_fitted,

@@ -18,8 +18,10 @@ from matplotlib.figure import Figure
 
 from mmc_jax import law
 from mmc_jax.report import drawing
+from mmc_jax.statistics import Estimate
 
 _PACKAGES = ("mmc_jax", "jax", "flax", "optax", "transformers", "numpy")
+_FITTED_DIGITS = 10
 _RESULT, _ARRAYS = "result.json", "arrays.npz"
 
 
@@ -116,23 +118,64 @@ def read_arrays(folder: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def law_numbers(fit: law.Fit) -> dict[str, Any]:
-    """Returns a fitted law as JSON.
+    """Returns a fitted law as JSON, to the digits of `fitted`.
 
     Args:
       fit: Law that is written.
     """
     return {
-        # Beyond float64 for a steep law at large P; the next two never are.
-        "A": fit.A if math.isfinite(fit.A) else None,
-        "A_at_scale": fit.A_at_scale,
-        "scale": fit.scale,
-        "alpha": fit.alpha,
-        "L_inf": fit.L_inf,
-        "objective": fit.objective,
+        # A is beyond float64 for a steep law at large P; A_at_scale and scale
+        # never are.
+        **{
+            name: fitted(getattr(fit, name))
+            for name in (
+                "A",
+                "A_at_scale",
+                "scale",
+                "alpha",
+                "L_inf",
+                "objective",
+            )
+        },
         "converged": bool(fit.converged),
-        "r_squared": fit.r_squared,
+        "r_squared": fitted(fit.r_squared),
         "num_points": fit.num_points,
         "huber_delta": fit.delta,
+    }
+
+
+def fitted(numbers: Any) -> Any:
+    """Returns fitted numbers as JSON holds them, to 10 significant digits.
+
+    An optimizer ends within a tolerance of 1e-10; the digits below differ from
+    one processor to another.
+
+    Args:
+      numbers: Numbers, texts, arrays, and containers of them.
+    """
+    match plain(numbers):
+        case dict() as found:
+            return {key: fitted(value) for key, value in found.items()}
+        case list() as found:
+            return [fitted(value) for value in found]
+        case float() as found:
+            return float(f"{found:.{_FITTED_DIGITS}g}")
+        case found:
+            return found
+
+
+def interval_numbers(estimate: Estimate) -> dict[str, float] | None:
+    """Returns the interval of a fitted number as JSON; None if it has none.
+
+    Args:
+      estimate: The number with its interval.
+    """
+    if not estimate.has_interval:
+        return None
+    return {
+        "low": fitted(estimate.low),
+        "high": fitted(estimate.high),
+        "level": estimate.level,
     }
 
 

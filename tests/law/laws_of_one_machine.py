@@ -1,6 +1,6 @@
-"""Prints the numbers of laws of fixed points; see test_same_bits.py.
+"""Prints the numbers of laws of fixed points; see test_same_digits.py.
 
-Each is printed so that its bits can be told: in hexadecimal.
+Each is printed in hexadecimal, so that no digit is lost.
 """
 
 import sys
@@ -16,11 +16,11 @@ _NOISE = 1 + 0.02 * (np.arange(16) * 7 % 11 / 11 - 0.5)
 _L = (1.25 * 0.84375 ** np.arange(16).astype(object)).astype(float) + 1.5
 
 
-def numbers() -> list[str]:
-    """Returns fits, resampled fits and a profile, in hexadecimal."""
+def numbers() -> list[float]:
+    """Returns the numbers of fits, resampled fits and a profile."""
     losses = _L * _NOISE
-    found = [*law.fit(_P, losses)[:10]]
-    found += law.fit_form("logarithmic", _P, losses).parameters.values()
+    fit = law.fit(_P, losses)
+    found = [*fit[:10]]
     resampled = law.text_bootstrap(
         losses[:, None] * _NOISE[::-1] ** (np.arange(16)[:, None] % 5),
         _P,
@@ -32,10 +32,9 @@ def numbers() -> list[str]:
         found += getattr(resampled.laws, name).tolist()
     profile = law.profile(_P, losses)
     found += [profile.low, profile.estimate, profile.high]
-    fit = law.fit(_P, losses)
     found += [float(law.loss(fit, 1e12)), float(law.budget_for(fit, 1.8))]
-    return [float(number).hex() for number in found]
+    return [float(number) for number in found]
 
 
 if __name__ == "__main__":
-    sys.stdout.write("\n".join(numbers()))
+    sys.stdout.write("\n".join(number.hex() for number in numbers()))

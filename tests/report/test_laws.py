@@ -69,7 +69,7 @@ class TableTest(absltest.TestCase):
         line = _search(table.losses("raw"), table.costs())
         fit = law.fit(line.costs, line.losses)
         numbers = self.result["laws"]["pool"]
-        self.assertEqual(numbers["alpha"], fit.alpha)
+        self.assertEqual(numbers["alpha"], float(f"{fit.alpha:.10g}"))
         self.assertEqual(numbers["num_points"], len(line.costs))
         interval = numbers["intervals_of_resampled_texts"]["L_inf"]
         self.assertLess(interval["low"], interval["high"])
