@@ -16,7 +16,7 @@ from mmc_jax.diversity.families import Comparison, compare, groups_of
 from mmc_jax.diversity.gains import bonus
 from mmc_jax.frontier import Frontier
 from mmc_jax.scores import ScoreTable
-from mmc_jax.statistics import Estimate, attempt, estimate
+from mmc_jax.statistics import Estimate, attempt
 from mmc_jax.statistics.inputs import Inputs, checked_inputs
 
 # Sizes of subsets that are compared; None is any number of models.
@@ -26,36 +26,7 @@ KINDS = ("same family", "mixed")
 # Below this p-value two laws are said to differ in a parameter: of pairs of
 # laws that share it, one in 20 falls below.
 _SIGNIFICANT = 0.05
-# Share of the resamples that must have a law for an interval.
-_ENOUGH = 0.5
 _NO_NUMBER = Estimate(math.nan)
-
-
-class LineLaw(NamedTuple):
-    """The law of one frontier, and the laws of resampled texts.
-
-    Attributes:
-      fit: Law of the frontier.
-      resampled: Laws of R resamples of the texts, with the frontier's subsets
-        fixed. Resample r of two frontiers holds the same texts.
-    """
-
-    fit: law.Fit
-    resampled: law.Fits
-
-    def interval(self, parameter: str) -> Estimate:
-        """Returns a parameter of the law with its interval over texts.
-
-        There is no interval where fewer than half of the resamples have a law.
-
-        Args:
-          parameter: Name of a field of `law.Fit`, such as "alpha".
-        """
-        value = getattr(self.fit, parameter)
-        usable = law.usable(self.resampled)
-        if usable.mean() < _ENOUGH:
-            return Estimate(value)
-        return estimate(value, getattr(self.resampled, parameter)[usable])
 
 
 class Claim(NamedTuple):
@@ -110,7 +81,7 @@ class FamilyStudy(NamedTuple):
     num_texts: int
     lines: dict[str, Frontier]
     comparisons: dict[int | None, Comparison]
-    laws: dict[str, LineLaw]
+    laws: dict[str, law.ResampledFit]
     reasons: dict[str, str]
     shared: dict[int | None, list[law.SharedFit]]
     claims: tuple[Claim, ...]
@@ -174,13 +145,17 @@ def family_study(
     if not comparisons:
         raise ValueError("; ".join(dict.fromkeys(not_compared.values())))
     lines = _lines(inputs, comparisons)
-    laws, no_law = attempt(
-        {
-            name: functools.partial(
-                _line_law, inputs.losses, line, num_starts, options
-            )
-            for name, line in lines.items()
-        }
+    laws, no_law = law.fit_each(
+        {name: (line.costs, line.losses) for name, line in lines.items()},
+        lambda name: (
+            law.text_bootstrap(
+                inputs.losses,
+                lines[name].costs,
+                lines[name].masks,
+                num_starts=num_starts,
+                **options,
+            ).laws
+        ),
     )
     reasons = {
         line_name("comparison", size): why for size, why in not_compared.items()
@@ -290,25 +265,10 @@ def _lines(
     return lines
 
 
-def _line_law(
-    losses: np.ndarray,
-    line: Frontier,
-    num_starts: int,
-    options: Mapping[str, Any],
-) -> LineLaw:
-    """Returns the law of one frontier, and the laws of resampled texts."""
-    return LineLaw(
-        law.fit(line.costs, line.losses),
-        law.text_bootstrap(
-            losses, line.costs, line.masks, num_starts=num_starts, **options
-        ).laws,
-    )
-
-
 def _shared(
     sizes: Iterable[int | None],
     lines: Mapping[str, Frontier],
-    laws: Mapping[str, LineLaw],
+    laws: Mapping[str, law.ResampledFit],
 ) -> dict[int | None, list[law.SharedFit]]:
     """Returns whether the two kinds may share parameters, by size."""
     shared = {}
@@ -344,7 +304,7 @@ def _claims_on_losses(
 
 def _claims_on_laws(
     size: int | None,
-    laws: Mapping[str, LineLaw],
+    laws: Mapping[str, law.ResampledFit],
     shared: Sequence[law.SharedFit],
 ) -> list[Claim]:
     """Returns what is said of the laws of subsets of one size."""
@@ -365,28 +325,15 @@ def _claims_on_laws(
             why = f"no law of {' and '.join(missing)}"
             claims.append(Claim(claim, _NO_NUMBER, why))
             continue
-        difference, why = _difference(
-            parameter, *(laws[line] for line in lines)
+        difference = law.estimate_answer(
+            lambda first, second, name=parameter: (
+                getattr(first, name) - getattr(second, name)
+            ),
+            *(laws[line] for line in lines),
         )
+        why = ""
+        if not difference.has_interval:
+            difference = _NO_NUMBER
+            why = "fewer than half of the resamples have both laws"
         claims.append(Claim(claim, difference, why, p_values[parameter]))
     return claims
-
-
-def _difference(
-    parameter: str, first: LineLaw, second: LineLaw
-) -> tuple[Estimate, str]:
-    """Returns a parameter of the first law less that of the second.
-
-    Or no number, and why there is none.
-    """
-    usable = law.usable(first.resampled, second.resampled)
-    if usable.mean() < _ENOUGH:
-        return (
-            _NO_NUMBER,
-            "fewer than half of the resamples have both laws",
-        )
-    resampled = getattr(first.resampled, parameter) - getattr(
-        second.resampled, parameter
-    )
-    value = getattr(first.fit, parameter) - getattr(second.fit, parameter)
-    return estimate(value, resampled[usable]), ""

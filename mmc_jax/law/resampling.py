@@ -10,6 +10,7 @@ M models, X texts, F frontier points, R resamples, C clusters.
 
 import functools
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -46,6 +47,14 @@ class ResampledFit(NamedTuple):
 
     fit: Fit
     resampled: Fits | None
+
+    def interval(self, parameter: str) -> Estimate:
+        """Returns a parameter with the interval of its resamples.
+
+        Args:
+          parameter: Name of the parameter: "A", "alpha" or "L_inf".
+        """
+        return estimate_answer(operator.attrgetter(parameter), self)
 
 
 class Bootstrap(NamedTuple):

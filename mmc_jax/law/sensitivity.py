@@ -4,7 +4,6 @@ M models, X texts, F frontier points.
 """
 
 import functools
-import operator
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -77,16 +76,6 @@ class GroupLaw(NamedTuple):
         of_texts = self.resampled_unit == "texts"
         return ResampledFit(
             self.fit if of_texts else self.least_squares, self.resampled
-        )
-
-    def estimate(self, parameter: str) -> Estimate:
-        """Returns a parameter with the interval of its resamples.
-
-        Args:
-          parameter: Name of the parameter: "A", "alpha" or "L_inf".
-        """
-        return estimate_answer(
-            operator.attrgetter(parameter), self.resampled_fit
         )
 
 

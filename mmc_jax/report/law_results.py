@@ -147,7 +147,8 @@ def _group_numbers(found: law.GroupLaw) -> dict[str, Any]:
         **law_numbers(found.fit),
         "least_squares": law_numbers(found.least_squares),
         "intervals_of_resampled_" + found.resampled_unit: {
-            name: interval_numbers(found.estimate(name)) for name in _PARAMETERS
+            name: interval_numbers(found.resampled_fit.interval(name))
+            for name in _PARAMETERS
         },
         "share_of_resamples_with_a_law": law.usable(found.resampled).mean(),
         "profiles": {

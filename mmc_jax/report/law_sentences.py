@@ -276,7 +276,7 @@ def _pool_rows(
 def _estimate_of_texts(found: law.GroupLaw, parameter: str) -> Estimate:
     if found.resampled_unit != "texts":
         return Estimate(getattr(found.fit, parameter))
-    return found.estimate(parameter)
+    return found.resampled_fit.interval(parameter)
 
 
 def _estimate_of_points(found: law.GroupLaw, parameter: str) -> Estimate:
@@ -286,7 +286,7 @@ def _estimate_of_points(found: law.GroupLaw, parameter: str) -> Estimate:
         return Estimate(value, profile.low, profile.high, profile.level)
     if found.resampled_unit != "points":
         return Estimate(value)
-    return found.estimate(parameter)
+    return found.resampled_fit.interval(parameter)
 
 
 def _text(estimate: Estimate) -> str:

@@ -13,6 +13,7 @@ from mmc_jax import law
 # operations, so that they are the same on every machine.
 _P = 1e6 * 2.0 ** np.arange(16)
 _NOISE = 1 + 0.02 * (np.arange(16) * 7 % 11 / 11 - 0.5)
+_OF_TEXTS = 1 + 0.03 * (np.add.outer(3 * np.arange(16), np.arange(16)) % 7 - 3)
 _L = (1.25 * 0.84375 ** np.arange(16).astype(object)).astype(float) + 1.5
 
 
@@ -22,7 +23,7 @@ def numbers() -> list[float]:
     fit = law.fit(_P, losses)
     found = [*fit[:10]]
     resampled = law.text_bootstrap(
-        losses[:, None] * _NOISE[::-1] ** (np.arange(16)[:, None] % 5),
+        losses[:, None] * _OF_TEXTS,
         _P,
         np.eye(16, dtype=bool),
         num_resamples=8,
