@@ -211,7 +211,7 @@ class ResultTest(absltest.TestCase):
 
 
 class BatchTest(parameterized.TestCase):
-    @parameterized.parameters((4, 0.0), (4, 0.01), (12, 0.05), (3000, 0.05))
+    @parameterized.parameters((4, 0.0), (4, 0.01), (12, 0.05), (300, 0.05))
     def test_is_fit(self, num_points, noise):
         P, L = points(num_points, noise, seed=3)
         fit = law.fit(P, L)
