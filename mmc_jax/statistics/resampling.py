@@ -132,8 +132,8 @@ def counted_sums(counts: np.ndarray, rows: np.ndarray) -> np.ndarray:
     sum_x n_rx v_kx, with the same bits on every machine. A matrix product in
     float64 rounds in an order that depends on the processor. Here each number
     is cut into a high and a low part of so few bits that no sum of either
-    rounds; what is below the low part, 2^-60 of the largest number or less, is
-    left out.
+    rounds. What is below the low part is left out: for up to 2^22 texts less
+    than 2^-60 of the largest number.
 
     Args:
       counts: How often each text occurs in each resample, whole numbers,

@@ -38,7 +38,7 @@ class ResamplingTest(parameterized.TestCase):
             np.testing.assert_allclose(found[r], expected, rtol=1e-12)
 
     @parameterized.parameters(1, 2, 60, 1000)
-    def test_count_sums_are_exact(self, num_texts):
+    def test_counted_sums_are_exact(self, num_texts):
         rng = np.random.default_rng(0)
         counts = rng.integers(0, 4, (4, num_texts)).astype(float)
         rows = rng.lognormal(0, 3, (3, num_texts))
