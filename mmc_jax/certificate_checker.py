@@ -130,7 +130,7 @@ class _Costs(NamedTuple):
     """Costs in whole numbers.
 
     Attributes:
-      whole: Cost of each model, M whole numbers: an array [M] of int64, or of
+      exact: Cost of each model, M whole numbers: an array [M] of int64, or of
         Python's whole numbers where these are larger.
       high: Costs without their low bits, rounded down, [M] int64.
       low_bits: Number of low bits.
@@ -138,7 +138,7 @@ class _Costs(NamedTuple):
       resolution: Costs that differ by no more may count as equal.
     """
 
-    whole: np.ndarray
+    exact: np.ndarray
     high: np.ndarray
     low_bits: int
     scale: Fraction
@@ -169,15 +169,15 @@ def check(
       OSError: the file cannot be read.
     """
     claims = _read(path)
-    table = _whole_losses(*_checked(losses, costs, weights), claims["scale"])
+    table = _integer_losses(*_checked(losses, costs, weights), claims["scale"])
     num_texts = table.table.shape[1]
-    priced = _whole_costs(
+    priced = _integer_costs(
         np.asarray(costs, np.float64), claims["cost_scale"], claims["low_bits"]
     )
     ends = _check_points(claims, table.table, priced)
     num_windows = len(claims["tree_starts"]) - 1
-    _check_parts("segment", claims["segment_budgets"], claims, num_windows)
-    _check_parts("tree", claims["trees"], claims, num_windows)
+    _check_starts("segment", claims["segment_budgets"], claims, num_windows)
+    _check_starts("tree", claims["trees"], claims, num_windows)
     _require(
         len(claims["segment_sums"]) == len(claims["segment_budgets"]),
         "segment_sums and segment_budgets differ in length",
@@ -317,7 +317,7 @@ def _read(path) -> dict:
     }
 
 
-def _whole_losses(losses, weights, scale) -> _Losses:
+def _integer_losses(losses, weights, scale) -> _Losses:
     """Returns the losses in whole numbers, if the scale is fine enough."""
     if weights is None:
         weighted, rest = losses, np.zeros_like(losses)
@@ -327,7 +327,7 @@ def _whole_losses(losses, weights, scale) -> _Losses:
             weighted = losses * weights
         # A product is rounded to the nearest: half of the last bit.
         rest = np.abs(weighted) * 2.0**-53 + 2.0**-1074
-        rest[:, weights == np.rint(weights)] = _rests_of_whole(losses, weights)
+        rest[:, weights == np.rint(weights)] = _rests_of_counts(losses, weights)
         total = _exact_sum(weights)
     size = float(np.abs(weighted).max())
     _require(size < 2.0**1000, f"losses of {size:.3g} are too large")
@@ -374,7 +374,7 @@ def _whole_losses(losses, weights, scale) -> _Losses:
     )
 
 
-def _rests_of_whole(losses, weights):
+def _rests_of_counts(losses, weights):
     """Returns what products with whole weights leave over, at most: [M, n]."""
     columns = np.flatnonzero(weights == np.rint(weights))
     some, counts = losses[:, columns], weights[columns]
@@ -419,7 +419,7 @@ def _halves(values):
     return high, values - high
 
 
-def _whole_costs(costs, scale, low_bits) -> _Costs:
+def _integer_costs(costs, scale, low_bits) -> _Costs:
     """Returns the costs in whole numbers, if the scale is fine enough."""
     scale = Fraction(scale)
     exact = [Fraction(cost) * scale for cost in costs.tolist()]
@@ -452,7 +452,7 @@ def _whole_costs(costs, scale, low_bits) -> _Costs:
 def _check_points(claims, table, costs):
     """Returns the largest budget of each point, once the points are right."""
     masks, sums = claims["masks"], claims["loss_sums"]
-    num_points, num_models = len(claims["costs"]), len(costs.whole)
+    num_points, num_models = len(claims["costs"]), len(costs.exact)
     _require(
         num_points > 0 and masks.shape == (num_points, num_models),
         f"masks are not [{num_points}, {num_models}]: the certificate is of "
@@ -464,7 +464,7 @@ def _check_points(claims, table, costs):
         )
     for k, mask in enumerate(masks):
         _require(mask.any(), f"point {k} has no models")
-        cost = costs.whole[mask].sum()
+        cost = costs.exact[mask].sum()
         _require(
             claims["costs"][k] == cost,
             f"point {k}: its models cost {cost}, not {claims['costs'][k]}",
@@ -487,18 +487,18 @@ def _check_points(claims, table, costs):
         "the costs of the points do not rise",
     )
     _require(
-        claims["costs"][0] == costs.whole.min(),
+        claims["costs"][0] == costs.exact.min(),
         "the first point is not of the least cost that a model has",
     )
-    return np.append(claims["costs"][1:] - 1, costs.whole.sum())
+    return np.append(claims["costs"][1:] - 1, costs.exact.sum())
 
 
-def _check_parts(name, whole, claims, num_windows):
+def _check_starts(name, rows, claims, num_windows):
     starts = claims[f"{name}_starts"]
     _require(
         starts.shape == (num_windows + 1,)
         and starts[0] == 0
-        and starts[-1] == len(whole)
+        and starts[-1] == len(rows)
         and bool((np.diff(starts) > 0).all()),
         f"{name}_starts do not part what they should",
     )
@@ -555,11 +555,11 @@ def _bounded(
     chosen, free, is_open, table, costs, thresholds, budgets, goals, is_root
 ):
     """Returns the node as its bound leaves it; None if that closes all."""
-    left = budgets - costs.whole[chosen].sum()
+    left = budgets - costs.exact[chosen].sum()
     is_open = is_open & (left >= 0).astype(bool)
     if not is_open.any():
         return None
-    fits = free & (costs.whole <= left[is_open].max()).astype(bool)
+    fits = free & (costs.exact <= left[is_open].max()).astype(bool)
     # No other model is better than v below what the fitting ones reach.
     v = thresholds
     if fits.any():
@@ -576,7 +576,7 @@ def _bounded(
     bounds = v.sum() - most
     gaps = goals - bounds
     if is_root:
-        whole = _whole_knapsack(rho[fits], costs.high[fits], left)
+        whole = _zero_one_knapsack(rho[fits], costs.high[fits], left)
         bounds = np.maximum(bounds, v.sum() - whole)
     # Whole losses are not negative.
     is_open = is_open & (np.maximum(bounds, 0) < goals)
@@ -615,7 +615,7 @@ def _knapsack(profits, costs, budgets):
     return most, prices
 
 
-def _whole_knapsack(profits, costs, budgets):
+def _zero_one_knapsack(profits, costs, budgets):
     """Returns what each budget can gain at most by whole models: [B]."""
     step = max(1, -(-int(budgets.max()) // _NUM_STEPS))
     most = np.zeros(int(budgets.max()) // step + 1, np.int64)

@@ -190,11 +190,11 @@ def subset_costs(masks: np.ndarray, costs: np.ndarray) -> np.ndarray:
     The result does not depend on the order of the models, nor on how a search
     put the subset together, and equal sums are equal to the last bit.
     """
-    total, rest = cost_parts(masks, costs)
+    total, rest = cost_and_rest(masks, costs)
     return total + rest
 
 
-def cost_parts(
+def cost_and_rest(
     masks: np.ndarray, costs: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the cost of each subset as a float and what it leaves over: [S].

@@ -43,7 +43,7 @@ def pruned(
     joined by every model not in it. Of each level the subsets that no other of
     it dominates are kept. It ends with the first level that adds no
     point to the frontier over all levels, which is the answer. Every point is
-    true, but a better subset may be missed: a heuristic.
+    true, but a better subset may exist: a heuristic.
 
     With `polish` a local search follows: of every subset on the frontier each
     model is dropped, exchanged for each model outside, and each of those added,

@@ -21,7 +21,7 @@ import numpy as np
 from mmc_jax import oracle
 from mmc_jax.frontier.pareto import (
     Frontier,
-    cost_parts,
+    cost_and_rest,
     non_dominated,
     padded_rows,
     rounded_sum,
@@ -185,8 +185,8 @@ def frontier_with_unions(
     # By cost, the search for the place in the frontier is four times faster.
     by_cost = np.argsort(subset_costs(others, costs))
     others = others[by_cost]
-    costs_of_masks = cost_parts(masks, costs)
-    costs_of_others = cost_parts(others, costs)
+    costs_of_masks = cost_and_rest(masks, costs)
+    costs_of_others = cost_and_rest(others, costs)
     for rows in _slices(*sums.shape):
         cost = rounded_sum(
             *(part[rows, None] for part in costs_of_masks), *costs_of_others

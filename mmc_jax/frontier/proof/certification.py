@@ -33,7 +33,7 @@ from mmc_jax.frontier.proof.integers import (
     integer_pool,
     loss_sums,
     lower_losses,
-    parts,
+    split_costs,
 )
 from mmc_jax.frontier.proof.outcome import Certified, Progress
 from mmc_jax.frontier.proof.persistence import WorkFolder, search_key
@@ -323,9 +323,9 @@ def _certificate(
       windows: What is proven.
     """
     states = [window.state() for window in windows]
-    high, low = parts(costs, pool.low_bits)
+    high, low = split_costs(costs, pool.low_bits)
     budgets = [budget for state in states for budget in state[0]]
-    budgets_high, budgets_low = parts(budgets, pool.low_bits)
+    budgets_high, budgets_low = split_costs(budgets, pool.low_bits)
     certificate = Certificate(
         np.float64(pool.scale),
         np.float64(pool.cost_scale),

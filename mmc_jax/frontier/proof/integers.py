@@ -199,7 +199,9 @@ def integer_frontier(pool: IntegerPool, masks: np.ndarray) -> IntegerFrontier:
     )
 
 
-def parts(costs: list[int], low_bits: int) -> tuple[np.ndarray, np.ndarray]:
+def split_costs(
+    costs: list[int], low_bits: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns the high and the low part of costs: [B] int64 each."""
     low = (1 << low_bits) - 1
     return (
@@ -353,5 +355,5 @@ def _integer_costs(
             f"can be added exactly: divide each by {unit:.0e} and round it to "
             "a whole number."
         )
-    high, low = parts(whole, low_bits)
+    high, low = split_costs(whole, low_bits)
     return high, low, low_bits, float(scale)

@@ -35,7 +35,7 @@ import jax
 import numpy as np
 
 from mmc_jax.frontier.proof import knapsack
-from mmc_jax.frontier.proof.integers import parts
+from mmc_jax.frontier.proof.integers import split_costs
 from mmc_jax.frontier.proof.tables import (
     NUM_NODES,
     DeviceTable,
@@ -134,7 +134,7 @@ class SearchTree:
         self.num_nodes = 0
         self._best = sums.copy()
         self._slack = slack
-        self._high, self._low = parts(budgets, table.pool.low_bits)
+        self._high, self._low = split_costs(budgets, table.pool.low_bits)
         self._table = table
         self._thresholds = in_chunks(
             thresholds, table.chunks[0].devices().pop()

@@ -13,7 +13,7 @@ from mmc_jax.frontier.proof.integers import (
     IntegerFrontier,
     IntegerPool,
     integer_frontier,
-    parts,
+    split_costs,
 )
 from mmc_jax.frontier.proof.persistence import KeptWindow
 from mmc_jax.frontier.proof.search_tree import SearchTree
@@ -238,9 +238,10 @@ def windows_of(
         (first + last) // 2
         for first, last in zip(starts, [*starts[1:], len(costs)], strict=True)
     ]
+    budgets = [max(ends[k], costs[k]) for k in middles]
     tuned = thresholds(
         pool,
-        parts([max(ends[k], costs[k]) for k in middles], pool.low_bits)[0],
+        split_costs(budgets, pool.low_bits)[0],
         known.sums[middles],
         known.masks[middles],
     )

@@ -96,7 +96,7 @@ class BootstrapBandTest(parameterized.TestCase):
             )
             for search in (None, frontier.exhaustive)
         )
-        # The same draws: the best subset of each is no worse than the fixed.
+        # The same resamples: the best subset of each is no worse.
         self.assertTrue((anew.mean <= fixed.mean).all())
         self.assertLess(anew.mean.sum(), anew.losses.sum())
 

@@ -1,4 +1,4 @@
-"""What a search missed, against a look at every budget."""
+"""The error of a search, against a look at every budget."""
 
 import numpy as np
 from absl.testing import absltest, parameterized
@@ -23,25 +23,25 @@ class MissedTest(parameterized.TestCase):
         exact = frontier.exhaustive(losses, costs)
         for max_size in (1, 2, 7):
             found = frontier.exhaustive(losses, costs, max_size=max_size)
-            missed = frontier.search_error(found, exact)
+            error = frontier.search_error(found, exact)
             budgets = np.concatenate([found.costs, exact.costs])
             excess = max(best(found, b) / best(exact, b) - 1 for b in budgets)
             masks = {mask.tobytes() for mask in found.masks}
             np.testing.assert_allclose(
-                1 + missed.excess, 1 + excess, rtol=tolerances.MEAN_OF_LOSSES
+                1 + error.excess, 1 + excess, rtol=tolerances.MEAN_OF_LOSSES
             )
-            self.assertEqual(missed.num_points, len(exact.costs))
+            self.assertEqual(error.num_points, len(exact.costs))
             self.assertEqual(
-                missed.num_missed,
+                error.num_missed,
                 sum(mask.tobytes() not in masks for mask in exact.masks),
             )
             np.testing.assert_allclose(
-                best(found, missed.budget) / best(exact, missed.budget),
-                1 + missed.excess,
+                best(found, error.budget) / best(exact, error.budget),
+                1 + error.excess,
                 rtol=tolerances.MEAN_OF_LOSSES,
             )
         # The last were all subsets.
-        self.assertEqual((missed.num_missed, missed.excess), (0, 0.0))
+        self.assertEqual((error.num_missed, error.excess), (0, 0.0))
 
     def test_only_proven_points_count(self):
         masks = np.zeros((3, 1), bool)
