@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 
 from mmc_jax import frontier, law, studies
-from mmc_jax.report import figures, generalisation, labels, proof, result
+from mmc_jax.report import (
+    generalisation,
+    labels,
+    proof,
+    result,
+    study_figures,
+)
 from mmc_jax.report.sections import Section
 from mmc_jax.scores import NORMALISATIONS
 
@@ -92,7 +98,7 @@ def frontier_section(
     names, families = _names(found), _families(found)
     panels = {
         "membership": functools.partial(
-            figures.membership,
+            study_figures.membership,
             found.pool,
             names,
             families,
@@ -102,7 +108,7 @@ def frontier_section(
     }
     if 1 < len(set(found.table.texts.domains)) <= _MOST_DOMAINS:
         panels["domains"] = functools.partial(
-            figures.domains,
+            study_figures.domains,
             found.costs,
             found.losses,
             found.table.texts.domains,
@@ -156,7 +162,7 @@ def laws_section(
         {"laws": laws_as_numbers(laws, found.reasons)},
         figures={
             "laws": functools.partial(
-                figures.laws,
+                study_figures.laws,
                 found.costs,
                 found.mean_losses,
                 _families(found),
@@ -213,7 +219,7 @@ def _routed_section(
         },
         {
             "routed": functools.partial(
-                figures.routed,
+                study_figures.routed,
                 found.pool,
                 expected,
                 found.routed,

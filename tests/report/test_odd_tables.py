@@ -9,7 +9,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from mmc_jax import diversity, frontier, report, studies
-from mmc_jax.report import drawing, figures
+from mmc_jax.report import drawing, study_figures
 from tests.diversity.test_findings import table_of
 
 _ODD_NAMES = (
@@ -101,9 +101,11 @@ class OddTablesTest(parameterized.TestCase):
         line = frontier.Frontier(costs, losses, np.eye(60, dtype=bool))
         labels = {"cost_label": "Cost", "loss_label": "Loss"}
         for figure in (
-            figures.laws(costs, losses, families, line, None, None, **labels),
-            figures.domains(
-                costs, losses[:, None] + [0, 1], "ab", families, **labels
+            study_figures.laws(
+                costs, losses, families, line, None, None, **labels
+            ),
+            study_figures.domains(
+                costs, losses[:, None] + [0, 1], ["a", "b"], families, **labels
             ),
         ):
             drawing.saved(figure)
