@@ -1,4 +1,4 @@
-"""What the figures of studies share: colours, scales, laws with their floors."""
+"""What the figures of studies share: colours, scales, laws and floors."""
 
 from collections.abc import Sequence
 
