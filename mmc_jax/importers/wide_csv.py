@@ -229,13 +229,11 @@ def _scores(
 
     def of_column(i: int) -> np.ndarray:
         return cells.numbers(
-            table.column(i), path, name, empty=empty, cure=_CURE
+            table.column(int(i)), path, name, empty=empty, cure=_CURE
         )
 
     values = of_column(first)
-    for i in range(first + 1, table.num_columns):
-        if table.column_names[i] != name:
-            continue
+    for i in np.flatnonzero(np.array(table.column_names) == name)[1:]:
         others = of_column(i)
         same = (others == values) | (np.isnan(others) & np.isnan(values))
         for row in np.flatnonzero(~same):

@@ -340,6 +340,15 @@ class CsvTest(parameterized.TestCase):
         ):
             self._csv("item,small,org/large\nx,1,\n", skip_incomplete=True)
 
+    def test_a_thousand_models(self):
+        """In seconds: time grows with the cells, not with a higher power."""
+        names = [f"m{m}" for m in range(1000)]
+        table = self._csv(
+            ",".join(["item", *names]) + "\nx" + ",1" * len(names) + "\n",
+            "\n".join(["model", *names]) + "\n",
+        )
+        self.assertEqual(table.nll_nats.shape, (1000, 1))
+
     def test_only_models(self):
         table = self._csv(only_models=["org/large"])
         self.assertEqual([m.name for m in table.models], ["org/large"])
