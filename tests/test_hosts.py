@@ -130,7 +130,7 @@ class TwoProcessesTest(absltest.TestCase):
         stored = safetensors.numpy.load_file(bad / weight_files.WEIGHTS)
         z = training.byte_tokenizer(checkpoints.SEPARATOR).token_to_id("z")
         embedding = stored["gpt_neox.embed_in.weight"].copy()
-        embedding[z] = np.nan
+        embedding[z] = 3e38  # Finite, but its mean overflows.
         stored["gpt_neox.embed_in.weight"] = embedding
         safetensors.numpy.save_file(stored, bad / weight_files.WEIGHTS)
         # Process 1 has every second text, such as the one with a z.

@@ -4,10 +4,12 @@ import json
 import pathlib
 import tempfile
 
+import jax
 import numpy as np
 import safetensors.numpy
 import transformers
 from absl.testing import absltest, parameterized
+from flax import nnx
 
 from mmc_jax import models
 from mmc_jax.models import weight_files
@@ -115,11 +117,26 @@ class Gemma3Test(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "missing.*layers.0.*q_norm"):
             models.load(self.folder)
 
+    @parameterized.parameters(dict(moon="full"), dict(text_config={"moon": 1}))
+    def test_a_key_that_transformers_ignores(self, **changes):
+        self.saved()
+        original = models.load(self.folder)
+        path = self.folder / "config.json"
+        config = json.loads(path.read_text())
+        for name, value in changes.items():
+            both = isinstance(value, dict)
+            config[name] = config[name] | value if both else value
+        path.write_text(json.dumps(config))
+        with self.assertLogs(level="WARNING") as logs:
+            again = models.load(self.folder)
+        self.assertIn("does not read moon", "".join(logs.output))
+        jax.tree.map(
+            np.testing.assert_array_equal, nnx.state(original), nnx.state(again)
+        )
+
     @parameterized.parameters(
-        (dict(moon="full"), "moon='full'"),
         (dict(is_encoder_decoder=True), "is_encoder_decoder=True"),
         (dict(tie_word_embeddings=False), "tie_word_embeddings=False"),
-        (dict(text_config=dict(moon="full")), "moon='full'"),
         (
             dict(text_config=dict(attn_logit_softcapping=9.0)),
             "attn_logit_softcapping=9.0",

@@ -372,6 +372,8 @@ class TableTest(ScoreTest):
                 "revision": None,
                 "resolved_revision": None,
                 "model_type": "qwen3",
+                "context_source": "config.json: max_position_embeddings",
+                "unread_config": {},
                 "device": jax.devices()[0].device_kind,
                 "mesh": {"data": 1, "model": 1},
                 "num_processes": 1,
@@ -625,7 +627,7 @@ class NotFiniteTest(ScoreTest):
         stored = safetensors.numpy.load_file(bad / weight_files.WEIGHTS)
         z = training.byte_tokenizer(checkpoints.SEPARATOR).token_to_id("z")
         embedding = stored["gpt_neox.embed_in.weight"].copy()
-        embedding[z] = np.nan
+        embedding[z] = 3e38  # Finite, but its mean overflows.
         stored["gpt_neox.embed_in.weight"] = embedding
         safetensors.numpy.save_file(stored, bad / weight_files.WEIGHTS)
         texts = ("apple", "ozone", "cherry", "date")
