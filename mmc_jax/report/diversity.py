@@ -244,7 +244,7 @@ def _families_section(found: Summary) -> Section:
         lines += ["", f"{'mean over pairs':<26}{'one family':>12}{'two':>12}"]
         for name, mean in found.means.items():
             cells = "".join(
-                f"{'no pairs' if math.isnan(value) else f'{value:.4g}':>12}"
+                f"{'not defined' if math.isnan(value) else f'{value:.4g}':>12}"
                 for value in mean
             )
             lines.append(f"{name.replace('_', ' '):<26}{cells}")
