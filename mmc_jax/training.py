@@ -4,11 +4,12 @@ The shipped pool and the controlled studies are made with it; what it writes are
 ordinary Hugging Face folders. V vocabulary, B batch, T position.
 """
 
+import hashlib
 import json
 import pathlib
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,16 +29,16 @@ class Recipe(NamedTuple):
     """How a model is trained; the same for every size of a family.
 
     Attributes:
-      mixture: The share of each domain in the batches.
-      seq_len: Tokens a sequence.
-      tokens_per_step: Tokens a batch.
-      num_steps: Updates.
-      learning_rate: Peak, after a linear warm-up and before a cosine decay to a
-        tenth.
+      mixture: Share of each domain in the batches, by its name.
+      seq_len: Tokens of a sequence.
+      num_steps: Number of updates.
+      tokens_per_step: Tokens of a batch.
+      learning_rate: Highest learning rate, after a linear warm-up and before a
+        cosine decay to a tenth of it.
       warmup_fraction: Share of the steps that warm up.
-      weight_decay: Of AdamW, on matrices only.
+      weight_decay: AdamW's weight decay, on matrices only.
       max_grad_norm: The gradient's global norm is clipped to this.
-      seed: Of the weights and the batches.
+      seed: Seed of the first weights and of the batches.
     """
 
     mixture: Mapping[str, float]
@@ -146,16 +147,24 @@ def train(
 ) -> tuple[models.layers.LanguageModel, dict[str, float]]:
     """Returns a trained model and its last losses; resumes after a kill.
 
+    What is resumed was trained with the same config, tokens and recipe. With
+    any others, more steps among them, training begins anew beside it: each
+    learning rate depends on the number of steps.
+
     Args:
       config: Hugging Face's config of a ported family.
       streams: Tokens of each domain, as `token_streams` returns them.
       recipe: How to train.
-      checkpoint_dir: Where Orbax keeps the newest state of the training.
-      name: Stands before the progress bar.
+      checkpoint_dir: Folder in which each recipe has a folder for the newest
+        state of its training (Orbax).
+      name: Text before the progress bar.
 
     Returns:
       The model, and `train_loss_nats` (mean over the last tenth of the steps,
       per token) with `seconds` (of training, restarts included).
+
+    Raises:
+      ValueError: The state on disk is damaged.
     """
     model = models.build(config, rngs=nnx.Rngs(recipe.seed))
     graph, params = nnx.split(model)
@@ -185,12 +194,12 @@ def train(
             "seconds": np.array(seconds),
         }
 
+    folder = checkpoint_dir / _recipe_digest(config, streams, recipe)[:16]
     options = ocp.CheckpointManagerOptions(max_to_keep=1)
-    with ocp.CheckpointManager(checkpoint_dir.absolute(), options=options) as m:
-        first = 0
-        if m.latest_step() is not None:
-            first = m.latest_step()
-            saved = m.restore(first, args=ocp.args.StandardRestore(state()))
+    with ocp.CheckpointManager(folder.absolute(), options=options) as m:
+        first = m.latest_step() or 0
+        if first:
+            saved = _restored(m, first, state(), folder)
             nnx.replace_by_pure_dict(params, saved["params"])
             moments = saved["moments"]
             losses, seconds = np.array(saved["losses"]), float(saved["seconds"])
@@ -206,10 +215,60 @@ def train(
             if (step + 1) % every == 0 or step + 1 == recipe.num_steps:
                 bar.set_postfix(loss_nats=f"{losses[step]:.3f}")
                 seconds = time.monotonic() - started
-                m.save(step + 1, args=ocp.args.StandardSave(state()))
+                saved = {"state": state(), "digest": _digest(state())}
+                m.save(step + 1, args=ocp.args.StandardSave(saved))
     last = losses[-max(1, recipe.num_steps // 10) :]
     nnx.update(model, params)
     return model, {"train_loss_nats": float(last.mean()), "seconds": seconds}
+
+
+def _recipe_digest(
+    config: transformers.PreTrainedConfig,
+    streams: Mapping[str, np.ndarray],
+    recipe: Recipe,
+) -> str:
+    """Returns the SHA-256 of all that a training depends on."""
+    facts = recipe._asdict() | {"mixture": list(recipe.mixture.items())}
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    digest.update(config.to_json_string(use_diff=False).encode())
+    for domain in sorted(streams):
+        stream = np.ascontiguousarray(streams[domain])
+        digest.update(f"{domain} {stream.dtype} {stream.size}".encode())
+        digest.update(stream.data)
+    return digest.hexdigest()
+
+
+def _restored(
+    manager: ocp.CheckpointManager,
+    step: int,
+    state: dict[str, Any],
+    folder: pathlib.Path,
+) -> dict[str, Any]:
+    """Returns the state after a step; a flipped bit in it is an error."""
+    like = {"state": state, "digest": _digest(state)}
+    try:
+        saved = manager.restore(step, args=ocp.args.StandardRestore(like))
+    except Exception as error:  # Orbax and TensorStore raise of all types.
+        raise ValueError(_damaged(folder)) from error
+    if not np.array_equal(saved["digest"], _digest(saved["state"])):
+        raise ValueError(_damaged(folder))
+    return saved["state"]
+
+
+def _damaged(folder: pathlib.Path) -> str:
+    return (
+        f"{folder}: the state of this training is damaged; delete the folder "
+        "to train from the beginning"
+    )
+
+
+def _digest(state: dict[str, Any]) -> np.ndarray:
+    """Returns the SHA-256 of all arrays of a state, uint8 [32]."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.ascontiguousarray(leaf).data)
+    return np.frombuffer(digest.digest(), np.uint8).copy()
 
 
 def _optimizer(recipe: Recipe) -> optax.GradientTransformation:

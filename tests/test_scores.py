@@ -503,6 +503,28 @@ class FilesTest(_TestInFolder):
             ):
                 scores.open(self.path, leave_out_unfinished=True)
 
+    def test_flipped_number(self):
+        """Parquet itself notices no flipped bit of a number."""
+        scores.write(_table(), self.path)
+        file = self.path / "models" / "m1.parquet"
+        table = pyarrow.parquet.ParquetFile(file).read()
+        nll = table.column("nll_nats").to_numpy().copy()
+        nll.view(np.uint8)[5] ^= 8
+        changed = table.set_column(
+            table.schema.get_field_index("nll_nats"),
+            table.schema.field("nll_nats"),
+            pa.array(nll),
+        )
+        pyarrow.parquet.write_table(changed, file)
+        with self.assertRaisesRegex(ValueError, "m1.parquet: damaged, its con"):
+            scores.open(self.path)
+        with self.subTest("files of earlier versions have no digest"):
+            metadata = {b"provenance": table.schema.metadata[b"provenance"]}
+            pyarrow.parquet.write_table(
+                changed.replace_schema_metadata(metadata), file
+            )
+            scores.open(self.path)
+
     @parameterized.parameters("corpus.parquet", "models/m1.parquet")
     def test_damaged_file(self, name):
         scores.write(_table(), self.path)

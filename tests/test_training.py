@@ -150,6 +150,50 @@ class TrainTest(absltest.TestCase):
                 measured["train_loss_nats"], measured_again["train_loss_nats"]
             )
 
+    def test_another_recipe_begins_anew(self):
+        """Whatever lies there: no model is trained with two recipes."""
+        tokenizer = training.byte_tokenizer(_SEPARATOR)
+        streams = training.token_streams(_corpus(), tokenizer, _SEPARATOR)
+        root = pathlib.Path(tempfile.mkdtemp())
+
+        def trained(folder, **changes):
+            recipe = _recipe(**changes)
+            _, measured = training.train(
+                _config(), streams, recipe, folder, name="tiny"
+            )
+            return measured["train_loss_nats"]
+
+        trained(root / "used")
+        for changes in (dict(num_steps=15), dict(seed=1)):
+            with self.subTest(**changes):
+                self.assertEqual(
+                    trained(root / "used", **changes),
+                    trained(root / f"new-{min(changes)}", **changes),
+                )
+
+    def test_flipped_bit_in_the_state(self):
+        tokenizer = training.byte_tokenizer(_SEPARATOR)
+        streams = training.token_streams(_corpus(), tokenizer, _SEPARATOR)
+        folder = pathlib.Path(tempfile.mkdtemp())
+        arguments = _config(), streams, _recipe(), folder
+        training.train(*arguments, name="tiny")
+        restore = training.ocp.CheckpointManager.restore
+
+        def flipped(*args, **kwargs):
+            saved = restore(*args, **kwargs)
+            losses = np.array(saved["state"]["losses"])
+            losses.view(np.uint8)[3] ^= 16
+            saved["state"]["losses"] = losses
+            return saved
+
+        with (
+            mock.patch.object(
+                training.ocp.CheckpointManager, "restore", flipped
+            ),
+            self.assertRaisesRegex(ValueError, f"{folder}.*damaged; delete"),
+        ):
+            training.train(*arguments, name="tiny")
+
     def test_learns(self):
         tokenizer = training.byte_tokenizer(_SEPARATOR)
         streams = training.token_streams(_corpus(), tokenizer, _SEPARATOR)

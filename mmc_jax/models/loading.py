@@ -43,6 +43,12 @@ from mmc_jax.models import (
 _Opened = tensors.Tensors | gguf_files.Tensors
 
 
+# Models in the abstract, by their configs: a trace takes a third of a second,
+# and scoring asks for it several times.
+_TRACED: dict[tuple[type, str], tuple[nnx.GraphDef, nnx.State]] = {}
+_NUM_TRACED = 8
+
+
 def load(
     checkpoint: str | os.PathLike[str],
     *,
@@ -215,7 +221,7 @@ def abstract(
             f"dtype {jnp.dtype(dtype)}: use float32 or bfloat16 (float16 "
             "overflows in several families)"
         )
-    model = nnx.eval_shape(lambda: build(config, rngs=nnx.Rngs(0)))
+    model = _traced(config)
     shapes = {path: value.shape for path, value in parameters(model).items()}
 
     def values(over_data: bool) -> dict[str, jax.ShapeDtypeStruct]:
@@ -235,6 +241,19 @@ def abstract(
         if not sharding.fits(num_bytes, mesh):
             chosen = values(True)
     _set_values(model, chosen)
+    return model
+
+
+def _traced(config: transformers.PreTrainedConfig) -> layers.LanguageModel:
+    """Returns a new model of shapes; equal configs are traced once."""
+    key = type(config), config.to_json_string(use_diff=False)
+    if key not in _TRACED:
+        model = nnx.eval_shape(lambda: build(config, rngs=nnx.Rngs(0)))
+        while len(_TRACED) >= _NUM_TRACED:
+            _TRACED.pop(next(iter(_TRACED)), None)
+        _TRACED[key] = nnx.split(model)
+    model = nnx.merge(*_TRACED[key], copy=True)
+    model.config = attributes.text(config)
     return model
 
 

@@ -12,7 +12,14 @@ from mmc_jax.scores.comparison import (
     differences,
     distribution,
 )
-from mmc_jax.scores.files import open, unfinished, write, write_corpus
+from mmc_jax.scores.files import (
+    finished_key,
+    open,
+    unfinished,
+    write,
+    write_corpus,
+)
+from mmc_jax.scores.locks import locked
 from mmc_jax.scores.normalisations import (
     bits_per_byte,
     chars_per_token,
@@ -35,6 +42,8 @@ __all__ = [
     "chars_per_token",
     "differences",
     "distribution",
+    "finished_key",
+    "locked",
     "nats_per_char",
     "nats_per_token",
     "open",

@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from mmc_jax import corpus
+from mmc_jax.scores.facts import read_facts, with_facts
 from mmc_jax.scores.table import ScoredModel, ScoreTable
 
 CORPUS_SCHEMA = pa.schema(
@@ -45,7 +46,6 @@ MODEL_SCHEMA = pa.schema(
         ("round_trips", pa.bool_()),
     ]
 )
-_METADATA = b"provenance"
 _CORPUS_METADATA = b"chars_per_token"
 
 
@@ -246,6 +246,25 @@ def model_file(path: pathlib.Path, name: str) -> pathlib.Path:
     return path / "models" / f"{urllib.parse.quote(name, safe='')}.parquet"
 
 
+def finished_key(
+    path: str | os.PathLike[str], name: str
+) -> dict[str, Any] | None:
+    """Returns the key of a model's scores; None if texts have no score yet.
+
+    Args:
+      path: Folder of the table.
+      name: Name of the model.
+
+    Raises:
+      ValueError: The model's file is damaged.
+    """
+    file = model_file(pathlib.Path(path), name)
+    if not file.exists():
+        return None
+    _, facts = read_scores(file)
+    return facts["provenance"].get("key", {})
+
+
 def scores_table(text_ids, nll_nats, num_tokens, num_scored, round_trips):
     """Returns the scores of one model as Arrow columns; None becomes null."""
     num_texts = len(text_ids)
@@ -285,21 +304,11 @@ def model_of(facts: Mapping[str, Any]) -> ScoredModel:
     return ScoredModel(**{field: facts[field] for field in fields})
 
 
-def with_facts(table: pa.Table, facts: Mapping[str, Any]) -> pa.Table:
-    """Returns the table with the facts as JSON in its metadata."""
-    text = json.dumps(
-        facts, sort_keys=True, allow_nan=False, default=lambda v: v.item()
-    )
-    return table.replace_schema_metadata({_METADATA: text})
-
-
 def read_scores(file: pathlib.Path) -> tuple[pa.Table, dict[str, Any]]:
     """Returns scores and facts of a model's file or of a part of one."""
     table = read_parquet(file, MODEL_SCHEMA)
-    metadata = table.schema.metadata or {}
-    if _METADATA not in metadata:
-        raise ValueError(f"{file}: no provenance in its metadata")
-    return table.replace_schema_metadata(None), json.loads(metadata[_METADATA])
+    facts = read_facts(table, file)
+    return table.replace_schema_metadata(None), facts
 
 
 def read_parquet(file: pathlib.Path, schema: pa.Schema) -> pa.Table:

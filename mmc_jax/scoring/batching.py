@@ -12,10 +12,13 @@ _SHORTEST = 64
 # 576, 640, 768, 896, 1024. Padding is at most 1 in 6, on average 1 in 15, and
 # the lengths are multiples of large powers of two, as devices' tiles are.
 _SIXTEENTHS = (9, 10, 12, 14, 16)
-# Below so many batches to compile all of those takes longer than padding to one
-# length in each doubling.
+# With fewer batches than this, compiling all of those takes longer than padding
+# to one length in each doubling.
 _MANY_BATCHES = 100
-# Of a token in most tokenizers' English; the decision needs no more.
+# Where all batches take less time than so many compilations, each program that
+# is not needed saves more than padding to a longer length takes.
+_MANY_PROGRAMS = 10
+# Bytes of a token in most tokenizers' English; the decision needs no more.
 _BYTES_PER_TOKEN = 4
 
 
@@ -23,7 +26,7 @@ class Row(NamedTuple):
     """One window, ready for the model.
 
     Attributes:
-      text: Its text, as whoever takes the batches knows it.
+      text: The text that the window is of, as the caller knows it.
       inputs: Tokens that the model sees, int32 [T].
       targets: Tokens that it predicts, int32 [T].
       first: First position whose score counts.
@@ -39,9 +42,9 @@ class Batch(NamedTuple):
     """Rows, padded at the right to one shape.
 
     Attributes:
-      rows: What the batch holds, at least 1 and at most B.
-      inputs: int32 [B, T].
-      targets: int32 [B, T].
+      rows: Rows that the batch holds, at least 1 and at most B.
+      inputs: Tokens that the model sees, int32 [B, T].
+      targets: Tokens that it predicts, int32 [B, T].
     """
 
     rows: Sequence[Row]
@@ -56,28 +59,40 @@ class Batch(NamedTuple):
 
 
 def bucket_lengths(
-    context: int, num_batches: float = float("inf")
+    context: int,
+    num_batches: float = float("inf"),
+    num_programs: float = float("inf"),
 ) -> list[int]:
     """Returns the lengths T that batches may have, longest first.
 
     The context, and below it five lengths in each doubling, down to 64: a
     bounded number of programs to compile, whatever the texts. For few batches
-    it is one in each doubling.
+    it is one in each doubling, and where all of them take no longer than a few
+    compilations, every second of those. The texts do not count: a text has the
+    same length beside other texts.
 
     Args:
-      context: The longest.
-      num_batches: About how many there will be, from `expected_batches`.
+      context: The longest length, in tokens.
+      num_batches: About how many batches there will be, from
+        `expected_batches`.
+      num_programs: About how many programs could be compiled in the time that
+        all batches take.
 
     >>> bucket_lengths(300)
     [300, 288, 256, 224, 192, 160, 144, 128, 112, 96, 80, 72, 64]
     >>> bucket_lengths(300, num_batches=20)
     [300, 256, 128, 64]
+    >>> bucket_lengths(300, num_batches=20, num_programs=1)
+    [300, 256, 64]
     """
     sixteenths = _SIXTEENTHS if num_batches >= _MANY_BATCHES else (16,)
-    lengths, doubled = {context, _SHORTEST}, 2 * _SHORTEST
-    while doubled < 2 * context:
-        lengths.update(doubled // 16 * part for part in sixteenths)
-        doubled *= 2
+    factor = 2
+    if num_batches < _MANY_BATCHES and num_programs < _MANY_PROGRAMS:
+        factor = 4
+    lengths, multiplied = {context, _SHORTEST}, factor * _SHORTEST
+    while multiplied < factor * context:
+        lengths.update(multiplied // 16 * part for part in sixteenths)
+        multiplied *= factor
     return sorted((T for T in lengths if T <= context), reverse=True)
 
 
@@ -90,9 +105,9 @@ def expected_batches(
     shapes of its batches.
 
     Args:
-      num_bytes: Of all texts.
-      tokens_per_batch: As for `rows_per_batch`.
-      num_data: As for `rows_per_batch`.
+      num_bytes: Bytes of all texts.
+      tokens_per_batch: Token budget of one device's share of a batch.
+      num_data: Devices that a batch is spread over.
     """
     return num_bytes / (_BYTES_PER_TOKEN * tokens_per_batch * num_data)
 
@@ -128,10 +143,10 @@ def batches(
     the end, has rows of padding.
 
     Args:
-      rows: In any order; inside a bucket it is kept.
-      lengths: As `bucket_lengths` returns them.
-      tokens_per_batch: As for `rows_per_batch`.
-      num_data: As for `rows_per_batch`.
+      rows: Rows in any order. Rows of one bucket keep their order.
+      lengths: Lengths T of the buckets. No row may be longer than the longest.
+      tokens_per_batch: Token budget of one device's share of a batch.
+      num_data: Devices that a batch is spread over.
     """
     lengths = sorted(lengths)
     waiting: dict[int, list[Row]] = {length: [] for length in lengths}

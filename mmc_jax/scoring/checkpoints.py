@@ -50,6 +50,16 @@ class Checkpoint(NamedTuple):
             num_tokens, self.context, self.stride, has_prefix=has_prefix
         )
 
+    def row_lengths(self, num_tokens: int) -> list[int]:
+        """Returns the positions of each window of a text of so many tokens."""
+        # As in `windows.model_input`: without a prefix, what is predicted first
+        # stands second.
+        fewer = self.tokenizer.prefix.token is None
+        return [
+            window.end - window.start - fewer
+            for window in self.windows(num_tokens)
+        ]
+
 
 def open(
     checkpoint: str | os.PathLike[str],

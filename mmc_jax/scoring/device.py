@@ -1,9 +1,11 @@
 """The device's side of scoring. B batch, T position."""
 
 import collections
+import functools
 from collections.abc import Iterable, Iterator
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -20,6 +22,11 @@ _IN_FLIGHT = 2
 # GPT-2 124M takes 1.25 times as long with 8,192 tokens.
 _TOKENS_PER_BATCH = 8192
 _TOKENS_PER_BATCH_ON_CPU = 2048
+
+# FLOPs in the time that a program takes to be traced and compiled: about 3
+# seconds at 50 GFLOP/s on a CPU, 10 seconds at 10 TFLOP/s elsewhere.
+_FLOPS_PER_PROGRAM = 1e14
+_FLOPS_PER_PROGRAM_ON_CPU = 1.5e11
 
 
 def mesh(settings: Settings) -> Mesh:
@@ -47,6 +54,104 @@ def spans_processes(mesh: Mesh) -> bool:
     return mesh.devices.size > len(mesh.local_devices)
 
 
+def flops_per_program() -> float:
+    """Returns the FLOPs that take about as long as compiling a program."""
+    on_cpu = jax.default_backend() == "cpu"
+    return _FLOPS_PER_PROGRAM_ON_CPU if on_cpu else _FLOPS_PER_PROGRAM
+
+
+class Programs:
+    """The compiled likelihoods of models of one structure, by batch shape.
+
+    Several threads may use them.
+    """
+
+    def __init__(self, structure: layers.LanguageModel, mesh: Mesh):
+        """Nothing is compiled yet.
+
+        Args:
+          structure: Any model of the structure; its values are not kept.
+          mesh: Devices with the axes `data` and `model`.
+        """
+        treedef = jax.tree.structure(structure)
+        self._rows_over_data = NamedSharding(mesh, P("data"))
+
+        def token_nll(leaves, inputs, targets):
+            model = jax.tree.unflatten(treedef, leaves)
+            return likelihood.token_nll(model, inputs, targets)
+
+        # A process sees only what its own devices have.
+        rows = P() if spans_processes(mesh) else P("data")
+        self._jitted = jax.jit(
+            token_nll, out_shardings=NamedSharding(mesh, rows)
+        )
+        self._compiled: dict[tuple[int, int], jax.stages.Compiled] = {}
+
+    def compile(
+        self, abstract: layers.LanguageModel, shape: tuple[int, int]
+    ) -> None:
+        """Compiles the program of a batch shape [B, T], before it is needed.
+
+        Args:
+          abstract: A model of the structure, from `loading.abstract`.
+          shape: Rows B and tokens T of the batches.
+        """
+        if shape in self._compiled:
+            return
+        tokens = jax.ShapeDtypeStruct(
+            shape, jnp.int32, sharding=self._rows_over_data
+        )
+        lowered = self._jitted.lower(jax.tree.leaves(abstract), tokens, tokens)
+        self._compiled[shape] = lowered.compile()
+
+    def token_nll(
+        self, leaves: list[jax.Array], inputs: np.ndarray, targets: np.ndarray
+    ) -> jax.Array:
+        """Returns `likelihood.token_nll`, [B, T], of a model's leaves."""
+        program = self._compiled.get(inputs.shape, self._jitted)
+        tokens = (
+            jax.make_array_from_process_local_data(
+                self._rows_over_data, each, each.shape
+            )
+            for each in (inputs, targets)
+        )
+        return program(leaves, *tokens)
+
+
+@functools.lru_cache(maxsize=4)
+def _programs(structure: "_Structure", mesh: Mesh) -> Programs:
+    return Programs(structure.model, mesh)
+
+
+class _Structure:
+    """Equal for models of equal types, configs and dtypes."""
+
+    def __init__(self, model: layers.LanguageModel):
+        self.model = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), model
+        )
+        config = model.config.to_dict()
+        config.pop("_name_or_path", None)
+        shapes = [(x.shape, str(x.dtype)) for x in jax.tree.leaves(self.model)]
+        self._key = type(model), repr((config, shapes))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Structure) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+
+def programs(model: layers.LanguageModel, mesh: Mesh) -> Programs:
+    """Returns the programs of a model; those of equal structure share them.
+
+    Args:
+      model: A model, or an abstract one from `loading.abstract`.
+      mesh: Devices with the axes `data` and `model`.
+    """
+    return _programs(_Structure(model), mesh)
+
+
 class Scorer:
     """A model on its devices: batches in, their nll out, a few batches later.
 
@@ -59,24 +164,24 @@ class Scorer:
       spans_processes: Whether all processes have to score the same batches.
     """
 
-    def __init__(self, network: layers.LanguageModel, mesh: Mesh):
-        """Nothing is compiled yet.
+    def __init__(
+        self,
+        network: layers.LanguageModel,
+        mesh: Mesh,
+        programs: Programs | None = None,
+    ):
+        """Nothing is compiled here.
 
         Args:
-          network: Its parameters are on the mesh's devices.
-          mesh: With the axes `data` and `model`.
+          network: A model whose parameters are on the mesh's devices.
+          mesh: Devices with the axes `data` and `model`.
+          programs: Programs of the model's structure and the mesh; new ones for
+            None.
         """
-        self._network = network
+        self._leaves = jax.tree.leaves(network)
+        self._programs = programs or Programs(network, mesh)
         self.num_data = mesh.shape["data"]
-        self._rows_over_data = NamedSharding(mesh, P("data"))
         self.spans_processes = spans_processes(mesh)
-        # A process sees only what its own devices have.
-        self._token_nll = jax.jit(
-            likelihood.token_nll,
-            out_shardings=NamedSharding(
-                mesh, P() if self.spans_processes else P("data")
-            ),
-        )
         # Rows that fit in memory, of the buckets where a full batch did not.
         self._num_rows: dict[int, int] = {}
 
@@ -109,13 +214,9 @@ class Scorer:
     ) -> jax.Array | jax.errors.JaxRuntimeError:
         """Returns what will be the batch's nll, or that memory is short."""
         try:
-            inputs, targets = (
-                jax.make_array_from_process_local_data(
-                    self._rows_over_data, tokens, tokens.shape
-                )
-                for tokens in (batch.inputs, batch.targets)
+            nll = self._programs.token_nll(
+                self._leaves, batch.inputs, batch.targets
             )
-            nll = self._token_nll(self._network, inputs, targets)
         except jax.errors.JaxRuntimeError as error:
             return _if_out_of_memory(error)
         nll.copy_to_host_async()

@@ -10,7 +10,7 @@ B batch, T position.
 import collections
 import functools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -25,6 +25,7 @@ from mmc_jax.scoring import (
     checkpoints,
     device,
     flops,
+    preparation,
 )
 from mmc_jax.scoring.settings import Settings
 
@@ -142,7 +143,7 @@ def dry_run(
     plans, failures = [], {}
     for model in pool.models:
         try:
-            plans.append(_plan(model, sample, share, settings, mesh))
+            plans.append(_plan(model, corpus, sample, share, settings, mesh))
         except Exception as error:  # The others have a plan all the same.
             failures[model.name] = error
     return DryRun(
@@ -156,6 +157,7 @@ def dry_run(
 
 def _plan(
     model: pool.Model,
+    texts: corpus.Corpus | corpus.Stream,
     sample: corpus.Corpus,
     share: float,
     settings: Settings,
@@ -167,15 +169,12 @@ def _plan(
     with calibration.Timer() as tokenizing:
         encoded = checkpoint.encoded(sample.texts, sample.ids)
     num_tokens = [len(tokens) for tokens in encoded.tokens]
-    lengths = _row_lengths(checkpoint, num_tokens)
+    lengths = [
+        length for num in num_tokens for length in checkpoint.row_lengths(num)
+    ]
     if not lengths:
         raise ValueError("no text has a token that the model would score")
-    num_batches = batching.expected_batches(
-        round(int(sample.num_bytes.sum()) / share),
-        device.tokens_per_batch(settings),
-        mesh.shape["data"],
-    )
-    of_bucket = batching.bucket_lengths(checkpoint.context, num_batches)
+    of_bucket = preparation.bucket_lengths(checkpoint, texts, settings, mesh)
     buckets = _buckets(lengths, share, of_bucket, settings, mesh)
     row_flops = _row_flops(checkpoint.config)
     abstract = loading.abstract(
@@ -207,20 +206,6 @@ def _plan(
         seconds=seconds,
         why_no_seconds=why_no_seconds,
     )
-
-
-def _row_lengths(
-    checkpoint: checkpoints.Checkpoint, num_tokens: Iterable[int]
-) -> list[int]:
-    """Returns the positions of each window of texts of so many tokens."""
-    # As in `windows.model_input`: without a prefix, what is predicted first
-    # stands second.
-    fewer = checkpoint.tokenizer.prefix.token is None
-    return [
-        window.end - window.start - fewer
-        for num in num_tokens
-        for window in checkpoint.windows(num)
-    ]
 
 
 def _buckets(

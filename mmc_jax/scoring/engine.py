@@ -7,19 +7,19 @@ and process 0 writes.
 """
 
 import contextlib
+import functools
 import os
-import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import tokenizers
-import tqdm
 import transformers
 
-from mmc_jax import hosts, models, pool, scores
+from mmc_jax import hosts, pool, scores
 from mmc_jax.corpus import Corpus, Stream
 from mmc_jax.models import attributes, gguf_files, hub, loading
 from mmc_jax.scoring import (
@@ -28,14 +28,13 @@ from mmc_jax.scoring import (
     compilation_cache,
     device,
     flops,
+    preparation,
+    progress,
     texts,
 )
 from mmc_jax.scoring.settings import DTYPES, Settings
 
-# Scores of another version of the engine are not mixed with these.
-_ENGINE_VERSION = 1
-# Texts that are tokenized at once, and batches that wait for the device.
-_TEXTS_PER_CHUNK = 128
+# Batches that wait for the device.
 _BATCHES_AHEAD = 4
 
 
@@ -49,7 +48,7 @@ class ScoringError(ValueError):
 
     def __init__(
         self,
-        failures: Mapping[str, Exception],
+        failures: Mapping[str, BaseException],
         table: scores.ScoreTable | None,
     ):
         num_scored = 0 if table is None else len(table.models)
@@ -81,10 +80,10 @@ def score(
     `compilation_cache`.
 
     Args:
-      pool: The models.
-      corpus: The texts; of a stream few are in memory at a time.
-      out: The table's folder.
-      settings: How to score.
+      pool: The models to score.
+      corpus: The texts to score. Of a stream, few are in memory at a time.
+      out: Folder of the score table. One run at a time writes there.
+      settings: How texts are scored.
       rescore: Replace scores that were made with other settings or another
         checkpoint, instead of refusing.
 
@@ -98,9 +97,44 @@ def score(
         `out` holds scores with another checkpoint or other settings.
       ValueError: There are no texts, `out` has another corpus, or settings
         that cannot be. Nothing is scored.
+      BlockingIOError: Another run is scoring into `out`.
       OSError: The disk is full; what was finished before stays.
       hosts.HostError: Another process is gone; the same holds.
     """
+    _check(corpus, settings)
+    compilation_cache.enable()
+    run = _Run(corpus, out, settings, device.mesh(settings), rescore)
+    with contextlib.ExitStack() as stack:
+        with hosts.together():
+            if hosts.is_first():
+                stack.enter_context(scores.locked(out, "scoring"))
+                scores.write_corpus(out, corpus)
+        with hosts.together():
+            if not hosts.is_first():  # Is there, and has to be of the same.
+                scores.write_corpus(out, corpus)
+        failures = _score_models(pool.models, run)
+    finished = [m.name for m in pool.models if m.name not in failures]
+    table = None
+    if finished:
+        table = scores.open(out, leave_out_unfinished=True)
+        table = table.select(models=finished)
+    if failures:
+        raise ScoringError(failures, table) from next(iter(failures.values()))
+    return table
+
+
+class _Run(NamedTuple):
+    """What all models of a run share."""
+
+    corpus: Corpus | Stream
+    out: str | os.PathLike[str]
+    settings: Settings
+    mesh: jax.sharding.Mesh
+    rescore: bool
+
+
+def _check(corpus: Corpus | Stream, settings: Settings) -> None:
+    """Raises a ValueError for what cannot be scored."""
     if settings.dtype not in DTYPES:
         raise ValueError(
             f"dtype {settings.dtype!r}: use {' or '.join(DTYPES)} (float16 "
@@ -112,76 +146,72 @@ def score(
         )
     if not len(corpus):
         raise ValueError("the corpus has no texts; there is nothing to score")
-    compilation_cache.enable()
-    mesh = device.mesh(settings)
-    with hosts.together():
-        if hosts.is_first():
-            scores.write_corpus(out, corpus)
-    with hosts.together():
-        if not hosts.is_first():  # Is there, and has to be of the same texts.
-            scores.write_corpus(out, corpus)
+
+
+def _score_models(
+    models: Sequence[pool.Model], run: _Run
+) -> dict[str, BaseException]:
+    """Scores all models; returns why some could not be, by name."""
     failures = {}
-    with tqdm.tqdm(
-        total=len(pool.models) * len(corpus),
-        unit="text",
-        disable=not hosts.is_first(),
-    ) as bar:
-        for i, model in enumerate(pool.models, start=1):
-            bar.set_description(model.name)
+    with (
+        progress.Progress(
+            len(models), len(run.corpus), is_shown=hosts.is_first()
+        ) as shown,
+        contextlib.closing(
+            preparation.one_ahead(models, functools.partial(_prepared, run))
+        ) as all_prepared,
+    ):
+        for model, prepared in all_prepared:
+            shown.begin(model.name)
+            failure = None
             try:
-                _score_model(model, corpus, out, settings, mesh, rescore, bar)
-            except Exception as error:
+                shown.doing("compiling")
+                _score_model(model, prepared(), run, shown)
+            except (KeyboardInterrupt, SystemExit, GeneratorExit) as error:
+                if not error.args:
+                    error.args = (_what_is_kept(shown, run.out),)
+                raise
+            # Panics of tokenizers, which are written in Rust, are no Exception.
+            except BaseException as error:
                 error.add_note(f"while scoring the model {model.name}")
                 if _ends_the_run(error):
                     raise
-                failures[model.name] = error
-                bar.write(f"{model.name}: {error}", file=sys.stderr)
-            bar.update(i * len(corpus) - bar.n)
-    finished = [m.name for m in pool.models if m.name not in failures]
-    table = None
-    if finished:
-        table = scores.open(out, leave_out_unfinished=True)
-        table = table.select(models=finished)
-    if failures:
-        raise ScoringError(failures, table) from next(iter(failures.values()))
-    return table
+                failures[model.name] = failure = error
+            shown.end(failure)
+    return failures
 
 
-def _ends_the_run(error: Exception) -> bool:
+def _what_is_kept(shown: progress.Progress, out: str | os.PathLike[str]) -> str:
+    return f"{shown.done()}; the scores are kept in {out}"
+
+
+def _ends_the_run(error: BaseException) -> bool:
     """Returns whether an error would meet the next model as well."""
     disk = isinstance(error, OSError) and error.errno in hosts.DISK_ERRORS
     return disk or isinstance(error, hosts.HostError)
 
 
+def _prepared(run: _Run, model: pool.Model) -> preparation.Prepared:
+    """Returns a model ready to be scored."""
+
+    def is_finished(key: dict[str, Any]) -> bool:
+        found = scores.finished_key(run.out, model.name)
+        return found is not None and (found == key or not run.rescore)
+
+    return preparation.prepared(
+        model, run.corpus, run.settings, run.mesh, is_finished=is_finished
+    )
+
+
 def _score_model(
     model: pool.Model,
-    corpus: Corpus | Stream,
-    out: str | os.PathLike[str],
-    settings: Settings,
-    mesh: jax.sharding.Mesh,
-    rescore: bool,
-    bar: tqdm.tqdm,
+    prepared: preparation.Prepared,
+    run: _Run,
+    shown: progress.Progress,
 ) -> None:
     """Scores what is missing of one model and writes it."""
-    with hosts.together():
-        checkpoint = checkpoints.open(
-            model.checkpoint, model.revision, settings, context=model.context
-        )
-    prefix = checkpoint.tokenizer.prefix
-    key = {
-        # Read by one process: it may be hundreds of gigabytes.
-        "files": hosts.of_first(
-            lambda: checkpoints.file_hashes(
-                checkpoint.folder, settings.cache_dir
-            )
-        ),
-        "dtype": settings.dtype,
-        "context": checkpoint.context,
-        "stride": checkpoint.stride,
-        "prefix_policy": prefix.policy,
-        "prefix_token": prefix.token,
-        "engine_version": _ENGINE_VERSION,
-    }
+    corpus, out, settings, mesh, rescore = run
+    checkpoint = prepared.checkpoint
     scored = _scored_model(model, checkpoint, mesh)
     with contextlib.ExitStack() as stack:
 
@@ -190,7 +220,7 @@ def _score_model(
                 scores.ModelWriter(
                     out,
                     scored,
-                    key,
+                    prepared.key,
                     rescore=rescore,
                     process=jax.process_index(),
                 )
@@ -210,22 +240,20 @@ def _score_model(
                     mesh=mesh,
                     cache_dir=settings.cache_dir,
                 )
-        bar.update(len(finished_ids))
+        shown.skip(len(finished_ids))
         if not is_finished:
             with hosts.together():
-                num_batches = batching.expected_batches(
-                    int(corpus.counts.num_bytes.sum()),
-                    device.tokens_per_batch(settings),
-                    mesh.shape["data"],
-                )
+                shown.doing("scoring")
                 _score_texts(
-                    device.Scorer(network, mesh),
+                    device.Scorer(
+                        network, mesh, device.programs(network, mesh)
+                    ),
                     checkpoint,
-                    batching.bucket_lengths(checkpoint.context, num_batches),
+                    prepared.lengths,
                     _missing(corpus, finished_ids, mesh),
                     own,
                     settings,
-                    bar,
+                    shown,
                 )
         with hosts.together():
             if hosts.is_first():
@@ -248,7 +276,7 @@ def _scored_model(
             "num_active_params": flops.num_active_params(config),
             "flops_per_token": flops.matmul_flops_per_token(config),
             **model.costs,
-            "num_params": models.num_params(checkpoint.folder),
+            "num_params": flops.num_params(config),
         },
         provenance={
             "checkpoint": model.checkpoint,
@@ -283,7 +311,7 @@ def _missing(
     if device.spans_processes(mesh):
         process, num_processes = 0, 1
     num_missing = 0
-    for chunk in corpus.chunks(_TEXTS_PER_CHUNK):
+    for chunk in corpus.chunks(preparation.TEXTS_PER_CHUNK):
         chosen = []
         for i, id_ in enumerate(chunk.ids):
             if id_ not in finished_ids:
@@ -301,7 +329,7 @@ def _score_texts(
     chunks: Iterator[Corpus],
     writer: scores.ModelWriter,
     settings: Settings,
-    bar: tqdm.tqdm,
+    shown: progress.Progress,
 ) -> None:
     """Scores the texts and writes them as they are finished."""
     under_way = texts.Texts(checkpoint)
@@ -318,7 +346,7 @@ def _score_texts(
         nonlocal last
         finished = under_way.take_finished()
         seconds, last = time.monotonic() - last, time.monotonic()
-        bar.update(len(finished))
+        shown.add(len(finished))
         # The finite ones first: those that are refused then cost no others.
         finite = [text for text in finished if np.isfinite(text.nll_nats)]
         others = [text for text in finished if not np.isfinite(text.nll_nats)]

@@ -11,13 +11,14 @@ T positions, N query heads, H head features, E inner features, S state size, D
 width, V vocabulary, L layers.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable
 
 import transformers
-from flax import nnx
 
 from mmc_jax import models
+from mmc_jax.models import loading
 
 # Parameters that each token is multiplied by: of linear layers (of GPT-2's kind
 # as well), convolutions and the RG-LRU's gates.
@@ -67,6 +68,11 @@ def num_active_params(config: transformers.PreTrainedConfig) -> int:
     All but the experts that the router does not choose.
     """
     return sum(_num_active(*leaf, config) for leaf in _shapes(config))
+
+
+def num_params(config: transformers.PreTrainedConfig) -> int:
+    """Returns the parameters of a model, tied ones once."""
+    return sum(math.prod(shape) for _, shape in _shapes(config))
 
 
 def mixing_flops(config: transformers.PreTrainedConfig, T: int) -> int:
@@ -161,11 +167,8 @@ def _shapes(
     config: transformers.PreTrainedConfig,
 ) -> list[tuple[str, tuple[int, ...]]]:
     """Returns path and shape of each parameter, stacks of layers as one."""
-    model = nnx.eval_shape(lambda: models.build(config, rngs=nnx.Rngs(0)))
-    return [
-        (".".join(path), variable.shape)
-        for path, variable in nnx.to_flat_state(nnx.state(model))
-    ]
+    params = loading.parameters(models.abstract(config))
+    return [(path, param.shape) for path, param in params.items()]
 
 
 def _num_active(

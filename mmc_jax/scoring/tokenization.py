@@ -104,6 +104,11 @@ def lost_texts(tokenizer: Tokenizer) -> list[str]:
     return [a for a, b in zip(TRICKY_TEXTS, decoded, strict=True) if a != b]
 
 
+def num_tokens(tokenizer: Tokenizer, texts: Sequence[str]) -> list[int]:
+    """Returns how many tokens each text has, without special tokens."""
+    return [len(ids) for ids in tokenizer.backend.encode(texts)]
+
+
 def encode(
     tokenizer: Tokenizer,
     texts: Sequence[str],

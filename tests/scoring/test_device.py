@@ -160,7 +160,7 @@ class ScorerTest(parameterized.TestCase):
         def fails(*_):
             raise error
 
-        scorer._token_nll = fails
+        scorer._programs.token_nll = fails
         with self.assertRaisesRegex(jax.errors.JaxRuntimeError, "something"):
             list(scorer.scored(_batches([8], 16)))
 

@@ -15,6 +15,7 @@ from mmc_jax.models import configs, hub
 from mmc_jax.scoring import (
     batching,
     calibration,
+    device,
     dry_runs,
     flops,
     tokenization,
@@ -83,10 +84,16 @@ class DryRunTest(parameterized.TestCase):
                 len(tokens), context, context // 2, has_prefix=True
             )
         ]
+        lengths = [len(row.inputs) for row in rows]
+        config = configs.read(self.folders["gpt2"])
         num_batches = batching.expected_batches(
             self.texts.num_bytes.sum(), _TOKENS_PER_BATCH
         )
-        of_bucket = batching.bucket_lengths(context, num_batches)
+        num_flops = num_batches * _TOKENS_PER_BATCH
+        num_flops *= flops.matmul_flops_per_token(config)
+        of_bucket = batching.bucket_lengths(
+            context, num_batches, num_flops / device.flops_per_program()
+        )
         made = list(batching.batches(rows, of_bucket, _TOKENS_PER_BATCH))
         shapes = [batch.inputs.shape for batch in made]
         expected = [
@@ -95,12 +102,10 @@ class DryRunTest(parameterized.TestCase):
         ]
         self.assertEqual(list(plan.buckets), expected)
         num_positions = sum(batch.inputs.size for batch in made)
-        lengths = [len(row.inputs) for row in rows]
         self.assertAlmostEqual(
             plan.padding_share, 1 - sum(lengths) / num_positions
         )
         self.assertEqual(plan.num_tokens, sum(map(len, encoded.tokens)))
-        config = configs.read(self.folders["gpt2"])
         self.assertEqual(
             plan.flops, sum(flops.forward_flops(config, T) for T in lengths)
         )

@@ -1,0 +1,110 @@
+"""One run at a time in a folder."""
+
+import contextlib
+import datetime
+import fcntl
+import json
+import os
+import pathlib
+import platform
+from collections.abc import Iterator
+
+_LOCK = "lock"
+
+
+@contextlib.contextmanager
+def locked(folder: str | os.PathLike[str], work: str) -> Iterator[None]:
+    """Keeps other runs out of a folder, as long as the context lasts.
+
+    The lock ends with the process, however that ends: what a killed run leaves
+    behind does not count. Where the file system has no locks, the process that
+    the file names decides, if it is of this host; that of another host counts
+    as running.
+
+    Args:
+      folder: The folder; it is made if it is missing.
+      work: What is done there, such as "scoring", for the error of others.
+
+    Raises:
+      BlockingIOError: Another run is there. The message says on which host,
+        which process, and since when.
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / _LOCK
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if not _taken(file):
+                raise BlockingIOError(None, _who(path, work))
+        except BaseException:
+            os.close(file)
+            raise
+        # Its owner may have deleted it between the two lines above.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file), os.stat(path)):
+                break
+        os.close(file)
+    try:
+        os.ftruncate(file, 0)
+        os.pwrite(file, json.dumps(_own()).encode(), 0)
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(file)
+
+
+def _taken(file: int) -> bool:
+    """Returns whether this process has the lock now."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # A file system without locks.
+        return not _is_running(_read(os.pread(file, 4096, 0)))
+    return True
+
+
+def _own() -> dict[str, str | int]:
+    now = datetime.datetime.now().astimezone()
+    return {
+        "host": platform.node(),
+        "process": os.getpid(),
+        "since": now.isoformat(sep=" ", timespec="seconds"),
+    }
+
+
+def _read(content: bytes) -> dict:
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _is_running(owner: dict) -> bool:
+    """Returns whether the owner of a lock may still be at work."""
+    if owner.get("host") != platform.node():
+        return bool(owner)
+    try:
+        os.kill(int(owner.get("process", 0)), 0)
+    except PermissionError:
+        return True
+    except (OSError, ValueError, TypeError):
+        return False
+    return True
+
+
+def _who(path: pathlib.Path, work: str) -> str:
+    """Returns the sentence for those that come second."""
+    owner = _read(path.read_bytes()) if path.exists() else {}
+    who = (
+        f"process {owner.get('process')} on {owner.get('host')}, since "
+        f"{owner.get('since')}"
+        if owner
+        else "a process that has just begun"
+    )
+    return (
+        f"{path.parent}: another run is {work} into this folder ({who}); wait "
+        "for it, or choose another output folder"
+    )

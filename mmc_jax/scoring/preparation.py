@@ -1,0 +1,198 @@
+"""What a model needs before its first batch, but for its weights.
+
+The next model is prepared in a thread while one is scored: its tokenizer is
+read, its files are hashed and its programs are compiled.
+"""
+
+import collections
+import concurrent.futures
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from mmc_jax import hosts, pool
+from mmc_jax.corpus import Corpus, Stream
+from mmc_jax.models import loading
+from mmc_jax.scoring import batching, checkpoints, device, flops, tokenization
+from mmc_jax.scoring.settings import Settings
+
+# Scores of another version of the engine are not mixed with these.
+_ENGINE_VERSION = 1
+# Texts that are tokenized at once.
+TEXTS_PER_CHUNK = 128
+# With more texts, which lengths occur is not looked up, and programs are
+# compiled when they are needed.
+_MOST_TEXTS = 20_000
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+class Prepared(NamedTuple):
+    """A model that is ready to be loaded and scored.
+
+    Attributes:
+      checkpoint: Its tokenizer, config and window plan.
+      key: All that its scores depend on but the texts, as JSON.
+      lengths: Lengths T that its batches may have, the longest first.
+    """
+
+    checkpoint: checkpoints.Checkpoint
+    key: dict[str, Any]
+    lengths: list[int]
+
+
+def prepared(
+    model: pool.Model,
+    corpus: Corpus | Stream,
+    settings: Settings,
+    mesh: jax.sharding.Mesh,
+    *,
+    is_finished: Callable[[dict[str, Any]], bool],
+) -> Prepared:
+    """Returns a model ready to be scored. All processes call it.
+
+    Args:
+      model: The model.
+      corpus: All texts, scored or not: the lengths depend on them.
+      settings: How to score.
+      mesh: Devices that will score.
+      is_finished: Says for a key whether there is nothing to score; then
+        nothing is compiled.
+
+    Raises:
+      FileNotFoundError: The checkpoint is not there.
+      ValueError: It cannot be scored.
+      hosts.HostError: Another process has failed.
+    """
+    with hosts.together():
+        checkpoint = checkpoints.open(
+            model.checkpoint, model.revision, settings, context=model.context
+        )
+    prefix = checkpoint.tokenizer.prefix
+    key = {
+        # Read by one process: it may be hundreds of gigabytes.
+        "files": hosts.of_first(
+            lambda: checkpoints.file_hashes(
+                checkpoint.folder, settings.cache_dir
+            )
+        ),
+        "dtype": settings.dtype,
+        "context": checkpoint.context,
+        "stride": checkpoint.stride,
+        "prefix_policy": prefix.policy,
+        "prefix_token": prefix.token,
+        "engine_version": _ENGINE_VERSION,
+    }
+    with hosts.together():
+        lengths = bucket_lengths(checkpoint, corpus, settings, mesh)
+        if not device.spans_processes(mesh) and not is_finished(key):
+            _compile(checkpoint, lengths, corpus, settings, mesh)
+    return Prepared(checkpoint, key, lengths)
+
+
+def bucket_lengths(
+    checkpoint: checkpoints.Checkpoint,
+    corpus: Corpus | Stream,
+    settings: Settings,
+    mesh: jax.sharding.Mesh,
+) -> list[int]:
+    """Returns the lengths T that a model's batches may have, longest first.
+
+    They depend on the bytes of the full corpus, scored or not, so that a run
+    that is resumed has the same.
+
+    Args:
+      checkpoint: The model.
+      corpus: All texts.
+      settings: How to score.
+      mesh: Devices that will score.
+    """
+    tokens_per_batch = device.tokens_per_batch(settings)
+    num_data = mesh.shape["data"]
+    num_batches = batching.expected_batches(
+        int(corpus.counts.num_bytes.sum()), tokens_per_batch, num_data
+    )
+    num_tokens = num_batches * tokens_per_batch * num_data
+    num_flops = num_tokens * flops.matmul_flops_per_token(checkpoint.config)
+    return batching.bucket_lengths(
+        checkpoint.context, num_batches, num_flops / device.flops_per_program()
+    )
+
+
+def _compile(
+    checkpoint: checkpoints.Checkpoint,
+    lengths: Sequence[int],
+    corpus: Corpus | Stream,
+    settings: Settings,
+    mesh: jax.sharding.Mesh,
+) -> None:
+    """Compiles the programs that a model's batches will need."""
+    if len(corpus) > _MOST_TEXTS:
+        return
+    needed = {
+        min(length for length in lengths if length >= row_length)
+        for chunk in corpus.chunks(TEXTS_PER_CHUNK)
+        for num in tokenization.num_tokens(checkpoint.tokenizer, chunk.texts)
+        for row_length in checkpoint.row_lengths(num)
+    }
+    abstract = loading.abstract(
+        checkpoint.config, dtype=jnp.dtype(settings.dtype), mesh=mesh
+    )
+    programs = device.programs(abstract, mesh)
+    for length in sorted(needed):
+        num_rows = batching.rows_per_batch(
+            length, device.tokens_per_batch(settings), mesh.shape["data"]
+        )
+        programs.compile(abstract, (num_rows, length))
+
+
+def one_ahead(
+    items: Iterable[_Item], make: Callable[[_Item], _Result]
+) -> Iterator[tuple[_Item, Callable[[], _Result]]]:
+    """Yields each item with what `make` makes of it, made one item ahead.
+
+    The second is a function that waits for the result, or raises what `make`
+    has raised. With several processes, and on devices whose compiler needs
+    their memory, nothing is made ahead.
+
+    Args:
+      items: What is gone through.
+      make: Is called once for each item, in their order.
+    """
+    if jax.process_count() > 1 or jax.default_backend() != "cpu":
+        for item in items:
+            yield item, lambda item=item: make(item)
+        return
+    thread = concurrent.futures.ThreadPoolExecutor(1)
+    waiting = collections.deque()
+    make = _with_settings_of_this_thread(make)
+    try:
+        for item in items:
+            waiting.append((item, thread.submit(make, item)))
+            if len(waiting) > 1:
+                item, future = waiting.popleft()
+                yield item, future.result
+        for item, future in waiting:
+            yield item, future.result
+    finally:
+        thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _with_settings_of_this_thread(
+    function: Callable[[_Item], _Result],
+) -> Callable[[_Item], _Result]:
+    """Returns the function, for a thread that lacks JAX's context managers."""
+    promotion = jax.config.jax_numpy_dtype_promotion
+    precision = jax.config.jax_default_matmul_precision
+
+    def run(item: _Item) -> _Result:
+        with (
+            jax.numpy_dtype_promotion(promotion),
+            jax.default_matmul_precision(precision),
+        ):
+            return function(item)
+
+    return run
