@@ -7,25 +7,44 @@ from typing import Any
 
 from absl import app, flags, logging
 
-# The exit code by which shells say that Ctrl-C has ended a program.
+# The exit codes by which shells say that Ctrl-C, or a scheduler, has ended a
+# program.
 _INTERRUPTED = 128 + signal.SIGINT
+_TERMINATED = 128 + signal.SIGTERM
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, as schedulers send it: ends a program as Ctrl-C does."""
+
+
+def _raise_terminated(*_) -> None:
+    raise _Terminated
 
 
 def run(main: Callable[[], None]) -> None:
     """Parses the flags and calls `main`; stray arguments are an error.
 
     What the library says of bad input becomes the program's last words, with
-    exit code 1; `--verbosity=1` shows where it was raised.
+    exit code 1; `--verbosity=1` shows where it was raised. Ctrl-C and SIGTERM
+    end it with two lines, what is kept and how to go on, and the exit code 130
+    or 143.
     """
 
     def strict_main(argv: list[str]) -> None:
         if len(argv) > 1:
             raise app.UsageError(f"stray arguments: {' '.join(argv[1:])}")
+        signal.signal(signal.SIGTERM, _raise_terminated)
         try:
             main()
-        except KeyboardInterrupt:
-            print("\ninterrupted; finished work is kept", file=sys.stderr)
-            sys.exit(_INTERRUPTED)
+        except KeyboardInterrupt as error:
+            # Two lines, whatever is raised while threads come to their end.
+            kept = str(error) or "finished work is kept"
+            code = (
+                _TERMINATED if isinstance(error, _Terminated) else _INTERRUPTED
+            )
+            print(f"\ninterrupted: {kept}", file=sys.stderr)
+            print("the same command goes on from there", file=sys.stderr)
+            sys.exit(code)
         except (ValueError, OSError, ImportError) as error:
             if logging.get_verbosity() >= logging.DEBUG:
                 raise

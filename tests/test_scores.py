@@ -1,7 +1,9 @@
 import doctest
 import errno
+import json
 import os
 import pathlib
+import platform
 import tempfile
 from unittest import mock
 
@@ -11,7 +13,7 @@ import pyarrow.parquet
 from absl.testing import absltest, parameterized
 
 from mmc_jax import corpus, scores
-from mmc_jax.scores import files, normalisations
+from mmc_jax.scores import files, locks, normalisations
 from tests import tolerances
 
 _LN2 = np.log(2.0)
@@ -926,6 +928,61 @@ class ModelWriterTest(_TestInFolder):
             table.column("text_id").to_pylist(), list(self.table.texts.ids)
         )
         self.assertEqual(files.MODEL_SCHEMA.names, table.column_names)
+
+
+class LockedTest(absltest.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.path = pathlib.Path(tempfile.mkdtemp(), "scores")
+
+    def test_second_run_is_told_of_the_first(self):
+        with (
+            scores.locked(self.path, "scoring"),
+            self.assertRaisesRegex(
+                BlockingIOError,
+                rf"another run is scoring into this folder \(process "
+                rf"{os.getpid()} on .+, since 20..-.*\); wait for it",
+            ),
+            scores.locked(self.path, "scoring"),
+        ):
+            pass
+        with self.subTest("and free afterwards"):
+            with scores.locked(self.path, "scoring"):
+                pass
+            self.assertEmpty(list(self.path.iterdir()))
+
+    def test_lock_of_a_killed_run(self):
+        """Also where the file system has no locks."""
+        self.path.mkdir()
+        dead = dict(host=platform.node(), process=2**22 + 1, since="then")
+        for without_locks in (False, True):
+            for content in (json.dumps(dead), "", "{", "[1]"):
+                (self.path / "lock").write_text(content)
+                error = OSError(errno.ENOLCK, "no locks")
+                with (
+                    mock.patch.object(
+                        locks.fcntl,
+                        "flock",
+                        side_effect=error if without_locks else None,
+                    ),
+                    scores.locked(self.path, "scoring"),
+                ):
+                    pass
+
+    def test_lock_of_a_run_where_there_are_no_locks(self):
+        self.path.mkdir()
+        error = OSError(errno.ENOLCK, "no locks")
+        for owner in (
+            dict(host=platform.node(), process=os.getpid()),
+            dict(host="elsewhere", process=2**22 + 1),
+        ):
+            (self.path / "lock").write_text(json.dumps(owner))
+            with (
+                mock.patch.object(locks.fcntl, "flock", side_effect=error),
+                self.assertRaisesRegex(BlockingIOError, owner["host"]),
+                scores.locked(self.path, "scoring"),
+            ):
+                pass
 
 
 if __name__ == "__main__":

@@ -59,6 +59,18 @@ class EnableTest(absltest.TestCase):
         compilation_cache.enable()
         self.assertIsNone(jax.config.jax_compilation_cache_dir)
 
+    def test_others_may_write_to_it(self):
+        folder = self.folder / "mmc_jax" / "xla" / platform.node()
+        folder.mkdir(parents=True)
+        folder.chmod(0o770)
+        with self.assertLogs("absl", "WARNING") as logs:
+            compilation_cache.enable()
+        self.assertIn(f"others may write to {folder}", logs.output[0])
+        self.assertIsNone(jax.config.jax_compilation_cache_dir)
+        folder.chmod(0o750)
+        compilation_cache.enable()
+        self.assertEqual(jax.config.jax_compilation_cache_dir, str(folder))
+
 
 if __name__ == "__main__":
     absltest.main()
