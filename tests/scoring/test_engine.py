@@ -261,9 +261,13 @@ class ScoreTest(parameterized.TestCase):
         return [id_ for call in encode.call_args_list for id_ in call.args[2]]
 
 
+# Neither the tokenizer nor the model's config names one.
+_WITHOUT_PREFIX = dict(special_tokens={}, bos_token_id=None, eos_token_id=None)
+
+
 class WithoutPrefixTest(ScoreTest):
     def test_first_token_is_not_scored(self):
-        bare = self._make("bare", special_tokens={})
+        bare = self._make("bare", **_WITHOUT_PREFIX)
         long = _TEXTS[-1]
         table = self._score(("x", "xy", long), bare=bare)
         num_tokens = [1, 2, len(long.encode())]
@@ -291,7 +295,8 @@ class WithoutPrefixTest(ScoreTest):
             self.assertIsNone(key["prefix_token"])
 
     def test_only_texts_of_one_token(self):
-        table = self._score(("x", "y"), bare=self._make("b", special_tokens={}))
+        bare = self._make("bare", **_WITHOUT_PREFIX)
+        table = self._score(("x", "y"), bare=bare)
         np.testing.assert_array_equal(table.nll_nats, [[0.0, 0.0]])
         np.testing.assert_array_equal(table.num_scored, [[0, 0]])
 
@@ -681,8 +686,9 @@ class StreamTest(ScoreTest):
             a=_checkpoints["gpt2"], b=_checkpoints["llama"]
         )
         table = scoring.score(pool_of_two, stream, self.out, settings=_SETTINGS)
-        # A chunk of 128 that is tokenized, and the one before it.
-        self.assertBetween(stream.most_alive, 1, 2 * 128)
+        # A chunk of 128 that is tokenized and the one before it, of the model
+        # that is scored and of the next one.
+        self.assertBetween(stream.most_alive, 1, 4 * 128)
         whole = scoring.score(
             pool_of_two, texts, self.folder / "whole", settings=_SETTINGS
         )
