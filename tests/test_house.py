@@ -107,7 +107,9 @@ def long_files() -> Iterator[Fault]:
         for path in sorted(_PACKAGE.rglob(f"*.{suffix}")):
             text = path.read_text()
             num_lines = text.count("\n")
-            if num_lines > _MOST_LINES and "one file" not in text[:2000]:
+            if num_lines > _MOST_LINES and "one file" not in " ".join(
+                text[:2000].split()
+            ):
                 name = path.relative_to(_ROOT).as_posix()
                 yield name, f"{num_lines} lines; why does it stay one file?"
 
@@ -230,20 +232,22 @@ RULES = (
 )
 
 
-# Those that hold by now.
-_KEPT = (
-    imports_that_run_up,
-    long_functions,
-    modules_named_as_their_function,
-    banned_names,
-    private_imports,
-)
+# What is still to be made good.
+_LATER = {
+    parameters_that_say_too_little: ("mmc_jax/scoring/", "mmc_jax/training.py")
+}
 
 
 class HouseTest(parameterized.TestCase):
-    @parameterized.named_parameters((rule.__name__, rule) for rule in _KEPT)
+    @parameterized.named_parameters((rule.__name__, rule) for rule in RULES)
     def test_holds(self, rule):
-        self.assertEmpty([f"{at}: {fault}" for at, fault in rule()])
+        self.assertEmpty(
+            [
+                f"{at}: {fault}"
+                for at, fault in rule()
+                if not at.startswith(_LATER.get(rule, ()))
+            ]
+        )
 
     def test_each_room_has_a_floor(self):
         rooms = {

@@ -7,7 +7,7 @@ objective(u) = sum_x w_x Huber_delta(log L(P_x; exp u) - log L_x)
 The objective is a sum. An optimizer's tolerance would depend on whether it is a
 sum or a mean, so all work in the unit of `_unit`. Call them under
 `jax.enable_x64(True)` and `jax.numpy_dtype_promotion("standard")`: optax.lbfgs
-adds int32 to int64.
+adds int32 to int64. They stay in one file: each starts where another ends.
 """
 
 import functools

@@ -3,7 +3,8 @@
 The points of a frontier are nested subsets of the same models on the same
 texts: they are not independent, and a bootstrap over them gives intervals that
 mean nothing. What was sampled is the texts, so these are resampled; and what
-was chosen is the models, so these are left out one by one.
+was chosen is the models, so these are left out one by one. All of it stays in
+one file, so that what is resampled, and why, is read in one place.
 
 M models, X texts, F frontier points, R resamples, C clusters.
 """

@@ -1,5 +1,7 @@
 """What points or a score table say of their laws, and what they leave open.
 
+Points and tables stay in one file: they share the answers and their variants.
+
 M models, X texts, F frontier points.
 """
 
