@@ -190,7 +190,17 @@ class BruteForceTest(parameterized.TestCase):
                 self.assertEqual(sums[0, 0], 1025 * (2**32 - 1))
 
 
-class PallasTest(parameterized.TestCase):
+class NoneChosenTestCase(parameterized.TestCase):
+    """Tests of the choice, in a run of all tests with some backend chosen."""
+
+    def setUp(self):
+        super().setUp()
+        self.enter_context(
+            absltest.mock.patch.dict(os.environ, MMC_ORACLE_BACKEND="")
+        )
+
+
+class PallasTest(NoneChosenTestCase):
     @parameterized.named_parameters(
         (
             f"{case}{'_weighted' * weighted}_{name}",
@@ -293,7 +303,7 @@ class PallasTest(parameterized.TestCase):
         )
 
 
-class ChoiceTest(absltest.TestCase):
+class ChoiceTest(NoneChosenTestCase):
     def setUp(self):
         super().setUp()
         self.table = np.ones((2, 3), np.float32)
