@@ -31,8 +31,9 @@ _SUMS = {
     "uint32": np.int64,
 }
 
-# As in native/dispatch.h.
+# As in native/dispatch.h and native/dispatch.cc.
 _MOST_THREADS = 1024
+_INTERFACE = 2
 
 
 def supports(dtype: jnp.dtype) -> bool:
@@ -194,11 +195,21 @@ def _library() -> ctypes.CDLL:
         )
     try:
         library = ctypes.CDLL(str(path))
+        # A library of before a change of the sources may lack the function.
+        interface = getattr(library, "mmc_interface", lambda: 1)()
+        if interface != _INTERFACE:
+            raise ImportError("compiled from other sources than these")
         for name in ("mmc_min_sum", "mmc_oracle_sums", "mmc_union_sums"):
             handler = jax.ffi.pycapsule(getattr(library, name))
             jax.ffi.register_ffi_target(name, handler, platform="cpu")
     # Compiled for another machine, or another jaxlib.
-    except (OSError, AttributeError, RuntimeError, ValueError) as error:
+    except (
+        OSError,
+        AttributeError,
+        ImportError,
+        RuntimeError,
+        ValueError,
+    ) as error:
         raise _UnusableLibraryError(
             f"the C++ kernels in {path.name} do not load ({error}): install "
             "mmc_jax again"

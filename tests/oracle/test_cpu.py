@@ -538,6 +538,14 @@ class WithoutLibraryTest(absltest.TestCase):
         path.write_text("no library")
         self.assertRegex(self.why_not(), "do not load.*install")
 
+    def test_of_other_sources(self):
+        if reason := cpu.why_not():
+            self.skipTest(reason)
+        path = pathlib.Path(cpu._library()._name)
+        (pathlib.Path(self.folder) / path.name).symlink_to(path)
+        with absltest.mock.patch.object(cpu, "_INTERFACE", 1):
+            self.assertRegex(self.why_not(), "other sources.*install")
+
     def test_setup_with_a_compiler_that_fails(self):
         if not importlib.util.find_spec("setuptools"):
             self.skipTest("no setuptools beside the package")

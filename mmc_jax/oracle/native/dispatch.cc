@@ -259,6 +259,10 @@ void RunOracleSums(const Threads& threads, const Call& call,
 
 }  // namespace mmc
 
+// Returns the number of what cpu.py and this library agree on. It grows with
+// every change of a call's arguments or of what a call promises.
+extern "C" int mmc_interface() { return 2; }
+
 // Returns the name of the i-th level of this machine, the best first; null past
 // the last.
 extern "C" const char* mmc_level(int i) {
