@@ -308,7 +308,7 @@ def save_folder(
 
     Args:
       model: The trained model.
-      tokenizer: Its tokenizer.
+      tokenizer: Tokenizer of the model.
       separator: The special token that precedes every text.
       facts: What `training.json` says of the training.
       folder: Where to write; `model.safetensors` comes last, so that a folder

@@ -10,6 +10,7 @@ under "provenance": name, family, kind, costs, the hash of the corpus, and the
 provenance of the scores. A model's name is written as in a URL where it has
 characters that do not suit a file name. Files are written under a temporary
 name (.tmp), synced and renamed, so that a file that is there is complete.
+Reading and writing stay in one file: what one writes the other checks.
 """
 
 import hashlib

@@ -32,7 +32,7 @@ class Bucket(NamedTuple):
 
     Attributes:
       num_rows: B, over all devices.
-      length: T.
+      length: Number of positions T.
       num_batches: How many are expected.
     """
 

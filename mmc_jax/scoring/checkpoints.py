@@ -21,8 +21,8 @@ class Checkpoint(NamedTuple):
 
     Attributes:
       folder: Where its files are.
-      config: Of the text model, Hugging Face's.
-      tokenizer: Its own.
+      config: Hugging Face's config of the text model.
+      tokenizer: Tokenizer of the checkpoint.
       context: Positions of a window.
       context_source: What says so: the config, the pool file or a setting.
       stride: Tokens by which windows move on.
@@ -116,8 +116,8 @@ def file_hashes(
     """Returns the SHA-256 of each file that a score depends on.
 
     Args:
-      folder: Of the checkpoint.
-      cache_dir: As for `models.cache.file_hashes`.
+      folder: Folder of the checkpoint.
+      cache_dir: Folder of the cache, as `models.cache.file_hashes` takes it.
     """
     files = loading.model_files(folder)
     for pattern in tokenizer_files.FILES:

@@ -34,14 +34,14 @@ class Plan(NamedTuple):
     """What it takes to score a corpus with one model.
 
     Attributes:
-      name: The model's.
-      num_params: Of the whole model.
+      name: Name of the model.
+      num_params: Number of parameters of the whole model.
       num_active_params: Those that take part in one token.
-      weight_bytes: Of the parameters, on each device.
-      work_bytes: Of activations and logits at the longest bucket, on each
+      weight_bytes: Bytes of the parameters on each device.
+      work_bytes: Bytes of activations and logits at the longest bucket, on each
         device, as the compiled program states them. (That of a CPU computes
         bfloat16 in float32 and holds a copy of all weights for it.)
-      num_tokens: Of the corpus.
+      num_tokens: Number of tokens of the corpus.
       buckets: What is needed of them, the longest first.
       padding_share: Positions of the batches that hold no token.
       flops: That the texts need, without padding.
@@ -66,12 +66,12 @@ class DryRun(NamedTuple):
     """What it takes to score a corpus with a pool.
 
     Attributes:
-      num_texts: Of the corpus.
-      num_tokenized: Of them, those that were looked at. The others are taken to
-        be like them, byte for byte.
-      num_devices: Of the mesh.
-      plans: Of the models, in the order of the pool.
-      failures: Of the models that no plan could be made for, by name.
+      num_texts: Number of texts of the corpus.
+      num_tokenized: Number of texts that were looked at. The others are taken
+        to be like them, byte for byte.
+      num_devices: Number of devices of the mesh.
+      plans: Plan of each model, in the order of the pool.
+      failures: Reason of each model without a plan, by its name.
     """
 
     num_texts: int
@@ -123,9 +123,9 @@ def dry_run(
     """Returns what `score` would take, having looked at a sample.
 
     Args:
-      pool: As for `score`.
-      corpus: As for `score`.
-      settings: As for `score`.
+      pool: Models that `score` would take.
+      corpus: Texts that `score` would take.
+      settings: Settings that `score` would take.
       num_texts: At most so many are tokenized, chosen by their hashes. For a
         corpus that has no more, all but the times is exact.
 

@@ -40,7 +40,7 @@ def forward_flops(config: transformers.PreTrainedConfig, T: int) -> int:
 
     Args:
       config: Hugging Face's, of a ported family.
-      T: Positions.
+      T: Number of positions.
 
     Raises:
       ValueError: As for `mmc_jax.models.build`.

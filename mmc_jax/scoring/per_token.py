@@ -17,7 +17,7 @@ class Surprisal(NamedTuple):
     """The score of one text, token by token.
 
     Attributes:
-      tokens: As the tokenizer's vocabulary spells them, [T].
+      tokens: Tokens as the tokenizer's vocabulary spells them, [T].
       nll_nats: Surprisal of each, float64 [T]; NaN for a first token that is
         not scored because the tokenizer has no prefix to stand before it.
       num_scored: Tokens that are scored.

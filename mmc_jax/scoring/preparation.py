@@ -55,7 +55,7 @@ def prepared(
     """Returns a model ready to be scored. All processes call it.
 
     Args:
-      model: The model.
+      model: Model of the pool.
       corpus: All texts, scored or not: the lengths depend on them.
       settings: How to score.
       mesh: Devices that will score.
@@ -105,8 +105,8 @@ def bucket_lengths(
     that is resumed has the same.
 
     Args:
-      checkpoint: The model.
-      corpus: All texts.
+      checkpoint: Checkpoint of the model.
+      corpus: All texts to score.
       settings: How to score.
       mesh: Devices that will score.
     """

@@ -14,7 +14,7 @@ class Settings(NamedTuple):
     that were made with others. The rest changes speed and memory.
 
     Attributes:
-      dtype: Of the parameters, one of `DTYPES`.
+      dtype: Data type of the parameters, one of `DTYPES`.
       max_context: Positions that a window takes; the model's own limit if it is
         less, or where None is given.
       stride: Tokens by which windows move on; half the window's positions where

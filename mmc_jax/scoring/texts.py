@@ -21,8 +21,8 @@ class Text:
     """A text while it is scored; its windows may lie in several batches.
 
     Attributes:
-      id: Of the corpus.
-      num_tokens: Of the text.
+      id: Id of the text in the corpus.
+      num_tokens: Number of tokens of the text.
       round_trips: Whether decoding its tokens gives it back unchanged.
       num_windows: Windows that have no score yet.
       nll_nats: Negative log-likelihood of the others.

@@ -118,7 +118,7 @@ def encode(
     """Returns the texts as tokens, without special tokens.
 
     Args:
-      tokenizer: As `load` returns it.
+      tokenizer: Tokenizer that `load` returns.
       texts: The texts, [X].
       text_ids: Their names for errors, [X].
       vocab_size: Number of tokens that the model knows.

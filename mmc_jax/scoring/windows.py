@@ -10,7 +10,7 @@ class Window(NamedTuple):
     """A run of tokens that the model sees at once.
 
     Attributes:
-      start: First token.
+      start: Index of the first token.
       end: One past the last token.
       scored_from: First token whose score counts; those before it are context.
     """
@@ -54,7 +54,7 @@ def plan(
     many as fit. Without a prefix token the text's first token is not scored.
 
     Args:
-      num_tokens: Of the text, at least 1.
+      num_tokens: Number of tokens of the text, at least 1.
       context: Positions that the model takes.
       stride: Tokens that a later window scores, 1 to `context`.
       has_prefix: Whether a prefix token stands before every window; it takes a
@@ -92,7 +92,7 @@ def model_input(
     Position t sees the inputs 0 to t and predicts target t.
 
     Args:
-      tokens: Of the text, int32.
+      tokens: Tokens of the text, int32 [T].
       window: One of its windows.
       prefix: The prefix token, or None.
     """
