@@ -190,6 +190,35 @@ class FlagsTest(parameterized.TestCase):
             shared_flags._MeshParser().parse(text)
 
 
+class StopTest(parameterized.TestCase):
+    @parameterized.parameters(("SIGINT", 130), ("SIGTERM", 143))
+    def test_two_lines_and_an_exit_code(self, name, code):
+        source = (
+            "import os, signal, time\n"
+            "from experiments import program\n"
+            "def main():\n"
+            f"    os.kill(os.getpid(), signal.{name})\n"
+            "    time.sleep(60)\n"
+            "program.run(main)\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", source],
+            cwd=_ROOT,
+            capture_output=True,
+            text=True,
+        )
+        self.assertEqual(done.returncode, code)
+        self.assertEqual(
+            done.stderr.split("\n"),
+            [
+                "",
+                "interrupted: finished work is kept",
+                "the same command goes on from there",
+                "",
+            ],
+        )
+
+
 class MmcTest(absltest.TestCase):
     def setUp(self):
         super().setUp()

@@ -729,6 +729,30 @@ class ResumeTest(ScoreTest):
         np.testing.assert_array_equal(first.nll_nats, second.nll_nats)
         self.assertEqual(first.models, second.models)
 
+    def test_interrupt_says_what_is_kept(self):
+        folders = dict(a=_checkpoints["gpt2"], b=_checkpoints["llama"])
+        load, num_loaded = loading.load, 0
+
+        def interrupted(*args, **kwargs):
+            nonlocal num_loaded
+            num_loaded += 1
+            if num_loaded == 2:
+                raise KeyboardInterrupt
+            return load(*args, **kwargs)
+
+        with (
+            mock.patch.object(loading, "load", interrupted),
+            self.assertRaisesRegex(
+                KeyboardInterrupt,
+                "1 of 2 models are done, and 0 of 3 texts of b; the scores are "
+                f"kept in {self.out}",
+            ),
+        ):
+            self._score(**folders)
+        with self._rescored() as encode:
+            self._score(**folders)
+        self.assertEqual(self._ids(encode), ["t0", "t1", "t2"])
+
     def test_a_new_model_alone_is_scored(self):
         self._score(a=_checkpoints["gpt2"])
         with mock.patch.object(loading, "load", wraps=loading.load) as load:
