@@ -14,6 +14,7 @@ from mmc_jax.scores.comparison import (
 )
 from mmc_jax.scores.files import (
     finished_key,
+    is_finished,
     open,
     unfinished,
     write,
@@ -43,6 +44,7 @@ __all__ = [
     "differences",
     "distribution",
     "finished_key",
+    "is_finished",
     "locked",
     "nats_per_char",
     "nats_per_token",

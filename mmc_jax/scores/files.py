@@ -247,6 +247,16 @@ def model_file(path: pathlib.Path, name: str) -> pathlib.Path:
     return path / "models" / f"{urllib.parse.quote(name, safe='')}.parquet"
 
 
+def is_finished(path: str | os.PathLike[str], name: str) -> bool:
+    """Returns whether all texts have a score under a model.
+
+    Args:
+      path: Folder of the table.
+      name: Name of the model.
+    """
+    return model_file(pathlib.Path(path), name).exists()
+
+
 def finished_key(
     path: str | os.PathLike[str], name: str
 ) -> dict[str, Any] | None:
@@ -259,10 +269,9 @@ def finished_key(
     Raises:
       ValueError: The model's file is damaged.
     """
-    file = model_file(pathlib.Path(path), name)
-    if not file.exists():
+    if not is_finished(path, name):
         return None
-    _, facts = read_scores(file)
+    _, facts = read_scores(model_file(pathlib.Path(path), name))
     return facts["provenance"].get("key", {})
 
 

@@ -31,6 +31,7 @@ from mmc_jax.scoring import (
     preparation,
     progress,
     texts,
+    tokenizer_checks,
 )
 from mmc_jax.scoring.settings import DTYPES, Settings
 
@@ -152,13 +153,20 @@ def _score_models(
     models: Sequence[pool.Model], run: _Run
 ) -> dict[str, BaseException]:
     """Scores all models; returns why some could not be, by name."""
+    waiting = [
+        model for model in models if not scores.is_finished(run.out, model.name)
+    ]
+    # Before hours are spent: what tokenizers lose, and those that hang.
+    refused = hosts.of_first(lambda: tokenizer_checks.refusals(waiting))
     failures = {}
     with (
         progress.Progress(
             len(models), len(run.corpus), is_shown=hosts.is_first()
         ) as shown,
         contextlib.closing(
-            preparation.one_ahead(models, functools.partial(_prepared, run))
+            preparation.one_ahead(
+                models, functools.partial(_prepared, run, refused)
+            )
         ) as all_prepared,
     ):
         for model, prepared in all_prepared:
@@ -191,8 +199,12 @@ def _ends_the_run(error: BaseException) -> bool:
     return disk or isinstance(error, hosts.HostError)
 
 
-def _prepared(run: _Run, model: pool.Model) -> preparation.Prepared:
-    """Returns a model ready to be scored."""
+def _prepared(
+    run: _Run, refused: Mapping[str, str], model: pool.Model
+) -> preparation.Prepared:
+    """Returns a model ready to be scored, unless its tokenizer is refused."""
+    if model.name in refused:
+        raise ValueError(refused[model.name])
 
     def is_finished(key: dict[str, Any]) -> bool:
         found = scores.finished_key(run.out, model.name)

@@ -20,6 +20,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from mmc_jax import pool
+
 # Seconds for the texts of one tokenizer; the first has the start of Python on
 # its account as well. A vocabulary of 256,000 tokens takes some five.
 SECONDS = 60.0
@@ -58,6 +60,39 @@ def check(
                 yield answer
                 if not child.is_alive:
                     break  # The rest goes to another process.
+
+
+def refusals(models: Sequence[pool.Model]) -> dict[str, str]:
+    """Returns why tokenizers cannot be used, by the models' names.
+
+    What other tokenizers lose of known texts goes to stderr, a line a model.
+    A model whose checkpoint is not there is left to those who need its weights.
+
+    Args:
+      models: Models that have no scores yet.
+    """
+    from mmc_jax.models import hub
+
+    folders = {}
+    for model in models:
+        with contextlib.suppress(OSError, ValueError):
+            folders[model.name] = hub.resolve(
+                model.checkpoint, model.revision, with_weights=False
+            )
+    found = {}
+    checks = check(list(folders.values()))
+    for name, answer in zip(folders, checks, strict=True):
+        if answer.error is not None:
+            found[name] = answer.error
+        elif answer.lost_texts:
+            print(
+                f"{name}: its tokenizer does not give back "
+                f"{len(answer.lost_texts)} of the texts that are tried, such "
+                f"as {answer.lost_texts[0]!r}; on such texts its losses per "
+                "byte are those of another text",
+                file=sys.stderr,
+            )
+    return found
 
 
 class _Child:

@@ -1,3 +1,5 @@
+import contextlib
+import io
 import json
 import pathlib
 import tempfile
@@ -7,7 +9,7 @@ import tokenizers
 from absl.testing import absltest
 from tokenizers import normalizers, pre_tokenizers
 
-from mmc_jax import training
+from mmc_jax import pool, training
 from mmc_jax.scoring import tokenizer_checks
 
 _SEPARATOR = "<|endoftext|>"
@@ -81,6 +83,27 @@ class CheckTest(absltest.TestCase):
         with mock.patch.object(tokenizer_checks.subprocess, "Popen") as started:
             self.assertEqual(list(tokenizer_checks.check([])), [])
         started.assert_not_called()
+
+
+class PoolTest(CheckTest):
+    def test_what_a_pool_s_tokenizers_lose(self):
+        folders = {
+            "fine": self._write("fine"),
+            "lower": self._write("lower", normalizer=normalizers.Lowercase()),
+            "empty": self.folder / "no tokenizer",
+            "gone": self.folder / "gone",
+        }
+        folders["empty"].mkdir()
+        models = [
+            pool.Model(name, str(folder), None, "family")
+            for name, folder in folders.items()
+        ]
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            refused = tokenizer_checks.refusals(models)
+        self.assertEqual(list(refused), ["empty"])
+        self.assertRegex(
+            said.getvalue(), r"\Alower: .* not give back \d+ of .*\n\Z"
+        )
 
 
 if __name__ == "__main__":
