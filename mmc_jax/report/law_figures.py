@@ -56,7 +56,8 @@ def profiles(laws: Mapping[str, law.GroupLaw]) -> Figure:
             shown = profile.deviances <= _HIGHEST_DEVIANCE * profile.threshold
             axes.plot(
                 profile.values[shown],
-                profile.deviances[shown],
+                # The digits below differ from one processor to another.
+                np.round(profile.deviances[shown], 6),
                 color=color,
                 marker=".",
                 markersize=3,

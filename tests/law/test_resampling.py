@@ -104,6 +104,25 @@ class TextBootstrapTest(absltest.TestCase):
             law.text_bootstrap(losses(), COSTS, np.ones((2, 3), bool))
 
 
+class FitEachTest(absltest.TestCase):
+    def test_laws_and_reasons(self):
+        points = {
+            "pool": (line().costs, line().losses),
+            "few": (COSTS[:2], COSTS[:2]),
+        }
+        laws, reasons = law.fit_each(points)
+        self.assertEqual(laws["pool"].fit[:4], law.fit(*points["pool"])[:4])
+        self.assertIsNone(laws["pool"].resampled)
+        self.assertIn("at least 4", reasons["few"])
+
+        def resampled(name):
+            raise ValueError(f"no texts of {name}")
+
+        laws, reasons = law.fit_each(points, resampled)
+        self.assertEmpty(laws)
+        self.assertEqual(reasons["pool"], "no texts of pool")
+
+
 class JackknifeTest(absltest.TestCase):
     def test_is_the_pool_without_each(self):
         found = law.jackknife(losses(), COSTS, FAMILIES, search=search)
