@@ -147,16 +147,14 @@ def train(
 ) -> tuple[models.layers.LanguageModel, dict[str, float]]:
     """Returns a trained model and its last losses; resumes after a kill.
 
-    What is resumed was trained with the same config, tokens and recipe. With
-    any others, more steps among them, training begins anew beside it: each
-    learning rate depends on the number of steps.
+    Training begins anew with another config, tokens or recipe. More steps are
+    another recipe, because each learning rate depends on their number.
 
     Args:
       config: Hugging Face's config of a ported family.
       streams: Tokens of each domain, as `token_streams` returns them.
       recipe: How to train.
-      checkpoint_dir: Folder in which each recipe has a folder for the newest
-        state of its training (Orbax).
+      checkpoint_dir: Folder of the newest state of each recipe.
       name: Text before the progress bar.
 
     Returns:
@@ -203,8 +201,7 @@ def train(
             nnx.replace_by_pure_dict(params, saved["params"])
             moments = saved["moments"]
             losses, seconds = np.array(saved["losses"]), float(saved["seconds"])
-        started = time.monotonic() - seconds
-        every = max(1, recipe.num_steps // 5)
+        started, every = time.monotonic() - seconds, recipe.num_steps // 5 or 1
         bar = tqdm.trange(
             first, recipe.num_steps, desc=name, initial=first, mininterval=5.0
         )

@@ -260,11 +260,7 @@ def is_finished(path: str | os.PathLike[str], name: str) -> bool:
 def finished_key(
     path: str | os.PathLike[str], name: str
 ) -> dict[str, Any] | None:
-    """Returns the key of a model's scores; None if texts have no score yet.
-
-    Args:
-      path: Folder of the table.
-      name: Name of the model.
+    """Returns the key of a finished model's scores, None of another's.
 
     Raises:
       ValueError: The model's file is damaged.
