@@ -66,7 +66,8 @@ def refusals(models: Sequence[pool.Model]) -> dict[str, str]:
     """Returns why tokenizers cannot be used, by the models' names.
 
     What other tokenizers lose of known texts goes to stderr, a line a model.
-    A model whose checkpoint is not there is left to those who need its weights.
+    A model whose checkpoint or config is not there is left to those who need
+    them.
 
     Args:
       models: Models that have no scores yet.
@@ -76,9 +77,11 @@ def refusals(models: Sequence[pool.Model]) -> dict[str, str]:
     folders = {}
     for model in models:
         with contextlib.suppress(OSError, ValueError):
-            folders[model.name] = hub.resolve(
+            folder = hub.resolve(
                 model.checkpoint, model.revision, with_weights=False
             )
+            if folder.is_file() or (folder / "config.json").is_file():
+                folders[model.name] = folder
     found = {}
     checks = check(list(folders.values()))
     for name, answer in zip(folders, checks, strict=True):

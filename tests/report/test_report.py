@@ -118,7 +118,8 @@ class WriteStudyTest(absltest.TestCase):
             found.pool.losses.tolist(),
         )
         self.assertEqual(
-            self.result["laws"]["pool"]["L_inf"], found.pool_law.L_inf
+            self.result["laws"]["pool"]["L_inf"],
+            float(f"{found.pool_law.L_inf:.10g}"),
         )
         self.assertEqual(
             self.result["loss_of_all_models"],

@@ -94,6 +94,8 @@ class PoolTest(CheckTest):
             "gone": self.folder / "gone",
         }
         folders["empty"].mkdir()
+        for name in ("fine", "lower", "empty"):
+            (folders[name] / "config.json").write_text("{}")
         models = [
             pool.Model(name, str(folder), None, "family")
             for name, folder in folders.items()
