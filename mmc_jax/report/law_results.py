@@ -137,6 +137,9 @@ def answers_section(answers: Sequence[law.Answer]) -> Section:
         of_subject.setdefault(answer.question, []).append(
             {asked: answer.at, **found}
         )
+        if asked == "budget":
+            # Readers find this key also where no loss was asked for.
+            of_subject.setdefault("budget_for_loss", [])
     return Section(
         {"answers": numbers}, sentences=law_sentences.answers(answers)
     )
