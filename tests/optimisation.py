@@ -50,7 +50,7 @@ def install() -> None:
 
     @functools.wraps(options_of)
     def with_choice(*args, env_options_overrides=None, **kwargs):
-        chosen = FULL if _is_full else _QUICK
+        chosen = FULL if _is_full or _always_full else _QUICK
         overrides = {**chosen, **(env_options_overrides or {})}
         return options_of(*args, env_options_overrides=overrides, **kwargs)
 
