@@ -11,13 +11,12 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-import jax
 import numpy as np
 import transformers
 
 from mmc_jax.models import gguf_configs
 from mmc_jax.models.families import FAMILIES
-from mmc_jax.models.tensors import Region, TensorNames, empty
+from mmc_jax.models.tensors import Region
 
 SUFFIX = ".gguf"
 # A file in several parts is named so by llama.cpp.
@@ -274,22 +273,6 @@ class Tensors:
             return np.log(-value)
         if self._stored.norms_plus_one and name.endswith("norm.weight"):
             return value - 1
-        return value
-
-    def parameter(
-        self, names: TensorNames, region: Region, dtype: jax.typing.DTypeLike
-    ) -> np.ndarray:
-        """Returns a part of a parameter, all rows of its stacks, cast.
-
-        Args:
-          names: The tensors of the parameter.
-          region: Positions along each axis of the parameter.
-          dtype: Type of the numbers that are returned.
-        """
-        value = empty(tuple(map(len, region)), dtype)
-        of_tensor = names.of_tensor(region)
-        for name, row in zip(names.all, names.rows(value), strict=True):
-            row[...] = self.read(name, of_tensor)
         return value
 
     def equal(self, first: str, second: str, region: Region) -> bool:

@@ -358,8 +358,8 @@ def _converted(
         _check_tied_head(opened, head, names, params)
     return {
         path: placement.placed(
-            lambda region, path=path: opened.parameter(
-                names[path], region, params[path].dtype
+            lambda region, path=path: tensors.parameter(
+                opened, names[path], region, params[path].dtype
             ),
             param,
         )

@@ -9,7 +9,7 @@ import pathlib
 import re
 import types
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -194,22 +194,6 @@ class Tensors(contextlib.ExitStack):
             tuple(slice(axis.start, axis.stop) for axis in region)
         ]
 
-    def parameter(
-        self, names: TensorNames, region: Region, dtype: jax.typing.DTypeLike
-    ) -> np.ndarray:
-        """Returns a part of a parameter, all rows of its stacks, cast."""
-        value = empty(tuple(map(len, region)), dtype)
-        of_tensor = names.of_tensor(region)
-        for name, row in zip(names.all, names.rows(value), strict=True):
-            read = self.read(name, of_tensor)
-            if not _is_finite(read):
-                raise ValueError(
-                    f"{self.folder}: tensor {name} holds NaN or infinity: the "
-                    "weights are damaged, and no dtype gives finite scores"
-                )
-            row[...] = read
-        return value
-
     def alias(self, name: str, other: str) -> None:
         """Lets a tensor that is missing be another one, of a tied head."""
         self._tensors[name] = self._tensors[other]
@@ -250,7 +234,50 @@ class Tensors(contextlib.ExitStack):
         )
 
 
-def empty(shape: tuple[int, ...], dtype: jax.typing.DTypeLike) -> np.ndarray:
+class Readable(Protocol):
+    """Tensors of a checkpoint, in whatever kind of file.
+
+    Attributes:
+      folder: The folder or file that they are in.
+    """
+
+    folder: pathlib.Path
+
+    def read(self, name: str, region: Region) -> np.ndarray:
+        """Returns a part of a tensor."""
+
+
+def parameter(
+    tensors: Readable,
+    names: TensorNames,
+    region: Region,
+    dtype: jax.typing.DTypeLike,
+) -> np.ndarray:
+    """Returns a part of a parameter, all rows of its stacks, cast.
+
+    Args:
+      tensors: Tensors of the checkpoint.
+      names: The tensors of the parameter.
+      region: Positions along each axis of the parameter.
+      dtype: Type of the numbers that are returned.
+
+    Raises:
+      ValueError: A number is NaN or infinite.
+    """
+    value = _empty(tuple(map(len, region)), dtype)
+    of_tensor = names.of_tensor(region)
+    for name, row in zip(names.all, names.rows(value), strict=True):
+        read = tensors.read(name, of_tensor)
+        if not _is_finite(read):
+            raise ValueError(
+                f"{tensors.folder}: tensor {name} holds NaN or infinity: the "
+                "weights are damaged, and no dtype gives finite scores"
+            )
+        row[...] = read
+    return value
+
+
+def _empty(shape: tuple[int, ...], dtype: jax.typing.DTypeLike) -> np.ndarray:
     """Returns an array without values, which XLA on a CPU need not copy."""
     num_bytes = math.prod(shape) * jnp.dtype(dtype).itemsize
     buffer = np.empty(num_bytes + _ALIGNMENT, np.uint8)

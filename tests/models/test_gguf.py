@@ -440,6 +440,19 @@ class RefusalsTest(GgufTest):
                 with self.assertRaisesRegex(ValueError, "model.gguf"):
                     models.load(path)
 
+    def test_weights_that_are_not_finite(self):
+        model = _hugging_face("qwen3", self.folder)
+        stored = safetensors.torch.load_file(self.folder / "model.safetensors")
+        stored["model.layers.1.mlp.up_proj.weight"][2, 3] = float("nan")
+        safetensors.torch.save_file(
+            stored, self.folder / "model.safetensors", {"format": "pt"}
+        )
+        path = _write("qwen3", self.folder, model.config)
+        with self.assertRaisesRegex(
+            ValueError, "model.gguf: tensor model.layers.1.mlp.up_proj.*NaN"
+        ):
+            models.load(path)
+
     def test_a_part_that_is_missing(self):
         path = self.folder / "a-00001-of-00002.gguf"
         path.write_bytes(b"GGUF")

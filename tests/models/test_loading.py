@@ -645,8 +645,8 @@ class MeshTest(LoadingTest):
                 tensors.Tensors, "read", autospec=True, side_effect=_READ
             ) as read,
         ):
-            found = opened.parameter(
-                tensors.TensorNames(names, (3,), True), part, np.float32
+            found = tensors.parameter(
+                opened, tensors.TensorNames(names, (3,), True), part, np.float32
             )
         np.testing.assert_array_equal(
             found, whole.q_proj.kernel[..., num_rows // 2 :]
