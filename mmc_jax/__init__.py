@@ -26,6 +26,7 @@ __getattr__, __dir__, __all__ = attach(
         "models",
         "oracle",
         "pool",
+        "realizable",
         "report",
         "scores",
         "scoring",

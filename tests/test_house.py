@@ -27,6 +27,7 @@ _FLOORS = (
     ("frontier",),
     ("law",),
     ("diversity",),
+    ("realizable",),
     ("studies",),
     ("report",),
     ("cli",),
