@@ -4,6 +4,16 @@
 to the library's own.
 """
 
+FORMATS = ("csv", "jsonl", "parquet", "excel", "npz")
+VALUES = (
+    "nll_nats",
+    "nll_bits",
+    "bits_per_byte",
+    "log_likelihood",
+    "score",
+    "raw",
+)
+MISSING = ("error", "drop_models", "drop_texts")
 DTYPES = ("float32", "bfloat16")
 NORMALISATIONS = (
     "text_length",

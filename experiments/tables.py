@@ -6,47 +6,32 @@ from typing import TYPE_CHECKING
 
 from absl import flags, logging
 
-from . import choices, shared_flags
+from . import choices, import_flags, shared_flags
 
 if TYPE_CHECKING:  # --help needs no table.
     from mmc_jax import scores
 
+flags.adopt_module_key_flags(import_flags)
 _SCORES = shared_flags.path(
-    "scores", None, "Folder of a score table that score_texts wrote."
+    "scores",
+    None,
+    "Scores: the folder of a score table, or what others made, as "
+    "import_scores reads it.",
 )
 _CSV = shared_flags.path(
     "csv",
     None,
-    "File of scores, one row a text and one column a model: .csv, .csv.gz, "
-    ".tsv or .parquet.",
-)
-_MODELS = shared_flags.path(
-    "models",
-    None,
-    "With --csv: file with the columns model, family, num_params and whatever "
-    "else is known of a model.",
-)
-_TEXT_ID = shared_flags.text_id("text_id")
-_DOMAIN = shared_flags.domain(None)
-_HIGHER_IS_BETTER = flags.DEFINE_bool(
-    "higher_is_better",
-    None,
-    "With --csv: higher scores are better. Log-likelihoods are then negated, "
-    "and scores between 0 and 1 become 1 - score.",
-)
-_SKIP_INCOMPLETE = flags.DEFINE_bool(
-    "skip_incomplete",
-    False,
-    "With --csv: leave out texts that lack a score of some model.",
+    "File of scores, one row a text and one column a model, or one row a text "
+    "and model: .csv, .tsv, .jsonl, .parquet, .xlsx or .npz.",
 )
 NORMALISATION = flags.DEFINE_enum(
     "normalisation",
     None,
     choices.NORMALISATIONS,
     "What turns scores into losses; raw takes the numbers as they are. If "
-    "unset: text_length, or raw where a --csv has no lengths.",
+    "unset: text_length, or raw where scores that others made have no lengths."
+    "",
 )
-_ONLY_MODELS = shared_flags.only_models()
 _ONLY_KIND = flags.DEFINE_enum(
     "only_kind", None, ["base", "instruct"], "Take only models of this kind."
 )
@@ -63,12 +48,6 @@ _ORACLE_BACKEND = flags.DEFINE_enum(
     "The kernels that evaluate subsets; those of the device if unset.",
 )
 
-flags.register_multi_flags_validator(
-    ["csv", "models"],
-    lambda values: (values["csv"] is None) == (values["models"] is None),
-    "--csv and --models come together.",
-)
-
 
 def read(*, need_costs: bool = True) -> "scores.ScoreTable":
     """Returns the score table that the flags name, or what they select of it.
@@ -82,23 +61,10 @@ def read(*, need_costs: bool = True) -> "scores.ScoreTable":
     Raises:
       ValueError: Nothing is left; a model or a domain is not there.
     """
-    from mmc_jax import importers
-
     if _ORACLE_BACKEND.value is not None:
         os.environ["MMC_ORACLE_BACKEND"] = _ORACLE_BACKEND.value
-    if _SCORES.value is not None:
-        table = _selected(_opened(_SCORES.value), need_costs)
-    else:
-        table = importers.csv(
-            _CSV.value,
-            _MODELS.value,
-            text_id=_TEXT_ID.value,
-            domain=_DOMAIN.value,
-            only_models=_ONLY_MODELS.value,
-            higher_is_better=_HIGHER_IS_BETTER.value,
-            skip_incomplete=_SKIP_INCOMPLETE.value,
-        )
-        table = _selected(table, need_costs)
+    path = _CSV.value if _SCORES.value is None else _SCORES.value
+    table = _selected(_opened(path), need_costs)
     _choose_normalisation(table)
     return table
 
@@ -110,7 +76,7 @@ def read_parts(
 
     Args:
       each_domain: Whether each domain is also a table of its own.
-      more_scores: Folders of score tables of other corpora.
+      more_scores: Score tables of other corpora, or files that others made.
 
     Raises:
       ValueError: Nothing is left; a model or a domain is not there; two tables
@@ -132,9 +98,14 @@ def read_parts(
 
 
 def _opened(path: str) -> "scores.ScoreTable":
-    """Returns the finished models of a folder; a warning names the others."""
+    """Returns a table, of a folder of score_texts only its finished models.
+
+    A warning names those that are not finished.
+    """
     from mmc_jax import scores
 
+    if not scores.is_table(path):
+        return import_flags.read(path).table
     unfinished = scores.unfinished(path)
     if unfinished:
         logging.warning(
@@ -143,7 +114,10 @@ def _opened(path: str) -> "scores.ScoreTable":
             path,
             ", ".join(unfinished),
         )
-    return scores.open(path, leave_out_unfinished=True)
+    table = scores.open(path, leave_out_unfinished=True)
+    if import_flags.ONLY_MODELS.value is not None:
+        table = table.select(models=import_flags.ONLY_MODELS.value)
+    return table
 
 
 def _choose_normalisation(table: "scores.ScoreTable") -> None:
@@ -151,12 +125,15 @@ def _choose_normalisation(table: "scores.ScoreTable") -> None:
     knows_lengths = table.chars_per_token is not None
     if NORMALISATION.value is None:
         chosen = "text_length"
-        if _CSV.value is not None and not knows_lengths:
+        if table.unit not in ("nll_nats", None) or (
+            not knows_lengths and "key" not in table.models[0].provenance
+        ):
             chosen = "raw"
             logging.warning(
-                "%s: no num_chars and num_tokens of the texts: scores are "
-                "taken as they are (--normalisation=raw)",
-                _CSV.value,
+                "scores are taken as they are (--normalisation=raw): %s",
+                "no num_chars and num_tokens of the texts"
+                if table.unit in ("nll_nats", None)
+                else f"their unit is {table.unit}",
             )
         flags.FLAGS[NORMALISATION.name].value = chosen
     elif NORMALISATION.value == "raw" and knows_lengths:
@@ -172,8 +149,6 @@ def _selected(
     if _ONLY_DOMAINS.value is not None:
         of_domains = [table.domain_mask(name) for name in _ONLY_DOMAINS.value]
         table = table.select(texts=sum(of_domains) > 0)
-    if _ONLY_MODELS.value is not None:
-        table = table.select(models=_ONLY_MODELS.value)
     if _ONLY_KIND.value is not None:
         table = table.select(
             models=[m.name for m in table.models if m.kind == _ONLY_KIND.value]

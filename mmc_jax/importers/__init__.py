@@ -1,5 +1,18 @@
-"""Scores that others made, read into a score table."""
+"""Scores that others made, read into a score table.
 
-from mmc_jax.importers.wide_csv import csv
+A format is a module with `recognises` and `read`, and a line in `FORMATS`.
+`read` of this package reads a path of any format; `csv` is the shortest way for
+a table. See `frame` for what a format takes and returns.
+"""
 
-__all__ = ["csv"]
+from mmc_jax.lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "assembly": ["Result", "assembled"],
+        "formats": ["FORMATS", "Format", "csv", "detected", "read"],
+        "frame": ["MISSING", "Imported", "Options"],
+        "units": ["VALUES"],
+    },
+)

@@ -1,76 +1,43 @@
-"""What a study knows of models whose scores others made."""
+"""What a study knows of models whose scores others made. M models."""
 
 import dataclasses
+import os
 import pathlib
 
 import numpy as np
+import pyarrow as pa
 from absl import logging
 
-from mmc_jax.importers import cells, tables
+from mmc_jax.importers.columns import cells, read_columns
 from mmc_jax.scores import ScoredModel
 
 _FACTS = ("model", "family", "kind")
 
 
-def read_models(path: pathlib.Path) -> list[ScoredModel]:
+def read_models(path: str | os.PathLike[str]) -> list[ScoredModel]:
     """Returns the models of a file of facts, one row a model.
 
     The provenance of a model that stands there twice holds all its families.
 
     Args:
-      path: A table with a column `model`, `family` and `kind` if wanted, and
-        any number of costs; "13B" is a number there.
+      path: File of columns with a column `model`, `family` and `kind` if
+        wanted, and any number of costs; "13B" is a number there.
 
     Raises:
+      FileNotFoundError: The file is not there.
       ValueError: A cell that is no cost, or a model twice with other costs; the
         message names it.
     """
-    table = tables.read_table(path)
-    for i, name in enumerate(table.column_names):
-        if name in table.column_names[:i]:
-            raise ValueError(f"{path}: there are two columns {name!r}")
-    names = [
-        name.strip()
-        for name in cells.strings(
-            tables.column(table, path, "model"), path, "model"
-        )
-    ]
-    facts = {
-        name: cells.strings(table.column(name), path, name)
-        for name in ("family", "kind")
-        if name in table.column_names
-    }
-    costs, ignored = {}, []
-    for name in table.column_names:
-        if name in _FACTS:
-            continue
-        column = table.column(name)
-        if not name.startswith("num_") and cells.is_text(column):
-            ignored.append(name)
-            continue
-        values = cells.numbers(column, path, name, empty=True, sizes=True)
-        for i in np.flatnonzero(values < 0):
-            raise ValueError(
-                f"{cells.where(path, i + 1, name)}: {values[i]:g} is negative; "
-                "costs add up over a subset"
-            )
-        costs[name] = values
-    if ignored:
-        logging.warning("%s: columns ignored: %s", path, ", ".join(ignored))
+    path = pathlib.Path(path)
+    table = read_columns(path)
+    names, facts = _facts(table, path)
+    costs = _costs(table, path)
     models: dict[str, ScoredModel] = {}
     for i, name in enumerate(names):
-        if not name:
-            raise ValueError(f"{cells.where(path, i + 1, 'model')}: empty")
-        kind = facts["kind"][i] if "kind" in facts else ""
-        if kind not in ("", "base", "instruct"):
-            raise ValueError(
-                f"{cells.where(path, i + 1, 'kind')}: {kind!r} is neither base "
-                "nor instruct"
-            )
         model = ScoredModel(
             name=name,
-            family=facts["family"][i] if "family" in facts else "",
-            kind=kind or "base",
+            family=facts["family"][i],
+            kind=facts["kind"][i] or "base",
             costs={
                 cost: float(values[i])
                 for cost, values in costs.items()
@@ -98,3 +65,59 @@ def read_models(path: pathlib.Path) -> list[ScoredModel]:
                 models[name].family,
             )
     return list(models.values())
+
+
+def _facts(
+    table: pa.Table, path: pathlib.Path
+) -> tuple[list[str], dict[str, list[str]]]:
+    """Returns the models' names, and families and kinds, [M] each."""
+    there = table.column_names
+    for i, name in enumerate(there):
+        if name in there[:i]:
+            raise ValueError(f"{path}: there are two columns {name!r}")
+    if "model" not in there:
+        raise ValueError(
+            f"{path}: no column 'model'; it has {', '.join(map(repr, there))}"
+        )
+    read = {
+        name: [
+            cell.strip()
+            for cell in cells.strings(table.column(name), path, name)
+        ]
+        if name in there
+        else [""] * table.num_rows
+        for name in _FACTS
+    }
+    for row, (name, kind) in enumerate(
+        zip(read["model"], read["kind"], strict=True), start=1
+    ):
+        if not name:
+            raise ValueError(f"{cells.where(path, row, 'model')}: empty")
+        if kind not in ("", "base", "instruct"):
+            raise ValueError(
+                f"{cells.where(path, row, 'kind')}: {kind!r} is neither base "
+                "nor instruct"
+            )
+    return read.pop("model"), read
+
+
+def _costs(table: pa.Table, path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Returns each column of numbers, float64 [M], NaN where it is empty."""
+    costs, ignored = {}, []
+    for name in table.column_names:
+        if name in _FACTS:
+            continue
+        column = table.column(name)
+        if not name.startswith("num_") and cells.is_text(column):
+            ignored.append(name)
+            continue
+        values = cells.numbers(column, path, name, empty=True, sizes=True)
+        for i in np.flatnonzero(values < 0):
+            raise ValueError(
+                f"{cells.where(path, i + 1, name)}: {values[i]:g} is negative; "
+                "costs add up over a subset"
+            )
+        costs[name] = values
+    if ignored:
+        logging.warning("%s: columns ignored: %s", path, ", ".join(ignored))
+    return costs

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from mmc_jax.importers import cells
+from mmc_jax.importers.columns import cells
 from mmc_jax.report import result
 
 Points = tuple[np.ndarray, np.ndarray]

@@ -15,6 +15,7 @@ from mmc_jax.scores.comparison import (
 from mmc_jax.scores.files import (
     finished_key,
     is_finished,
+    is_table,
     open,
     unfinished,
     write,
@@ -29,11 +30,17 @@ from mmc_jax.scores.normalisations import (
     raw,
     text_length,
 )
-from mmc_jax.scores.table import NORMALISATIONS, ScoredModel, ScoreTable
+from mmc_jax.scores.table import (
+    NORMALISATIONS,
+    UNITS,
+    ScoredModel,
+    ScoreTable,
+)
 from mmc_jax.scores.writer import ModelWriter
 
 __all__ = [
     "NORMALISATIONS",
+    "UNITS",
     "Differences",
     "Distribution",
     "ModelWriter",
@@ -45,6 +52,7 @@ __all__ = [
     "distribution",
     "finished_key",
     "is_finished",
+    "is_table",
     "locked",
     "nats_per_char",
     "nats_per_token",

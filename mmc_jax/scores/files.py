@@ -4,15 +4,19 @@
     models/<name>.parquet  text_id, nll_nats, num_tokens, num_scored,
                            round_trips, in the order of the corpus
     models/<name>.parts/   what is finished of a model being scored
+    query_costs/<name>.parquet  text_id, query_cost: where they are known
+    texts.parquet          text_id, text: where they are kept
 
 What is not known is null. Each file of a model holds JSON in its metadata,
-under "provenance": name, family, kind, costs, the hash of the corpus, and the
-provenance of the scores. A model's name is written as in a URL where it has
-characters that do not suit a file name. Files are written under a temporary
-name (.tmp), synced and renamed, so that a file that is there is complete.
+under "provenance": name, family, kind, costs, the hash of the corpus, the unit
+of the scores where it is known, and their provenance. A model's name is written
+as in a URL where it has characters that do not suit a file name. Files are
+written under a temporary name (.tmp), synced and renamed, so that a file that
+is there is complete.
 Reading and writing stay in one file: what one writes the other checks.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -47,27 +51,35 @@ MODEL_SCHEMA = pa.schema(
         ("round_trips", pa.bool_()),
     ]
 )
+QUERY_COSTS_SCHEMA = pa.schema(
+    [("text_id", pa.string()), ("query_cost", pa.float64())]
+)
+TEXTS_SCHEMA = pa.schema([("text_id", pa.string()), ("text", pa.string())])
 _CORPUS_METADATA = b"chars_per_token"
 
 
 def open(
-    path: str | os.PathLike[str], *, leave_out_unfinished: bool = False
+    path: str | os.PathLike[str],
+    *,
+    leave_out_unfinished: bool = False,
+    with_texts: bool = False,
 ) -> ScoreTable:
     """Returns the score table of a folder, its models sorted by name.
 
-    Where some model has no token counts (or no `round_trips`), the table has
-    none.
+    Where some model has no token counts (or no `round_trips`, or no query
+    costs), the table has none.
 
     Args:
       path: Folder of the score table.
       leave_out_unfinished: Open the complete models and leave out those that
         are still being scored, instead of refusing.
+      with_texts: Also read the texts themselves, from a folder that keeps them.
 
     Raises:
-      FileNotFoundError: No score table lies at `path`.
+      FileNotFoundError: No score table lies at `path`, or it has no texts.
       ValueError: Models that are unfinished, models that were scored on other
-        texts than the folder's corpus (all are listed), a file that cannot be
-        read, or no complete model.
+        texts than the folder's corpus or in other units (all are listed), a
+        file that cannot be read, or no complete model.
     """
     path = pathlib.Path(path)
     texts = read_corpus(path)
@@ -80,7 +92,7 @@ def open(
             f"{path}: unfinished models: {', '.join(there)}; score again to "
             "finish them, or open with leave_out_unfinished=True"
         )
-    models, columns, other = [], [], []
+    models, columns, other, units = [], [], [], {}
     for file in sorted(folder.glob("*.parquet")):
         table, facts = read_scores(file)
         if facts["corpus_sha256"] != expected or not table.column(
@@ -90,6 +102,7 @@ def open(
             continue
         models.append(model_of(facts))
         columns.append(table)
+        units.setdefault(_unit_of(facts), []).append(facts["name"])
     if other:
         raise ValueError(
             f"{path}: models scored on other texts than corpus.parquet: "
@@ -97,17 +110,39 @@ def open(
         )
     if not models:
         raise ValueError(f"{path}: no model is finished")
+    if len(units) > 1:
+        listed = (
+            f"{unit or 'not stated'} of {', '.join(names)}"
+            for unit, names in units.items()
+        )
+        raise ValueError(
+            f"{path}: scores in several units: {'; '.join(listed)}; keep those "
+            "of each in a folder of its own"
+        )
     order = sorted(range(len(models)), key=lambda m: models[m].name)
-    columns = [columns[m] for m in order]
+    models, columns = [models[m] for m in order], [columns[m] for m in order]
+    if with_texts:
+        texts = _with_texts(path, texts)
     return ScoreTable(
-        models=tuple(models[m] for m in order),
+        models=tuple(models),
         texts=texts,
         nll_nats=_stacked(columns, "nll_nats", np.float64),
         num_tokens=_stacked(columns, "num_tokens", np.int64),
         num_scored=_stacked(columns, "num_scored", np.int64),
         round_trips=_stacked(columns, "round_trips", np.bool_),
         chars_per_token=_stored_chars_per_token(path),
+        unit=next(iter(units)),
+        query_costs=_query_costs(path, models, text_ids),
     )
+
+
+def is_table(path: str | os.PathLike[str]) -> bool:
+    """Returns whether a path is the folder of a score table.
+
+    Args:
+      path: Any path; nothing needs to be there.
+    """
+    return pathlib.Path(path, "corpus.parquet").exists()
 
 
 def unfinished(path: str | os.PathLike[str]) -> list[str]:
@@ -152,6 +187,11 @@ def write(table: ScoreTable, path: str | os.PathLike[str]) -> None:
         table.texts,
         chars_per_token=table.chars_per_token if inherited else None,
     )
+    if table.texts.texts is not None:
+        write_atomically(
+            pa.table([table.texts.ids, table.texts.texts], schema=TEXTS_SCHEMA),
+            path / "texts.parquet",
+        )
     sha256 = corpus_sha256(table.texts)
     for m, model in enumerate(table.models):
         scores = scores_table(
@@ -172,7 +212,14 @@ def write(table: ScoreTable, path: str | os.PathLike[str]) -> None:
                 f"{file}: model {model.name!r} is there already, with other "
                 "scores; choose another folder or delete the file"
             )
-        write_atomically(with_facts(scores, facts_of(model, sha256)), file)
+        if table.query_costs is not None:
+            costs = pa.table(
+                [table.texts.ids, table.query_costs[m]],
+                schema=QUERY_COSTS_SCHEMA,
+            )
+            write_atomically(costs, _query_costs_file(path, model.name))
+        facts = facts_of(model, sha256, table.unit)
+        write_atomically(with_facts(scores, facts), file)
 
 
 def write_corpus(
@@ -247,6 +294,44 @@ def model_file(path: pathlib.Path, name: str) -> pathlib.Path:
     return path / "models" / f"{urllib.parse.quote(name, safe='')}.parquet"
 
 
+def _query_costs_file(path: pathlib.Path, name: str) -> pathlib.Path:
+    return path / "query_costs" / model_file(path, name).name
+
+
+def _query_costs(
+    path: pathlib.Path, models: list[ScoredModel], text_ids: pa.Array
+) -> np.ndarray | None:
+    """Returns the costs of calls, [M, X], None where a model has none."""
+    files = [_query_costs_file(path, model.name) for model in models]
+    if not all(file.exists() for file in files):
+        return None
+    tables = [read_parquet(file, QUERY_COSTS_SCHEMA) for file in files]
+    for file, table in zip(files, tables, strict=True):
+        _refuse_other_ids(table, text_ids, file)
+    return _stacked(tables, "query_cost", np.float64)
+
+
+def _with_texts(path: pathlib.Path, texts: corpus.Corpus) -> corpus.Corpus:
+    file = path / "texts.parquet"
+    if not file.exists():
+        raise FileNotFoundError(
+            f"{path}: the texts themselves are not kept (no texts.parquet); "
+            "import_scores --keep_texts keeps them"
+        )
+    table = read_parquet(file, TEXTS_SCHEMA)
+    _refuse_other_ids(table, pa.array(texts.ids, pa.string()), file)
+    return dataclasses.replace(
+        texts, texts=tuple(table.column("text").to_pylist())
+    )
+
+
+def _refuse_other_ids(
+    table: pa.Table, text_ids: pa.Array, file: pathlib.Path
+) -> None:
+    if not table.column("text_id").combine_chunks().equals(text_ids):
+        raise ValueError(f"{file}: of other texts than corpus.parquet")
+
+
 def is_finished(path: str | os.PathLike[str], name: str) -> bool:
     """Returns whether all texts have a score under a model.
 
@@ -292,7 +377,9 @@ def scores_table(text_ids, nll_nats, num_tokens, num_scored, round_trips):
     )
 
 
-def facts_of(model: ScoredModel, sha256: str) -> dict[str, Any]:
+def facts_of(
+    model: ScoredModel, sha256: str, unit: str | None
+) -> dict[str, Any]:
     """Returns what stands in the metadata of a finished model's file."""
     return {
         "name": model.name,
@@ -300,8 +387,16 @@ def facts_of(model: ScoredModel, sha256: str) -> dict[str, Any]:
         "kind": model.kind,
         "costs": model.costs,
         "corpus_sha256": sha256,
+        "unit": unit,
         "provenance": model.provenance,
     }
+
+
+def _unit_of(facts: Mapping[str, Any]) -> str | None:
+    """Returns the unit of a model's scores, None where it is not stated."""
+    # Files of earlier versions state none; a key is that of scoring.
+    scored = "key" in facts["provenance"]
+    return facts.get("unit", "nll_nats" if scored else None)
 
 
 def model_of(facts: Mapping[str, Any]) -> ScoredModel:

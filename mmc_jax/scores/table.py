@@ -19,6 +19,14 @@ NORMALISATIONS = {
     "raw": "scores as given",
 }
 
+# What the scores of a table are, with what that means.
+UNITS = {
+    "nll_nats": "negative log-likelihood of the full text, in nats",
+    "bits_per_byte": "negative log-likelihood, in bits per byte of the text",
+    "error": "1 - score, between 0 and 1",
+    "raw": "any number of which lower is better",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class ScoredModel:
@@ -62,11 +70,15 @@ class ScoreTable:
       chars_per_token: k of `text_length`, ONE constant for the whole study.
         Worked out over all models and texts when a table is made; a selection
         keeps its table's. None where characters or tokens are not known.
+      unit: What the scores are, a key of `UNITS`. None where an import was not
+        told: lower is better, and nothing else is known.
+      query_costs: What a call of the model on the text costs, in the unit that
+        the provenance names, float64 [M, X]. None where not known.
 
     Raises:
       ValueError: No models or texts, two models of one name, an array of
         another shape, a score that is not finite (model and text are named),
-        counts that are negative or known for some texts only.
+        counts that are negative or known for some texts only, another unit.
     """
 
     models: tuple[ScoredModel, ...]
@@ -76,6 +88,8 @@ class ScoreTable:
     num_scored: np.ndarray | None = None
     round_trips: np.ndarray | None = None
     chars_per_token: float | None = None
+    unit: str | None = "nll_nats"
+    query_costs: np.ndarray | None = None
 
     def __post_init__(self):
         names = [model.name for model in self.models]
@@ -84,10 +98,22 @@ class ScoreTable:
                 f"a score table needs models and texts; there are {len(names)} "
                 f"models and {len(self.texts)} texts"
             )
-        for i, name in enumerate(names):
-            if not name or name in names[:i]:
+        seen: set[str] = set()
+        for name in names:
+            if not name or name in seen:
                 raise ValueError(f"model name {name!r} is empty or there twice")
-        for field in ("nll_nats", "num_tokens", "num_scored", "round_trips"):
+            seen.add(name)
+        if self.unit is not None and self.unit not in UNITS:
+            raise ValueError(
+                f"no unit {self.unit!r}; there are {', '.join(UNITS)}"
+            )
+        for field in (
+            "nll_nats",
+            "num_tokens",
+            "num_scored",
+            "round_trips",
+            "query_costs",
+        ):
             values = getattr(self, field)
             if values is not None and values.shape != self._shape:
                 raise ValueError(
@@ -150,8 +176,9 @@ class ScoreTable:
 
         Raises:
           ValueError: Another normalisation, one that needs counts which this
-            table does not have, or a text of which a model scored no token
-            (its loss would be 0 and win every minimum).
+            table does not have or sums in nats which its scores are not, or a
+            text of which a model scored no token (its loss would be 0 and win
+            every minimum).
         """
         if normalisation not in NORMALISATIONS:
             raise ValueError(
@@ -166,8 +193,14 @@ class ScoreTable:
                 "table.select(texts=(table.num_scored > 0).all(axis=0))",
             )
         nll, texts = self.nll_nats, self.texts
-        if normalisation == "raw":
+        if normalisation == "raw" or normalisation == self.unit:
             return normalisations.raw(nll)
+        if self.unit not in (None, "nll_nats"):
+            raise ValueError(
+                f"{normalisation} needs sums in nats, and these scores are "
+                f"{self.unit} ({UNITS[self.unit]}); --normalisation=raw takes "
+                'them as they are (in Python: losses("raw"))'
+            )
         if normalisation == "nats_per_token":
             self._need(self.num_tokens is not None, normalisation, "num_tokens")
             return normalisations.nats_per_token(nll, self.num_scored)
@@ -291,6 +324,8 @@ class ScoreTable:
             num_scored=_selected(self.num_scored, chosen),
             round_trips=_selected(self.round_trips, chosen),
             chars_per_token=self.chars_per_token,
+            unit=self.unit,
+            query_costs=_selected(self.query_costs, chosen),
         )
 
 

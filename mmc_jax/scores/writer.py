@@ -259,7 +259,7 @@ class ModelWriter:
         self.close()
 
     def _write(self, scores: pa.Table, model: ScoredModel) -> None:
-        facts = files.facts_of(model, self._corpus_sha256)
+        facts = files.facts_of(model, self._corpus_sha256, "nll_nats")
         files.write_atomically(files.with_facts(scores, facts), self._file)
 
     def _merged(self) -> pa.Table:

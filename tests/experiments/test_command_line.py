@@ -14,7 +14,7 @@ import mmc_jax
 from experiments import choices, shared_flags
 from experiments.benchmarks import scoring_speed
 from experiments.recipes import trained
-from mmc_jax import cli, diversity, law, scores, studies
+from mmc_jax import cli, diversity, importers, law, scores, studies
 from mmc_jax.oracle import backends
 
 _ROOT = pathlib.Path(__file__).parents[2]
@@ -123,7 +123,7 @@ class HelpTest(absltest.TestCase):
                 programs.setdefault(rest[1], set()).add(rest[0])
         page = (_ROOT / "experiments/README.md").read_text()
         shared = {flag for flag, of in programs.items() if len(of) > 1}
-        self.assertEmpty({f for f in shared if f"| `--{f}` |" not in page})
+        self.assertEmpty({f for f in shared if f"`--{f}`" not in page})
 
     def test_every_program_is_in_the_table(self):
         page = (_ROOT / "experiments/README.md").read_text()
@@ -135,6 +135,9 @@ class HelpTest(absltest.TestCase):
 class ChoicesTest(absltest.TestCase):
     def test_are_those_of_the_library(self):
         self.assertEqual(choices.NORMALISATIONS, tuple(scores.NORMALISATIONS))
+        self.assertEqual(choices.FORMATS, tuple(importers.FORMATS))
+        self.assertEqual(choices.VALUES, tuple(importers.VALUES))
+        self.assertEqual(choices.MISSING, importers.MISSING)
         self.assertEqual(choices.METHODS, tuple(studies.METHODS))
         self.assertEqual(choices.ORACLE_BACKENDS, backends.NAMES)
         self.assertEqual(choices.GROUPINGS, diversity.GROUPINGS)

@@ -167,9 +167,14 @@ class CsvTest(parameterized.TestCase):
         np.testing.assert_array_equal(opened.nll_nats, table.nll_nats)
 
     @parameterized.named_parameters(
-        ("empty_cell", "2.25", "", "wide.csv, row 2, column 'small': empty"),
-        ("not_a_number", "2.25", "n/a", "row 2, column 'small': 'n/a' is not"),
-        ("nan", "2.25", "NaN", "row 2, column 'small': nan is not finite"),
+        (
+            "empty_cell",
+            "2.25",
+            "",
+            "wide.csv, row 2, column 'small': no score .1 of 6",
+        ),
+        ("not_a_number", "2.25", "x", "row 2, column 'small': 'x' is not"),
+        ("nan", "2.25", "NaN", "row 2, column 'small': no score"),
         ("infinite", "2.25", "inf", "row 2, column 'small': inf is not finite"),
         (
             "text_id_twice",
@@ -233,7 +238,7 @@ class CsvTest(parameterized.TestCase):
                 "wide.csv: a pointer of Git LFS .*git lfs pull",
             ),
             (b"no parquet", "wide.parquet", "wide.parquet: not readable"),
-            (b"", "wide.txt", "wide.txt: give a .csv, .csv.gz, .tsv"),
+            (b"", "wide.txt", "wide.txt: give a .csv, .tsv, .jsonl"),
         ):
             (self.folder / name).write_bytes(content)
             with (
@@ -324,11 +329,12 @@ class CsvTest(parameterized.TestCase):
     def test_missing_scores(self, cell):
         wide = f"item,small,org/large\nx,1,{cell}\ny,2,3\nz,4,5\n"
         with self.assertRaisesRegex(
-            ValueError, "row 1, column 'org/large'.*--only_.*--skip_incomplete"
+            ValueError,
+            "row 1, column 'org/large'.*--missing=drop_models or.*--only_",
         ):
             self._csv(wide)
         with self.assertLogs("absl", "WARNING") as logs:
-            table = self._csv(wide, skip_incomplete=True)
+            table = self._csv(wide, missing="drop_texts")
         self.assertIn("1 of 3 texts lack a score", str(logs))
         self.assertEqual(table.texts.ids, ("y", "z"))
         np.testing.assert_array_equal(table.nll_nats, [[2, 4], [3, 5]])
@@ -338,7 +344,7 @@ class CsvTest(parameterized.TestCase):
             self.subTest("nothing is left"),
             self.assertRaisesRegex(ValueError, "'org/large' lacks most"),
         ):
-            self._csv("item,small,org/large\nx,1,\n", skip_incomplete=True)
+            self._csv("item,small,org/large\nx,1,\n", missing="drop_texts")
 
     def test_a_thousand_models(self):
         """In seconds: time grows with the cells, not with a higher power."""

@@ -8,9 +8,15 @@ import pyarrow as pa
 import pyarrow.compute
 
 # What stands in a cell that has no value.
-_MISSING = ("", "na", "n/a", "nan", "none", "null", "-")
+_MISSING = ("", "na", "n/a", "#n/a", "nan", "none", "null", "-")
+# Cells that tell whether a column is one of numbers.
+_SAMPLE = 100
 
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmbt])\s*", re.IGNORECASE)
+# Mixtures of experts: 8x7B has 46.7 billion parameters, not 56.
+_EXPERTS = re.compile(
+    r"\s*\d+\s*[x*]\s*\d+(\.\d+)?\s*[kmbt]?\s*", re.IGNORECASE
+)
 _UNITS = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 
 # 1,5 is 1.5; 1,234 may be a thousand, and 0,234 may not.
@@ -23,9 +29,9 @@ def where(path: pathlib.Path, row: int, name: str) -> str:
     return f"{path}, row {row}, column {name!r}"
 
 
-def strings(
+def texts(
     column: pa.ChunkedArray, path: pathlib.Path, name: str
-) -> list[str]:
+) -> pa.ChunkedArray:
     """Returns a column as text, "" where it is empty.
 
     Args:
@@ -38,11 +44,27 @@ def strings(
     """
     _refuse_nested(column, path, name)
     try:
-        return column.cast(pa.string()).fill_null("").to_pylist()
+        return column.cast(pa.string()).fill_null("")
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ValueError(
             f"{path}, column {name!r}: {column.type} is no text ({error})"
         ) from error
+
+
+def strings(
+    column: pa.ChunkedArray, path: pathlib.Path, name: str
+) -> list[str]:
+    """Returns a column as a list of texts, "" where it is empty.
+
+    Args:
+      column: Cells of one column of a table.
+      path: The file that it is from, for errors.
+      name: The column's name, for errors.
+
+    Raises:
+      ValueError: A cell holds lists or structs, or bytes that are no UTF-8.
+    """
+    return texts(column, path, name).to_pylist()
 
 
 def numbers(
@@ -52,7 +74,7 @@ def numbers(
     *,
     empty: bool = False,
     sizes: bool = False,
-    cure: str = "",
+    decimal_comma: bool = False,
 ) -> np.ndarray:
     """Returns a column as float64, refusing what is no finite number.
 
@@ -65,7 +87,7 @@ def numbers(
       name: The column's name, for errors.
       empty: Whether a cell without a value is let through, as NaN.
       sizes: Whether "13B", "350M" and the like are numbers.
-      cure: What errors propose.
+      decimal_comma: Whether a comma stands before the decimals, in 1,234 too.
 
     Raises:
       ValueError: A cell is empty, not a number or not finite; the message names
@@ -77,18 +99,17 @@ def numbers(
         values = values.to_numpy(zero_copy_only=False).astype(np.float64)
         known = column.is_valid().to_numpy(zero_copy_only=False)
     else:
-        values, known = _parsed(column, path, name, empty, sizes, cure)
+        values, known = _parsed(column, path, name, empty, sizes, decimal_comma)
     for i in np.flatnonzero(~np.isfinite(values)):
         if not (empty and (not known[i] or np.isnan(values[i]))):
             raise ValueError(
                 f"{where(path, i + 1, name)}: "
                 + (f"{values[i]} is not finite" if known[i] else "empty")
-                + cure
             )
     return values
 
 
-def _parsed(column, path, name, empty, sizes, cure):
+def _parsed(column, path, name, empty, sizes, decimal_comma):
     """Returns the numbers of a column of text, and which cells are known."""
     cells = pyarrow.compute.utf8_trim_whitespace(
         column.cast(pa.string()).fill_null("")
@@ -104,9 +125,10 @@ def _parsed(column, path, name, empty, sizes, cure):
     except pa.ArrowInvalid:
         text = [cell or "" for cell in cells.to_pylist()]
         read = _as_sizes(text) if sizes else None
-        read = _with_decimal_commas(text) if read is None else read
         if read is None:
-            _refuse_cell(text, path, name, cure)
+            read = _with_decimal_commas(text, decimal_comma)
+        if read is None:
+            _refuse_cell(text, path, name, sizes, decimal_comma)
         values = pa.chunked_array([pa.array(read, pa.float64())])
     return (
         values.fill_null(np.nan).to_numpy(zero_copy_only=False).astype(float),
@@ -128,8 +150,23 @@ def _as_sizes(cells: list[str]) -> list[float | None] | None:
     return read
 
 
-def _with_decimal_commas(cells: list[str]) -> list[float | None] | None:
-    """Returns "1,5" as 1.5 and so on; None where a cell may be otherwise."""
+def _with_decimal_commas(
+    cells: list[str], are_sure: bool
+) -> list[float | None] | None:
+    """Returns "1,5" as 1.5 and so on; None where a cell may be otherwise.
+
+    Args:
+      cells: Cells of a column.
+      are_sure: Whether a comma is that of decimals where it may be another.
+    """
+    if are_sure:
+        values = [_float(cell.replace(",", ".")) for cell in cells]
+        known = all(
+            value is not None and cell.count(",") <= 1
+            for value, cell in zip(values, cells, strict=True)
+            if cell
+        )
+        return values if known else None
     if not all(_DECIMAL_COMMA.fullmatch(cell) for cell in cells if cell):
         return None
     with_comma = [cell for cell in cells if "," in cell]
@@ -146,15 +183,29 @@ def _float(cell: str) -> float | None:
 
 
 def _refuse_cell(
-    cells: list[str], path: pathlib.Path, name: str, cure: str
+    cells: list[str],
+    path: pathlib.Path,
+    name: str,
+    sizes: bool,
+    decimal_comma: bool,
 ) -> None:
     """Raises the error of the first cell that is no number."""
     for row, cell in enumerate(cells, start=1):
         if cell and _float(cell) is None:
-            advice = cure
-            if _DECIMAL_COMMA.fullmatch(cell):
+            advice = ""
+            if decimal_comma and _float(cell.replace(",", ".")) is not None:
+                continue
+            if sizes and _SIZE.fullmatch(cell):
+                continue
+            if sizes and _EXPERTS.fullmatch(cell):
                 advice = (
-                    "; write thousands without a comma, and a decimal point"
+                    ": experts share layers, so that it has fewer parameters "
+                    "than the product; give their total number, such as 46.7B"
+                )
+            elif _DECIMAL_COMMA.fullmatch(cell):
+                advice = (
+                    "; write thousands without a comma, and a decimal point, "
+                    "or say --decimal_comma"
                 )
             raise ValueError(
                 f"{where(path, row, name)}: {cell!r} is not a number{advice}"
@@ -169,6 +220,35 @@ def is_number(type_: pa.DataType) -> bool:
         or pa.types.is_decimal(type_)
         or pa.types.is_boolean(type_)
     )
+
+
+def is_numeric(column: pa.ChunkedArray) -> bool:
+    """Returns whether at least half of a column's first cells are numbers.
+
+    Empty cells do not count; a column of them alone is none of numbers.
+
+    Args:
+      column: Cells of one column of a table.
+    """
+    if is_number(column.type):
+        return True
+    if not pa.types.is_string(column.type):
+        return False
+    cells = []
+    for start in range(0, len(column), _SAMPLE):
+        cells += [
+            cell.strip()
+            for cell in column.slice(start, _SAMPLE).to_pylist()
+            if cell is not None and cell.strip().lower() not in _MISSING
+        ]
+        if len(cells) >= _SAMPLE:
+            break
+    numbers = [
+        cell
+        for cell in cells
+        if _float(cell) is not None or _DECIMAL_COMMA.fullmatch(cell)
+    ]
+    return bool(numbers) and 2 * len(numbers) >= len(cells)
 
 
 def is_text(column: pa.ChunkedArray) -> bool:

@@ -1,0 +1,80 @@
+"""NumPy archives (.npz), without objects.
+
+Long: arrays `text_id`, `model` and `value` of one length. Wide: `models` [M],
+`text_id` [X] and `values` [M, X]. Further arrays [X] are columns of texts.
+"""
+
+import pathlib
+import zipfile
+
+import numpy as np
+import pyarrow as pa
+
+_WIDE = ("models", "values")
+
+
+def recognises(path: pathlib.Path) -> bool:
+    """Returns whether a file's name is that of a NumPy archive."""
+    return path.name.lower().endswith(".npz")
+
+
+def read(path: pathlib.Path) -> pa.Table:
+    """Returns the arrays as columns, `values` as one column a model.
+
+    Raises:
+      ValueError: The file is no archive, an array holds objects, or lengths do
+        not agree; the message names the array.
+    """
+    arrays = _arrays(path)
+    if not set(_WIDE) <= arrays.keys():
+        return _table(path, list(arrays), list(arrays.values()))
+    models, values = (arrays.pop(name) for name in _WIDE)
+    if models.ndim != 1 or values.ndim != 2 or len(values) != len(models):
+        raise ValueError(
+            f"{path}: 'values' has the shape {values.shape}, for "
+            f"{models.shape} models; it is [models, texts]"
+        )
+    return _table(
+        path,
+        [*arrays, *map(str, models)],
+        [*arrays.values(), *values],
+    )
+
+
+def _arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+    arrays = {}
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path}: no NumPy archive; np.savez writes one")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            for name in archive.files:
+                try:
+                    arrays[name] = archive[name]
+                except ValueError as error:
+                    raise ValueError(
+                        f"{path}, array {name!r}: not readable without "
+                        f"running code ({error}); save it as numbers or as "
+                        "strings of a fixed width"
+                    ) from error
+    except (zipfile.BadZipFile, OSError, EOFError, TypeError) as error:
+        raise ValueError(f"{path}: no NumPy archive ({error})") from error
+    return arrays
+
+
+def _table(
+    path: pathlib.Path, names: list[str], arrays: list[np.ndarray]
+) -> pa.Table:
+    columns = []
+    for name, array in zip(names, arrays, strict=True):
+        if array.ndim != 1:
+            raise ValueError(
+                f"{path}, array {name!r}: its shape is {array.shape}; a column "
+                "has one axis"
+            )
+        if len(array) != len(arrays[0]):
+            raise ValueError(
+                f"{path}, array {name!r}: {len(array)} values, and "
+                f"{len(arrays[0])} of {names[0]!r}"
+            )
+        columns.append(pa.array(array))
+    return pa.table(columns, names=names)

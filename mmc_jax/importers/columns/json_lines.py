@@ -1,0 +1,77 @@
+"""JSON lines: one object a row, its keys the columns."""
+
+import json
+import pathlib
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.json
+
+from mmc_jax.corpus import files
+
+_PACKED = (".gz", ".zst")
+_BLOCK_BYTES = 1 << 25
+
+
+def recognises(path: pathlib.Path) -> bool:
+    """Returns whether a file's name is that of JSON lines."""
+    name = path.name.lower()
+    for packed in _PACKED:
+        name = name.removesuffix(packed)
+    return name.endswith((".jsonl", ".ndjson"))
+
+
+def read(path: pathlib.Path) -> pa.Table:
+    """Returns the columns; a key that a row does not have is null there.
+
+    Raises:
+      ValueError: A line is no JSON object; the message names it.
+    """
+    raw = files.in_utf8(path).read()
+    try:
+        return pyarrow.json.read_json(
+            pa.BufferReader(raw),
+            read_options=pyarrow.json.ReadOptions(block_size=_BLOCK_BYTES),
+        )
+    except pa.ArrowException:
+        # Slowly, to name the line, or because numbers and strings stand in one
+        # column, or numbers are larger than 64 bits.
+        return _row_by_row(path)
+
+
+def _row_by_row(path: pathlib.Path) -> pa.Table:
+    rows: list[dict[str, Any]] = []
+    for number, line in files.lines(path):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            row = json.loads(files.decoded(line, path, number))
+        except RecursionError:
+            raise ValueError(f"{where}: nested too deeply") from None
+        except ValueError as error:
+            raise ValueError(f"{where}: no JSON ({error})") from error
+        if not isinstance(row, dict):
+            raise ValueError(
+                f"{where}: a {type(row).__name__}; each line holds an object"
+            )
+        rows.append(row)
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pa.table(
+        {name: _column([row.get(name) for row in rows]) for name in names}
+    )
+
+
+def _column(values: list[Any]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError):
+        return pa.array(
+            [
+                value
+                if value is None or isinstance(value, str)
+                # Numbers as text: a cell names its own fault.
+                else json.dumps(value)
+                for value in values
+            ]
+        )

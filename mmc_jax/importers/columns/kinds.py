@@ -1,0 +1,65 @@
+"""The kinds of files that hold columns, and the reading of any of them."""
+
+import importlib
+import os
+import pathlib
+from types import ModuleType
+
+import pyarrow as pa
+
+# Kind of file to the module of this package that reads it.
+KINDS = {
+    "csv": "delimited",
+    "jsonl": "json_lines",
+    "parquet": "parquet",
+    "excel": "excel",
+    "npz": "arrays",
+}
+_SUFFIXES = ".csv, .tsv, .jsonl, .parquet, .xlsx or .npz"
+
+
+def kind_of(path: pathlib.Path) -> str | None:
+    """Returns which kind of file a path is, None if no kind of `KINDS`."""
+    for kind in KINDS:
+        if _module(kind).recognises(path):
+            return kind
+    return None
+
+
+def read_columns(
+    path: str | os.PathLike[str], kind: str | None = None
+) -> pa.Table:
+    """Returns a file's columns, their names without blanks around them.
+
+    Columns of text files are strings, so that errors can name a cell.
+
+    Args:
+      path: File to read.
+      kind: A key of `KINDS`; None if the file's name tells it.
+
+    Raises:
+      FileNotFoundError: Nothing is at the path.
+      ValueError: The file is damaged, has no rows, or is of another kind.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file")
+    if path.is_dir():
+        raise ValueError(f"{path}: a folder; give a {_SUFFIXES} file")
+    kind = kind or kind_of(path)
+    if kind is None:
+        raise ValueError(
+            f"{path}: give a {_SUFFIXES} file (text may be packed as .gz or "
+            ".zst)"
+        )
+    try:
+        table = _module(kind).read(path)
+    except (pa.ArrowException, OSError, EOFError) as error:
+        raise ValueError(f"{path}: not readable: {error}") from error
+    if not table.num_rows:
+        raise ValueError(f"{path}: no rows")
+    return table.rename_columns([name.strip() for name in table.column_names])
+
+
+def _module(kind: str) -> ModuleType:
+    return importlib.import_module(f"{__package__}.{KINDS[kind]}")

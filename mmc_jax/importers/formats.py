@@ -1,0 +1,167 @@
+"""The formats by name, which of them a path is, and the reading of any."""
+
+import dataclasses
+import importlib
+import os
+import pathlib
+from collections.abc import Sequence
+from types import ModuleType
+from typing import NamedTuple
+
+from mmc_jax.importers.assembly import Result, assembled
+from mmc_jax.importers.frame import Options
+from mmc_jax.scores import ScoreTable
+
+
+class Format(NamedTuple):
+    """One format of scores.
+
+    Attributes:
+      module: Module of this package that reads it, by `recognises` and `read`.
+      text: What it is, a phrase for lists of formats.
+      file_kind: Kind of file, a key of `columns.KINDS`, for a table; "" for
+        any.
+    """
+
+    module: str
+    text: str
+    file_kind: str = ""
+
+
+# Formats that a path may be are tried in this order: tables last, because any
+# file of columns is one.
+FORMATS = {
+    "csv": Format("grid", "delimited text, wide or long", "csv"),
+    "jsonl": Format("grid", "JSON lines, wide or long", "jsonl"),
+    "parquet": Format("grid", "Parquet, wide or long", "parquet"),
+    "excel": Format("grid", "a spreadsheet, wide or long", "excel"),
+    "npz": Format("grid", "a NumPy archive, wide or long", "npz"),
+}
+
+
+def detected(path: str | os.PathLike[str]) -> str:
+    """Returns the name of the format that a path is.
+
+    Args:
+      path: File or folder of scores.
+
+    Raises:
+      FileNotFoundError: Nothing is at the path.
+      ValueError: It is of no format, or of several.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    found = [
+        name
+        for name, format_ in FORMATS.items()
+        if not format_.file_kind and _module(format_).recognises(path)
+    ]
+    if not found and path.is_file():
+        from mmc_jax.importers.columns import kind_of
+
+        kind = kind_of(path)
+        found = [name for name, f in FORMATS.items() if f.file_kind == kind]
+    if not found:
+        raise ValueError(
+            f"{path}: neither a score table (no corpus.parquet) nor a format "
+            f"that is known; --format names one of {', '.join(FORMATS)}"
+        )
+    if len(found) > 1:
+        raise ValueError(
+            f"{path}: may be {' or '.join(found)}; say which by --format"
+        )
+    return found[0]
+
+
+def read(
+    path: str | os.PathLike[str],
+    options: Options | None = None,
+    *,
+    format: str | None = None,
+) -> Result:
+    """Returns the score table of a file or folder that others made.
+
+    Args:
+      path: File or folder of scores.
+      options: Unit, columns, choice of models, what to do with gaps; the
+        defaults of `Options` if None.
+      format: A key of `FORMATS`; found out if None.
+
+    Raises:
+      FileNotFoundError: Nothing is at the path.
+      ValueError: No such format, or something in the files that cannot be
+        right; the message names file, line and field.
+    """
+    path = pathlib.Path(path)
+    options = Options() if options is None else options
+    if format is None:
+        format = detected(path)
+    elif format not in FORMATS:
+        raise ValueError(
+            f"no format {format!r}; there are {', '.join(FORMATS)}"
+        )
+    elif not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    chosen = FORMATS[format]
+    if chosen.file_kind:
+        options = dataclasses.replace(options, file_kind=chosen.file_kind)
+    return assembled(_module(chosen).read(path, options), options)
+
+
+def csv(
+    path: str | os.PathLike[str],
+    models: str | os.PathLike[str] | None = None,
+    *,
+    text_id: str = "text_id",
+    domain: str | None = None,
+    only_models: Sequence[str] | None = None,
+    higher_is_better: bool | None = None,
+    value: str | None = None,
+    missing: str = "error",
+) -> ScoreTable:
+    """Returns the score table of a table: the shortest way.
+
+    Args:
+      path: File with one row a text and one column a model, or one row a text
+        and model: delimited text, JSON lines, Parquet, Excel or NumPy.
+      models: File of the same kinds, one row a model: `model`, `family` and
+        `kind` if wanted, and any number of numeric columns, each a cost. "13B"
+        is a number there, an empty cell a cost that is not known.
+      text_id: Column of `path` that names the texts.
+      domain: Column of `path` that holds their domains, if one does.
+      only_models: Names of the models to read; all if None.
+      higher_is_better: Whether higher scores are better, where `value` is not
+        given: then log-likelihoods are negated, and scores between 0 and 1
+        become 1 - score.
+      value: What the numbers are, a key of `importers.VALUES`. If None, lower
+        is better, and scores that look like log-likelihoods are refused.
+      missing: What to do where a score is missing: "error", "drop_models" or
+        "drop_texts".
+
+    Returns:
+      The table, models in the order of `models`, texts in that of `path`.
+
+    Raises:
+      FileNotFoundError: One of the files is not there.
+      ValueError: Something in the files that cannot be right. The message names
+        file, row (the first below the header is 1) and column.
+    """
+    options = Options(
+        models=models,
+        text_id=text_id,
+        domain=domain,
+        only_models=only_models,
+        higher_is_better=higher_is_better,
+        value=value,
+        missing=missing,
+    )
+    path = pathlib.Path(path)
+    return assembled(
+        importlib.import_module(f"{__package__}.grid").read(path, options),
+        options,
+    ).table
+
+
+def _module(format_: Format) -> ModuleType:
+    return importlib.import_module(f"{__package__}.{format_.module}")
