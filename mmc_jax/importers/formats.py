@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NamedTuple
 
+from absl import logging
+
 from mmc_jax.importers.assembly import Result, assembled
 from mmc_jax.importers.frame import Options
 from mmc_jax.scores import ScoreTable
@@ -106,7 +108,7 @@ def read(
     chosen = FORMATS[format]
     if chosen.file_kind:
         options = dataclasses.replace(options, file_kind=chosen.file_kind)
-    return assembled(_module(chosen).read(path, options), options)
+    return _read(chosen, path, options)
 
 
 def csv(
@@ -156,11 +158,13 @@ def csv(
         value=value,
         missing=missing,
     )
-    path = pathlib.Path(path)
-    return assembled(
-        importlib.import_module(f"{__package__}.grid").read(path, options),
-        options,
-    ).table
+    return _read(Format("grid", "a table"), pathlib.Path(path), options).table
+
+
+def _read(format_: Format, path: pathlib.Path, options: Options) -> Result:
+    if options.facts is not None:  # Small, and so the first to be refused.
+        logging.debug("%s: %d models", options.models, len(options.facts))
+    return assembled(_module(format_).read(path, options), options)
 
 
 def _module(format_: Format) -> ModuleType:
