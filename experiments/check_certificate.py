@@ -24,8 +24,9 @@ flags.mark_flags_as_mutual_exclusive(["scores", "csv"], required=True)
 
 
 def main():
-    from mmc_jax import certificate_checker
+    from mmc_jax import certificate_checker, report
 
+    report.check_file(_CERTIFICATE.value)
     table = tables.read()
     verdict = certificate_checker.check(
         _CERTIFICATE.value,

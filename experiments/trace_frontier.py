@@ -95,6 +95,7 @@ def main():
             flags=program.flag_values(),
         )
     )
+    studies.delete_parts(found, _OUT.value)
 
 
 if __name__ == "__main__":

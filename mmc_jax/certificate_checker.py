@@ -241,18 +241,15 @@ def _checked(losses, costs, weights):
 
 def _read(path) -> dict:
     """Returns the file's fields; whole numbers as int64, scales as numbers."""
-    try:
-        # NumPy leaves a file that it opened itself open where it is damaged.
-        with (
-            open(path, "rb") as stream,
-            np.load(stream, allow_pickle=False) as file,
-        ):
-            claims = {name: file[name] for name in file.files}
-    except OSError:
-        raise
-    # What NumPy, zipfile and zlib raise of a damaged file has no common kind.
-    except Exception as error:
-        raise CertificateError(f"{path} cannot be read: {error}") from error
+    # NumPy leaves a file that it opened itself open where it is damaged.
+    with open(path, "rb") as stream:
+        try:
+            with np.load(stream, allow_pickle=False) as file:
+                claims = {name: file[name] for name in file.files}
+        # What NumPy, zipfile and zlib raise of a damaged file has no common
+        # kind, and may be an OSError without a name.
+        except Exception as error:
+            raise CertificateError(f"{path} cannot be read: {error}") from error
     fields = {**_FIELDS, **_LOW_FIELDS} if "low_bits" in claims else _FIELDS
     _require(
         claims.keys() == fields.keys(),

@@ -47,7 +47,7 @@ METHODS = {
     "exhaustive": frontier.exhaustive,
     "certified": _certified,
 }
-_CERTIFICATE, _PARTS = "certificate.npz", "certificate.parts"
+_PARTS = "certificate.parts"
 # Points of the routed frontier that are evaluated.
 _NUM_ROUTED = 200
 # Models of which all subsets can be shown.
@@ -148,9 +148,10 @@ def study(
       checks: What is asked of other texts. Texts that are held out are in no
         other number of the study.
       limits: When method "certified" may stop before all is proven.
-      folder: Result folder into which method "certified" writes its
-        certificate. A run that was killed or ran out of time goes on where it
-        was, from `certificate.parts`. None to keep nothing.
+      folder: Result folder in which method "certified" keeps what it has
+        proven, in `certificate.parts`. A run that was killed or ran out of time
+        goes on where it was. `delete_parts` removes it once the result is
+        written. None to keep nothing.
 
     Raises:
       ValueError: The table lacks what the normalisation or the cost needs;
@@ -247,6 +248,21 @@ def every_subset(
     )
 
 
+def delete_parts(found: Study, folder: str | os.PathLike[str]) -> None:
+    """Deletes what a certified search keeps, if it has proven all points.
+
+    Call it once the result is written: until then a run that is killed needs
+    them to go on.
+
+    Args:
+      found: The study.
+      folder: Result folder that `study` was given.
+    """
+    if found.proven is not None and found.proven.proven.all():
+        # Another search of the same numbers may still use it.
+        shutil.rmtree(pathlib.Path(folder, _PARTS), ignore_errors=True)
+
+
 def _certify(
     losses: np.ndarray,
     costs: np.ndarray,
@@ -264,13 +280,6 @@ def _certify(
             work_dir=parts,
             on_progress=_shown_on(bar),
         )
-    if folder is not None:
-        frontier.write_certificate(
-            found.certificate, pathlib.Path(folder, _CERTIFICATE)
-        )
-        if found.proven.all():
-            # Another search of the same numbers may still use it.
-            shutil.rmtree(parts, ignore_errors=True)
     return found
 
 

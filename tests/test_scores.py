@@ -527,6 +527,47 @@ class FilesTest(_TestInFolder):
             )
             scores.open(self.path)
 
+    def test_flipped_number_of_the_corpus(self):
+        scores.write(_table(), self.path)
+        file = self.path / "corpus.parquet"
+        table = pyarrow.parquet.ParquetFile(file).read()
+        changed = table.set_column(
+            table.schema.get_field_index("num_bytes"),
+            table.schema.field("num_bytes"),
+            pa.array(table.column("num_bytes").to_numpy() + 1),
+        )
+        pyarrow.parquet.write_table(changed, file)
+        with self.assertRaisesRegex(ValueError, "corpus.parquet: damaged, its"):
+            scores.open(self.path)
+        with self.subTest("files of earlier versions have no digest"):
+            pyarrow.parquet.write_table(
+                changed.replace_schema_metadata(None), file
+            )
+            found = scores.open(self.path).texts.num_bytes
+            self.assertEqual(found[0], table.column("num_bytes")[0].as_py() + 1)
+        with self.subTest("a constant that is none"):
+            pyarrow.parquet.write_table(
+                table.replace_schema_metadata({"chars_per_token": "[1"}), file
+            )
+            with self.assertRaisesRegex(ValueError, "chars_per_token is no"):
+                scores.open(self.path)
+
+    def test_facts_that_are_none(self):
+        scores.write(_table(), self.path)
+        file = self.path / "models" / "m1.parquet"
+        table = pyarrow.parquet.ParquetFile(file).read()
+        for text, message in {
+            "{": "not readable as JSON",
+            "[1]": "names no name",
+            '{"name": "m1"}': "names no corpus_sha256",
+        }.items():
+            with self.subTest(text):
+                pyarrow.parquet.write_table(
+                    table.replace_schema_metadata({"provenance": text}), file
+                )
+                with self.assertRaisesRegex(ValueError, f"m1.*{message}"):
+                    scores.open(self.path)
+
     @parameterized.parameters("corpus.parquet", "models/m1.parquet")
     def test_damaged_file(self, name):
         scores.write(_table(), self.path)

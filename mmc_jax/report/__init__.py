@@ -17,7 +17,7 @@ from mmc_jax.report.law_results import write_laws
 from mmc_jax.report.law_trials import write_coverage
 from mmc_jax.report.points import read_points
 from mmc_jax.report.refit import write_refit
-from mmc_jax.report.result import write_result
+from mmc_jax.report.result import check_file, write_result
 from mmc_jax.report.search_errors import (
     pool_sentence,
     search_error_table,
@@ -30,6 +30,7 @@ from mmc_jax.report.study import study_sections
 __all__ = [
     "Section",
     "all_subsets_sections",
+    "check_file",
     "diagnosis_section",
     "diversity_sections",
     "families_sections",

@@ -51,6 +51,11 @@ def proof_section(
             )
         },
         _sentences(found, num_models, cost_label.lower()),
+        {
+            "certificate.npz": functools.partial(
+                frontier.write_certificate, found.certificate
+            )
+        },
     )
 
 

@@ -32,13 +32,15 @@ def write_result(
     flags: Mapping[str, Any],
     arrays: Mapping[str, np.ndarray] | None = None,
     figures: Mapping[str, Callable[[], Figure] | Figure] | None = None,
+    files: Mapping[str, Callable[[pathlib.Path], object]] | None = None,
 ) -> pathlib.Path:
     """Writes a result folder and returns the path of its result.json.
 
     A folder with a result.json is complete. The files of an earlier result
     stay until all of the new ones are written beside them; then the earlier
     result.json goes first and the new one comes last. It names the SHA-256 of
-    every other file, so that `read_arrays` can tell a mixture of two results.
+    every other file, so that `read_arrays` and `check_file` can tell a mixture
+    of two results.
 
     Args:
       folder: Is made if it is missing. Files that an earlier result.json names
@@ -49,19 +51,21 @@ def write_result(
       arrays: Written to arrays.npz, without pickles.
       figures: Figures, or functions that draw them; each is written as
         <name>.svg and <name>.png, the same bytes on every run.
+      files: Functions that write further files, by the names of the files. Each
+        is called with the path to write to.
 
     Raises:
       OSError: A file cannot be written; it is named.
     """
     folder = pathlib.Path(folder)
-    files = {}
+    writers = dict(files or {})
     if arrays:
         file = io.BytesIO()
         np.savez(file, allow_pickle=False, **arrays)
-        files[_ARRAYS] = file.getvalue()
+        writers[_ARRAYS] = _writer(file.getvalue())
     for name, draw in (figures or {}).items():
         for suffix, content in drawing.saved(draw).items():
-            files[f"{name}.{suffix}"] = content
+            writers[f"{name}.{suffix}"] = _writer(content)
     content = {
         "flags": dict(flags),
         "versions": {
@@ -73,12 +77,10 @@ def write_result(
             "count": jax.device_count(),
             "cpu_cores": os.cpu_count(),
         },
-        "sha256": {name: _sha256(bytes_) for name, bytes_ in files.items()},
+        "sha256": {},
         **numbers,
     }
-    text = json.dumps(plain(content), indent=1, allow_nan=False) + "\n"
-    files[_RESULT] = text.encode()
-    _replace(folder, files)
+    _replace(folder, writers, content)
     return folder / _RESULT
 
 
@@ -103,18 +105,39 @@ def read_arrays(folder: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             f"{folder}: incomplete, it has no {_RESULT}; run the program again "
             "that writes it."
         )
-    content = file.read_bytes()
-    expected = _hashes(path).get(_ARRAYS)
-    if expected is not None and _sha256(content) != expected:
+    check_file(file)
+    # NumPy leaves a file that it opened itself open where it is damaged.
+    with file.open("rb") as opened:
+        try:
+            with np.load(opened, allow_pickle=False) as arrays:
+                return dict(arrays)
+        except Exception as error:  # Damaged ZIP files raise many kinds.
+            raise ValueError(f"{file}: damaged ({error})") from error
+
+
+def check_file(path: str | os.PathLike[str]) -> None:
+    """Refuses a file of a result folder that is damaged or of another run.
+
+    A file without a result.json beside it passes, and so does one that the
+    result.json does not name.
+
+    Args:
+      path: The file, such as certificate.npz.
+
+    Raises:
+      FileNotFoundError: There is no such file.
+      ValueError: It is not the file that the result.json beside it names, or
+        that cannot be read.
+    """
+    path = pathlib.Path(path)
+    found = _sha256(path)
+    beside = path.parent / _RESULT
+    expected = _hashes(beside).get(path.name) if beside.is_file() else None
+    if expected is not None and expected != found:
         raise ValueError(
-            f"{file} is not the file that {_RESULT} names: it is damaged or of "
+            f"{path} is not the file that {_RESULT} names: it is damaged or of "
             "another run; run the program again that writes the folder."
         )
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return dict(arrays)
-    except Exception as error:  # Damaged ZIP files raise many kinds.
-        raise ValueError(f"{file}: damaged ({error})") from error
 
 
 def law_numbers(fit: law.Fit) -> dict[str, Any]:
@@ -216,17 +239,33 @@ def _hashes(path: pathlib.Path) -> dict[str, str]:
     return hashes
 
 
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def _sha256(path: pathlib.Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _replace(folder: pathlib.Path, files: Mapping[str, bytes]) -> None:
+def _writer(content: bytes) -> Callable[[pathlib.Path], object]:
+    return lambda path: path.write_bytes(content)
+
+
+def _replace(
+    folder: pathlib.Path,
+    writers: Mapping[str, Callable[[pathlib.Path], object]],
+    content: dict[str, Any],
+) -> None:
     """Writes files in the place of an earlier result's; result.json last."""
     folder.mkdir(parents=True, exist_ok=True)
-    partials = {name: folder / f"{name}.partial" for name in files}
-    for name, partial in partials.items():
+
+    def write_result_json(path: pathlib.Path) -> None:
+        text = json.dumps(plain(content), indent=1, allow_nan=False) + "\n"
+        path.write_text(text)
+
+    partials = {}
+    for name, write in {**writers, _RESULT: write_result_json}.items():
+        partials[name] = folder / f"{name}.partial"
         try:
-            partial.write_bytes(files[name])
+            write(partials[name])
+            content["sha256"][name] = _sha256(partials[name])
         except OSError as error:
             for path in partials.values():
                 with contextlib.suppress(OSError):
@@ -239,10 +278,10 @@ def _replace(folder: pathlib.Path, files: Mapping[str, bytes]) -> None:
         named = _named(earlier)
         # From here on the folder says that it is incomplete.
         earlier.unlink()
-        for name in named - set(files):
+        for name in named - set(partials):
             (folder / name).unlink(missing_ok=True)
-    for name in sorted(files, key=lambda name: name == _RESULT):
-        partials[name].rename(folder / name)
+    for name, partial in partials.items():  # The last is result.json.
+        partial.rename(folder / name)
 
 
 def _named(path: pathlib.Path) -> set[str]:

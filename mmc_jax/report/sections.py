@@ -32,6 +32,8 @@ class Section(NamedTuple):
         They are called only where figures are wanted.
       sentences: Lines for the terminal, without line ends. Control characters
         of names in them are written as escapes.
+      files: Functions that write further files, by the names of the files. Each
+        is called with the path to write to.
     """
 
     numbers: Mapping[str, Any] = {}
@@ -39,6 +41,7 @@ class Section(NamedTuple):
     arrays: Mapping[str, np.ndarray] = {}
     figures: Mapping[str, Callable[[], Figure]] = {}
     sentences: Sequence[str] = ()
+    files: Mapping[str, Callable[[pathlib.Path], object]] = {}
 
 
 def merged(sections: Sequence[Section]) -> Section:
@@ -50,7 +53,7 @@ def merged(sections: Sequence[Section]) -> Section:
       sections: The sections, in the order of their sentences.
 
     Raises:
-      ValueError: Two sections give the same key, column, array or figure;
+      ValueError: Two sections give the same key, column, array, figure or file;
         columns of points differ in length.
 
     >>> costs = Section(point_columns={"cost": [1.0, 2.0]})
@@ -58,9 +61,9 @@ def merged(sections: Sequence[Section]) -> Section:
     >>> merged([costs, losses]).numbers["frontier"]
     [{'cost': 1.0, 'loss': 0.9}, {'cost': 2.0, 'loss': 0.5}]
     """
-    numbers, columns, arrays, figures = (
+    numbers, columns, arrays, figures, files = (
         _union([getattr(section, field) for section in sections], field)
-        for field in ("numbers", "point_columns", "arrays", "figures")
+        for field in ("numbers", "point_columns", "arrays", "figures", "files")
     )
     if columns:
         if len({len(column) for column in columns.values()}) > 1:
@@ -77,6 +80,7 @@ def merged(sections: Sequence[Section]) -> Section:
         arrays,
         figures,
         [line for section in sections for line in section.sentences],
+        files,
     )
 
 
@@ -94,7 +98,7 @@ def write_sections(
       flags: What the program was called with.
 
     Raises:
-      ValueError: Two sections give the same key, column, array or figure;
+      ValueError: Two sections give the same key, column, array, figure or file;
         columns of points differ in length.
       OSError: The folder cannot be written.
     """
@@ -105,6 +109,7 @@ def write_sections(
         flags=flags,
         arrays=found.arrays,
         figures=found.figures,
+        files=found.files,
     )
     where = f"numbers: {path}"
     if found.figures:

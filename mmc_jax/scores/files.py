@@ -30,7 +30,12 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from mmc_jax import corpus
-from mmc_jax.scores.facts import read_facts, with_facts
+from mmc_jax.scores.facts import (
+    checked_text,
+    read_facts,
+    with_digest,
+    with_facts,
+)
 from mmc_jax.scores.table import ScoredModel, ScoreTable
 
 CORPUS_SCHEMA = pa.schema(
@@ -56,6 +61,7 @@ QUERY_COSTS_SCHEMA = pa.schema(
 )
 TEXTS_SCHEMA = pa.schema([("text_id", pa.string()), ("text", pa.string())])
 _CORPUS_METADATA = b"chars_per_token"
+_NO_TEXT = b""
 
 
 def open(
@@ -82,7 +88,7 @@ def open(
         file that cannot be read, or no complete model.
     """
     path = pathlib.Path(path)
-    texts = read_corpus(path)
+    texts, chars_per_token = _read_corpus(path)
     text_ids = pa.array(texts.ids, pa.string())
     expected = corpus_sha256(texts)
     folder = path / "models"
@@ -130,7 +136,7 @@ def open(
         num_tokens=_stacked(columns, "num_tokens", np.int64),
         num_scored=_stacked(columns, "num_scored", np.int64),
         round_trips=_stacked(columns, "round_trips", np.bool_),
-        chars_per_token=_stored_chars_per_token(path),
+        chars_per_token=chars_per_token,
         unit=next(iter(units)),
         query_costs=_query_costs(path, models, text_ids),
     )
@@ -188,10 +194,10 @@ def write(table: ScoreTable, path: str | os.PathLike[str]) -> None:
         chars_per_token=table.chars_per_token if inherited else None,
     )
     if table.texts.texts is not None:
-        write_atomically(
-            pa.table([table.texts.ids, table.texts.texts], schema=TEXTS_SCHEMA),
-            path / "texts.parquet",
+        kept = pa.table(
+            [table.texts.ids, table.texts.texts], schema=TEXTS_SCHEMA
         )
+        write_atomically(with_digest(kept, {}), path / "texts.parquet")
     sha256 = corpus_sha256(table.texts)
     for m, model in enumerate(table.models):
         scores = scores_table(
@@ -217,7 +223,9 @@ def write(table: ScoreTable, path: str | os.PathLike[str]) -> None:
                 [table.texts.ids, table.query_costs[m]],
                 schema=QUERY_COSTS_SCHEMA,
             )
-            write_atomically(costs, _query_costs_file(path, model.name))
+            write_atomically(
+                with_digest(costs, {}), _query_costs_file(path, model.name)
+            )
         facts = facts_of(model, sha256, table.unit)
         write_atomically(with_facts(scores, facts), file)
 
@@ -256,30 +264,41 @@ def write_corpus(
     table = pa.table(
         [texts.ids, texts.domains, *counts, sha256], schema=CORPUS_SCHEMA
     )
+    metadata = {}
     if chars_per_token is not None:
-        table = table.replace_schema_metadata(
-            {_CORPUS_METADATA: json.dumps(chars_per_token)}
-        )
-    write_atomically(table, file)
+        metadata[_CORPUS_METADATA] = json.dumps(chars_per_token).encode()
+    write_atomically(with_digest(table, metadata), file)
 
 
 def read_corpus(path: pathlib.Path) -> corpus.Corpus:
     """Returns the corpus of a table's folder, without the texts themselves."""
+    return _read_corpus(path)[0]
+
+
+def _read_corpus(path: pathlib.Path) -> tuple[corpus.Corpus, float | None]:
+    """Returns the corpus, and k of `text_length` where the folder states it."""
     file = path / "corpus.parquet"
     if not file.exists():
         raise FileNotFoundError(f"{path}: no score table (no corpus.parquet)")
     table = read_parquet(file, CORPUS_SCHEMA)
+    stated = checked_text(table, _CORPUS_METADATA, file)
     counts = {
         name: table.column(name).fill_null(0).to_numpy()
         for name in ("num_bytes", "num_chars")
     }
-    return corpus.Corpus(
+    texts = corpus.Corpus(
         ids=tuple(table.column("text_id").to_pylist()),
         domains=tuple(table.column("domain").to_pylist()),
         sha256=tuple(table.column("sha256").fill_null("").to_pylist()),
         texts=None,
         **counts,
     )
+    try:
+        return texts, None if stated is None else float(json.loads(stated))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"{file}: its chars_per_token is no number ({error})"
+        ) from error
 
 
 def corpus_sha256(texts: corpus.Corpus) -> str:
@@ -307,6 +326,7 @@ def _query_costs(
         return None
     tables = [read_parquet(file, QUERY_COSTS_SCHEMA) for file in files]
     for file, table in zip(files, tables, strict=True):
+        checked_text(table, _NO_TEXT, file)
         _refuse_other_ids(table, text_ids, file)
     return _stacked(tables, "query_cost", np.float64)
 
@@ -319,6 +339,7 @@ def _with_texts(path: pathlib.Path, texts: corpus.Corpus) -> corpus.Corpus:
             "import_scores --keep_texts keeps them"
         )
     table = read_parquet(file, TEXTS_SCHEMA)
+    checked_text(table, _NO_TEXT, file)
     _refuse_other_ids(table, pa.array(texts.ids, pa.string()), file)
     return dataclasses.replace(
         texts, texts=tuple(table.column("text").to_pylist())
@@ -470,12 +491,6 @@ def _stacked(
     for m, table in enumerate(columns):
         values[m] = table.column(name).to_numpy()
     return values
-
-
-def _stored_chars_per_token(path: pathlib.Path) -> float | None:
-    schema = pyarrow.parquet.read_schema(path / "corpus.parquet")
-    metadata = schema.metadata or {}
-    return json.loads(metadata.get(_CORPUS_METADATA, b"null"))
 
 
 def _check_same_texts(

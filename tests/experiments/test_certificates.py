@@ -63,6 +63,13 @@ class CertificatesTest(absltest.TestCase):
             done = self._checked()
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertIn(f"{num_points} of {num_points} points", done.stdout)
+        with self.subTest("and sees one of another run"):
+            content = self.certificate.read_bytes()
+            self.certificate.write_bytes(content + b"x")
+            done = self._checked()
+            self.assertEqual(done.returncode, 1)
+            self.assertRegex(done.stderr, "error: .*npz is not the file that")
+            self.certificate.write_bytes(content)
         with self.subTest("and sees another score"):
             text = self.csv.read_text()
             last = text.rfind(",") + 1
@@ -82,6 +89,20 @@ class CertificatesTest(absltest.TestCase):
         self.assertTrue((self.folder / "out/certificate.parts").exists())
         said, _ = self._traced()
         self.assertIn("proven: all", said)
+
+    def test_what_is_proven_is_kept_until_the_result_is_written(self):
+        (self.folder / "out/result.json.partial").mkdir(parents=True)
+        done = run(
+            "experiments.trace_frontier",
+            *self.flags,
+            "--method=certified",
+            f"--out={self.folder}/out",
+        )
+        self.assertEqual(done.returncode, 1)
+        self.assertTrue((self.folder / "out/certificate.parts").exists())
+        (self.folder / "out/result.json.partial").rmdir()
+        self._traced()
+        self.assertFalse((self.folder / "out/certificate.parts").exists())
 
     def test_all_sizes_or_another_method(self):
         done = run(

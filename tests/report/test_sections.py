@@ -1,5 +1,6 @@
 """Sections, and the one writer of result folders."""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -11,6 +12,7 @@ import numpy as np
 from absl.testing import absltest
 from matplotlib.figure import Figure
 
+from mmc_jax import report
 from mmc_jax.report import drawing, result, sections
 from mmc_jax.report.sections import Section
 
@@ -100,6 +102,25 @@ class SectionsTest(absltest.TestCase):
             with self.assertRaisesRegex(ValueError, "incomplete"):
                 result.read_arrays(self.out)
 
+    def test_further_files_are_named_and_checked(self):
+        further = Section(files={"f.npz": lambda path: path.write_bytes(b"a")})
+        written(self.out, further)
+        file = self.out / "f.npz"
+        report.check_file(file)
+        with self.subTest("of another run"):
+            file.write_bytes(b"b")
+            with self.assertRaisesRegex(ValueError, "f.npz is not the file"):
+                report.check_file(file)
+        with self.subTest("named by nothing"):
+            other = pathlib.Path(tempfile.mkdtemp(), "f.npz")
+            with self.assertRaises(FileNotFoundError):
+                report.check_file(other)
+            other.write_bytes(b"b")
+            report.check_file(other)
+        with self.subTest("goes with its result"):
+            written(self.out, Section({"x": 1}))
+            self.assertFalse(file.exists())
+
     def test_a_file_that_cannot_be_written(self):
         written(self.out, Section({"x": 1}))
         (self.out / "arrays.npz.partial").mkdir()
@@ -144,7 +165,7 @@ class DrawingTest(absltest.TestCase):
             text=True,
         ).stdout
         here = drawing.saved(odd_figure)["png"]
-        self.assertEqual(printed.strip(), result._sha256(here))
+        self.assertEqual(printed.strip(), hashlib.sha256(here).hexdigest())
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
 M models, X texts, B segments of a window.
 
-A folder holds `key.txt` (a hash of the arguments), `start.npy` (the subsets to
-begin with) and a file for each finished window. Files appear complete: they are
-written under a name of their own beside and then renamed, so that several
-searches of the same numbers may share a folder.
+A folder holds `key.txt` (the version of these files and a hash of the
+arguments), `start.npz` (the subsets to begin with) and a file for each finished
+window. Files appear complete: they are written under a name of their own beside
+and then renamed, so that several searches of the same numbers may share a
+folder.
 """
 
 import errno
@@ -13,6 +14,7 @@ import hashlib
 import io
 import os
 import pathlib
+import re
 import uuid
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -22,6 +24,11 @@ from absl import logging
 
 from mmc_jax.frontier.proof.integers import IntegerPool
 from mmc_jax.statistics.inputs import Inputs
+
+# Of what is kept. What other versions of mmc_jax have kept is of no use: their
+# whole numbers, windows or thresholds are others.
+_VERSION = "mmc_jax-certified-3"
+_HASH = re.compile(b"[0-9a-f]{64}")
 
 
 class KeptWindow(NamedTuple):
@@ -79,42 +86,61 @@ class WorkFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         path = self.path / "key.txt"
-        kept = None
-        if path.exists():
-            kept = path.read_bytes().decode("ascii", "replace")
-            if len(kept) != len(self._key) or set(kept) - set(
-                "0123456789abcdef"
-            ):
-                _set_aside(path, "it is no hash")
-                kept = None
-        if kept is None:
-            save(path, self._key.encode())
-        elif kept != self._key:
+        if not path.exists():
+            save(path, _sealed(_VERSION, self._key))
+            return
+        kept = path.read_bytes()
+        version, _, key = kept.partition(b"\n")[0].partition(b" ")
+        if _HASH.fullmatch(kept):  # Before versions were written.
+            self._set_all_aside()
+            self.claim()
+        elif kept != _sealed(version.decode("latin1"), key.decode("latin1")):
+            _set_aside(path, "its checksum is another")
+            self.claim()
+        elif version != _VERSION.encode():
+            self._set_all_aside()
+            self.claim()
+        elif key != self._key.encode():
             raise ValueError(
                 f"{self.path} holds a search of other losses, costs or gap "
                 "limit: remove it, or name another folder."
             )
 
+    def _set_all_aside(self) -> None:
+        """Moves what another version has kept to a folder beside."""
+        aside = self.path.with_name(
+            f"{self.path.name}.{uuid.uuid4().hex[:8]}.other_version"
+        )
+        self.path.rename(aside)
+        logging.warning(
+            "%s was kept by another version of mmc_jax, which this one cannot "
+            "go on from: it was renamed to %s, and all is computed again. "
+            "Delete it, or go on with that version.",
+            self.path,
+            aside.name,
+        )
+        self.path.mkdir()
+
     def start(self, num_models: int) -> np.ndarray | None:
         """Returns the subsets to begin with [S, M] bool, None for none kept."""
-        path = self.path / "start.npy"
+        path = self.path / "start.npz"
         if not path.exists():
             return None
         try:
-            masks = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+            arrays = self._arrays(path)
+            masks = _booleans(arrays["masks"])
             _require(masks.ndim == 2, "is no table")
             _require(masks.shape[1] == num_models, "is of other models")
-            return _booleans(masks)
-        # NumPy raises errors of many kinds for a damaged file.
+            return masks
+        # NumPy, zipfile and zlib raise errors of many kinds.
         except Exception as error:
             _set_aside(path, error)
             return None
 
     def keep_start(self, masks: np.ndarray) -> None:
         """Writes the subsets to begin with, [S, M] bool."""
-        stream = io.BytesIO()
-        np.save(stream, masks, allow_pickle=False)
-        save(self.path / "start.npy", stream.getvalue())
+        arrays = {"masks": masks, "key": np.array(self._key)}
+        save_arrays(self.path / "start.npz", arrays)
 
     def keep(
         self, place: int, window: KeptWindow, unfinished: bool = False
@@ -165,11 +191,8 @@ class WorkFolder:
             return None
 
     def _window(self, path: pathlib.Path, pool: IntegerPool) -> KeptWindow:
-        data = io.BytesIO(path.read_bytes())
-        with np.load(data, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = self._arrays(path)
         num_models, num_texts = pool.values.shape
-        _require(str(arrays["key"]) == self._key, "is of another search")
         low, high = map(int, arrays["range"].tolist())
         window = KeptWindow(
             low,
@@ -193,6 +216,14 @@ class WorkFolder:
             "does not fit the search",
         )
         return window
+
+    def _arrays(self, path: pathlib.Path) -> dict[str, np.ndarray]:
+        """Returns the arrays of a file of this search."""
+        data = io.BytesIO(path.read_bytes())
+        with np.load(data, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        _require(str(arrays["key"]) == self._key, "is of another search")
+        return arrays
 
     def _path(self, place: int, unfinished: bool) -> pathlib.Path:
         ending = ".open" if unfinished else ""
@@ -258,6 +289,12 @@ def save(path: pathlib.Path, data: bytes) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def _sealed(version: str, key: str) -> bytes:
+    """Returns the content of `key.txt`: version, key, and a checksum of both."""
+    text = f"{version} {key}\n"
+    return f"{text}{hashlib.sha256(text.encode()).hexdigest()}\n".encode()
 
 
 def _require(holds: bool, complaint: str) -> None:

@@ -1,7 +1,9 @@
 """What a certified search keeps: damaged, shared, and without room for it."""
 
 import errno
+import hashlib
 import pathlib
+import shutil
 import tempfile
 import threading
 
@@ -38,7 +40,7 @@ class PersistenceTest(parameterized.TestCase):
                 array, getattr(found.certificate, name), name
             )
 
-    @parameterized.parameters("window-00001.npz", "start.npy", "key.txt")
+    @parameterized.parameters("window-00001.npz", "start.npz", "key.txt")
     def test_a_damaged_file_is_set_aside_and_computed_again(self, name):
         self.prove()
         path = self.folder / name
@@ -74,10 +76,11 @@ class PersistenceTest(parameterized.TestCase):
     def test_masks_of_other_bytes_are_set_aside(self):
         """A kernel that took them would read beyond its memory."""
         self.prove()
-        path = self.folder / "start.npy"
-        masks = np.load(path)
-        bad = np.full(masks.shape, 255, np.uint8).view(bool)
-        np.save(path, bad)
+        path = self.folder / "start.npz"
+        with np.load(path) as file:
+            arrays = dict(file)
+        bad = np.full(arrays["masks"].shape, 255, np.uint8).view(bool)
+        np.savez(path, **{**arrays, "masks": bad})
         with self.assertLogs(level="WARNING") as logs:
             self.assert_as_expected(self.prove())
         self.assertIn("holds no booleans", logs.output[0])
@@ -92,6 +95,30 @@ class PersistenceTest(parameterized.TestCase):
         with self.assertLogs(level="WARNING") as logs:
             self.assert_as_expected(self.prove())
         self.assertIn("is of another search", logs.output[0])
+
+    def test_a_folder_of_another_version_is_set_aside(self):
+        self.prove()
+        path = self.folder / "key.txt"
+        version, key = path.read_text().split()[:2]
+        self.assertEqual(version, persistence._VERSION)
+        text = f"mmc_jax-certified-2 {key}\n"
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        for content in (key, f"{text}{digest}\n"):
+            with self.subTest(content=content):
+                path.write_text(content)
+                with self.assertLogs(level="WARNING") as logs:
+                    self.assert_as_expected(self.prove())
+                self.assertIn("kept by another version", logs.output[0])
+                self.assertLen(logs.output, 1)
+                (aside,) = self.folder.parent.glob("work.*.other_version")
+                self.assertTrue((aside / "window-00001.npz").exists())
+                shutil.rmtree(aside)
+
+    def test_a_search_of_other_numbers_is_kept(self):
+        self.prove()
+        with self.assertRaisesRegex(ValueError, "other losses, costs or gap"):
+            self.prove(gap_limit=0.5)
+        self.assert_as_expected(self.prove())
 
     def test_several_searches_share_a_folder(self):
         failures = []
