@@ -255,7 +255,7 @@ def delete_parts(found: Study, folder: str | os.PathLike[str]) -> None:
     them to go on.
 
     Args:
-      found: The study.
+      found: What `study` returned.
       folder: Result folder that `study` was given.
     """
     if found.proven is not None and found.proven.proven.all():

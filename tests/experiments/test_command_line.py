@@ -193,33 +193,76 @@ class FlagsTest(parameterized.TestCase):
             shared_flags._MeshParser().parse(text)
 
 
+# Programs that a signal meets in their own instructions, beside a thread that
+# goes on, in compiled code, and while they end.
+_AT_WORK = """
+    os.kill(os.getpid(), signal.{name})
+    time.sleep(60)
+"""
+_BESIDE_A_THREAD = """
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    pool.submit(time.sleep, 60)
+    os.kill(os.getpid(), signal.{name})
+    time.sleep(60)
+"""
+_IN_COMPILED_CODE = """
+    stops._COMING_BACK = 0.1
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.{name})).start()
+    # Signals do not reach the main thread while it waits here.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
+    ctypes.CDLL(None).sleep(60)
+"""
+_SECOND_ONE = """
+    try:
+        os.kill(os.getpid(), signal.{name})
+        time.sleep(60)
+    finally:
+        os.kill(os.getpid(), signal.{name})
+        time.sleep(60)
+"""
+_FAILS_MEANWHILE = """
+    try:
+        os.kill(os.getpid(), signal.{name})
+        time.sleep(60)
+    finally:
+        raise ValueError("of the interrupt")
+"""
+_TWO_LINES = (
+    "\ninterrupted: finished work is kept\n"
+    "the same command goes on from there\n"
+)
+
+
 class StopTest(parameterized.TestCase):
-    @parameterized.parameters(("SIGINT", 130), ("SIGTERM", 143))
-    def test_two_lines_and_an_exit_code(self, name, code):
-        source = (
-            "import os, signal, time\n"
+    @parameterized.parameters(
+        (_AT_WORK, "SIGTERM", 143),
+        (_BESIDE_A_THREAD, "SIGINT", 130),
+        (_IN_COMPILED_CODE, "SIGINT", 130),
+        (_SECOND_ONE, "SIGTERM", 143),
+        (_FAILS_MEANWHILE, "SIGINT", 130),
+    )
+    def test_two_lines_and_an_exit_code(self, source, name, code):
+        done = _python(
+            "-c",
+            "import concurrent.futures, ctypes, os, signal, threading, time\n"
+            "from experiments import program, stops\n"
+            f"def main():\n{source.format(name=name)}\n"
+            "program.run(main)\n",
+        )
+        self.assertEqual(done.returncode, code, done.stderr)
+        self.assertEqual(done.stderr, _TWO_LINES)
+
+    def test_what_is_said_before_is_not_lost(self):
+        done = _python(
+            "-c",
             "from experiments import program\n"
             "def main():\n"
-            f"    os.kill(os.getpid(), signal.{name})\n"
-            "    time.sleep(60)\n"
-            "program.run(main)\n"
+            "    print('some words', end='')\n"
+            "    raise KeyboardInterrupt('3 of 5 models are done')\n"
+            "program.run(main)\n",
         )
-        done = subprocess.run(
-            [sys.executable, "-c", source],
-            cwd=_ROOT,
-            capture_output=True,
-            text=True,
-        )
-        self.assertEqual(done.returncode, code)
-        self.assertEqual(
-            done.stderr.split("\n"),
-            [
-                "",
-                "interrupted: finished work is kept",
-                "the same command goes on from there",
-                "",
-            ],
-        )
+        self.assertEqual(done.stdout, "some words")
+        self.assertIn("interrupted: 3 of 5 models are done", done.stderr)
 
 
 class MmcTest(absltest.TestCase):

@@ -15,6 +15,7 @@ M models, X texts, F frontier points.
 import bisect
 import concurrent.futures
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 
@@ -202,6 +203,11 @@ def _prove(
     """Grows the trees of all windows, on all devices and processes."""
     started = time.monotonic()
     deadline = np.inf if time_limit is None else started + time_limit
+    has_failed = threading.Event()
+
+    def is_over() -> bool:
+        return has_failed.is_set() or time.monotonic() >= deadline
+
     tables = [device_table(pool, device) for device in devices]
     # The host works between two steps of a device: two windows share one.
     num_workers = 2 * len(devices)
@@ -210,7 +216,7 @@ def _prove(
     def turn(worker: int, i: int, num_nodes: int) -> None:
         device = worker % len(devices)
         with jax.default_device(devices[device]):
-            windows[i].advance(tables[device], num_nodes, deadline)
+            windows[i].advance(tables[device], num_nodes, is_over)
         if windows[i].proof is not None and folder is not None:
             folder.keep(i, windows[i].kept())
 
@@ -232,10 +238,12 @@ def _prove(
                             mine = [windows[i] for i in own]
                             on_progress(_progress(mine, started))
                 except BaseException:
-                    # Those that have not begun need not: all is lost anyway.
+                    # Those that have not begun need not, and the others end
+                    # soon: an interrupt must not wait for them.
+                    has_failed.set()
                     workers.shutdown(wait=False, cancel_futures=True)
                     raise
-            if time.monotonic() >= deadline:
+            if is_over():
                 break
             num_nodes *= 4
         if jax.process_count() > 1:

@@ -292,7 +292,7 @@ def save(path: pathlib.Path, data: bytes) -> None:
 
 
 def _sealed(version: str, key: str) -> bytes:
-    """Returns the content of `key.txt`: version, key, and a checksum of both."""
+    """Returns the content of `key.txt`: version, key, their checksum."""
     text = f"{version} {key}\n"
     return f"{text}{hashlib.sha256(text.encode()).hexdigest()}\n".encode()
 

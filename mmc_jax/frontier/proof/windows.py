@@ -4,7 +4,7 @@ M models, X texts, B segments of a window.
 """
 
 import bisect
-import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -106,23 +106,29 @@ class Window:
         return budgets[first:], sums, slack.astype(np.int64)
 
     def advance(
-        self, table: DeviceTable, num_nodes: float, deadline: float
+        self,
+        table: DeviceTable,
+        num_nodes: float,
+        is_over: Callable[[], bool],
     ) -> None:
-        """Grows the tree by so many nodes, or until the time.
+        """Grows the tree by so many nodes, or until the time is over.
 
         Args:
           table: Losses on the device.
           num_nodes: Number of nodes.
-          deadline: Time on the monotonic clock, in seconds.
+          is_over: Function that says whether the time is over.
         """
-        self._grow(table, num_nodes, deadline)
+        self._grow(table, num_nodes, is_over)
         _, sums, _ = self.segments()
         bounds = self.proof[1] if self.tree is None else self._bounds()
         losses = np.maximum(_from_zero(sums, self._pool), 1)
         self.gap = float(((sums - bounds) / losses).max())
 
     def _grow(
-        self, table: DeviceTable, num_nodes: float, deadline: float
+        self,
+        table: DeviceTable,
+        num_nodes: float,
+        is_over: Callable[[], bool],
     ) -> None:
         last = num_nodes + (self.tree.num_nodes if self.tree else 0)
         while self.proof is None:
@@ -131,8 +137,7 @@ class Window:
             tree = self.tree
             # The root is always bounded.
             while not tree.is_done and (
-                tree.num_nodes == 0
-                or (tree.num_nodes < last and time.monotonic() < deadline)
+                tree.num_nodes == 0 or (tree.num_nodes < last and not is_over())
             ):
                 tree.step()
             if not tree.is_done:

@@ -1,0 +1,101 @@
+"""How programs end at Ctrl-C, or at the SIGTERM of schedulers.
+
+Python itself notices a signal between two of its own instructions. The main
+thread may be inside a compilation for minutes, and threads would be waited for
+at the end. So a thread of its own sees to it that the process ends.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from typing import NoReturn
+
+# The exit codes by which shells say that Ctrl-C, or a scheduler, has ended a
+# program.
+_CODES = {number: 128 + number for number in (signal.SIGINT, signal.SIGTERM)}
+# Seconds that compiled code has to come back to Python, and that are then left
+# to write what is finished. Docker kills 10 seconds after SIGTERM, Slurm 30.
+_COMING_BACK, _WRITING = 5.0, 20.0
+_GO_ON = "the same command goes on from there"
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM, as the main thread sees it."""
+
+
+class Stops:
+    """Turns signals into `Stopped`, and ends a process that does not notice.
+
+    A second signal ends the process at once. What is finished is on disk by
+    then, as it would be after a kill.
+    """
+
+    def __init__(self) -> None:
+        self._number = signal.SIGINT
+        self._is_noticed = threading.Event()
+        self._is_ending = threading.Lock()
+
+    def watch(self) -> None:
+        """Takes over both signals; the main thread has to call it."""
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        for number in _CODES:
+            signal.signal(number, self._notice)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        threading.Thread(
+            target=self._see_to_it, args=(reader,), daemon=True
+        ).start()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the main thread has noticed a signal."""
+        return self._is_noticed.is_set()
+
+    def end(self, kept: str = "") -> NoReturn:
+        """Ends the process with two lines: what is kept and how to go on.
+
+        Args:
+          kept: What is kept; that finished work is, if empty.
+        """
+        with self._is_ending:  # Another thread that comes later waits for ever.
+            said = kept or "finished work is kept"
+            for act in (
+                # One write: other threads may have words of their own.
+                lambda: sys.stderr.write(f"\ninterrupted: {said}\n{_GO_ON}\n"),
+                sys.stderr.flush,
+                sys.stdout.flush,
+            ):
+                with contextlib.suppress(OSError, ValueError):
+                    act()  # Or whoever read it is gone.
+            # Not sys.exit, which would wait for the threads.
+            os._exit(_CODES[self._number])
+
+    def _notice(self, number: int, _: object) -> None:
+        if not self.is_stopping:  # Else it would break into what is written.
+            self._number = signal.Signals(number)
+            self._is_noticed.set()
+            raise Stopped
+
+    def _see_to_it(self, reader: int) -> None:
+        """Waits for a signal, and then not for long for the main thread."""
+        self._number = _next_signal(reader)
+        second = threading.Event()
+
+        def wait_for_second() -> None:
+            _next_signal(reader)
+            second.set()
+
+        threading.Thread(target=wait_for_second, daemon=True).start()
+        second.wait(_COMING_BACK)
+        if self.is_stopping:
+            second.wait(_WRITING)
+        self.end()
+
+
+def _next_signal(reader: int) -> signal.Signals:
+    """Waits for one of both signals; others may be handled in Python, too."""
+    while (number := os.read(reader, 1)[0]) not in _CODES:
+        pass
+    return signal.Signals(number)
