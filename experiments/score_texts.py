@@ -57,6 +57,11 @@ _DRY_RUN = flags.DEFINE_bool(
     False,
     "Say what memory and time it would take; nothing is scored.",
 )
+_KEEP_TOKENS = flags.DEFINE_bool(
+    "keep_tokens",
+    False,
+    "Keep the score of each token as well, and where it ends in the text.",
+)
 _OUT = shared_flags.out()
 
 
@@ -84,6 +89,7 @@ def main():
         num_data=num_data,
         num_model=num_model,
         cache_dir=_CACHE_DIR.value,
+        keep_tokens=_KEEP_TOKENS.value,
     )
     if _DRY_RUN.value:
         run = scoring.dry_run(models, texts, settings=settings)

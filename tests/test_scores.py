@@ -623,16 +623,29 @@ class ModelWriterTest(_TestInFolder):
             **options,
         )
 
-    def _score(self, writer=None, batch=3):
+    def _token_scores(self, indices):
+        """Tokens that sum to the texts' scores; one text is not followed."""
+        table, nll, ends = self.table, [], []
+        for i in indices:
+            num_tokens = table.num_tokens[0, i]
+            nll.append(np.full(num_tokens, table.nll_nats[0, i] / num_tokens))
+            ends.append(None if i == 2 else np.arange(1, 1 + num_tokens))
+        return scores.token_scores(nll, ends)
+
+    def _score(self, writer=None, batch=3, **options):
         """Scores what is missing, as an engine would, in its own order."""
-        writer = writer or self._writer()
+        writer = writer or self._writer(**options)
         missing = [
             i
             for i in reversed(range(7))
             if self.table.texts.ids[i] not in writer.finished_ids
         ]
         for start in range(0, len(missing), batch):
-            self._append(writer, missing[start : start + batch])
+            chosen = missing[start : start + batch]
+            tokens = {}
+            if writer.keeps_tokens:
+                tokens = {"token_scores": self._token_scores(chosen)}
+            self._append(writer, chosen, **tokens)
         writer.finish()
         return len(missing)
 
@@ -703,6 +716,95 @@ class ModelWriterTest(_TestInFolder):
         # Each part, the corpus, the merged file; then 3 parts and a folder go.
         self.assertGreater(step, 5 * 3 + 4)
         self.assertEqual(sorted(set(num_texts_again)), [0, 1, 4, 7])
+
+    def _assert_tokens(self):
+        found = scores.open(self.path).tokens["m"]
+        expected = self._token_scores(range(7))
+        for field in expected._fields:
+            np.testing.assert_array_equal(
+                getattr(found, field), getattr(expected, field), field
+            )
+
+    def test_tokens_survive_a_kill_at_any_step(self):
+        """A run that goes on without the flag keeps them as well."""
+        self._score(batch=4, keep_tokens=True)
+        self._assert_tokens()
+        file = self.path / "tokens" / "m.parquet"
+        uninterrupted = file.read_bytes()
+        step, killed = 0, True
+        while killed:
+            for left in sorted(self.path.rglob("*"), reverse=True):
+                left.rmdir() if left.is_dir() else left.unlink()
+            killed = False
+            with self._killed_at(step):
+                try:
+                    self._score(batch=4, keep_tokens=True)
+                except _Killed:
+                    killed = True
+            with self.subTest(step=step):
+                parts = list(self.parts.glob("part-*.parquet"))
+                self._score(keep_tokens=not parts)
+                self._assert_finished()
+                self._assert_tokens()
+                self.assertEqual(file.read_bytes(), uninterrupted)
+            step += 3
+        self.assertGreater(step, 2 * 4 * 2)
+
+    def test_tokens_that_were_not_kept(self):
+        with self._writer() as writer:
+            self._append(writer, [1])
+        for finished in (False, True):
+            with self.subTest(finished=finished):
+                if finished:
+                    self._score()
+                self.assertFalse(scores.keeps_tokens(self.path, "m"))
+                with self.assertRaisesRegex(
+                    ValueError, "'m' .*without keeping"
+                ):
+                    self._writer(keep_tokens=True)
+        self.assertIsNone(scores.open(self.path).tokens)
+        again = self._writer(keep_tokens=True, rescore=True)
+        self.assertEqual(self._score(again), 7)
+        self._assert_tokens()
+        self.assertTrue(scores.keeps_tokens(self.path, "m"))
+        with self.subTest("they stay, whoever looks"):
+            self.assertEqual(self._score(), 0)
+            self._assert_tokens()
+        with self.subTest("and go with other scores"):
+            self._score(self._writer(key={"other": 1}, rescore=True))
+            self.assertIsNone(scores.open(self.path).tokens.get("m"))
+
+    def test_tokens_of_other_scores(self):
+        self._score(keep_tokens=True)
+        self.table.nll_nats[0, 3] *= 1 + 1e-5
+        self.file.unlink()
+        self._score(self._writer())
+        self._score(self._writer(keep_tokens=True, rescore=True))
+        file = self.path / "tokens" / "m.parquet"
+        kept = file.read_bytes()
+        self.table.nll_nats[0, 3] *= 1 + 1e-5
+        self.file.unlink()
+        self._score(self._writer())
+        self.assertFalse(file.exists())
+        file.write_bytes(kept)
+        with self.assertRaisesRegex(ValueError, "m.parquet.*'t3' sum to"):
+            _ = scores.open(self.path).tokens["m"]
+        file.write_bytes(kept[:-9])
+        with self.assertRaisesRegex(ValueError, "m.parquet: damaged"):
+            _ = scores.open(self.path).tokens["m"]
+
+    def test_tokens_of_selected_texts(self):
+        self._score(keep_tokens=True)
+        texts = np.array([5, 2, 3])
+        chosen = scores.open(self.path).select(texts=texts).tokens["m"]
+        expected = self._token_scores(texts)
+        for field in expected._fields:
+            np.testing.assert_array_equal(
+                getattr(chosen, field), getattr(expected, field), field
+            )
+        nll, ends = chosen.of_text(2)
+        self.assertEqual(len(nll), self.table.num_tokens[0, 3])
+        self.assertEqual(ends[-1], len(nll))
 
     def _killed_at(self, step):
         """Kills instead of the step-th change of the folder."""

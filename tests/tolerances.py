@@ -132,3 +132,9 @@ CLOPPER_PEARSON = 1e-9
 # An oracle loss in whole numbers of 32 bits against float64, relative: half a
 # unit a text, of a spread of up to twice the losses.
 WHOLE_LOSSES = 2e-9
+
+# Float32 scores of tokens against their text's sum: the sum is of the same
+# numbers, in float64. A table refuses what is further away.
+TOKEN_SUMS = 1e-6
+# One token's score in batches of two shapes, float32 over two layers.
+TOKEN_NLL = 1e-5

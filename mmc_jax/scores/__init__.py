@@ -36,6 +36,7 @@ from mmc_jax.scores.table import (
     ScoredModel,
     ScoreTable,
 )
+from mmc_jax.scores.tokens import TokenScores, keeps_tokens, token_scores
 from mmc_jax.scores.writer import ModelWriter
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "ModelWriter",
     "ScoreTable",
     "ScoredModel",
+    "TokenScores",
     "bits_per_byte",
     "chars_per_token",
     "differences",
@@ -53,12 +55,14 @@ __all__ = [
     "finished_key",
     "is_finished",
     "is_table",
+    "keeps_tokens",
     "locked",
     "nats_per_char",
     "nats_per_token",
     "open",
     "raw",
     "text_length",
+    "token_scores",
     "unfinished",
     "write",
     "write_corpus",

@@ -104,6 +104,11 @@ def _digest(table: pa.Table, text: bytes) -> str:
         if pa.types.is_string(column.type):
             for chunk in column.chunks:
                 digest.update(_with_lengths(chunk))
+        elif pa.types.is_list(column.type):
+            lengths = pyarrow.compute.list_value_length(column).fill_null(0)
+            values = pyarrow.compute.list_flatten(column)
+            digest.update(lengths.to_numpy().tobytes())
+            digest.update(values.to_numpy().tobytes())
         else:
             filled = column.fill_null(pa.scalar(0).cast(column.type))
             digest.update(filled.to_numpy().tobytes())

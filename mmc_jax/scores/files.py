@@ -6,6 +6,7 @@
     models/<name>.parts/   what is finished of a model being scored
     query_costs/<name>.parquet  text_id, query_cost: where they are known
     texts.parquet          text_id, text: where they are kept
+    tokens/<name>.parquet  the scores of tokens, see `tokens`
 
 What is not known is null. Each file of a model holds JSON in its metadata,
 under "provenance": name, family, kind, costs, the hash of the corpus, the unit
@@ -129,7 +130,7 @@ def open(
     models, columns = [models[m] for m in order], [columns[m] for m in order]
     if with_texts:
         texts = _with_texts(path, texts)
-    return ScoreTable(
+    table = ScoreTable(
         models=tuple(models),
         texts=texts,
         nll_nats=_stacked(columns, "nll_nats", np.float64),
@@ -140,6 +141,11 @@ def open(
         unit=next(iter(units)),
         query_costs=_query_costs(path, models, text_ids),
     )
+    if not (path / "tokens").is_dir():
+        return table
+    from mmc_jax.scores import tokens  # It reads files by what is here.
+
+    return dataclasses.replace(table, tokens=tokens.TokenFiles(path, table))
 
 
 def is_table(path: str | os.PathLike[str]) -> bool:
@@ -452,8 +458,16 @@ def read_parquet(file: pathlib.Path, schema: pa.Schema) -> pa.Table:
     return table
 
 
-def write_atomically(table: pa.Table, file: pathlib.Path) -> None:
+def write_atomically(
+    table: pa.Table, file: pathlib.Path, **options: Any
+) -> None:
     """Writes a file that is complete as soon as it has its name.
+
+    Args:
+      table: What to write.
+      file: Where to; its folder is made.
+      **options: Compression and encoding of the columns, as
+        `pyarrow.parquet.write_table` takes them.
 
     Raises:
       OSError: It cannot be written, as on a full disk. Nothing is left of it.
@@ -463,7 +477,7 @@ def write_atomically(table: pa.Table, file: pathlib.Path) -> None:
     temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as opened:
-            pyarrow.parquet.write_table(table, opened)
+            pyarrow.parquet.write_table(table, opened, **options)
             opened.flush()
             os.fsync(opened.fileno())
         os.replace(temporary, file)

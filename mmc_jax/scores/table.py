@@ -1,7 +1,7 @@
 """The score table in memory. M models, X texts."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -74,6 +74,8 @@ class ScoreTable:
         told: lower is better, and nothing else is known.
       query_costs: What a call of the model on the text costs, in the unit that
         the provenance names, float64 [M, X]. None where not known.
+      tokens: `tokens.TokenScores` by the models' names, of all texts in order;
+        None where they were not kept.
 
     Raises:
       ValueError: No models or texts, two models of one name, an array of
@@ -90,6 +92,7 @@ class ScoreTable:
     chars_per_token: float | None = None
     unit: str | None = "nll_nats"
     query_costs: np.ndarray | None = None
+    tokens: Mapping[str, Any] | None = None
 
     def __post_init__(self):
         names = [model.name for model in self.models]
@@ -326,7 +329,25 @@ class ScoreTable:
             chars_per_token=self.chars_per_token,
             unit=self.unit,
             query_costs=_selected(self.query_costs, chosen),
+            tokens=self.tokens and _TokensOfTexts(self.tokens, columns),
         )
+
+
+class _TokensOfTexts(Mapping[str, Any]):
+    """The tokens of some texts, read and selected when they are asked for."""
+
+    def __init__(self, tokens: Mapping[str, Any], texts: np.ndarray):
+        self._tokens = tokens
+        self._texts = texts
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tokens)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._tokens[name].select(self._texts)
 
 
 def _selected(values: np.ndarray | None, index: Any) -> np.ndarray | None:

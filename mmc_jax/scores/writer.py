@@ -1,4 +1,7 @@
-"""The writer of one model's scores: append-only, and safe to be killed."""
+"""The writer of one model's scores: append-only, and safe to be killed.
+
+It is one file: opening, appending and finishing check the same state.
+"""
 
 import dataclasses
 import fcntl
@@ -14,12 +17,15 @@ import pyarrow as pa
 import pyarrow.compute
 from numpy.typing import ArrayLike
 
-from mmc_jax.scores import files
+from mmc_jax.scores import files, tokens
 from mmc_jax.scores.table import ScoredModel
 
 
 class ModelWriter:
     """Writes the scores of one model, as they come.
+
+    Attributes:
+      keeps_tokens: Whether `append` needs the scores of tokens as well.
 
     What is appended is on disk when `append` returns. A writer that is opened
     again, after a kill at any moment, knows by `finished_ids` what is there;
@@ -47,6 +53,7 @@ class ModelWriter:
         *,
         rescore: bool = False,
         process: int = 0,
+        keep_tokens: bool = False,
     ):
         """Opens what is there of the model, or begins it.
 
@@ -60,12 +67,15 @@ class ModelWriter:
           process: Number of this process among those that write this model
             together. Only process 0 deletes what a killed run or another key
             has left.
+          keep_tokens: Whether the scores of tokens are kept as well. Where a
+            run that did so was killed, they are kept in any case.
 
         Raises:
           BlockingIOError: Another run is writing this model.
           FileNotFoundError: The folder has no corpus.
           ValueError: Scores are there with another key (the message names the
-            fields that differ) or of other texts, or a file is damaged.
+            fields that differ), of other texts, or without the tokens that
+            are to be kept; or a file is damaged.
         """
         path = pathlib.Path(path)
         texts = files.read_corpus(path)
@@ -75,6 +85,8 @@ class ModelWriter:
         self._text_ids = pa.array(texts.ids, pa.string())
         self._known_ids = frozenset(texts.ids)
         self._file = files.model_file(path, model.name)
+        self._token_file = tokens.token_file(path, model.name)
+        self.keeps_tokens = keep_tokens
         self._parts = self._file.with_suffix(".parts")
         self._process = process
         self._seconds = 0.0
@@ -128,12 +140,14 @@ class ModelWriter:
             _, facts = files.read_scores(self._file)
             found = facts["provenance"].get("key")
             self._check_facts(self._file, facts, found)
+            self._check_tokens(self._file, self._token_file)
             self._ids = set(self._known_ids)
             return
         self._parts.mkdir(parents=True, exist_ok=True)
         for part in self._part_files():
             table, facts = files.read_scores(part)
             self._check_facts(part, facts, facts["key"])
+            self._check_tokens(part, _tokens_of(part))
             text_ids = table.column("text_id").to_pylist()
             self._check_ids(text_ids, part)
             self._ids.update(text_ids)
@@ -154,6 +168,7 @@ class ModelWriter:
         round_trips: ArrayLike,
         *,
         seconds: float = 0.0,
+        token_scores: tokens.TokenScores | None = None,
     ) -> None:
         """Writes the scores of some texts; all arguments are [X'].
 
@@ -164,6 +179,7 @@ class ModelWriter:
           num_scored: Tokens that have a score.
           round_trips: Whether each text came back from its tokens unchanged.
           seconds: Time that the scores took; summed up in the provenance.
+          token_scores: Tokens of these texts; given where `keeps_tokens`.
 
         Raises:
           ValueError: A text that has a score already or is not in the corpus,
@@ -211,6 +227,12 @@ class ModelWriter:
         }
         name = f"part-{self._num_parts:06d}-{self._process:04d}.parquet"
         part = self._parts / name
+        if self.keeps_tokens:  # The scores come last: they say that all is.
+            tokens.write_tokens(
+                tokens.tokens_table(text_ids, token_scores),
+                facts,
+                _tokens_of(part),
+            )
         files.write_atomically(files.with_facts(table, facts), part)
         self._ids.update(text_ids)
         self._num_parts += 1
@@ -240,8 +262,9 @@ class ModelWriter:
             if model != there:
                 self._write(scores, model)
         else:
+            self._write_tokens()
             self._write(
-                self._merged(),
+                self._merged(self._part_files(), files.read_scores),
                 dataclasses.replace(
                     self._model,
                     provenance={
@@ -262,8 +285,26 @@ class ModelWriter:
         facts = files.facts_of(model, self._corpus_sha256, "nll_nats")
         files.write_atomically(files.with_facts(scores, facts), self._file)
 
-    def _merged(self) -> pa.Table:
-        """Returns the scores of all parts, in the order of the corpus."""
+    def _write_tokens(self) -> None:
+        """Writes the tokens of all parts, or removes those of another run."""
+        if not self.keeps_tokens:
+            self._token_file.unlink(missing_ok=True)
+            return
+        facts = {
+            "name": self._model.name,
+            "corpus_sha256": self._corpus_sha256,
+            "key": self._key,
+        }
+        parts = list(map(_tokens_of, self._part_files()))
+        merged = self._merged(parts, tokens.read_tokens)
+        tokens.write_tokens(merged, facts, self._token_file)
+
+    def _merged(
+        self,
+        parts: Sequence[pathlib.Path],
+        read: Callable[[pathlib.Path], tuple[pa.Table, dict[str, Any]]],
+    ) -> pa.Table:
+        """Returns the rows of all parts, in the order of the corpus."""
         missing = [i for i in self._text_ids.to_pylist() if i not in self._ids]
         if missing:
             raise ValueError(
@@ -272,7 +313,7 @@ class ModelWriter:
                 f"{missing[0]!r}; append them, then finish"
             )
         table = pa.concat_tables(
-            files.read_scores(part)[0] for part in self._part_files()
+            read(part)[0] for part in parts
         ).combine_chunks()
         order = pyarrow.compute.index_in(
             self._text_ids, table.column("text_id").combine_chunks()
@@ -321,25 +362,57 @@ class ModelWriter:
                 "pass rescore to replace these scores"
             )
 
+    def _check_tokens(self, scores: pathlib.Path, tokens: pathlib.Path) -> None:
+        """Raises a ValueError where scores lack the tokens to be kept."""
+        if tokens.exists():
+            self.keeps_tokens = True
+        elif self.keeps_tokens:
+            raise ValueError(
+                f"{scores}: model {self._model.name!r} was scored without "
+                "keeping its tokens; choose another output folder, or pass "
+                "rescore to replace these scores"
+            )
+
     def _delete_other_keys(self) -> None:
-        """Deletes the finished file and the parts if their key is another."""
+        """Deletes the finished file and the parts if their key is another.
+
+        So it does where tokens are to be kept that are not there.
+        """
         if self._file.exists():
             _, facts = files.read_scores(self._file)
-            if facts["provenance"].get("key") != self._key:
+            other = facts["provenance"].get("key") != self._key
+            if other or self._lacks(self._token_file):
                 self._file.unlink()
-        parts = self._part_files()
-        if any(files.read_scores(p)[1]["key"] != self._key for p in parts):
+                self._token_file.unlink(missing_ok=True)
+        if any(
+            files.read_scores(part)[1]["key"] != self._key
+            or self._lacks(_tokens_of(part))
+            for part in self._part_files()
+        ):
             self._delete_parts()
 
+    def _lacks(self, tokens: pathlib.Path) -> bool:
+        return self.keeps_tokens and not tokens.exists()
+
     def _clean(self) -> None:
-        """Deletes the temporary files of a writer that was killed."""
+        """Deletes what a writer that was killed has left unfinished."""
         left = [
             *self._file.parent.glob(f"{self._file.name}.*.tmp"),
+            *self._token_file.parent.glob(f"{self._token_file.name}.*.tmp"),
             *self._parts.glob("*.tmp"),
         ]
+        # Tokens are written before the scores that make them count.
+        scored = {_tokens_of(part) for part in self._part_files()}
+        left += set(self._parts.glob("tokens-*.parquet")) - scored
         for file in left:
             file.unlink()
 
     def _delete_parts(self) -> None:
-        for part in self._part_files():
+        # Scores first: tokens without them count for nothing.
+        for part in [*self._part_files(), *self._parts.glob("tokens-*")]:
             part.unlink()
+
+
+def _tokens_of(part: pathlib.Path) -> pathlib.Path:
+    """Returns the file of the tokens of a part of the scores."""
+    return part.with_name(f"tokens-{part.name.removeprefix('part-')}")

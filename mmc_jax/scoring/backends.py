@@ -1,9 +1,17 @@
 """Backends of tokenizers: text to token ids and back."""
 
+import functools
+import itertools
+import json
+import re
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import tokenizers
+
+# How SentencePiece spells a space, and a byte that has no piece.
+_SPACE = "\u2581"
+_IS_BYTE = re.compile("<0x[0-9A-F]{2}>")
 
 
 class Backend(Protocol):
@@ -21,6 +29,31 @@ class Backend(Protocol):
     def id_to_token(self, id: int) -> str | None:
         """Returns the token of an id, None where there is no such id."""
 
+    def surface(self, id: int) -> bytes:
+        """Returns the bytes that a token stands for, whatever is around it."""
+
+    def ends(self, text: str, ids: Sequence[int]) -> list[int] | None:
+        """Returns where each token of a text ends, in bytes.
+
+        It is asked where the tokens' surfaces are not the text, and the text
+        comes back from its tokens. None where that is not known.
+        """
+
+
+def _byte_of_character() -> dict[str, int]:
+    """Returns the byte that each character of byte-level tokenizers stands for.
+
+    Printable characters of Latin-1 stand for themselves, the first ones from
+    256 on for the other bytes (Radford et al. 2019, GPT-2).
+    """
+    own = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in own]
+    found = {chr(byte): byte for byte in own}
+    return found | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+_BYTES = _byte_of_character()
+
 
 class FastTokenizer:
     """A backend of the tokenizers library. Special tokens in a text are text.
@@ -37,6 +70,43 @@ class FastTokenizer:
         self.tokenizer = tokenizer
         self.token_to_id = tokenizer.token_to_id
         self.id_to_token = tokenizer.id_to_token
+
+    @functools.cached_property
+    def _decoders(self) -> str:
+        """What turns tokens into text, as JSON."""
+        state = json.loads(self.tokenizer.to_str())
+        return json.dumps(state.get("decoder"), ensure_ascii=False)
+
+    def surface(self, id: int) -> bytes:
+        """Returns the bytes that a token stands for, whatever is around it.
+
+        It does as the kinds of decoders do that are found in published files;
+        who asks has to check that the bytes of a text's tokens are the text's.
+        """
+        token = self.id_to_token(id) or ""
+        if '"ByteLevel"' in self._decoders:
+            if all(character in _BYTES for character in token):
+                return bytes(_BYTES[character] for character in token)
+            return token.encode()
+        if '"ByteFallback"' in self._decoders and _IS_BYTE.fullmatch(token):
+            return bytes([int(token[3:5], 16)])
+        if _SPACE in self._decoders:
+            token = token.replace(_SPACE, " ")
+        return token.encode()
+
+    def ends(self, text: str, ids: Sequence[int]) -> list[int] | None:
+        """Returns where each token of a text ends, in bytes.
+
+        The library says which characters a token is from. White space that it
+        leaves out belongs to the token behind it; tokens of one character end
+        where it does.
+        """
+        encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        if encoding.ids != list(ids):
+            return None
+        sizes = (len(character.encode()) for character in text)
+        before = [0, *itertools.accumulate(sizes)]
+        return [before[end] for _, end in encoding.offsets]
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Returns the token ids of each text, no special tokens around them."""

@@ -30,12 +30,14 @@ class Row(NamedTuple):
       inputs: Tokens that the model sees, int32 [T].
       targets: Tokens that it predicts, int32 [T].
       first: First position whose score counts.
+      scored_from: Index in the text of the token that it predicts.
     """
 
     text: Any
     inputs: np.ndarray
     targets: np.ndarray
     first: int
+    scored_from: int = 0
 
 
 class Batch(NamedTuple):

@@ -8,7 +8,12 @@ from typing import NamedTuple
 import transformers
 
 from mmc_jax.models import cache, configs, hub, loading
-from mmc_jax.scoring import tokenization, tokenizer_files, windows
+from mmc_jax.scoring import (
+    token_ends,
+    tokenization,
+    tokenizer_files,
+    windows,
+)
 from mmc_jax.scoring.settings import Settings
 
 # Positions of a window for a model whose config states no limit (a state-space
@@ -36,11 +41,14 @@ class Checkpoint(NamedTuple):
     stride: int
 
     def encoded(
-        self, texts: Sequence[str], text_ids: Sequence[str]
+        self,
+        texts: Sequence[str],
+        text_ids: Sequence[str],
+        follower: token_ends.Follower | None = None,
     ) -> tokenization.Encoded:
         """Returns the texts as tokens; raises as `tokenization.encode`."""
         return tokenization.encode(
-            self.tokenizer, texts, text_ids, self.config.vocab_size
+            self.tokenizer, texts, text_ids, self.config.vocab_size, follower
         )
 
     def windows(self, num_tokens: int) -> list[windows.Window]:

@@ -208,7 +208,11 @@ def _prepared(
 
     def is_finished(key: dict[str, Any]) -> bool:
         found = scores.finished_key(run.out, model.name)
-        return found is not None and (found == key or not run.rescore)
+        if found is None:
+            return False
+        kept = scores.keeps_tokens(run.out, model.name)
+        same = found == key and (kept or not run.settings.keep_tokens)
+        return same or not run.rescore
 
     return preparation.prepared(
         model, run.corpus, run.settings, run.mesh, is_finished=is_finished
@@ -235,6 +239,7 @@ def _score_model(
                     prepared.key,
                     rescore=rescore,
                     process=jax.process_index(),
+                    keep_tokens=settings.keep_tokens,
                 )
             )
 
@@ -344,7 +349,7 @@ def _score_texts(
     shown: progress.Progress,
 ) -> None:
     """Scores the texts and writes them as they are finished."""
-    under_way = texts.Texts(checkpoint)
+    under_way = texts.Texts(checkpoint, keeps_tokens=writer.keeps_tokens)
     made = batching.batches(
         under_way.rows(chunks),
         lengths,
@@ -386,4 +391,10 @@ def _append(
         [text.num_scored for text in finished],
         [text.round_trips for text in finished],
         seconds=seconds,
+        token_scores=scores.token_scores(
+            [text.token_nll for text in finished],
+            [text.end_bytes for text in finished],
+        )
+        if writer.keeps_tokens
+        else None,
     )

@@ -6,6 +6,7 @@ those with which the model was trained.
 """
 
 import functools
+import itertools
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
@@ -103,6 +104,36 @@ class SentencePieceTokenizer:
             return self._text_of_added[id]
         piece = self._piece(id)
         return None if piece is None else self._model.id_to_piece(piece)
+
+    def surface(self, id: int) -> bytes:
+        """Returns the bytes that a token stands for, whatever is around it."""
+        if id in self._text_of_added:
+            return self._text_of_added[id].encode()
+        piece = self._piece(id)
+        if piece is None:
+            return b""
+        token = self._model.id_to_piece(piece)
+        if self._model.is_byte(piece):
+            return bytes([int(token[3:5], 16)])
+        return token.replace("\u2581", " ").encode()
+
+    def ends(self, text: str, ids: Sequence[int]) -> list[int] | None:
+        """Returns where each token of a text ends, in bytes.
+
+        The model puts a space before the text, and behind each added token,
+        which takes no bytes.
+        """
+        surfaces, is_first = [], True
+        for id in ids:
+            surface = self.surface(id)
+            is_added = id in self._text_of_added
+            if is_first and not is_added:
+                surface = surface.removeprefix(b" ")
+            surfaces.append(surface)
+            is_first = is_added
+        if b"".join(surfaces) != text.encode():
+            return None
+        return list(itertools.accumulate(map(len, surfaces)))
 
     def _special(self, piece: int) -> int | None:
         """Returns the id of a special piece; -1 stands for none."""

@@ -31,6 +31,8 @@ class Settings(NamedTuple):
         processes, which then work on each batch together.
       cache_dir: Where converted parameters are kept for the next start; nowhere
         if None. All processes must reach it.
+      keep_tokens: Whether the scores of tokens are kept beside those of texts,
+        with the place where each token ends.
     """
 
     dtype: str = "float32"
@@ -41,3 +43,4 @@ class Settings(NamedTuple):
     num_data: int | None = None
     num_model: int = 1
     cache_dir: str | os.PathLike[str] | None = None
+    keep_tokens: bool = False

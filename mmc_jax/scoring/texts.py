@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from mmc_jax.corpus import Corpus
-from mmc_jax.scoring import batching, windows
+from mmc_jax.scoring import batching, token_ends, windows
 from mmc_jax.scoring.checkpoints import Checkpoint
 
 _Item = TypeVar("_Item")
@@ -27,6 +27,10 @@ class Text:
       num_windows: Windows that have no score yet.
       nll_nats: Negative log-likelihood of the others.
       num_scored: Tokens that this is the sum over.
+      token_nll: Negative log-likelihood of each token, float32 [T], NaN where
+        it has none; None where tokens are not kept.
+      end_bytes: Where each token ends in the raw text, int32 [T]; None where
+        tokens are not kept or cannot be followed.
     """
 
     id: str
@@ -35,6 +39,8 @@ class Text:
     num_windows: int
     nll_nats: float = 0.0
     num_scored: int = 0
+    token_nll: np.ndarray | None = None
+    end_bytes: np.ndarray | None = None
 
 
 class Texts:
@@ -44,8 +50,17 @@ class Texts:
     finished one its numbers, until they are taken.
     """
 
-    def __init__(self, checkpoint: Checkpoint):
+    def __init__(self, checkpoint: Checkpoint, *, keeps_tokens: bool = False):
+        """No text is under way yet.
+
+        Args:
+          checkpoint: The model's checkpoint.
+          keeps_tokens: Whether the scores of tokens stay with their texts.
+        """
         self._checkpoint = checkpoint
+        self._follower = None
+        if keeps_tokens:
+            self._follower = token_ends.Follower(checkpoint.tokenizer.backend)
         # `rows` may run in another thread than the rest.
         self._finished: collections.deque[Text] = collections.deque()
 
@@ -58,18 +73,23 @@ class Texts:
         """
         prefix = self._checkpoint.tokenizer.prefix.token
         for chunk in chunks:
-            encoded = self._checkpoint.encoded(chunk.texts, chunk.ids)
-            for id_, tokens, round_trips in zip(
-                chunk.ids, encoded.tokens, encoded.round_trips, strict=True
+            encoded = self._checkpoint.encoded(
+                chunk.texts, chunk.ids, self._follower
+            )
+            for i, (id_, tokens, round_trips) in enumerate(
+                zip(chunk.ids, encoded.tokens, encoded.round_trips, strict=True)
             ):
                 plan = self._checkpoint.windows(len(tokens))
                 text = Text(id_, len(tokens), bool(round_trips), len(plan))
+                if self._follower is not None:
+                    text.token_nll = np.full(len(tokens), np.nan, np.float32)
+                    text.end_bytes = encoded.end_bytes[i]
                 # One token, and no prefix before it: there is no window.
                 if not plan:
                     self._finished.append(text)
                 for window in plan:
                     inputs = windows.model_input(tokens, window, prefix)
-                    yield batching.Row(text, *inputs)
+                    yield batching.Row(text, *inputs, window.scored_from)
 
     def add(self, batch: batching.Batch, nll: np.ndarray) -> None:
         """Adds a batch's scores, float32 [B, T], to its texts', in float64."""
@@ -78,6 +98,9 @@ class Texts:
             text = row.text
             text.nll_nats += float(scored.sum(dtype=np.float64))
             text.num_scored += scored.size
+            if text.token_nll is not None:
+                end = row.scored_from + scored.size
+                text.token_nll[row.scored_from : end] = scored
             text.num_windows -= 1
             if text.num_windows == 0:
                 self._finished.append(text)

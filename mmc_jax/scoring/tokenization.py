@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmc_jax.scoring import backends, tokenizer_files
+from mmc_jax.scoring import backends, token_ends, tokenizer_files
 
 # Texts on which tokenizers are known to lose something: spaces and line ends,
 # accents in two forms, wide and joined characters, control characters, and
@@ -68,10 +68,14 @@ class Encoded(NamedTuple):
     Attributes:
       tokens: The tokens of each text, int32 [num_tokens] each.
       round_trips: Whether decoding gives the text back unchanged, bool [X].
+      end_bytes: Where the tokens of each text end in its bytes, int32
+        [num_tokens] each, None for a text where that is not known; None where
+        it was not asked for.
     """
 
     tokens: list[np.ndarray]
     round_trips: np.ndarray
+    end_bytes: list[np.ndarray | None] | None = None
 
 
 def load(folder: pathlib.Path) -> Tokenizer:
@@ -114,6 +118,7 @@ def encode(
     texts: Sequence[str],
     text_ids: Sequence[str],
     vocab_size: int,
+    follower: token_ends.Follower | None = None,
 ) -> Encoded:
     """Returns the texts as tokens, without special tokens.
 
@@ -122,6 +127,7 @@ def encode(
       texts: The texts, [X].
       text_ids: Their names for errors, [X].
       vocab_size: Number of tokens that the model knows.
+      follower: Says where the tokens end; None where nobody asks.
 
     Raises:
       ValueError: A text has no tokens, or one that the model does not know, or
@@ -148,4 +154,5 @@ def encode(
             )
     decoded = tokenizer.backend.decode(ids)
     same = [a == b for a, b in zip(decoded, texts, strict=True)]
-    return Encoded(tokens, np.array(same, bool))
+    end_bytes = follower and follower.ends(texts, ids, same)
+    return Encoded(tokens, np.array(same, bool), end_bytes)
