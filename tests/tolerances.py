@@ -138,3 +138,17 @@ WHOLE_LOSSES = 2e-9
 TOKEN_SUMS = 1e-6
 # One token's score in batches of two shapes, float32 over two layers.
 TOKEN_NLL = 1e-5
+
+# The mixture kernel against 40 decimal digits, relative: the contract, for any
+# number of texts and any range of nll.
+MIXTURE_FLOAT32 = 1e-6
+MIXTURE_FLOAT64 = 1e-12
+
+# What is written of a mixture against 40 decimal digits: the contract, in nats
+# and in roundings of the number itself.
+MIXTURE_NATS = 1e-14
+MIXTURE_ROUNDINGS = 4e-16
+
+# exp - 1 and log(1 + x) out of additions and multiplications, relative: two
+# roundings of the result, two of the argument's reduction.
+PORTABLE = 6e-16

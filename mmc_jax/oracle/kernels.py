@@ -32,10 +32,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
-from mmc_jax.oracle import backends, sharded
-
-_FLOATS = (np.float32, np.float64)
-_INTEGERS = (np.uint32,)
+from mmc_jax.oracle import backends, checks, sharded
 
 
 def oracle_losses(
@@ -75,11 +72,8 @@ def oracle_losses(
     >>> print(oracle_losses(losses, masks))
     [2.5 1.5 inf]
     """
-    losses, masks, weights = _checked_subsets(losses, masks, weights)
-    if losses.shape[1] == 0:
-        raise ValueError("losses [M, X] has no texts: a mean needs one.")
-    if _is_known(weights) and not np.asarray(weights).any():
-        raise ValueError("weights are all 0: their mean is undefined.")
+    losses, masks, weights = checks.checked_subsets(losses, masks, weights)
+    checks.check_mean(losses, weights)
     sums = _oracle_sums(losses, masks, weights, backend, mesh)
     if sums.dtype == jnp.int64:
         sums = jnp.where(masks.any(axis=1), sums.astype(jnp.float64), jnp.inf)
@@ -126,7 +120,7 @@ def oracle_sums(
     ...     print(oracle_sums(losses, [[True, False], [True, True]]))
     [5 3]
     """
-    losses, masks, weights = _checked_subsets(losses, masks, weights)
+    losses, masks, weights = checks.checked_subsets(losses, masks, weights)
     return _oracle_sums(losses, masks, weights, backend, mesh)
 
 
@@ -165,8 +159,8 @@ def min_sum(
     [[5. 5.]
      [5. 3.]]
     """
-    given_losses = _table("losses", losses, "model")
-    given_values = _table("values", values, "subset")
+    given_losses = checks.checked_table("losses", losses, "model")
+    given_values = checks.checked_table("values", values, "subset")
     losses, values = jnp.asarray(given_losses), jnp.asarray(given_values)
     if values.shape[1] != losses.shape[1]:
         raise ValueError(
@@ -177,13 +171,13 @@ def min_sum(
         raise ValueError(
             f"values has dtype {values.dtype}, losses has {losses.dtype}."
         )
-    weights = _checked_weights(weights, losses)
+    weights = checks.checked_weights(weights, losses)
     sums = _min_sum(values, losses, weights, backend, mesh)
     # A pass over the values would cost half the time of the kernel: NaN and
     # -inf are seen in the sums, and looked for only then.
-    if not _is_known(sums) or not (np.asarray(sums) > -np.inf).all():
-        _check_values("losses", given_losses, "model")
-        _check_values("values", given_values, "subset")
+    if not checks.is_known(sums) or not (np.asarray(sums) > -np.inf).all():
+        checks.check_values("losses", given_losses, "model")
+        checks.check_values("values", given_values, "subset")
     return sums
 
 
@@ -222,8 +216,8 @@ def union_sums(
     [[5. 3.]
      [5. 5.]]
     """
-    losses, masks, weights = _checked_subsets(losses, masks, weights)
-    others = _checked_masks("others", others, losses)
+    losses, masks, weights = checks.checked_subsets(losses, masks, weights)
+    others = checks.checked_masks("others", others, losses)
     return backends.union_sums(losses, masks, others, weights, backend)
 
 
@@ -237,121 +231,3 @@ def _min_sum(values, losses, weights, backend, mesh):
     if mesh is None:
         return backends.min_sum(values, losses, weights, backend)
     return sharded.min_sum(values, losses, weights, backend, mesh)
-
-
-def _is_known(array: ArrayLike | None) -> bool:
-    """Returns whether the values can be looked at now, on this host."""
-    if isinstance(array, jax.core.Tracer):
-        return False
-    if isinstance(array, jax.Array):
-        return array.is_fully_addressable
-    return array is not None
-
-
-def _is_on_host(array: jax.Array | np.ndarray) -> bool:
-    """Returns whether NumPy can look at a known array without a transfer."""
-    return not isinstance(array, jax.Array) or all(
-        device.platform == "cpu" for device in array.devices()
-    )
-
-
-def _checked_subsets(
-    losses: ArrayLike, masks: ArrayLike, weights: ArrayLike | None
-) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    losses = _table("losses", losses, "model")
-    _check_values("losses", losses, "model")
-    masks = _checked_masks("masks", masks, losses)
-    losses = jnp.asarray(losses)
-    return losses, masks, _checked_weights(weights, losses)
-
-
-def _checked_masks(
-    name: str, masks: ArrayLike, losses: jax.Array | np.ndarray
-) -> jax.Array:
-    if not isinstance(masks, jax.Array):
-        masks = np.asarray(masks)
-    if masks.dtype == bool and _is_known(masks) and _is_on_host(masks):
-        # A byte of a NumPy array viewed as bool, or read from a damaged file,
-        # may be neither 0 nor 1: then it is a member, for every backend.
-        host = np.asarray(masks).view(np.uint8)
-        if (host > 1).any():
-            masks = host != 0
-    if masks.ndim != 2 or masks.shape[1] != losses.shape[0]:
-        raise ValueError(
-            f"{name} has shape {masks.shape}; [S, {losses.shape[0]}] is "
-            "needed, a column for each row of losses."
-        )
-    if masks.dtype != bool:
-        raise ValueError(f"{name} has dtype {masks.dtype}; bool is needed.")
-    return jnp.asarray(masks)
-
-
-def _table(name: str, table: ArrayLike, row: str) -> jax.Array | np.ndarray:
-    """Returns the table [rows, X]; what a row is (a model) goes into errors.
-
-    Under `jit` JAX turns a known array into a tracer: it stays NumPy's here.
-    """
-    if not isinstance(table, jax.Array):
-        table = np.asarray(table)
-    if table.ndim != 2:
-        raise ValueError(
-            f"{name} has shape {table.shape}; a row for each {row} and a "
-            "column for each text is needed."
-        )
-    if row == "model" and table.shape[0] == 0:
-        raise ValueError(f"{name} [M, X] has no models.")
-    if table.dtype not in _FLOATS + _INTEGERS:
-        raise ValueError(
-            f"{name} has dtype {table.dtype}; float32 or float64 is needed, or "
-            "uint32 (oracle.quantised)."
-        )
-    if table.dtype in _INTEGERS and not jax.config.jax_enable_x64:
-        raise ValueError(
-            f"{name} has dtype {table.dtype}, whose sums are int64: call under "
-            "jax.enable_x64(True)."
-        )
-    return table
-
-
-def _check_values(name: str, table: jax.Array | np.ndarray, row: str) -> None:
-    """Raises where a known table holds NaN or -inf."""
-    if table.dtype in _INTEGERS or not _is_known(table) or not table.size:
-        return
-    # One pass, on the device where the table lies, without a copy; NaN wins it.
-    if _is_on_host(table):
-        table = np.asarray(table)
-    if not float(table.min()) > -np.inf:
-        host = np.asarray(table)
-        i, x = np.argwhere(~(host > -np.inf))[0]
-        raise ValueError(
-            f"{name}[{i}, {x}] ({row} {i}, text {x}) is {host[i, x]}."
-        )
-
-
-def _checked_weights(
-    weights: ArrayLike | None, losses: jax.Array
-) -> jax.Array | None:
-    """Returns the weights [X] in the dtype of the losses."""
-    if weights is None:
-        return None
-    if losses.dtype in _INTEGERS:
-        raise ValueError(
-            f"losses of {losses.dtype} take no weights: multiply the losses by "
-            "them before oracle.quantised."
-        )
-    if not isinstance(weights, jax.Array):
-        weights = np.asarray(weights)
-    if weights.shape != losses.shape[1:]:
-        raise ValueError(
-            f"weights has shape {weights.shape}; {losses.shape[1:]} is needed, "
-            "one for each text."
-        )
-    if _is_known(weights):
-        host = np.asarray(weights)
-        bad = ~((host >= 0) & (host < np.inf))
-        if bad.any():
-            x = int(bad.argmax())
-            raise ValueError(
-                f"weights[{x}] is {host[x]}; finite and not negative is needed."
-            )
-    return jnp.asarray(weights).astype(losses.dtype)

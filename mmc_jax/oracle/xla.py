@@ -24,7 +24,7 @@ import numpy as np
 # Texts in a block, a power of two. `min_sum` writes a block out as one
 # elementwise loop over [S, M]: blocks of 64 pass over memory more often, blocks
 # of 256 run out of registers (3 times slower on a CPU).
-_BLOCK = 128
+BLOCK = 128
 
 # Models that `minima` takes in one elementwise loop, a power of two. On a CPU
 # XLA stops vectorising that loop at 8 and at 12 models (3 and 10 times slower);
@@ -68,11 +68,11 @@ def oracle_sums(
     losses: jax.Array, masks: jax.Array, weights: jax.Array | None
 ) -> jax.Array:
     """Returns sum over x of w_x min_{i in S} L_ix: [S]."""
-    num_subsets, num_models = masks.shape
+    num_subsets = masks.shape[0]
     num_texts = losses.shape[1]
     if num_texts == 0:
         return jnp.zeros(num_subsets, sum_dtype(losses.dtype))
-    losses = padded(weighted(losses, weights), _BLOCK, axis=1)
+    losses = padded(weighted(losses, weights), BLOCK, axis=1)
     block_minima = minima
     for least_subsets, together in reversed(_TABULATED):
         if num_subsets >= least_subsets:
@@ -80,26 +80,18 @@ def oracle_sums(
 
     def tile_sums(masks):
         def block_sum(start):
-            terms = block_minima(_block(losses, start), masks)
-            terms = terms.astype(sum_dtype(terms.dtype))
-            while terms.shape[1] > 1:
-                half = terms.shape[1] // 2
-                terms = terms[:, :half] + terms[:, half:]
-            return terms[:, 0]
+            terms = block_minima(block(losses, start), masks)
+            return pairwise_sum(terms.astype(sum_dtype(terms.dtype)))
 
-        return _sum_of_blocks(
+        return sum_of_blocks(
             block_sum, num_texts, masks.shape[:1], losses.dtype
         )
 
-    tile = max(1, min(num_subsets, _TILE))
-    num_tiles = -(-num_subsets // tile)
-    tiles = jnp.pad(masks, ((0, num_tiles * tile - num_subsets), (0, 0)))
-    tiles = tiles.reshape(num_tiles, tile, num_models)
-    sums = jax.lax.map(tile_sums, tiles).reshape(-1)[:num_subsets]
+    sums = in_tiles(tile_sums, masks)
     if sums.dtype == jnp.int64:
         # Without a model, the texts that fill the last block count the largest
         # number and not 0.
-        excess = (-num_texts % _BLOCK) * jnp.iinfo(losses.dtype).max
+        excess = (-num_texts % BLOCK) * jnp.iinfo(losses.dtype).max
         sums = sums - jnp.where(masks.any(axis=1), 0, excess)
     return sums
 
@@ -113,7 +105,7 @@ def min_sum(
     if num_texts == 0:
         return jnp.zeros((values.shape[0], num_models), sum_dtype(losses.dtype))
     values, losses = (
-        padded(weighted(table, weights), _BLOCK, axis=1)
+        padded(weighted(table, weights), BLOCK, axis=1)
         for table in (values, losses)
     )
     # Rows of a length that fills vector registers: up to 1.5 times as fast.
@@ -121,18 +113,18 @@ def min_sum(
     transposed = losses.T
 
     def block_sum(start):
-        value = _block(values, start)
-        loss = jax.lax.dynamic_slice_in_dim(transposed, start, _BLOCK)
+        value = block(values, start)
+        loss = jax.lax.dynamic_slice_in_dim(transposed, start, BLOCK)
         terms = [
             jnp.minimum(value[:, x, None], loss[x]).astype(
                 sum_dtype(losses.dtype)
             )
-            for x in range(_BLOCK)
+            for x in range(BLOCK)
         ]
         return pairwise(jnp.add, terms)
 
     shape = (values.shape[0], losses.shape[0])
-    sums = _sum_of_blocks(block_sum, num_texts, shape, losses.dtype)
+    sums = sum_of_blocks(block_sum, num_texts, shape, losses.dtype)
     return sums[:, :num_models]
 
 
@@ -209,6 +201,18 @@ def padded(table: jax.Array, multiple: int, *, axis: int) -> jax.Array:
     return jnp.pad(table, widths)
 
 
+def in_tiles(
+    function: Callable[[jax.Array], jax.Array], masks: jax.Array
+) -> jax.Array:
+    """Returns function(masks), a number a row, some rows at a time: [S]."""
+    num_subsets, num_models = masks.shape
+    tile = max(1, min(num_subsets, _TILE))
+    num_tiles = -(-num_subsets // tile)
+    tiles = jnp.pad(masks, ((0, num_tiles * tile - num_subsets), (0, 0)))
+    tiles = tiles.reshape(num_tiles, tile, num_models)
+    return jax.lax.map(function, tiles).reshape(-1)[:num_subsets]
+
+
 def in_chunks(
     function: Callable[[jax.Array], jax.Array], rows: jax.Array, chunk: int
 ) -> jax.Array:
@@ -217,8 +221,9 @@ def in_chunks(
     return jnp.concatenate([function(rows[i : i + chunk]) for i in starts])
 
 
-def _block(table: jax.Array, start: jax.Array) -> jax.Array:
-    return jax.lax.dynamic_slice_in_dim(table, start, _BLOCK, axis=-1)
+def block(table: jax.Array, start: jax.Array) -> jax.Array:
+    """Returns the columns of a block of texts: [..., BLOCK]."""
+    return jax.lax.dynamic_slice_in_dim(table, start, BLOCK, axis=-1)
 
 
 def pairwise(
@@ -233,14 +238,26 @@ def pairwise(
     return terms[0]
 
 
-def _sum_of_blocks(
+def pairwise_sum(terms: jax.Array, axis: int = 1) -> jax.Array:
+    """Returns the sums of a table of terms along an axis, added pairwise.
+
+    Args:
+      terms: Terms, [S, BLOCK] or [BLOCK, S].
+      axis: Axis of the block, whose size is a power of two.
+    """
+    while terms.shape[axis] > 1:
+        terms = jnp.add(*jnp.split(terms, 2, axis))
+    return terms.squeeze(axis)
+
+
+def sum_of_blocks(
     block_sum: Callable[[jax.Array], jax.Array],
     num_texts: int,
     shape: tuple[int, ...],
     dtype: jnp.dtype,
 ) -> jax.Array:
     """Returns the sum of block_sum(start) over the blocks of texts."""
-    starts = jnp.arange(0, num_texts, _BLOCK)
+    starts = jnp.arange(0, num_texts, BLOCK)
     if jnp.issubdtype(dtype, jnp.floating):
         zero = jnp.zeros(shape, dtype)
 
