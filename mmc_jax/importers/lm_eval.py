@@ -1,0 +1,308 @@
+"""Logs of lm-evaluation-harness, 0.4.0 to 0.5.0.dev1: tasks become domains.
+
+`Options.value` says what a table takes from them:
+
+    rolling         nll of a document in nats, and bytes of the text scored
+    target          nll of the right continuation in nats, and its bytes
+    accuracy        1 - acc
+    acc_norm, ...   any metric; "exact_match,strict-match" names the filter too
+
+A document is known by its task and the hash of its content, never by its line:
+order differs between models, and there is a line for each filter.
+"""
+
+import hashlib
+import pathlib
+from typing import Any
+
+from absl import logging
+
+from mmc_jax.corpus import files
+from mmc_jax.importers import lm_eval_runs, lm_eval_samples, lm_eval_values
+from mmc_jax.importers.documents import Document, joined
+from mmc_jax.importers.frame import Imported, Options
+from mmc_jax.importers.lm_eval_runs import Run
+from mmc_jax.importers.lm_eval_samples import Sample
+from mmc_jax.scores import ScoredModel
+
+# Hexadecimal digits of a document's hash that are its name: 64 bits.
+_DIGITS = 16
+
+
+def recognises(path: pathlib.Path) -> bool:
+    """Returns whether samples of this tool are at a path."""
+    if not path.is_dir():
+        return lm_eval_runs.is_samples(path)
+    found, _ = files.text_files(path, (".json", ".jsonl"))
+    return any(lm_eval_runs.is_samples(file) for file in found)
+
+
+def read(path: pathlib.Path, options: Options) -> Imported:
+    """Returns the scores of all models in a folder of logs.
+
+    Of several runs of a model on a task the latest is read, or the one that
+    `options.run` names; the others are in the model's provenance.
+
+    Args:
+      path: The folder that was `--output_path`, one above it, or one file of
+        samples.
+      options: `value`, `tasks`, `run`, `higher_is_better`, `keep_texts` and
+        `allow_other_prompts` matter here.
+
+    Raises:
+      ValueError: A file that is no log, a model or task that is not known, a
+        value that a task does not have, two values for one document, several
+        undated runs, or other prompts for one document. The message names file,
+        line and field.
+    """
+    found = lm_eval_runs.runs(path, options.tasks)
+    models: dict[str, dict[str, list[Run]]] = {}
+    for run in found:
+        models.setdefault(run.model, {}).setdefault(run.task, []).append(run)
+    names = _short_names(models)
+    value = lm_eval_values.Value.of(path, options, found)
+    scored = []
+    for model in sorted(models, key=names.__getitem__):
+        if options.only_models is not None and not _is_wanted(
+            names[model], options.only_models
+        ):
+            continue
+        taken, left = _taken(models[model], model, options.run)
+        of_model = [
+            document
+            for run in taken
+            for document in _documents(run, value, options)
+        ]
+        scored.append((_scored_model(names[model], taken, left), of_model))
+    if not scored:
+        raise ValueError(
+            f"{path}: none of the chosen models is there; it has "
+            f"{', '.join(sorted(names.values()))}"
+        )
+    _say_what_is_limited(path, scored)
+    unit = value.unit(scored)
+    return joined(
+        path,
+        scored,
+        unit,
+        options,
+        {"tool": "lm-evaluation-harness", "read": value.name},
+    )
+
+
+def _is_wanted(name: str, wanted: Any) -> bool:
+    last = name.rpartition("/")[2]
+    return any(name == other or last == other.rpartition("/")[2] for other in wanted)
+
+
+def _short_names(models: Any) -> dict[str, str]:
+    """Returns names of models; of paths the last folder where that is unique."""
+    short = {
+        model: model.rstrip("/").rpartition("/")[2]
+        if model.startswith(("/", "./", "../", "~"))
+        else model
+        for model in models
+    }
+    taken = list(short.values())
+    return {
+        model: name if taken.count(name) == 1 else model
+        for model, name in short.items()
+    }
+
+
+def _taken(
+    of_tasks: dict[str, list[Run]], model: str, wanted: str | None
+) -> tuple[list[Run], list[Run]]:
+    """Returns the run of each task that is read, and the others."""
+    taken, left = [], []
+    for task, of_task in sorted(of_tasks.items()):
+        chosen = of_task
+        if wanted is not None:
+            chosen = [run for run in of_task if _is_run(run, wanted)]
+            if not chosen:
+                raise ValueError(
+                    f"{of_task[0].samples.parent}: no run {wanted!r} of "
+                    f"{model!r} on {task}; there are "
+                    f"{', '.join(map(_name_of_run, of_task))}"
+                )
+        latest = max(run.date for run in chosen)
+        chosen = [run for run in chosen if run.date == latest]
+        if len(chosen) > 1:
+            raise ValueError(
+                f"{chosen[0].samples}: another run of {model!r} on {task} of "
+                f"the same date, or without one, is {chosen[1].samples}; choose "
+                "by --run=<folder>"
+            )
+        taken += chosen
+        left += [run for run in of_task if run is not chosen[0]]
+    sizes = {_size(run): run for run in taken if _size(run) is not None}
+    if len(sizes) > 1:
+        (one, first), (other, second) = list(sizes.items())[:2]
+        raise ValueError(
+            f"{first.samples}: {model!r} has {one:.0f} parameters there and "
+            f"{other:.0f} in {second.samples}: two models under one name; "
+            "import them from folders of their own"
+        )
+    if left:
+        logging.warning(
+            "%s: read %s; older runs are left out: %s (--run chooses)",
+            model,
+            ", ".join(map(_name_of_run, taken)),
+            ", ".join(map(_name_of_run, left)),
+        )
+    return taken, left
+
+
+def _is_run(run: Run, wanted: str) -> bool:
+    folder = pathlib.PurePath(wanted).parts
+    parts = run.samples.parent.parts
+    inside = any(
+        parts[i : i + len(folder)] == folder
+        for i in range(len(parts) - len(folder) + 1)
+    )
+    return bool(run.date) and run.date.startswith(wanted) or inside
+
+
+def _name_of_run(run: Run) -> str:
+    shots = run.of_task("n-shot")
+    said = "" if shots is None else f" ({shots}-shot)"
+    return f"{run.task} of {run.date or run.samples.parent}{said}"
+
+
+def _size(run: Run) -> float | None:
+    # -1 where the model could not say it.
+    found = run.config("model_num_parameters")
+    known = isinstance(found, int | float) and found > 0
+    return float(found) if known else None
+
+
+def _scored_model(name: str, taken: list[Run], left: list[Run]) -> ScoredModel:
+    """Returns what the results of a model's runs say of it."""
+    latest = max(taken, key=lambda run: run.date)
+    size = next((s for run in taken if (s := _size(run)) is not None), None)
+    facts = {
+        field: latest.config(field)
+        for field in ("model_args", "model_dtype", "model_revision", "model_sha")
+    }
+    facts["lm_eval_version"] = latest.results.get("lm_eval_version")
+    return ScoredModel(
+        name=name,
+        costs={} if size is None else {"num_params": size},
+        provenance={
+            **{k: v for k, v in facts.items() if v not in (None, "")},
+            "runs": {
+                run.task: {
+                    "file": run.samples.name,
+                    "num_fewshot": run.of_task("n-shot"),
+                    "num_documents": run.of_task("n-samples"),
+                    "limit": run.config("limit"),
+                }
+                for run in taken
+            },
+            "runs_left_out": [run.samples.name for run in left],
+        },
+    )
+
+
+def _documents(
+    run: Run, value: "lm_eval_values.Value", options: Options
+) -> list[Document]:
+    """Returns one document for each that a run scored, whatever the filters."""
+    first: dict[int, tuple[Sample, Document]] = {}
+    for sample in lm_eval_samples.samples(run.samples):
+        if not value.is_of(sample, run):
+            continue
+        score = value.score(sample, run)
+        found = first.get(sample.doc_id)
+        if found is None:
+            made = _document(run, sample, value, score, options)
+            first[sample.doc_id] = sample, made
+        elif found[1].value != score or found[0].doc_hash != sample.doc_hash:
+            _refuse_second(sample, score, *found, value.name)
+    if not first:
+        value.refuse_none(run)
+    # Documents of the same content get numbers, in the order of the task.
+    copies: dict[str, int] = {}
+    named = []
+    for _, document in sorted(first.values(), key=lambda pair: pair[0].doc_id):
+        copy = copies[document.text_id] = copies.get(document.text_id, 0) + 1
+        if copy > 1:
+            name = f"{document.text_id}#{copy}"
+            document = document._replace(text_id=name)
+        named.append(document)
+    return named
+
+
+def _refuse_second(
+    sample: Sample, score: float, first: Sample, document: Document, name: str
+) -> None:
+    """Raises the error of two values for one document."""
+    cure = (
+        "another filter that this version does not name, or two runs in one "
+        "file"
+    )
+    if sample.filter != first.filter:
+        cure = f"choose a filter: --value={name},{first.filter}"
+    raise ValueError(
+        f"{sample.where}: a second value of document {sample.doc_id}, "
+        f"{score:g}, after {document.value:g} in {first.where}; {cure}"
+    )
+
+
+def _document(
+    run: Run,
+    sample: Sample,
+    value: "lm_eval_values.Value",
+    score: float,
+    options: Options,
+) -> Document:
+    text = value.text(sample, run)
+    raw = b"" if text is None else text.encode(errors="surrogatepass")
+    prompt = sample.arguments[0][0]
+    # The text of a rolling likelihood is its own prompt.
+    is_prompt = value.name != "rolling"
+    kept = prompt if is_prompt else text
+    return Document(
+        text_id=f"{run.task}/{sample.doc_hash[:_DIGITS]}",
+        value=score,
+        where=sample.where,
+        domain=run.task,
+        order=sample.doc_id,
+        prompt=sample.prompt_hash if is_prompt else "",
+        num_bytes=len(raw),
+        num_chars=0 if text is None else len(text),
+        sha256=hashlib.sha256(raw).hexdigest() if text else "",
+        text=kept if options.keep_texts and isinstance(kept, str) else None,
+    )
+
+
+def _say_what_is_limited(
+    path: pathlib.Path, scored: list[tuple[ScoredModel, list[Document]]]
+) -> None:
+    """Warns of runs on some documents of a task only."""
+    limited, short = [], []
+    for model, of_model in scored:
+        for task, facts in model.provenance["runs"].items():
+            there = sum(document.domain == task for document in of_model)
+            stated = facts["num_documents"] or {}
+            name = f"{model.name} on {task}"
+            effective = stated.get("effective", there)
+            original = stated.get("original", effective)
+            if effective < original:
+                limited.append(f"{name} ({effective} of {original})")
+            elif facts["limit"] and not stated:
+                limited.append(f"{name} (limit {facts['limit']})")
+            if there < effective:
+                short.append(f"{name} ({there} of {effective})")
+    if limited:
+        logging.warning(
+            "%s: limited runs, the first documents of a task only: %s",
+            path,
+            ", ".join(limited[:10]),
+        )
+    if short:
+        logging.warning(
+            "%s: fewer documents than the results count: %s",
+            path,
+            ", ".join(short[:10]),
+        )
