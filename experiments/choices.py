@@ -4,7 +4,15 @@
 to the library's own.
 """
 
-FORMATS = ("csv", "jsonl", "parquet", "excel", "npz")
+FORMATS = (
+    "lm_eval",
+    "model_map",
+    "csv",
+    "jsonl",
+    "parquet",
+    "excel",
+    "npz",
+)
 VALUES = (
     "nll_nats",
     "nll_bits",

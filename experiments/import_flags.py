@@ -80,6 +80,9 @@ _ALLOW_OTHER_PROMPTS = flags.DEFINE_bool(
     False,
     "Take scores of one text although models saw it in other prompts.",
 )
+_TASKS = flags.DEFINE_list(
+    "tasks", None, "Names of the tasks to read, of logs of several tasks."
+)
 
 flags.register_multi_flags_validator(
     ["higher_is_better", "lower_is_better"],
@@ -124,6 +127,7 @@ def read(path: str, *, keep_texts: bool = False) -> "importers.Result":
             decimal_comma=_DECIMAL_COMMA.value,
             run=_RUN.value,
             allow_other_prompts=_ALLOW_OTHER_PROMPTS.value,
+            tasks=_TASKS.value,
         ),
         format=_FORMAT.value,
     )

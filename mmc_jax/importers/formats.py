@@ -33,6 +33,8 @@ class Format(NamedTuple):
 # Formats that a path may be are tried in this order: tables last, because any
 # file of columns is one.
 FORMATS = {
+    "lm_eval": Format("lm_eval", "logs of lm-evaluation-harness"),
+    "model_map": Format("model_map", "the model map, 1,018 models"),
     "csv": Format("grid", "delimited text, wide or long", "csv"),
     "jsonl": Format("grid", "JSON lines, wide or long", "jsonl"),
     "parquet": Format("grid", "Parquet, wide or long", "parquet"),

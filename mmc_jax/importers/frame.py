@@ -53,6 +53,7 @@ class Options:
         latest if None.
       allow_other_prompts: Whether models may have seen other prompts for one
         text.
+      tasks: Names of the tasks to read, of logs of several; all if None.
     """
 
     models: str | os.PathLike[str] | None = None
@@ -71,6 +72,7 @@ class Options:
     file_kind: str | None = None
     run: str | None = None
     allow_other_prompts: bool = False
+    tasks: Sequence[str] | None = None
 
     @functools.cached_property
     def facts(self) -> list[ScoredModel] | None:

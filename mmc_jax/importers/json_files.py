@@ -27,7 +27,7 @@ def parsed(raw: bytes, where: Any) -> Any:
     """Returns the JSON value of some bytes in UTF-8.
 
     Args:
-      raw: The bytes.
+      raw: Bytes of one JSON value.
       where: What errors name: a file, or a file and a line.
 
     Raises:
@@ -37,9 +37,7 @@ def parsed(raw: bytes, where: Any) -> Any:
         return json.loads(raw, parse_int=_integer)
     except json.JSONDecodeError as error:
         at = f"line {error.lineno}, column {error.colno}"
-        raise ValueError(
-            f"{where}: not JSON ({error.msg} at {at})"
-        ) from error
+        raise ValueError(f"{where}: not JSON ({error.msg} at {at})") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{where}: not UTF-8 ({error.reason})") from error
     except RecursionError as error:

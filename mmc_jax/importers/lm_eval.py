@@ -92,11 +92,13 @@ def read(path: pathlib.Path, options: Options) -> Imported:
 
 def _is_wanted(name: str, wanted: Any) -> bool:
     last = name.rpartition("/")[2]
-    return any(name == other or last == other.rpartition("/")[2] for other in wanted)
+    return any(
+        name == other or last == other.rpartition("/")[2] for other in wanted
+    )
 
 
 def _short_names(models: Any) -> dict[str, str]:
-    """Returns names of models; of paths the last folder where that is unique."""
+    """Returns names of models; of paths the last folder if it is unique."""
     short = {
         model: model.rstrip("/").rpartition("/")[2]
         if model.startswith(("/", "./", "../", "~"))
@@ -130,8 +132,8 @@ def _taken(
         if len(chosen) > 1:
             raise ValueError(
                 f"{chosen[0].samples}: another run of {model!r} on {task} of "
-                f"the same date, or without one, is {chosen[1].samples}; choose "
-                "by --run=<folder>"
+                f"the same date, or without one, is {chosen[1].samples}; "
+                "choose by --run=<folder>"
             )
         taken += chosen
         left += [run for run in of_task if run is not chosen[0]]
@@ -160,7 +162,7 @@ def _is_run(run: Run, wanted: str) -> bool:
         parts[i : i + len(folder)] == folder
         for i in range(len(parts) - len(folder) + 1)
     )
-    return bool(run.date) and run.date.startswith(wanted) or inside
+    return inside or (bool(run.date) and run.date.startswith(wanted))
 
 
 def _name_of_run(run: Run) -> str:
@@ -182,7 +184,12 @@ def _scored_model(name: str, taken: list[Run], left: list[Run]) -> ScoredModel:
     size = next((s for run in taken if (s := _size(run)) is not None), None)
     facts = {
         field: latest.config(field)
-        for field in ("model_args", "model_dtype", "model_revision", "model_sha")
+        for field in (
+            "model_args",
+            "model_dtype",
+            "model_revision",
+            "model_sha",
+        )
     }
     facts["lm_eval_version"] = latest.results.get("lm_eval_version")
     return ScoredModel(

@@ -21,8 +21,8 @@ from mmc_jax.importers import json_files
 
 _SUFFIXES = (".json", ".jsonl")
 # Bytes that tell samples from other files.
-_HEAD = 256
-_SAMPLES = re.compile(rb'\s*\[?\s*\{\s*"doc_id"\s*:')
+_HEAD = 2**16
+_SAMPLES = re.compile(rb'(?s)(?:\xef\xbb\xbf)?\s*[\[{].*"doc_id"\s*:')
 _DATE = re.compile(r"_(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d+)?)$")
 # The argument that names a model, in the order in which the tool looks.
 _NAMING = ("peft", "delta", "pretrained", "model", "path", "engine")
@@ -108,7 +108,9 @@ def runs(path: pathlib.Path, tasks: Sequence[str] | None) -> list[Run]:
                 )
     kept = [run for run in all_runs if run is not None]
     used = {id(run.results) for run in kept}
-    unused = [f.name for f, content in results.items() if id(content) not in used]
+    unused = [
+        f.name for f, content in results.items() if id(content) not in used
+    ]
     if unused:
         logging.warning(
             "%s: results without samples: %s", path, ", ".join(unused[:10])
@@ -122,8 +124,10 @@ def _refuse_empty(
     """Raises the error of samples that a run began and never wrote."""
     for file in found:
         wanted = tasks is None or any(task in file.stem for task in tasks)
-        if wanted and file.suffix.lower() == ".jsonl":
-            if not file.read_bytes()[:_HEAD].strip():
+        if not wanted or file.suffix.lower() != ".jsonl":
+            continue
+        with open(file, "rb") as opened:
+            if not opened.read(_HEAD).strip():
                 raise ValueError(
                     f"{file}: empty; the run did not end. Delete it, or choose "
                     "tasks by --tasks"
@@ -173,7 +177,9 @@ def _run(
                     _refuse_unnamed(path, file)
                 date = _DATE.search(file.stem)
                 return Run(path, model, task, date[1] if date else "", content)
-    known = {task for content in results.values() for task in _tasks_of(content)}
+    known = {
+        task for content in results.values() for task in _tasks_of(content)
+    }
     return _run_by_name(path, {*known, *(tasks or ())}, tasks)
 
 
@@ -198,9 +204,7 @@ def _run_by_name(
     return Run(path, named[1].replace("__", "/", 1), task, "", {})
 
 
-def _refuse_unnamed(
-    path: pathlib.Path, results: pathlib.Path | None
-) -> None:
+def _refuse_unnamed(path: pathlib.Path, results: pathlib.Path | None) -> None:
     where = "its name" if results is None else f"the model_args of {results}"
     raise ValueError(
         f"{path}: no model is named, {where} holds none; rename the file to "

@@ -35,8 +35,8 @@ class Sample:
       filter: Name of the filter of its metrics; "" where the version names
         none.
       target: What the task says is right.
-      arguments: Of each request what the model got: a text alone, a context
-        and a continuation, or a context and settings.
+      arguments: What the model got in each request: a text alone, a context and
+        a continuation, or a context and settings.
       responses: The first answer to each request, as it stands in the file.
       metrics: What else stands there: the metrics by name.
     """
@@ -54,9 +54,9 @@ class Sample:
     def kind(self) -> str:
         """Returns the output type of the sample's task, by its form."""
         form = self.arguments[0]
-        if len(form) == 1 or form[0] == "" and len(self.arguments) == 1:
-            if len(self.responses) == 1:
-                return "loglikelihood_rolling"
+        alone = len(form) == 1 or (form[0] == "" and len(self.arguments) == 1)
+        if alone and len(self.responses) == 1:
+            return "loglikelihood_rolling"
         if any(isinstance(a, dict) for a in form[1:]):
             return "generate_until"
         if len(self.responses) > 1:
@@ -133,9 +133,7 @@ def _arguments(found: Any, where: str) -> list[list[Any]]:
         try:
             requests = [
                 [given[f"arg_{i}"] for i in range(len(given))]
-                for given in (
-                    found[f"gen_args_{i}"] for i in range(len(found))
-                )
+                for given in (found[f"gen_args_{i}"] for i in range(len(found)))
             ]
         except (KeyError, TypeError) as error:
             raise ValueError(

@@ -268,10 +268,7 @@ def _with_accuracy(
     acc = sample.metrics.get("acc")
     if acc not in (0, 1):
         return found
-    if acc == 1:
-        may = {best}
-    else:
-        may = set(range(num_choices)) - {best}
+    may = {best} if acc == 1 else set(range(num_choices)) - {best}
     if told and len(found) == 1 and not found & may:
         raise ValueError(
             f"{sample.where}, acc: {acc} contradicts the target "

@@ -155,9 +155,9 @@ def _vectors(path: pathlib.Path) -> dict[str, np.ndarray]:
             raise ValueError(f"{path}, {name!r}: no vector of numbers")
         length = len(vector) if length is None else length
         if len(vector) != length:
+            first = next(iter(content))
             raise ValueError(
-                f"{path}, {name!r}: {len(vector)} texts; {next(iter(content))!r}"
-                f" has {length}"
+                f"{path}, {name!r}: {len(vector)} texts; {first!r} has {length}"
             )
         vectors[name] = vector.astype(np.float64)
     return vectors

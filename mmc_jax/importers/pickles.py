@@ -24,10 +24,10 @@ _ORDERS = {"C": "C", "F": "F", "A": "C", "K": "C"}
 
 
 class _Name:
-    """A function of NumPy that a pickle names; it is never called."""
+    """A function or class that a pickle names; it is never called."""
 
-    def __init__(self, kind: str):
-        self.kind = kind
+    def __init__(self, name: str):
+        self.name = name
 
 
 class _Type:
@@ -43,7 +43,9 @@ class _Type:
 
     def build(self, state: Any, where: str) -> None:
         """Sets the order of the bytes."""
-        order = state[1] if isinstance(state, tuple) and len(state) > 1 else None
+        order = (
+            state[1] if isinstance(state, tuple) and len(state) > 1 else None
+        )
         if order not in ("<", ">", "|", "="):
             raise ValueError(f"{where}: a data type of unknown byte order")
         self.dtype = self.dtype.newbyteorder(order)
@@ -65,7 +67,9 @@ class _Array:
         )
 
 
-def _array(raw: Any, kind: Any, shape: Any, order: Any, where: str) -> np.ndarray:
+def _array(
+    raw: Any, kind: Any, shape: Any, order: Any, where: str
+) -> np.ndarray:
     if isinstance(shape, int):
         shape = (shape,)
     if (
@@ -85,61 +89,61 @@ def _array(raw: Any, kind: Any, shape: Any, order: Any, where: str) -> np.ndarra
     return flat.reshape(shape, order=_ORDERS[order])
 
 
-_NUMPY = {
-    "_reconstruct": "reconstruct",
-    "scalar": "scalar",
-    "_frombuffer": "frombuffer",
-    "ndarray": "ndarray",
-    "dtype": "dtype",
-}
-_NUMPY_MODULES = {
-    **dict.fromkeys(("_reconstruct", "scalar"), "multiarray"),
-    "_frombuffer": "numeric",
-}
+_NAMES = frozenset(
+    """
+    numpy.core.multiarray._reconstruct numpy.core.multiarray.scalar
+    numpy.core.numeric._frombuffer numpy.ndarray numpy.dtype
+    _codecs.encode builtins.set builtins.frozenset
+    """.split()
+)
 
 
 def _global(module: Any, name: Any, where: str) -> _Name:
-    """Returns a name of NumPy's; refuses all others."""
-    known = False
+    """Returns a name that pickles of plain data need; refuses all others."""
     if isinstance(module, str) and isinstance(name, str):
-        inner = _NUMPY_MODULES.get(name)
-        if inner is not None:
-            known = module in (f"numpy.core.{inner}", f"numpy._core.{inner}")
-        elif name in ("ndarray", "dtype"):
-            known = module == "numpy"
-        elif (module, name) == ("_codecs", "encode"):
-            return _Name("encode")
-    if not known:
-        raise ValueError(
-            f"{where}: the pickle calls {str(module)[:60]}.{str(name)[:60]}; "
-            "arrays of numbers, numbers, strings and containers alone are read"
-        )
-    return _Name(_NUMPY[name])
+        # NumPy 1 says core, NumPy 2 _core; Python 2 says __builtin__.
+        known = module.replace("._core.", ".core.")
+        known = known.replace("__builtin__", "builtins")
+        if f"{known}.{name}" in _NAMES:
+            return _Name(name)
+    raise ValueError(
+        f"{where}: the pickle calls {str(module)[:60]}.{str(name)[:60]}; "
+        "arrays of numbers, numbers, strings and containers alone are read"
+    )
+
+
+def _key(key: Any, where: str) -> Any:
+    """Refuses keys other than plain ones: hashing a deep one kills Python."""
+    if not isinstance(key, str | int | float | bytes | None):
+        raise ValueError(f"{where}: a key that is no string or number")
+    return key
+
+
+def _set(items: list[Any], frozen: bool, where: str) -> set | frozenset:
+    made = {_key(item, where) for item in items}
+    return frozenset(made) if frozen else made
 
 
 def _made(function: Any, given: Any, where: str) -> Any:
-    """Returns what a function of NumPy would make of its arguments."""
-    kind = function.kind if isinstance(function, _Name) else None
-    if not isinstance(given, tuple):
-        kind = None
-    try:
-        if kind == "reconstruct" and len(given) == 3:
-            if isinstance(given[0], _Name) and given[0].kind == "ndarray":
-                return _Array()
-        if kind == "dtype" and 1 <= len(given) <= 3:
-            return _Type(given[0], where)
-        if kind == "scalar" and len(given) == 2:
-            return _array(given[1], given[0], (), "C", where).item()
-        if kind == "frombuffer" and len(given) == 4:
-            made = _Array()
-            made.array = _array(*given, where)
-            return made
-        # So old protocols write bytes.
-        if kind == "encode" and len(given) == 2 and given[1] == "latin1":
-            if isinstance(given[0], str):
-                return given[0].encode("latin1")
-    except UnicodeEncodeError:
-        pass
+    """Returns what a function would make of its arguments, without calling."""
+    name = function.name if isinstance(function, _Name) else ""
+    given = given if isinstance(given, tuple) else ()
+    kinds = tuple(type(item) for item in given)
+    if name == "_reconstruct" and kinds[:1] == (_Name,) and len(given) == 3:
+        return _Array()
+    if name == "dtype" and 1 <= len(given) <= 3:
+        return _Type(given[0], where)
+    if name == "scalar" and len(given) == 2:
+        return _array(given[1], given[0], (), "C", where).item()
+    if name == "_frombuffer" and len(given) == 4:
+        made = _Array()
+        made.array = _array(*given, where)
+        return made
+    # So old protocols write sets and bytes.
+    if name in ("set", "frozenset") and kinds == (list,):
+        return _set(given[0], name == "frozenset", where)
+    if name == "encode" and kinds == (str, str) and given[1] == "latin1":
+        return given[0].encode("latin1")
     raise ValueError(f"{where}: a call with unknown arguments")
 
 
@@ -165,12 +169,7 @@ class _Reader:
         if not isinstance(target, dict) or len(items) % 2:
             raise ValueError(f"{self.where}: items for no dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            # Of other keys, a deep one would end the process when it is hashed.
-            if not isinstance(key, str | int | float | bytes | None):
-                raise ValueError(
-                    f"{self.where}: a key that is no string or number"
-                )
-            target[key] = _finished(value, self.where)
+            target[_key(key, self.where)] = _finished(value, self.where)
 
     def extend(self, items: list[Any]) -> None:
         """Appends to the list on top of the stack."""
@@ -178,6 +177,13 @@ class _Reader:
         if not isinstance(target, list):
             raise ValueError(f"{self.where}: items for no list")
         target.extend(_finished(item, self.where) for item in items)
+
+    def add(self, items: list[Any]) -> None:
+        """Adds to the set on top of the stack."""
+        target = self.stack[-1]
+        if not isinstance(target, set):
+            raise ValueError(f"{self.where}: items for no set")
+        target.update(_key(item, self.where) for item in items)
 
     def push(self, item: Any) -> None:
         """Puts one thing on the stack."""
@@ -268,6 +274,11 @@ _INSTRUCTIONS: dict[str, Callable[[_Reader, Any], None]] = {
     "EMPTY_TUPLE": _simple(()),
     "EMPTY_LIST": lambda reader, _: reader.push([]),
     "EMPTY_DICT": lambda reader, _: reader.push({}),
+    "EMPTY_SET": lambda reader, _: reader.push(set()),
+    "ADDITEMS": lambda reader, _: reader.add(reader.pop_marked()),
+    "FROZENSET": lambda reader, _: reader.push(
+        _set(reader.pop_marked(), True, reader.where)
+    ),
     "MARK": lambda reader, _: reader.marks.append(len(reader.stack)),
     "DICT": lambda reader, _: _dict(reader, reader.pop_marked()),
     "LIST": lambda reader, _: _list(reader, reader.pop_marked()),

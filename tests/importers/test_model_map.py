@@ -64,7 +64,9 @@ class ModelMapTest(absltest.TestCase):
         self._write_all()
         self.assertTrue(model_map.recognises(self.folder))
         found = model_map.read(self.folder, Options(keep_texts=True))
-        self.assertEqual([m.name for m in found.models], ["org/a-1b", "org/b-7b"])
+        self.assertEqual(
+            [m.name for m in found.models], ["org/a-1b", "org/b-7b"]
+        )
         self.assertEqual(found.unit, "log_likelihood")
         np.testing.assert_array_equal(
             found.values, [[-4, -2, -1], [-3, -2.5, -1]]

@@ -51,23 +51,23 @@ class PicklesTest(parameterized.TestCase):
         content = [
             {"é": 1, "b": -(2**40), 3: 0.5, "n": None},
             ["x", True, False, (), (1, (2, "y")), [], {}],
+            {"a", 1},
+            frozenset(["b"]),
             "same",
             "same",
         ]
-        self.assertEqual(
-            self._read(pickle.dumps(content, protocol)), content
-        )
+        self.assertEqual(self._read(pickle.dumps(content, protocol)), content)
         scalar = self._read(pickle.dumps([np.float64(0.1)], protocol))
         self.assertEqual(scalar, [0.1])
 
     @parameterized.named_parameters(
         ("system", _Call(__import__("os").system, "true"), "posix.system"),
-        ("eval", _Call(eval, "1"), "builtins.eval"),
+        ("eval", _Call(eval, "1"), "builtin.*eval"),
         ("open", _Call(open, "/dev/null"), "io.open"),
         ("ordered", collections.OrderedDict(a=1), "collections.OrderedDict"),
         ("path", pathlib.PurePosixPath("a"), "PurePosixPath"),
         ("load", _Call(np.load, "a.npy"), "numpy.load"),
-        ("complex", {1j}, "builtins"),
+        ("complex", [1j], "builtin.*complex"),
     )
     def test_calls_are_refused_by_name(self, thing, name):
         for protocol in (0, 2, 4):
@@ -82,7 +82,7 @@ class PicklesTest(parameterized.TestCase):
         ("named persistent", b"Pa\n.", "PERSID"),
         ("extension", b"\x80\x02\x82\x01.", "EXT1"),
         ("instance", b"(ios\nsystem\n.", "INST"),
-        ("a set", pickle.dumps({1, 2}, 4), "EMPTY_SET"),
+        ("a set of lists", b"\x80\x04\x8f(]\x90.", "no string or number"),
         ("nothing", b"", "damaged"),
         ("text", b"version https://git-lfs", "damaged"),
         ("cut", pickle.dumps(list(range(300)))[:200], "damaged"),
@@ -106,7 +106,9 @@ class PicklesTest(parameterized.TestCase):
         self.assertEqual(self._read(place), [])
         large = pickle.dumps(np.zeros(3), 2)
         self.assertEqual(large.count(b"K\x03\x85"), 1)
-        large = large.replace(b"K\x03\x85", b"\x8a\x06" + b"\xff" * 5 + b"\x00\x85")
+        large = large.replace(
+            b"K\x03\x85", b"\x8a\x06" + b"\xff" * 5 + b"\x00\x85"
+        )
         with self.assertRaisesRegex(ValueError, "an array of shape"):
             self._read(large)
 
@@ -120,7 +122,10 @@ class PicklesTest(parameterized.TestCase):
         raw = b"\x80\x02cnumpy\nndarray\nq\x00}U\x01ANsb."
         with self.assertRaisesRegex(ValueError, "something plain"):
             self._read(raw)
-        for raw in (b"\x80\x02cnumpy\nndarray\n.", b"\x80\x02]cnumpy\ndtype\na."):
+        for raw in (
+            b"\x80\x02cnumpy\nndarray\n.",
+            b"\x80\x02]cnumpy\ndtype\na.",
+        ):
             with self.assertRaisesRegex(ValueError, "as a value"):
                 self._read(raw)
 

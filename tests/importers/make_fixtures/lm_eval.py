@@ -12,6 +12,7 @@ of them to install.
 import argparse
 import json
 import pathlib
+import re
 import shutil
 import tempfile
 
@@ -38,6 +39,8 @@ VERSIONS = {
 _SCRUBBED = ("pretty_env_info", "git_hash", "upper_git_hash", "date")
 _SCRUBBED += ("start_time", "end_time", "total_evaluation_time_seconds")
 
+_DATE = re.compile(r"\d{4}-\d\d-\d\dT[\d.-]+\d")
+
 _COMMON = """\
 dataset_path: json
 dataset_kwargs:
@@ -45,7 +48,6 @@ dataset_kwargs:
     test: {data}
 test_split: test
 fewshot_split: test
-num_fewshot: 0
 metadata:
   version: 1.0
 """
@@ -119,7 +121,7 @@ filter_list:
       - function: take_first
 """,
 }
-_REWRITING = '''\
+_REWRITING = """\
 def rewritten(doc):
     return doc["text"].replace(" ,", ",").replace(" .", ".")
 
@@ -132,7 +134,28 @@ def counted_on_the_original(doc, results):
         "byte_perplexity": (loglikelihood, num_bytes),
         "bits_per_byte": (loglikelihood, num_bytes),
     }
-'''
+"""
+
+# The old versions fetch this metric when they start, or take it from a folder.
+_EXACT_MATCH = """\
+import datasets
+import evaluate
+
+
+class ExactMatch(evaluate.Metric):
+    def _info(self):
+        text = datasets.Value("string")
+        return evaluate.MetricInfo(
+            description="",
+            citation="",
+            inputs_description="",
+            features=datasets.Features(predictions=text, references=text),
+        )
+
+    def _compute(self, predictions, references, **ignored):
+        same = [p == r for p, r in zip(predictions, references)]
+        return {"exact_match": sum(same) / len(same)}
+"""
 
 
 def _write_tasks(folder: pathlib.Path) -> None:
@@ -149,6 +172,8 @@ def _write_tasks(folder: pathlib.Path) -> None:
         )
     )
     (tasks / "rewriting.py").write_text(_REWRITING)
+    (folder / "exact_match").mkdir()
+    (folder / "exact_match/exact_match.py").write_text(_EXACT_MATCH)
     for name, text in _TASKS.items():
         of_texts = name in ("tiny_rolling", "tiny_rewritten")
         common = _COMMON.format(
@@ -187,7 +212,9 @@ def _evaluate(
 
 def _copy_scrubbed(out: pathlib.Path, target: pathlib.Path, folder) -> None:
     shutil.rmtree(target, ignore_errors=True)
-    for path in sorted(out.rglob("*.json*")):
+    found = sorted(out.rglob("*.json*"))
+    dates = sorted({d[0] for path in found if (d := _DATE.search(path.name))})
+    for path in found:
         text = path.read_text()
         if path.name.startswith("results"):
             content = json.loads(text)
@@ -195,7 +222,11 @@ def _copy_scrubbed(out: pathlib.Path, target: pathlib.Path, folder) -> None:
                 content.pop(key, None)
             text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
         text = text.replace(str(folder), "/data")
-        copy = target / path.relative_to(out)
+        name = _DATE.sub(
+            lambda date: f"2025-01-01T00-00-{dates.index(date[0]):02d}.5",
+            path.name,
+        )
+        copy = target / path.relative_to(out).with_name(name)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text(text)
 
