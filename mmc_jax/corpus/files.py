@@ -2,11 +2,12 @@
 
 import gzip
 import io
+import json
 import os
 import pathlib
 import zlib
-from collections.abc import Iterator
-from typing import BinaryIO
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
 
 _GZIP = b"\x1f\x8b"
 _LFS = b"version https://git-lfs.github.com/spec/"
@@ -19,6 +20,9 @@ _OTHER_MARKS = (
     (b"\xfe\xff", "UTF-16"),
 )
 _MARK_LENGTH = 4
+# A larger JSON file is refused before it is parsed: published ones have at most
+# some ten megabytes.
+_MAX_JSON_BYTES = 2**28
 
 
 def refuse_pointer(path: pathlib.Path) -> None:
@@ -29,6 +33,43 @@ def refuse_pointer(path: pathlib.Path) -> None:
                 f"{path}: a pointer of Git LFS stands here, not the file; run "
                 "`git lfs pull` where it comes from"
             )
+
+
+def json_object(
+    path: pathlib.Path,
+    *,
+    max_bytes: int = _MAX_JSON_BYTES,
+    object_hook: Callable[[dict[str, Any]], Any] | None = None,
+) -> dict[str, Any]:
+    """Returns the object of a JSON file; a byte order mark is no part of it.
+
+    Args:
+      path: The file.
+      max_bytes: The largest size that is parsed, in bytes.
+      object_hook: Is called with each object inside, and returns what stands
+        in its place; None keeps the objects.
+
+    Raises:
+      FileNotFoundError: There is no such file.
+      ValueError: The file is a Git LFS pointer, is too large, is not JSON, or
+        holds no object. The message names it.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.parent}: no {path.name}")
+    if path.stat().st_size > max_bytes:
+        raise ValueError(f"{path}: larger than {max_bytes:,} bytes")
+    refuse_pointer(path)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        content = json.loads(text, object_hook=object_hook)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not readable as JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{path}: not readable as an object of keys and values: it is a "
+            f"{type(content).__name__}"
+        )
+    return content
 
 
 def encoding_mark(raw: bytes) -> str | None:

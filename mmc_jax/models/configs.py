@@ -9,7 +9,6 @@ beyond any model's, and two names of one thing whose values differ.
 import copy
 import dataclasses
 import functools
-import json
 import pathlib
 import re
 from collections.abc import Iterator, Mapping
@@ -18,7 +17,8 @@ from typing import Any
 import transformers
 from absl import logging
 
-from mmc_jax.models import attributes, gguf_files, weight_files
+from mmc_jax.corpus import files
+from mmc_jax.models import attributes, gguf_files, tied_heads
 
 CONFIG = "config.json"
 
@@ -82,7 +82,8 @@ def read(folder: pathlib.Path) -> transformers.PreTrainedConfig:
     """Returns the config of a checkpoint, of a larger model its text's.
 
     The checkpoint is a folder or a GGUF file. Keys that transformers ignores
-    are named in a warning, once for a file.
+    are named in a warning, once for a file. A config that ties head and
+    embedding is untied where the folder's weights differ.
 
     Raises:
       FileNotFoundError: There is no config.json.
@@ -116,37 +117,19 @@ def read(folder: pathlib.Path) -> transformers.PreTrainedConfig:
     ignored = attributes.unread(config, attributes.TOWERS)
     ignored |= attributes.unread(inner)
     _warn_unread(str(path), tuple(ignored))
-    return inner
+    return tied_heads.as_in_files(inner, folder)
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
-    """Returns the object of a JSON file; a byte order mark is no part of it.
+    """Returns the object of a config's file, as transformers reads it.
 
     Raises:
       FileNotFoundError: There is no such file.
       ValueError: The file is too large, is not JSON, or holds no object.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path.parent}: no {path.name}")
-    if path.stat().st_size > _MAX_BYTES:
-        raise ValueError(f"{path}: larger than {_MAX_BYTES:,} bytes")
-    encoded = path.read_bytes()
-    if encoded.startswith(weight_files.POINTER):
-        raise ValueError(
-            f"{path}: a pointer of Git LFS; fetch the file with `git lfs pull`"
-        )
-    try:
-        content = json.loads(
-            encoded.decode("utf-8-sig"), object_hook=_special_float
-        )
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not readable as JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise ValueError(
-            f"{path}: not readable as an object of keys and values: it is a "
-            f"{type(content).__name__}"
-        )
-    return content
+    return files.json_object(
+        path, max_bytes=_MAX_BYTES, object_hook=_special_float
+    )
 
 
 def _special_float(content: dict[str, Any]) -> Any:

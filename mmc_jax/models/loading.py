@@ -15,7 +15,7 @@ import os
 import pathlib
 import re
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -36,6 +36,7 @@ from mmc_jax.models import (
     placement,
     sharding,
     tensors,
+    tied_heads,
     weight_files,
 )
 
@@ -348,14 +349,12 @@ def _converted(
     """Returns the parameters of a checkpoint, each where its sharding says."""
     tied = tensors.HEADS if config.tie_word_embeddings else ()
     expected = {name for group in names.values() for name in group.all}
-    _use_tied_head(opened, tied, names, params)
+    tied_heads.use_as_embedding(opened, tied, names, params)
     ignored = [*attributes.family(config).IGNORED, *map(re.escape, tied)]
     tensors.check_names(opened.folder, expected, opened.names, ignored)
     for path, group in names.items():
         for name in group.all:
             opened.check(name, group.of_tensor(params[path].shape))
-    for head in opened.names.intersection(tied):
-        _check_tied_head(opened, head, names, params)
     return {
         path: placement.placed(
             lambda region, path=path: tensors.parameter(
@@ -365,42 +364,3 @@ def _converted(
         )
         for path, param in params.items()
     }
-
-
-def _use_tied_head(
-    opened: _Opened,
-    tied: Collection[str],
-    names: Mapping[str, tensors.TensorNames],
-    params: Mapping[str, jax.ShapeDtypeStruct],
-) -> None:
-    """Lets a tied head be the embedding where a file holds the head alone."""
-    for path, param in params.items():
-        table = names[path].all[0]
-        if not path.endswith(".embedding") or table in opened.names:
-            continue
-        for head in opened.names.intersection(tied):
-            if opened.shape(head) == param.shape:
-                opened.alias(table, head)
-
-
-def _check_tied_head(
-    opened: _Opened,
-    head: str,
-    names: Mapping[str, tensors.TensorNames],
-    params: Mapping[str, jax.ShapeDtypeStruct],
-) -> None:
-    """Refuses a head that stands in the file but is no embedding table."""
-    tables = {
-        names[path].all[0]: placement.local_regions(param)
-        for path, param in params.items()
-        if path.endswith(".embedding")
-    }
-    if not any(
-        all(opened.equal(head, table, region) for region in regions)
-        for table, regions in tables.items()
-    ):
-        raise ValueError(
-            f"{opened.folder}: tie_word_embeddings is true, but {head} differs "
-            "from the embedding; PyTorch does not tie them then: set it to "
-            f"false in {configs.CONFIG}"
-        )

@@ -17,6 +17,7 @@ import numpy as np
 import safetensors
 import transformers
 
+from mmc_jax.corpus import files
 from mmc_jax.models import layers, weight_files
 
 # Names that wrappers of PyTorch put between those of modules: torch.compile,
@@ -136,13 +137,7 @@ class Tensors(contextlib.ExitStack):
         try:
             return self.enter_context(safetensors.safe_open(file, "np"))
         except safetensors.SafetensorError as error:
-            with file.open("rb") as opened:
-                beginning = opened.read(len(weight_files.POINTER))
-            if beginning == weight_files.POINTER:
-                raise ValueError(
-                    f"{file}: a pointer of Git LFS, not the weights; fetch "
-                    "them with `git lfs pull`"
-                ) from None
+            files.refuse_pointer(file)
             raise ValueError(
                 f"{file}: not readable as safetensors: {error}"
             ) from None

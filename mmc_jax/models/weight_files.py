@@ -1,15 +1,14 @@
 """Which files of a checkpoint folder hold its weights."""
 
-import json
 import pathlib
 import re
 
 from absl import logging
 
+from mmc_jax.corpus import files as corpus_files
+
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-# What Git leaves in place of a large file that was not fetched.
-POINTER = b"version https://git-lfs.github.com/spec/"
 # One of several files: its name, its number and how many there are.
 _NUMBERED = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.safetensors")
 
@@ -31,12 +30,11 @@ def find(folder: pathlib.Path) -> list[pathlib.Path]:
     index = folder / INDEX
     if not index.is_file():
         return _files_of_other_names(folder)
+    content = corpus_files.json_object(index)
     try:
-        names = set(
-            json.loads(index.read_text("utf-8-sig"))["weight_map"].values()
-        )
+        names = set(content["weight_map"].values())
         files = {name: folder / name for name in sorted(names)}
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (KeyError, AttributeError, TypeError) as error:
         raise ValueError(
             f"{index}: not readable as an index of tensors: {error!r}"
         ) from None

@@ -6,7 +6,6 @@ that tokenizer_config.json or added_tokens.json add; the names of the special
 tokens.
 """
 
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import tokenizers
 from tokenizers import pre_tokenizers
 
+from mmc_jax.corpus import files
 from mmc_jax.scoring import sentencepiece_models
 from mmc_jax.scoring.backends import Backend, FastTokenizer, TokenizerFiles
 
@@ -37,7 +37,6 @@ FILES = (
     "tokenizer*",
     "vocab*",
 )
-_LFS_POINTER = b"version https://git-lfs"
 
 
 def read(folder: pathlib.Path) -> TokenizerFiles:
@@ -57,13 +56,13 @@ def read(folder: pathlib.Path) -> TokenizerFiles:
     model = _first(folder, _SENTENCEPIECE)
     in_front = own_bos = own_eos = None
     if file.is_file():
-        _refuse_pointer(file)
+        files.refuse_pointer(file)
         backend = FastTokenizer(_from_file(file))
         _add_tokens(folder, backend.tokenizer, config, names)
         _set_prefix_space(backend.tokenizer, config)
         in_front = backend.put_in_front()
     elif model is not None:
-        _refuse_pointer(model)
+        files.refuse_pointer(model)
         backend = sentencepiece_models.SentencePieceTokenizer(
             model.read_bytes(),
             model,
@@ -120,30 +119,9 @@ def _what_to_do(folder: pathlib.Path) -> str:
     )
 
 
-def _refuse_pointer(file: pathlib.Path) -> None:
-    """Raises ValueError if Git LFS has not fetched the file."""
-    with open(file, "rb") as opened:
-        if opened.read(len(_LFS_POINTER)) == _LFS_POINTER:
-            raise ValueError(
-                f"{file}: a Git LFS pointer, not the file itself; run "
-                "`git lfs pull` in the checkpoint's folder"
-            )
-
-
 def _json(file: pathlib.Path) -> dict[str, Any]:
     """Returns a JSON object of a file, an empty one where there is no file."""
-    if not file.is_file():
-        return {}
-    _refuse_pointer(file)
-    try:
-        content = json.loads(file.read_text("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file}: not readable as JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise ValueError(
-            f"{file}: holds a {type(content).__name__}; a JSON object is needed"
-        )
-    return content
+    return files.json_object(file) if file.is_file() else {}
 
 
 def _from_file(file: pathlib.Path) -> tokenizers.Tokenizer:

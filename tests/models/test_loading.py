@@ -352,10 +352,6 @@ class FilesTest(LoadingTest):
             table = embedding.detach().numpy().copy()
             self.write(folder, stored | {head: table})
             self.assert_same(model, models.load(folder))
-            table[-1, -1] += 1
-            self.write(folder, stored | {head: table})
-            with self.assertRaisesRegex(ValueError, f"{head} differs"):
-                models.load(folder)
 
     @parameterized.parameters(*_FAMILIES)
     def test_wrong_tensors_are_named(self, model_type):
@@ -665,10 +661,6 @@ class MeshTest(LoadingTest):
         table = stored["model.embed_tokens.weight"].copy()
         self.write(folder, stored | {"lm_head.weight": table})
         self.assert_same(models.load(folder, mesh=mesh), models.load(folder))
-        table[-1, -1] += 1
-        self.write(folder, stored | {"lm_head.weight": table})
-        with self.assertRaisesRegex(ValueError, "lm_head.weight differs"):
-            models.load(folder, mesh=mesh)
 
     @pytest.mark.full_optimisation
     def test_host_memory(self):

@@ -359,7 +359,7 @@ class RefusalsTest(FolderTest):
                     "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
                 )
                 with self.assertRaisesRegex(
-                    ValueError, f"{name}: a Git LFS pointer.*git lfs pull"
+                    ValueError, f"{name}: a pointer of Git LFS .*git lfs pull"
                 ):
                     tokenization.load(self.folder)
 
@@ -370,7 +370,7 @@ class RefusalsTest(FolderTest):
 
     def test_configs_that_are_none(self):
         self._write_bpe()
-        for text, reason in (("[]", "holds a list"), ("{", "not readable")):
+        for text, reason in (("[]", "not readable as an object"), ("{", "not readable")):
             with self.subTest(text):
                 (self.folder / "tokenizer_config.json").write_text(text)
                 with self.assertRaisesRegex(
