@@ -3,7 +3,7 @@
 A tokenizer is the sum of its files, as the fast tokenizers of transformers 4.57
 read them: tokenizer.json, or a SentencePiece model, or a vocabulary; the tokens
 that tokenizer_config.json or added_tokens.json add; the names of the special
-tokens.
+tokens, which are the class's own where no file has any.
 """
 
 import pathlib
@@ -14,7 +14,7 @@ import tokenizers
 from tokenizers import pre_tokenizers
 
 from mmc_jax.corpus import files
-from mmc_jax.scoring import sentencepiece_models
+from mmc_jax.scoring import sentencepiece_models, tokenizer_classes
 from mmc_jax.scoring.backends import Backend, FastTokenizer, TokenizerFiles
 
 # The kinds of files of which each makes a tokenizer, in the order in which they
@@ -52,6 +52,8 @@ def read(folder: pathlib.Path) -> TokenizerFiles:
         return gguf_tokenizers.read(folder)
     config = _json(folder / "tokenizer_config.json")
     names = _special_names(folder, config)
+    model_config = _json(folder / "config.json")
+    class_name = tokenizer_classes.class_name(config, model_config)
     file = folder / "tokenizer.json"
     model = _first(folder, _SENTENCEPIECE)
     in_front = own_bos = own_eos = None
@@ -71,7 +73,7 @@ def read(folder: pathlib.Path) -> TokenizerFiles:
                 for id, token in _added_tokens(folder, config, names)
                 if not token.special
             },
-            is_xglm=_is_xglm(folder, config),
+            is_xglm=class_name == "XGLMTokenizer",
         )
         in_front = backend.in_front
         own_bos, own_eos = backend.bos, backend.eos
@@ -87,10 +89,12 @@ def read(folder: pathlib.Path) -> TokenizerFiles:
     }
     if not names.keys() & {"bos_token", "eos_token"}:
         # No file names them: the ids of the model's config are left.
-        model_config = _json(folder / "config.json")
         own_bos = _first_id(own_bos, model_config.get("bos_token_id"), backend)
         own_eos = _first_id(own_eos, model_config.get("eos_token_id"), backend)
         ids = {"bos": own_bos, "eos": own_eos}
+    for name, token in tokenizer_classes.special_tokens(class_name).items():
+        if ids[name] is None and f"{name}_token" not in names:
+            ids[name] = _special_id(backend, token)
     return TokenizerFiles(backend, in_front, ids["bos"], ids["eos"])
 
 
@@ -271,13 +275,6 @@ def _set_prefix_space(
     if state.add_prefix_space != asked:
         state.add_prefix_space = asked
         tokenizer.pre_tokenizer = state
-
-
-def _is_xglm(folder: pathlib.Path, config: dict[str, Any]) -> bool:
-    name = str(config.get("tokenizer_class", ""))
-    if name:
-        return name.startswith("XGLM")
-    return _json(folder / "config.json").get("model_type") == "xglm"
 
 
 def _special_id(backend: Backend, name: str | None) -> int | None:

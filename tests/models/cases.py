@@ -100,6 +100,7 @@ CASES: dict[str, tuple[dict, ...]] = {
         dict(
             first_k_dense_replace=0,
             q_lora_rank=26,
+            norm_topk_prob=True,
             attention_bias=True,
             mlp_bias=True,
             tie_word_embeddings=True,

@@ -350,6 +350,33 @@ class PrefixTest(FolderTest):
         self.assertEqual(tokenization.load(self.folder).prefix, ("bos", 0))
 
 
+    @parameterized.parameters(
+        # The tokenizer's class, the model's type, names in files, the prefix.
+        (None, "gpt2", {}, "bos"),
+        ("GPTNeoXTokenizerFast", None, {}, "bos"),
+        ("GPT2Tokenizer", "llama", {"bos_token": None}, "eos"),
+        ("Qwen2Tokenizer", None, {}, "eos"),
+        ("LlamaTokenizerFast", "gpt2", {}, "none"),
+        ("PreTrainedTokenizerFast", "gpt2", {}, "none"),
+    )
+    def test_tokens_of_the_class(self, name, model_type, names, expected):
+        bpe = training.bpe_tokenizer(_TEXTS, 300, _SEPARATOR)
+        bpe.save(str(self.folder / "tokenizer.json"))
+        stated = {} if name is None else {"tokenizer_class": name}
+        self._write("tokenizer_config.json", stated | names)
+        self._write("config.json", {"model_type": model_type})
+        policy, token = tokenization.load(self.folder).prefix
+        # Both are one token here, and "bos" goes before "eos".
+        self.assertEqual(policy, expected)
+        self.assertEqual(token, None if expected == "none" else 0)
+
+    def test_class_of_a_bare_vocabulary(self):
+        bpe = training.bpe_tokenizer(_TEXTS, 300, _SEPARATOR)
+        bpe.model.save(str(self.folder))
+        self._write("config.json", {"model_type": "gpt2"})
+        self.assertEqual(tokenization.load(self.folder).prefix, ("bos", 0))
+
+
 class RefusalsTest(FolderTest):
     def test_pointers_of_git_lfs(self):
         self._write_bpe()

@@ -18,6 +18,7 @@ vocabulary, E experts, G groups of them.
 import jax
 import jax.numpy as jnp
 import transformers
+from absl import logging
 from flax import nnx
 
 from mmc_jax.models import experts, layers, sharding
@@ -250,11 +251,16 @@ def _check(config: Config) -> None:
     for name, value, ported in (
         ("topk_method", config.topk_method, methods),
         ("num_key_value_heads", config.num_key_value_heads, (heads,)),
-        # The release normalises where this is true, transformers never.
-        ("norm_topk_prob", config.norm_topk_prob, (False, None)),
     ):
         if value not in ported:
             raise ValueError(f"{name}={value!r} is not ported")
+    if config.norm_topk_prob:
+        logging.log_first_n(
+            logging.WARNING,
+            "deepseek_v2: norm_topk_prob=True changes nothing here, nor in "
+            "transformers; the release's own code normalises there",
+            1,
+        )
     if config.num_experts_per_tok is None:
         raise ValueError("num_experts_per_tok=None is not ported")
     if (dense := config.first_k_dense_replace) >= config.num_hidden_layers:
