@@ -44,7 +44,7 @@ def json_object(
     """Returns the object of a JSON file; a byte order mark is no part of it.
 
     Args:
-      path: The file.
+      path: The JSON file, in UTF-8.
       max_bytes: The largest size that is parsed, in bytes.
       object_hook: Is called with each object inside, and returns what stands
         in its place; None keeps the objects.

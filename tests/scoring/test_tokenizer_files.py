@@ -349,7 +349,6 @@ class PrefixTest(FolderTest):
         )
         self.assertEqual(tokenization.load(self.folder).prefix, ("bos", 0))
 
-
     @parameterized.parameters(
         # The tokenizer's class, the model's type, names in files, the prefix.
         (None, "gpt2", {}, "bos"),
@@ -397,7 +396,10 @@ class RefusalsTest(FolderTest):
 
     def test_configs_that_are_none(self):
         self._write_bpe()
-        for text, reason in (("[]", "not readable as an object"), ("{", "not readable")):
+        for text, reason in (
+            ("[]", "not readable as an object"),
+            ("{", "not readable"),
+        ):
             with self.subTest(text):
                 (self.folder / "tokenizer_config.json").write_text(text)
                 with self.assertRaisesRegex(
