@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 _GZIP = b"\x1f\x8b"
+_ZSTD = b"\x28\xb5\x2f\xfd"
 _LFS = b"version https://git-lfs.github.com/spec/"
 _BOM = b"\xef\xbb\xbf"
 # UTF-32 first: its mark begins with that of UTF-16.
@@ -81,11 +82,18 @@ def encoding_mark(raw: bytes) -> str | None:
 
 
 def opened(path: pathlib.Path) -> BinaryIO:
-    """Returns a file's bytes for reading, unpacked if they are gzip."""
+    """Returns a file's bytes for reading, unpacked if they are gzip or zstd."""
     refuse_pointer(path)
     with open(path, "rb") as file:
-        is_packed = file.read(len(_GZIP)) == _GZIP
-    return gzip.open(path, "rb") if is_packed else open(path, "rb")
+        first = file.read(len(_ZSTD))
+    if first == _ZSTD:
+        # Of pyarrow, for Python has it from 3.14 on.
+        import pyarrow as pa
+
+        return io.BufferedReader(pa.input_stream(str(path), compression="zstd"))
+    if first.startswith(_GZIP):
+        return gzip.open(path, "rb")
+    return open(path, "rb")
 
 
 def lines(path: pathlib.Path) -> Iterator[tuple[int, bytes]]:

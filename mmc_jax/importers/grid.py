@@ -45,7 +45,11 @@ def read(path: pathlib.Path, options: Options) -> Imported:
         column that is not there. The message names file, row (the first below
         the header is 1) and column.
     """
-    table = _Columns(read_columns(path, options.file_kind), path, options)
+    texts = (options.text_id, options.domain, options.model_column)
+    columns = read_columns(
+        path, options.file_kind, text_columns=[t for t in texts if t]
+    )
+    table = _Columns(columns, path, options)
     if options.model_column in table.index and (
         options.value_column in table.index
     ):

@@ -29,7 +29,7 @@ def read_models(path: str | os.PathLike[str]) -> list[ScoredModel]:
         message names it.
     """
     path = pathlib.Path(path)
-    table = read_columns(path)
+    table = read_columns(path, text_columns=_FACTS)
     names, facts = _facts(table, path)
     costs = _costs(table, path)
     models: dict[str, ScoredModel] = {}

@@ -6,6 +6,7 @@ Long: arrays `text_id`, `model` and `value` of one length. Wide: `models` [M],
 
 import pathlib
 import zipfile
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,19 @@ def recognises(path: pathlib.Path) -> bool:
     return path.name.lower().endswith(".npz")
 
 
-def read(path: pathlib.Path) -> pa.Table:
+def header(path: pathlib.Path) -> list[str]:
+    """Returns the names of the arrays."""
+    if not zipfile.is_zipfile(path):
+        return []
+    with zipfile.ZipFile(path) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist()]
+
+
+def read(
+    path: pathlib.Path,
+    text_columns: Sequence[str],
+    only_columns: Sequence[str] | None,
+) -> pa.Table:
     """Returns the arrays as columns, `values` as one column a model.
 
     Raises:

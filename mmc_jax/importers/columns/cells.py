@@ -9,6 +9,8 @@ import pyarrow.compute
 
 # What stands in a cell that has no value.
 _MISSING = ("", "na", "n/a", "#n/a", "nan", "none", "null", "-")
+# The same as programs write them, for readers that compare to the letter.
+MISSING_AS_WRITTEN = ["", *"NA N/A n/a #N/A NaN nan None null NULL -".split()]
 # Cells that tell whether a column is one of numbers.
 _SAMPLE = 100
 
@@ -94,7 +96,7 @@ def numbers(
         it.
     """
     _refuse_nested(column, path, name)
-    if is_number(column.type):
+    if is_number(column.type) or pa.types.is_null(column.type):
         values = column.cast(pa.float64(), safe=False)
         values = values.to_numpy(zero_copy_only=False).astype(np.float64)
         known = column.is_valid().to_numpy(zero_copy_only=False)

@@ -1,17 +1,19 @@
 """Delimited text: CSV, TSV and their cousins, packed or not."""
 
-import csv
-import io
 import pathlib
+import re
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.csv
 
 from mmc_jax.corpus import files
+from mmc_jax.importers.columns import cells
 
 _DELIMITERS = ",;\t|"
 _SUFFIXES = (".csv", ".tsv", ".tab")
 _PACKED = (".gz", ".zst")
+_QUOTED = re.compile(r'"[^"]*"')
 # A block must hold a row, and each block is a piece of every column.
 _BLOCK_BYTES = 1 << 25
 _ROWS_PER_BLOCK = 64
@@ -26,47 +28,91 @@ def recognises(path: pathlib.Path) -> bool:
     return name.endswith(_SUFFIXES)
 
 
-def read(path: pathlib.Path) -> pa.Table:
-    """Returns the columns, all of them strings.
+def header(path: pathlib.Path) -> list[str]:
+    """Returns the names of the columns."""
+    _, names, _ = _beginning(path)
+    return names
+
+
+def read(
+    path: pathlib.Path,
+    text_columns: Sequence[str],
+    only_columns: Sequence[str] | None,
+) -> pa.Table:
+    """Returns the columns: of numbers where all cells are, else of strings.
 
     What separates the cells is told by the first line, or by a line `sep=;`
     before it.
     """
-    raw = files.in_utf8(path).read()
-    first, _, rest = raw.partition(b"\n")
-    said = first.strip()
-    if said[:4].lower() == b"sep=" and len(said) <= len(b"sep=,"):
-        raw, delimiter = rest, said[4:].decode() or "\t"
-        first = rest.partition(b"\n")[0]
+    options, names, length = _beginning(path)
+    block = max(_BLOCK_BYTES, _ROWS_PER_BLOCK * length)
+    options["read_options"].block_size = min(block, _MOST_BLOCK_BYTES)
+    texts = set(text_columns)
+    included = []
+    if only_columns is not None:
+        included = [name for name in names if name.strip() in only_columns]
+    convert = pyarrow.csv.ConvertOptions(
+        # An id of 007 is no number.
+        column_types={
+            name: pa.string() for name in names if name.strip() in texts
+        },
+        null_values=cells.MISSING_AS_WRITTEN,
+        include_columns=included,
+    )
+    source = str(path)
+    if not _is_plain(path):
+        source = pa.BufferReader(files.in_utf8(path).read())
+    try:
+        return pyarrow.csv.read_csv(source, convert_options=convert, **options)
+    except pa.ArrowInvalid as error:
+        message = str(error)
+        if "straddling" in message:
+            message = (
+                f"a row is longer than {options['read_options'].block_size:,} "
+                "bytes; is a quotation mark missing?"
+            )
+        raise ValueError(f"{path}: not readable: {message}") from error
+
+
+def _is_plain(path: pathlib.Path) -> bool:
+    """Returns whether Arrow can read the file as it is: UTF-8, not packed."""
+    with files.opened(path) as opened, open(path, "rb") as raw:
+        first = raw.read(4)
+        return opened.read(4) == first and files.encoding_mark(first) is None
+
+
+def _beginning(path: pathlib.Path) -> tuple[dict[str, object], list[str], int]:
+    """Returns Arrow's options, the names of the columns, the header's bytes."""
+    if _is_plain(path):
+        with open(path, "rb") as file:
+            first = files.without_mark(file.readline(), path)
+            second = file.readline()
     else:
-        delimiter = _delimiter(first.decode(errors="replace"))
+        file = files.in_utf8(path)
+        first, second = file.readline(), file.readline()
+    said = first.strip()
+    read = pyarrow.csv.ReadOptions()
+    if said[:4].lower() == b"sep=" and len(said) <= len(b"sep=,"):
+        read = pyarrow.csv.ReadOptions(skip_rows=1)
+        delimiter, line = said[4:].decode() or "\t", second
+    else:
+        delimiter, line = _delimiter(first.decode(errors="replace")), first
     parse = pyarrow.csv.ParseOptions(
         delimiter=delimiter, newlines_in_values=True
     )
-    block = max(_BLOCK_BYTES, _ROWS_PER_BLOCK * len(first))
-    options = pyarrow.csv.ReadOptions(block_size=min(block, _MOST_BLOCK_BYTES))
-    with pyarrow.csv.open_csv(
-        pa.BufferReader(raw), read_options=options, parse_options=parse
-    ) as header:
-        names = header.schema.names
-    # Strings first: then an error can name the cell.
-    convert = pyarrow.csv.ConvertOptions(
-        column_types=dict.fromkeys(names, pa.string())
-    )
-    return pyarrow.csv.read_csv(
-        pa.BufferReader(raw),
-        read_options=options,
+    options = {"read_options": read, "parse_options": parse}
+    if not line.strip():
+        raise ValueError(f"{path}: not readable: Empty CSV file")
+    alone = pyarrow.csv.read_csv(
+        pa.BufferReader(line.rstrip(b"\r\n") + b"\n"),
+        read_options=pyarrow.csv.ReadOptions(
+            block_size=max(1 << 16, 2 * len(line))
+        ),
         parse_options=parse,
-        convert_options=convert,
     )
+    return options, alone.column_names, len(line)
 
 
 def _delimiter(header: str) -> str:
     """Returns what cuts the header into the most cells; a comma if nothing."""
-
-    def num_cells(delimiter: str) -> int:
-        return len(
-            next(csv.reader(io.StringIO(header), delimiter=delimiter), "")
-        )
-
-    return max(_DELIMITERS, key=num_cells)
+    return max(_DELIMITERS, key=_QUOTED.sub("", header).count)

@@ -2,6 +2,7 @@
 
 import pathlib
 import zipfile
+from collections.abc import Sequence
 
 import pyarrow as pa
 from absl import logging
@@ -12,7 +13,16 @@ def recognises(path: pathlib.Path) -> bool:
     return path.name.lower().endswith((".xlsx", ".xlsm"))
 
 
-def read(path: pathlib.Path) -> pa.Table:
+def header(path: pathlib.Path) -> list[str]:
+    """Returns no names: reading a sheet's first row takes as long as all."""
+    return []
+
+
+def read(
+    path: pathlib.Path,
+    text_columns: Sequence[str],
+    only_columns: Sequence[str] | None,
+) -> pa.Table:
     """Returns the columns of the first sheet, all of them strings.
 
     A formula is the value that it had when the file was saved.

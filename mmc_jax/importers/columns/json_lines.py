@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -21,7 +22,19 @@ def recognises(path: pathlib.Path) -> bool:
     return name.endswith((".jsonl", ".ndjson"))
 
 
-def read(path: pathlib.Path) -> pa.Table:
+def header(path: pathlib.Path) -> list[str]:
+    """Returns the keys of the first row."""
+    for number, line in files.lines(path):
+        if line.strip():
+            return list(_row(path, number, line))
+    return []
+
+
+def read(
+    path: pathlib.Path,
+    text_columns: Sequence[str],
+    only_columns: Sequence[str] | None,
+) -> pa.Table:
     """Returns the columns; a key that a row does not have is null there.
 
     Raises:
@@ -40,26 +53,30 @@ def read(path: pathlib.Path) -> pa.Table:
 
 
 def _row_by_row(path: pathlib.Path) -> pa.Table:
-    rows: list[dict[str, Any]] = []
-    for number, line in files.lines(path):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            row = json.loads(files.decoded(line, path, number))
-        except RecursionError:
-            raise ValueError(f"{where}: nested too deeply") from None
-        except ValueError as error:
-            raise ValueError(f"{where}: no JSON ({error})") from error
-        if not isinstance(row, dict):
-            raise ValueError(
-                f"{where}: a {type(row).__name__}; each line holds an object"
-            )
-        rows.append(row)
+    rows = [
+        _row(path, number, line)
+        for number, line in files.lines(path)
+        if line.strip()
+    ]
     names = dict.fromkeys(name for row in rows for name in row)
     return pa.table(
         {name: _column([row.get(name) for row in rows]) for name in names}
     )
+
+
+def _row(path: pathlib.Path, number: int, line: bytes) -> dict[str, Any]:
+    where = f"{path}, line {number}"
+    try:
+        row = json.loads(files.decoded(line, path, number))
+    except RecursionError:
+        raise ValueError(f"{where}: nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"{where}: no JSON ({error})") from error
+    if not isinstance(row, dict):
+        raise ValueError(
+            f"{where}: a {type(row).__name__}; each line holds an object"
+        )
+    return row
 
 
 def _column(values: list[Any]) -> pa.Array:

@@ -3,6 +3,7 @@
 import importlib
 import os
 import pathlib
+from collections.abc import Sequence
 from types import ModuleType
 
 import pyarrow as pa
@@ -26,16 +27,42 @@ def kind_of(path: pathlib.Path) -> str | None:
     return None
 
 
+def header(path: pathlib.Path) -> list[str]:
+    """Returns the names of a file's columns; none where they are not known.
+
+    A file that cannot be read has none: reading it says why.
+
+    Args:
+      path: Any path.
+    """
+    kind = kind_of(path) if path.is_file() else None
+    if kind is None:
+        return []
+    try:
+        names = _module(kind).header(path)
+    except (pa.ArrowException, ValueError, OSError, EOFError):
+        return []
+    return [name.strip() for name in names]
+
+
 def read_columns(
-    path: str | os.PathLike[str], kind: str | None = None
+    path: str | os.PathLike[str],
+    kind: str | None = None,
+    *,
+    text_columns: Sequence[str] = (),
+    only_columns: Sequence[str] | None = None,
 ) -> pa.Table:
     """Returns a file's columns, their names without blanks around them.
 
-    Columns of text files are strings, so that errors can name a cell.
+    A column of a text file in which some cell is no number is one of strings,
+    so that errors can name the cell.
 
     Args:
       path: File to read.
       kind: A key of `KINDS`; None if the file's name tells it.
+      text_columns: Names of columns whose cells are text, numbers or not.
+      only_columns: Names of the columns to read, where that saves memory; all
+        if None.
 
     Raises:
       FileNotFoundError: Nothing is at the path.
@@ -53,7 +80,7 @@ def read_columns(
             ".zst)"
         )
     try:
-        table = _module(kind).read(path)
+        table = _module(kind).read(path, text_columns, only_columns)
     except (pa.ArrowException, OSError, EOFError) as error:
         raise ValueError(f"{path}: not readable: {error}") from error
     if not table.num_rows:

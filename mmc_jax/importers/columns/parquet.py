@@ -1,6 +1,7 @@
 """Parquet files, their columns as they are typed."""
 
 import pathlib
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -13,8 +14,22 @@ def recognises(path: pathlib.Path) -> bool:
     return path.name.lower().endswith((".parquet", ".pq"))
 
 
-def read(path: pathlib.Path) -> pa.Table:
+def header(path: pathlib.Path) -> list[str]:
+    """Returns the names of the columns."""
+    files.refuse_pointer(path)
+    return pyarrow.parquet.read_schema(path).names
+
+
+def read(
+    path: pathlib.Path,
+    text_columns: Sequence[str],
+    only_columns: Sequence[str] | None,
+) -> pa.Table:
     """Returns the columns of a Parquet file."""
     files.refuse_pointer(path)
     with pyarrow.parquet.ParquetFile(path) as file:
-        return file.read()
+        names = None
+        if only_columns is not None:
+            there = file.schema_arrow.names
+            names = [name for name in there if name.strip() in only_columns]
+        return file.read(names)
