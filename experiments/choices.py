@@ -7,6 +7,8 @@ to the library's own.
 FORMATS = (
     "lm_eval",
     "model_map",
+    "router_bench",
+    "embed_llm",
     "csv",
     "jsonl",
     "parquet",

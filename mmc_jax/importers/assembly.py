@@ -17,6 +17,9 @@ from mmc_jax.importers import families, units
 from mmc_jax.importers.frame import MISSING, Imported, Options
 from mmc_jax.scores import ScoredModel, ScoreTable
 
+# What a call costs in the mean over the texts; the same number for all of them
+# is what searches take.
+_MEAN_QUERY_COST = "mean_query_cost"
 # Names that a line of the log lists; the rest is counted.
 _MOST_NAMES = 10
 
@@ -349,11 +352,18 @@ def _table(imported: Imported, options: Options) -> ScoreTable:
         provenance["value"] = value
     if how:
         provenance["losses"] = how
+    models = [
+        dataclasses.replace(m, provenance={**provenance, **m.provenance})
+        for m in imported.models
+    ]
+    if imported.query_costs is not None:
+        means = imported.query_costs.mean(axis=1).tolist()
+        models = [
+            dataclasses.replace(m, costs={_MEAN_QUERY_COST: mean, **m.costs})
+            for m, mean in zip(models, means, strict=True)
+        ]
     return ScoreTable(
-        models=tuple(
-            dataclasses.replace(m, provenance={**provenance, **m.provenance})
-            for m in imported.models
-        ),
+        models=tuple(models),
         texts=texts,
         nll_nats=np.ascontiguousarray(losses),
         num_tokens=imported.num_tokens,

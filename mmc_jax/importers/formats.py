@@ -35,6 +35,8 @@ class Format(NamedTuple):
 FORMATS = {
     "lm_eval": Format("lm_eval", "logs of lm-evaluation-harness"),
     "model_map": Format("model_map", "the model map, 1,018 models"),
+    "router_bench": Format("router_bench", "RouterBench, wide, with costs"),
+    "embed_llm": Format("embed_llm", "EmbedLLM, long, without costs"),
     "csv": Format("grid", "delimited text, wide or long", "csv"),
     "jsonl": Format("grid", "JSON lines, wide or long", "jsonl"),
     "parquet": Format("grid", "Parquet, wide or long", "parquet"),

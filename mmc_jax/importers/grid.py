@@ -49,6 +49,22 @@ def read(path: pathlib.Path, options: Options) -> Imported:
     columns = read_columns(
         path, options.file_kind, text_columns=[t for t in texts if t]
     )
+    return imported(columns, path, options)
+
+
+def imported(
+    columns: pa.Table, path: pathlib.Path, options: Options
+) -> Imported:
+    """Returns the scores of a table whose columns are read already.
+
+    Args:
+      columns: Columns of the table, their names without blanks around them.
+      path: The file that they are from.
+      options: Names of the columns, and the file of facts, as for `read`.
+
+    Raises:
+      ValueError: Anything that `read` refuses in a file's content.
+    """
     table = _Columns(columns, path, options)
     if options.model_column in table.index and (
         options.value_column in table.index

@@ -1,0 +1,165 @@
+"""Sets of routing: correctness, cost of a call, prompts."""
+
+import hashlib
+import pathlib
+import tempfile
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+from absl.testing import absltest, parameterized
+
+from mmc_jax import importers, scores
+
+_MODELS = ("WizardLM/WizardLM-13B-V1.2", "claude-v2", "gpt-4-1106-preview")
+_HEADER = (
+    "sample_id,prompt,eval_name,"
+    + ",".join(_MODELS)
+    + ","
+    + ",".join(f"{m}|model_response" for m in _MODELS)
+    + ","
+    + ",".join(f"{m}|total_cost" for m in _MODELS)
+    + ",oracle_model_to_route_to\n"
+)
+_ROUTER_BENCH = (
+    _HEADER
+    + """\
+mmlu-law.val.1,"['Which? Answer:']",mmlu-law,0.0,1.0,1,"['C)']",['B'],['B'],\
+7.5e-05,0.000592,0.00074,claude-v2
+mtbench.2,"['Say ""hi"".\\n', 'Again?']",mtbench,0.1,0.9,1,['hi'],['hi'],['a\
+'],1e-05,2e-05,3e-05,gpt-4-1106-preview
+"""
+)
+
+
+class _Case(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(
+            self.enterContext(tempfile.TemporaryDirectory())
+        )
+
+    def _write(self, name, text):
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+        return path
+
+
+class RouterBenchTest(_Case):
+    def test_scores_costs_and_prompts(self):
+        path = self._write("rb.csv", _ROUTER_BENCH)
+        self.assertEqual(importers.detected(path), "router_bench")
+        table = importers.read(path, importers.Options(keep_texts=True)).table
+        self.assertEqual([m.name for m in table.models], list(_MODELS))
+        np.testing.assert_allclose(
+            table.nll_nats, [[1, 0.9], [0, 0.1], [0, 0]], atol=1e-15
+        )
+        self.assertEqual(table.unit, "error")
+        np.testing.assert_array_equal(
+            table.query_costs,
+            [[7.5e-05, 1e-05], [0.000592, 2e-05], [0.00074, 3e-05]],
+        )
+        self.assertAlmostEqual(table.costs("mean_query_cost")[1], 0.000306)
+        self.assertEqual(table.texts.ids, ("mmlu-law.val.1", "mtbench.2"))
+        self.assertEqual(table.texts.domains, ("mmlu-law", "mtbench"))
+        prompts = ("Which? Answer:", 'Say "hi".\n\nAgain?')
+        self.assertEqual(table.texts.texts, prompts)
+        self.assertEqual(
+            table.texts.sha256[0],
+            hashlib.sha256(prompts[0].encode()).hexdigest(),
+        )
+        with self.subTest("to disk and back"):
+            scores.write(table, self.folder / "out")
+            again = scores.open(self.folder / "out", with_texts=True)
+            order = sorted(range(3), key=lambda m: _MODELS[m])
+            np.testing.assert_array_equal(
+                again.query_costs, table.query_costs[order]
+            )
+            self.assertEqual(again.texts.texts, prompts)
+            self.assertEqual(again.unit, "error")
+            self.assertIsNone(scores.open(self.folder / "out").texts.texts)
+
+    def test_parquet_without_prompts(self):
+        path = self.folder / "rb.parquet"
+        pyarrow.parquet.write_table(
+            pa.table(
+                {
+                    "sample_id": ["a", "b"],
+                    "prompt": ["p", "q"],
+                    "eval_name": ["s", "t"],
+                    "m/x": [1.0, 0.25],
+                    "m/x|model_response": [["r"], ["r"]],
+                    "m/x|total_cost": [0.5, None],
+                }
+            ),
+            path,
+        )
+        with self.assertLogs("absl", "WARNING") as logs:
+            table = importers.read(path).table
+        self.assertIn("row 2, column 'm/x|total_cost': no cost", str(logs))
+        np.testing.assert_array_equal(table.nll_nats, [[0, 0.75]])
+        self.assertIsNone(table.query_costs)
+        self.assertIsNone(table.texts.texts)
+
+    def test_refusals(self):
+        pickle = self._write("routerbench_0shot.pkl", "no matter")
+        with self.assertRaisesRegex(ValueError, "runs code.*to_parquet"):
+            importers.read(pickle)
+        path = self._write("rb.csv", _ROUTER_BENCH.replace("0.1,0.9", "10,90"))
+        with self.assertRaisesRegex(
+            ValueError, "rb.csv, row 2, column 'Wiz.*: 10 is no score"
+        ):
+            importers.read(path)
+        path = self._write("rb.csv", _ROUTER_BENCH.replace("0.0,1.0", "0.0,"))
+        with self.assertRaisesRegex(
+            ValueError, "rb.csv, row 1, column 'claude-v2': no score"
+        ):
+            importers.read(path)
+        with self.assertRaisesRegex(ValueError, "no columns '<model>|total"):
+            importers.read(
+                self._write("x.csv", "a,b\n1,2\n"), format="router_bench"
+            )
+
+
+class EmbedLlmTest(_Case):
+    _TEXT = (
+        "prompt_id,model_id,category_id,label,model_name,category,prompt\n"
+        '7,0,1,1,org__a-7b,mmlu,"Which, then?"\n'
+        '7,1,1,0,org__b-13b,mmlu,"Which, then?"\n'
+        "3,1,2,1,org__b-13b,gsm8k,How many?\n"
+        "3,0,2,0,org__a-7b,gsm8k,How many?\n"
+    )
+
+    def test_labels(self):
+        path = self._write("train.csv", self._TEXT)
+        self.assertEqual(importers.detected(path), "embed_llm")
+        table = importers.read(path, importers.Options(keep_texts=True)).table
+        self.assertEqual(
+            [m.name for m in table.models], ["org__a-7b", "org__b-13b"]
+        )
+        self.assertEqual(table.texts.ids, ("7", "3"))
+        self.assertEqual(table.texts.domains, ("mmlu", "gsm8k"))
+        self.assertEqual(table.texts.texts, ("Which, then?", "How many?"))
+        np.testing.assert_array_equal(table.nll_nats, [[0, 1], [1, 0]])
+        self.assertEqual(table.unit, "error")
+        self.assertIsNone(importers.read(path).table.texts.texts)
+
+    def test_refusals(self):
+        for old, new, message in (
+            ("3,1,2,1", "7,1,2,1", "row 3: the model 'org__b-13b' has a score"),
+            ("7,0,1,1", "7,0,1,x", "row 1, column 'label': 'x' is not a numb"),
+            ("7,0,1,1", "7,0,1,2", "row 1, column 'label': 2 is no score"),
+            ("3,0,2,0", "5,0,2,0", "no score .2 of 6 are missing"),
+        ):
+            with (
+                self.subTest(message),
+                self.assertRaisesRegex(ValueError, message),
+            ):
+                importers.read(
+                    self._write("train.csv", self._TEXT.replace(old, new))
+                )
+
+
+if __name__ == "__main__":
+    absltest.main()
