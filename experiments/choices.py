@@ -8,6 +8,8 @@ FORMATS = (
     "lm_eval",
     "model_map",
     "router_bench",
+    "llm_router_bench",
+    "router_eval",
     "embed_llm",
     "csv",
     "jsonl",

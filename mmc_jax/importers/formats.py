@@ -36,6 +36,10 @@ FORMATS = {
     "lm_eval": Format("lm_eval", "logs of lm-evaluation-harness"),
     "model_map": Format("model_map", "the model map, 1,018 models"),
     "router_bench": Format("router_bench", "RouterBench, wide, with costs"),
+    "llm_router_bench": Format(
+        "llm_router_bench", "a tree of LLMRouterBench, with costs"
+    ),
+    "router_eval": Format("router_eval", "a pickle of RouterEval"),
     "embed_llm": Format("embed_llm", "EmbedLLM, long, without costs"),
     "csv": Format("grid", "delimited text, wide or long", "csv"),
     "jsonl": Format("grid", "JSON lines, wide or long", "jsonl"),

@@ -2,8 +2,9 @@
 
 A pickle is a program. This one is carried out here, instruction by instruction,
 and only those that make numbers, strings, lists, tuples, sets, dicts and arrays
-of numbers are known. The few functions by which NumPy pickles its arrays are
-names to us: what they would make is made here, from bytes that are in the file.
+of numbers or strings are known. The few functions by which NumPy pickles its
+arrays are names to us: what they would make is made here, from bytes that are
+in the file.
 So nothing is called, and no array is larger than the file.
 """
 
@@ -19,7 +20,10 @@ import numpy as np
 
 # An instruction takes a microsecond; a bomb of many is cut off.
 _MOST_INSTRUCTIONS = 20_000_000
-_NUMBERS = re.compile(r"[<>|=]?[fiu][1248]|[<>|=]?b1|\?")
+_PLAIN_TYPES = re.compile(
+    # Numbers, truth values, strings of one width, and strings of any width.
+    r"[<>|=]?[fiu][1248]|[<>|=]?b1|\?|[<>|=]?U\d{1,7}|[<>|=]?O8?"
+)
 _ORDERS = {"C": "C", "F": "F", "A": "C", "K": "C"}
 
 
@@ -34,10 +38,10 @@ class _Type:
     """A data type under construction."""
 
     def __init__(self, code: Any, where: str):
-        if not isinstance(code, str) or not _NUMBERS.fullmatch(code):
+        if not isinstance(code, str) or not _PLAIN_TYPES.fullmatch(code):
             raise ValueError(
-                f"{where}: an array of {str(code)[:20]!r}; arrays of numbers "
-                "alone are read"
+                f"{where}: an array of {str(code)[:20]!r}; arrays of strings "
+                "and of numbers alone are read"
             )
         self.dtype = np.dtype(code)
 
@@ -72,6 +76,18 @@ def _array(
 ) -> np.ndarray:
     if isinstance(shape, int):
         shape = (shape,)
+    if isinstance(kind, _Type) and kind.dtype.hasobject:
+        # Strings of any width stand in a list.
+        if (
+            not isinstance(raw, list)
+            or shape != (len(raw),)
+            or not all(isinstance(item, str) for item in raw)
+        ):
+            raise ValueError(
+                f"{where}: an array of objects; arrays of strings and of "
+                "numbers alone are read"
+            )
+        return np.array(raw, object)
     if (
         not isinstance(kind, _Type)
         or not isinstance(raw, bytes | bytearray)

@@ -74,9 +74,24 @@ class PicklesTest(parameterized.TestCase):
             with self.assertRaisesRegex(ValueError, f"calls .*{name}"):
                 self._read(pickle.dumps({"a": thing}, protocol))
 
+    def test_arrays_of_strings(self):
+        for protocol in (0, 2, 4):
+            for array in (
+                np.array(["ab", "é"]),
+                np.array(["ab", "é"], object),
+                np.array([], object),
+            ):
+                read = self._read(pickle.dumps(array, protocol))
+                self.assertEqual(read.tolist(), array.tolist())
+
     @parameterized.named_parameters(
         ("objects", pickle.dumps(np.array([1, "a"], object)), "numbers alone"),
-        ("strings", pickle.dumps(np.array(["a"])), "numbers alone"),
+        ("bytes", pickle.dumps(np.array([b"a"])), "numbers alone"),
+        (
+            "lists",
+            pickle.dumps(np.array([[1], "a"], object)),
+            "numbers alone",
+        ),
         ("records", pickle.dumps(np.zeros(2, "f8,i4")), "numbers alone"),
         ("persistent", b"\x80\x04Q.", "damaged|BINPERSID"),
         ("named persistent", b"Pa\n.", "PERSID"),

@@ -1,7 +1,9 @@
 """Sets of routing: correctness, cost of a call, prompts."""
 
 import hashlib
+import json
 import pathlib
+import pickle
 import tempfile
 
 import numpy as np
@@ -159,6 +161,175 @@ class EmbedLlmTest(_Case):
                 importers.read(
                     self._write("train.csv", self._TEXT.replace(old, new))
                 )
+
+
+class LlmRouterBenchTest(_Case):
+    def _run(self, model, time, scores, *, costs=None, demo=False, **changes):
+        costs = (
+            [0.01 * (i + 1) for i in range(len(scores))]
+            if (costs is None)
+            else costs
+        )
+        records = [
+            {
+                "index": i + 1,
+                "origin_query": f"What is {i}?",
+                "prompt": f"Question: What is {i}?\nAnswer:",
+                "prompt_tokens": 9,
+                "completion_tokens": 5,
+                "cost": cost,
+                "score": score,
+                "prediction": "4",
+                "ground_truth": "4",
+                "raw_output": "4",
+                "extra_fields": {},
+                **changes,
+            }
+            for i, (score, cost) in enumerate(zip(scores, costs, strict=True))
+        ]
+        return self._write(
+            f"results/bench/aime/test/{model}/aime-test-{model}-{time}.json",
+            json.dumps(
+                {
+                    "performance": 0.5,
+                    "counts": len(records),
+                    "model_name": model,
+                    "dataset_name": "aime",
+                    "split": "test",
+                    "demo": demo,
+                    "records": records,
+                }
+            ),
+        )
+
+    def test_the_latest_runs(self):
+        self._run("b-8b", "20250102_000000", [1.0, 0.0])
+        self._run("a-7b", "20250101_000000", [0.0, 0.0])
+        self._run("a-7b", "20250103_000000", [1.0, 0.5])
+        self._run("a-7b", "20250104_000000", [0.0], demo=True)
+        for path in (self.folder, self.folder / "results/bench"):
+            self.assertEqual(importers.detected(path), "llm_router_bench")
+            with self.assertLogs("absl", "WARNING") as logs:
+                table = importers.read(path).table
+            self.assertIn("a demonstration; ignored", str(logs))
+            self.assertEqual([m.name for m in table.models], ["a-7b", "b-8b"])
+            self.assertEqual(table.texts.ids, ("aime/test/1", "aime/test/2"))
+            self.assertEqual(table.texts.domains, ("aime", "aime"))
+            np.testing.assert_array_equal(table.nll_nats, [[0, 0.5], [0, 1]])
+            np.testing.assert_array_equal(
+                table.query_costs, [[0.01, 0.02], [0.01, 0.02]]
+            )
+        old = importers.read(
+            self.folder,
+            importers.Options(
+                run="20250101", only_models=["a-7b"], keep_texts=True
+            ),
+        ).table
+        np.testing.assert_array_equal(old.nll_nats, [[1, 1]])
+        self.assertEqual(old.texts.texts, ("What is 0?", "What is 1?"))
+
+    def test_refusals(self):
+        self._run("b-8b", "20250102_000000", [1.0, 0.0])
+        for name, changes, message in (
+            ("prompt", {"origin_query": "Other?"}, "record 0: another prompt"),
+            ("index", {"index": 1}, "record 1: a second record of the index 1"),
+            ("text", {"score": "right"}, "record 0, score: 'right' is not a n"),
+            ("score", {"score": None}, "model 'a-7b', text .*: no score"),
+        ):
+            file = self._run("a-7b", "20250101_000000", [1.0, 1.0], **changes)
+            with (
+                self.subTest(name),
+                self.assertRaisesRegex(ValueError, message),
+            ):
+                importers.read(self.folder)
+        file.write_text(file.read_text()[:-40])
+        with (
+            self.subTest("cut off"),
+            self.assertRaisesRegex(
+                ValueError, f"{file.name}: not JSON .*line 1, column"
+            ),
+        ):
+            importers.read(self.folder)
+
+
+class RouterEvalTest(_Case):
+    def _pickle(self, **changes):
+        def group(names, scores):
+            scores = np.array(scores, float)
+            return {
+                "model": names,
+                "data": {
+                    "train_score": scores[:2],
+                    "val_score": scores[2:3],
+                    "test_score": scores[3:],
+                },
+            }
+
+        content = {
+            "split_index": {"train_indices": np.array([0, 3])},
+            "prompt": {
+                "train_prompt": np.array(["p", "q"]),
+                "val_prompt": ["r"],
+                "test_prompt": np.array(["s"], object),
+            },
+            "embedding": {"train_embed": np.zeros((2, 4), np.float32)},
+            "easy": {
+                3: {
+                    "all_strong": group(
+                        ["a/x", "b/y"], [[1, 0], [1, 1], [0, 0], [1, 0]]
+                    )
+                }
+            },
+            "hard": {
+                10: {
+                    "all_weak": group(
+                        ["b/y", "c/z"], [[0, 1], [1, 0], [0, 0], [0, 0.5]]
+                    )
+                }
+            },
+        }
+        path = self.folder / "arc_router_dataset.pkl"
+        path.write_bytes(pickle.dumps({**content, **changes}))
+        return path
+
+    def test_all_groups(self):
+        path = self._pickle()
+        self.assertEqual(importers.detected(path), "router_eval")
+        table = importers.read(path, importers.Options(keep_texts=True)).table
+        self.assertEqual([m.name for m in table.models], ["a/x", "b/y", "c/z"])
+        self.assertEqual(
+            table.texts.ids,
+            ("arc/train/0", "arc/train/1", "arc/val/0", "arc/test/0"),
+        )
+        self.assertEqual(table.texts.texts, ("p", "q", "r", "s"))
+        np.testing.assert_array_equal(
+            table.nll_nats,
+            [[0, 0, 1, 0], [1, 0, 1, 1], [0, 1, 1, 0.5]],
+        )
+        self.assertIsNone(table.query_costs)
+
+    def test_refusals(self):
+        other = {"model": ["a/x"], "data": {"train_score": [[0.0], [0.0]]}}
+        for name, changes, message in (
+            ("calls", {"x": pathlib.PurePosixPath("a")}, "the pickle calls"),
+            ("none", {"easy": {}, "hard": {}}, "no candidates"),
+            (
+                "prompts",
+                {"prompt": {"train_prompt": ["p"]}},
+                "'train_prompt'.: 1 prompts for 2 texts",
+            ),
+            ("sizes", {"hard": {10: {"g": other}}}, "'hard'.*other numbers"),
+            (
+                "shape",
+                {"hard": {10: {"g": {**other, "model": ["a", "b"]}}}},
+                "shape is .2, 1., for 2 models",
+            ),
+        ):
+            with (
+                self.subTest(name),
+                self.assertRaisesRegex(ValueError, message),
+            ):
+                importers.read(self._pickle(**changes))
 
 
 if __name__ == "__main__":
