@@ -33,7 +33,7 @@ def header(path: pathlib.Path) -> list[str]:
     A file that cannot be read has none: reading it says why.
 
     Args:
-      path: Any path.
+      path: Any path; nothing needs to be there.
     """
     kind = kind_of(path) if path.is_file() else None
     if kind is None:
