@@ -3,13 +3,16 @@
 Nothing is fetched: of a hub id only what the pool file states is known.
 """
 
+import collections
 import inspect
+import os
 import pathlib
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import yaml
 from jax.typing import DTypeLike
 
 from mmc_jax import models
@@ -143,8 +146,51 @@ def weights(
     return Weights(least, False, {})
 
 
+class Tried(NamedTuple):
+    """A published checkpoint that was tried, and with which of its files.
+
+    Attributes:
+      checkpoint: Name of the checkpoint on the hub.
+      model_type: Hugging Face's name of the architecture.
+      config: "file" for the published config.json, "rebuilt" for the published
+        sizes in the form of its family's files, "GGUF" for a file's metadata.
+      tokenizer: The file whose tokens were compared; None where none was.
+      weights: The file with which texts were scored; None where none was.
+    """
+
+    checkpoint: str
+    model_type: str
+    config: str
+    tokenizer: str | None = None
+    weights: str | None = None
+
+
+def tried(path: str | os.PathLike[str]) -> list[Tried]:
+    """Returns the checkpoints that were tried, from a YAML file of facts."""
+    rows = yaml.safe_load(pathlib.Path(path).read_text())
+    return [Tried(**row) for row in rows]
+
+
+def tried_table(rows: Iterable[Tried]) -> str:
+    """Returns the checkpoints that were tried as a table in Markdown."""
+    lines = [
+        "| checkpoint | `model_type` | config | tokenizer | weights |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    return "\n".join(
+        lines
+        + [
+            f"| {row.checkpoint} | `{row.model_type}` | {row.config} "
+            f"| {row.tokenizer or ''} | {row.weights or ''} |"
+            for row in rows
+        ]
+    )
+
+
 def family_table(
-    parity_errors: Mapping[str, float], pools: Iterable[Pool]
+    parity_errors: Mapping[str, float],
+    pools: Iterable[Pool],
+    tried: Iterable[Tried],
 ) -> str:
     """Returns the ports as a table in Markdown, one row a module.
 
@@ -152,6 +198,7 @@ def family_table(
       parity_errors: The largest difference of a logit from PyTorch's, as a
         fraction of max|logit|, by model type, as the parity tests write it.
       pools: Pools from which example checkpoints are taken.
+      tried: Published checkpoints that were tried; their configs are counted.
     """
     examples: dict[str, list[str]] = {}
     for pool in pools:
@@ -159,19 +206,22 @@ def family_table(
             of_type = examples.setdefault(model.facts.get("model_type"), [])
             if model.revision is not None and model.checkpoint not in of_type:
                 of_type.append(model.checkpoint)
+    configs_tried = collections.Counter(row.model_type for row in tried)
     rows = [
-        "| port | `model_type` | example checkpoints | lines | parity error |",
-        "| --- | --- | --- | ---: | ---: |",
+        "| port | `model_type` | example checkpoints | configs tried | lines "
+        "| parity error |",
+        "| --- | --- | --- | ---: | ---: | ---: |",
     ]
     for name, model_types in families().items():
         module = models.FAMILIES[model_types[0]]
         num_lines = len(inspect.getsource(module).splitlines())
         checkpoints = [c for t in model_types for c in examples.get(t, ())[:2]]
         errors = [parity_errors[t] for t in model_types if t in parity_errors]
+        num_tried = sum(configs_tried[t] for t in model_types)
         rows.append(
             f"| {name.rpartition('.')[2]} "
             f"| {', '.join(f'`{t}`' for t in model_types)} "
-            f"| {', '.join(checkpoints[:3])} | {num_lines} "
+            f"| {', '.join(checkpoints[:3])} | {num_tried} | {num_lines} "
             f"| {max(errors):.1e} |"
         )
     return "\n".join(rows)

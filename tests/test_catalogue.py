@@ -104,6 +104,55 @@ class FamiliesTest(absltest.TestCase):
         self.assertIn("gpt2", families["mmc_jax.models.families.gpt2"])
 
 
+class TriedTest(absltest.TestCase):
+    """The page of ports, and the facts that it is made of."""
+
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(models.__file__).parent
+        self.tried = catalogue.tried(self.folder / "tried_checkpoints.yaml")
+
+    def test_facts(self):
+        names = [row.checkpoint for row in self.tried]
+        self.assertLen(set(names), len(names))
+        for row in self.tried:
+            with self.subTest(row.checkpoint):
+                self.assertIn(row.model_type, models.FAMILIES)
+                self.assertIn(row.config, ("file", "rebuilt", "GGUF"))
+
+    def test_the_proposal_is_among_them(self):
+        model_types = {row.checkpoint: row.model_type for row in self.tried}
+        for model in pool.read("base71").models:
+            with self.subTest(model.name):
+                self.assertEqual(
+                    model_types.get(model.checkpoint),
+                    model.facts["model_type"],
+                )
+
+    def test_page(self):
+        page = (self.folder / "README.md").read_text()
+        self.assertIn(catalogue.tried_table(self.tried), page)
+        for name in catalogue.families():
+            self.assertIn(f"\n| {name.rpartition('.')[2]} |", page)
+
+    def test_tables(self):
+        rows = [
+            catalogue.Tried("a/b", "gpt2", "file", tokenizer="vocab.json"),
+            catalogue.Tried("a/c", "gpt2", "rebuilt"),
+        ]
+        self.assertEqual(
+            catalogue.tried_table(rows).splitlines()[2:],
+            [
+                "| a/b | `gpt2` | file | vocab.json |  |",
+                "| a/c | `gpt2` | rebuilt |  |  |",
+            ],
+        )
+        errors = dict.fromkeys(models.FAMILIES, 2e-7)
+        table = catalogue.family_table(errors, [], rows)
+        (line,) = (x for x in table.splitlines() if x.startswith("| gpt2 "))
+        self.assertRegex(line, r"^\| gpt2 \| `gpt2` \|  \| 2 \| \d+ \| 2.0e-07")
+
+
 class RowsTest(absltest.TestCase):
     def setUp(self):
         super().setUp()
