@@ -8,6 +8,37 @@ one model for each text, which are not.
 from mmc_jax.lazy import attach
 
 # The public names of each module.
-_NAMES: dict[str, list[str]] = {}
+_NAMES: dict[str, list[str]] = {
+    "contests": ["Contest"],
+    "evaluation": ["Evaluation", "evaluated"],
+    "features": [
+        "Features",
+        "joined",
+        "noise_features",
+        "read_features",
+    ],
+    "fitted": [
+        "FittedRouter",
+        "Texts",
+        "chosen_models",
+        "fit_router",
+        "load_router",
+        "predicted_losses",
+        "save_router",
+    ],
+    "readings": ["model_features"],
+    "ngrams": ["ngram_features"],
+    "prefixes": ["prefix_losses"],
+    "resemblance": ["near_duplicates"],
+    "router_laws": ["RouterLaw", "router_law"],
+    "router_studies": [
+        "ColdStart",
+        "Entry",
+        "cold_start",
+        "compared_routers",
+    ],
+    "routers": ["ROUTERS"],
+    "splits": ["leaked_texts", "split_by_domain", "split_by_text"],
+}
 
 __getattr__, __dir__, __all__ = attach(__name__, _NAMES)

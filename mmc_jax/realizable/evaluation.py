@@ -19,6 +19,7 @@ from mmc_jax.statistics import (
 
 # Prices of cost in loss at which a router is asked.
 _NUM_PRICES = 40
+_BELOW = 1 - 1e-9
 
 
 class Evaluation(NamedTuple):
@@ -69,6 +70,7 @@ def evaluated(
     *,
     best_single: int,
     costs: ArrayLike | None = None,
+    query_costs: ArrayLike | None = None,
     reading_cost: ArrayLike = 0.0,
     domains: Sequence[str] | None = None,
     clusters: Sequence[str] | None = None,
@@ -91,7 +93,10 @@ def evaluated(
       losses: Loss of each model on the texts that judge, finite, [M, X].
       predicted: Loss that the router predicts there, finite, [M, X].
       best_single: Index of the model that is the best where the router learned.
-      costs: Cost of running each model on a text, [M]; None if not known.
+      costs: Cost of running each model on a text, by which the router decides,
+        [M]; None if not known.
+      query_costs: What running each model cost on each text, [M, X], which is
+        what is spent; None where that is `costs`.
       reading_cost: Cost of what the router itself reads of a text, one number
         or [X].
       domains: Domain of each text, [X]; None for one domain.
@@ -145,10 +150,13 @@ def evaluated(
     area = np.nan
     if costs is not None:
         costs = np.asarray(costs, np.float64)
+        spent = np.broadcast_to(costs[:, None], losses.shape)
+        if query_costs is not None:
+            spent = np.asarray(query_costs, np.float64)
         reading = float(np.mean(reading_cost))
-        expected_cost = float(costs[chosen].mean()) + reading
-        curve = _curve(losses, predicted, costs, reading)
-        area = _area(*curve, costs.max())
+        expected_cost = float(spent[chosen, texts].mean()) + reading
+        curve = _curve(losses, predicted, costs, spent, reading)
+        area = _area(*curve, spent.mean(axis=1).max())
     return Evaluation(
         routed=routed,
         best_single=single,
@@ -169,9 +177,7 @@ def evaluated(
     )
 
 
-def _by_domain(
-    losses: np.ndarray, domains: Sequence[str] | None
-) -> np.ndarray:
+def _by_domain(losses: np.ndarray, domains: Sequence[str] | None) -> np.ndarray:
     """Returns each text's loss under the best model of its domain, [X]."""
     names = np.array(domains if domains is not None else [""] * losses.shape[1])
     found = np.empty(losses.shape[1])
@@ -203,19 +209,25 @@ def _curve(
     losses: np.ndarray,
     predicted: np.ndarray,
     costs: np.ndarray,
+    spent: np.ndarray,
     reading: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns expected costs, rising, and losses there: [K] each."""
     prices = frontier.routed(predicted, costs, lambdas=_NUM_PRICES).lambdas
-    prices = np.append(prices[np.isfinite(prices)], 0.0)
+    # A little below the price at which a text moves, so that no tie is broken
+    # by roundings.
+    prices = np.append(_BELOW * prices[np.isfinite(prices)], 0.0)
     texts = np.arange(losses.shape[1])
     cheapest = np.flatnonzero(costs == costs.min())
     first = cheapest[predicted[cheapest].mean(axis=1).argmin()]
-    points = [(costs[first], losses[first].mean())]
+    points = [(spent[first].mean(), losses[first].mean())]
     for price in prices:
         chosen = (predicted + price * costs[:, None]).argmin(axis=0)
         points.append(
-            (costs[chosen].mean() + reading, losses[chosen, texts].mean())
+            (
+                spent[chosen, texts].mean() + reading,
+                losses[chosen, texts].mean(),
+            )
         )
     points = np.array(points)
     # By falling price the cost rises, but for roundings.

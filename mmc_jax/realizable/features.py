@@ -1,7 +1,7 @@
 """What is known of a text before any model of the subset has scored it.
 
 Features come from the text itself (`ngrams`), from the cheapest model of the
-pool (`model_features`), or from a file that the user brings. Each row bears the
+pool (`readings`), or from a file that the user brings. Each row bears the
 id of its text, and rows are taken by id, never by place.
 
 X texts, D features.
@@ -19,7 +19,7 @@ import pyarrow as pa
 from absl import logging
 
 from mmc_jax.corpus import Corpus
-from mmc_jax.importers import cells, tables
+from mmc_jax.importers.columns import cells, kinds
 from mmc_jax.scores.files import write_atomically
 
 _TEXT_ID = "text_id"
@@ -97,7 +97,9 @@ def joined(several: Sequence[Features]) -> Features:
     )
 
 
-def noise_features(ids: Sequence[str], num_features: int, seed: int) -> Features:
+def noise_features(
+    ids: Sequence[str], num_features: int, seed: int
+) -> Features:
     """Returns features that say nothing: what a router cannot learn from.
 
     Args:
@@ -117,10 +119,11 @@ def read_features(path: str | os.PathLike[str]) -> Features:
     """Returns the features of a file, such as embeddings that a user brings.
 
     Args:
-      path: A `.parquet` file with the column `text_id` and either one column
-        of lists of equal length or any number of columns of numbers; or a
-        `.npy` file of shape [X, D], beside which the ids of the texts stand,
-        one a line, in a file of the same name that ends in `.ids.txt`.
+      path: A table (`.parquet`, `.jsonl`, `.csv`, ...) with the column
+        `text_id` and either one column of lists of equal length or any number
+        of columns of numbers; or a `.npy` file of shape [X, D], beside which
+        the ids of the texts stand, one a line, in a file of the same name that
+        ends in `.ids.txt`.
 
     Raises:
       FileNotFoundError: The file, or that of the ids, is not there.
@@ -131,10 +134,8 @@ def read_features(path: str | os.PathLike[str]) -> Features:
     path = pathlib.Path(path)
     if path.name.endswith(".npy"):
         ids, values = _of_npy(path)
-    elif path.name.endswith(".parquet"):
-        ids, values = _of_parquet(path)
     else:
-        raise ValueError(f"{path}: give features as .npy or .parquet")
+        ids, values = _of_table(path)
     seen: set[str] = set()
     for id_ in ids:
         if not id_ or id_ in seen:
@@ -227,11 +228,16 @@ def _of_npy(path: pathlib.Path) -> tuple[list[str], np.ndarray]:
     return ids, values
 
 
-def _of_parquet(path: pathlib.Path) -> tuple[list[str], np.ndarray]:
-    table = tables.read_table(path)
-    ids = cells.strings(tables.column(table, path, _TEXT_ID), path, _TEXT_ID)
+def _of_table(path: pathlib.Path) -> tuple[list[str], np.ndarray]:
+    table = kinds.read_columns(path)
+    if _TEXT_ID not in table.column_names:
+        raise ValueError(
+            f"{path}: no column {_TEXT_ID!r}, which names the text of each row"
+        )
+    ids = cells.strings(table.column(_TEXT_ID), path, _TEXT_ID)
     names = [name for name in table.column_names if name != _TEXT_ID]
-    if len(names) != 1 or cells.is_number(table.column(names[0]).type):
+    nested = [n for n in names if pa.types.is_nested(table.column(n).type)]
+    if len(names) != 1 or not nested:
         columns = [
             cells.numbers(table.column(name), path, name) for name in names
         ]
@@ -239,12 +245,12 @@ def _of_parquet(path: pathlib.Path) -> tuple[list[str], np.ndarray]:
             raise ValueError(f"{path}: no column but {_TEXT_ID!r}")
         return ids, np.stack(columns, axis=1)
     column = table.column(names[0]).combine_chunks()
-    lists = (
+    is_list = (
         pa.types.is_list(column.type)
         or pa.types.is_large_list(column.type)
         or pa.types.is_fixed_size_list(column.type)
     )
-    if not lists or not cells.is_number(column.type.value_type):
+    if not is_list or not cells.is_number(column.type.value_type):
         raise ValueError(
             f"{path}, column {names[0]!r}: {column.type}; numbers or lists of "
             "numbers are needed"

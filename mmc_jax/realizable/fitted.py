@@ -47,9 +47,7 @@ class Texts(NamedTuple):
         places = np.arange(len(self.ids))[texts]
         return Texts(
             [self.ids[x] for x in places],
-            None
-            if self.domains is None
-            else [self.domains[x] for x in places],
+            None if self.domains is None else [self.domains[x] for x in places],
             self.features,
             None
             if self.prefix_losses is None

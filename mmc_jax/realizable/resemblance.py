@@ -3,6 +3,7 @@
 X texts, H hashes of a signature.
 """
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -38,7 +39,7 @@ def near_duplicates(
 
     Source: Broder 1997, On the resemblance and containment of documents.
 
-    >>> near_duplicates(["one two three", "other words", "One two  three!"], 0.5)
+    >>> near_duplicates(["one two three", "others", "One two  three!"], 0.5)
     array([0, 1, 0])
     """
     if not 0 < least_resemblance <= 1:
@@ -76,16 +77,21 @@ def near_duplicates(
     return np.array([first(x) for x in range(len(texts))])
 
 
+@functools.cache
+def _factors() -> np.ndarray:
+    """Returns an odd random number for each hash, uint64 [H]."""
+    rng = np.random.default_rng(_SEED)
+    numbers = rng.integers(2**63, size=_NUM_HASHES, dtype=np.uint64)
+    return 2 * numbers + np.uint64(1)
+
+
 def _signature(text: str) -> np.ndarray:
     """Returns the least value of each hash over the shingles: uint32 [H]."""
     plain = " ".join(text.lower().split())
     (shingles,) = hashed_ngrams(plain or " ", (_SHINGLE,))
     shingles = np.unique(shingles)
-    rng = np.random.default_rng(_SEED)
-    factors = rng.integers(2**63, size=_NUM_HASHES, dtype=np.uint64) | np.uint64(
-        1
-    )
-    # Multiply-shift: the high bits of a product of odd numbers.
+    # Multiply-shift: the high bits of a product with an odd number.
+    factors = _factors()
     least = np.full(_NUM_HASHES, np.iinfo(np.uint64).max, np.uint64)
     for start in range(0, len(shingles), 4096):
         products = shingles[start : start + 4096, None] * factors

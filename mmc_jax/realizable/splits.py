@@ -32,7 +32,7 @@ def split_by_text(
         number of groups than of texts.
 
     >>> split_by_text(["a", "b", "c", "d"], np.array([0, 1, 1, 3]), 0.5)
-    array([ True, False, False,  True])
+    array([False, False, False,  True])
     """
     if not 0 < share < 1:
         raise ValueError(f"share is {share}; between 0 and 1 is needed.")
@@ -41,7 +41,9 @@ def split_by_text(
     least: dict[int, str] = {}
     for group, key in zip(groups.tolist(), keys, strict=True):
         least[group] = min(key, least.get(group, key))
-    judges = {group: _fraction(key, seed) < share for group, key in least.items()}
+    judges = {
+        group: _fraction(key, seed) < share for group, key in least.items()
+    }
     test = np.array([judges[group] for group in groups.tolist()])
     if test.all() or not test.any():
         raise ValueError(
@@ -97,7 +99,7 @@ def split_by_domain(
 
 
 def leaked_texts(groups: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """Returns the texts that judge and have a near-duplicate to learn from: [K].
+    """Returns texts that judge with a near-duplicate on the other side: [K].
 
     Args:
       groups: Group of near-duplicates of each text, [X].

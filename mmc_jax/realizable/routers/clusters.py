@@ -84,7 +84,7 @@ def _centres(
 def _means(
     losses: np.ndarray, labels: np.ndarray, num_clusters: int
 ) -> np.ndarray:
-    """Returns the mean losses of each cluster, of all texts for an empty one."""
+    """Returns the mean losses of each cluster, for empty ones of all texts."""
     counts = np.bincount(labels, minlength=num_clusters)
     sums = np.stack([np.bincount(labels, row, num_clusters) for row in losses])
     overall = losses.mean(axis=1, keepdims=True)

@@ -19,8 +19,8 @@ from mmc_jax.realizable.routers.seen import Seen
 
 NEEDS = ("features",)
 
-# Ranks that are tried.
-_RANKS = (1, 2, 4, 8, 16)
+# Ranks that are tried; the largest is at most the number of models.
+_RANKS = (1, 2, 4, 8, 16, 32)
 
 
 def fit(seen: Seen, losses: np.ndarray, *, seed: int) -> dict[str, np.ndarray]:
@@ -32,7 +32,7 @@ def fit(seen: Seen, losses: np.ndarray, *, seed: int) -> dict[str, np.ndarray]:
     del seed
     scales = scaling.scales(seen.features)
     table = ridge.Table(scaling.scaled(seen.features, scales), losses)
-    ranks = [rank for rank in _RANKS if rank < len(losses)] or [1]
+    ranks = sorted({min(rank, len(losses)) for rank in _RANKS})
     settings, apart = [(np.inf, 1)], [table.single]
     means = table.means[:, None]
     for penalty in ridge.PENALTIES:

@@ -22,6 +22,9 @@ NEEDS = ("features",)
 _HIDDEN = 256
 _BATCH = 256
 _LEARNING_RATE, _WEIGHT_DECAY = 1e-3, 1e-1
+# Length to which each text's features are scaled: a first step then moves the
+# outputs by less than a standard deviation.
+_LENGTH = 5.0
 # Numbers of epochs that are tried.
 _EPOCHS = (1, 2, 4, 8, 16, 32)
 
@@ -50,13 +53,13 @@ def fit(seen: Seen, losses: np.ndarray, *, seed: int) -> dict[str, np.ndarray]:
     the others; the network is then trained anew on all texts.
     """
     scales = scaling.scales(seen.features)
-    features = scaling.scaled(seen.features, scales)
+    features = _scaled(seen.features, scales)
     means = losses.mean(axis=1)
     deviation = max(float((losses - means[:, None]).std()), 1e-12)
     targets = ((losses - means[:, None]) / deviation).T.astype(np.float32)
 
     def routed(held_out: np.ndarray) -> np.ndarray:
-        trial = _Training(features[~held_out], targets[~held_out], seed)
+        trial = _Training(features, targets, np.flatnonzero(~held_out), seed)
         found = []
         for num_epochs in (0, *_EPOCHS):
             trial.reach(num_epochs)
@@ -65,7 +68,7 @@ def fit(seen: Seen, losses: np.ndarray, *, seed: int) -> dict[str, np.ndarray]:
 
     apart = selection.cross_validated(routed, len(features), seed)
     best = selection.chosen_setting(apart, losses)
-    training = _Training(features, targets, seed)
+    training = _Training(features, targets, np.arange(len(features)), seed)
     training.reach((0, *_EPOCHS)[best])
     return {
         **scales,
@@ -81,8 +84,9 @@ def fit(seen: Seen, losses: np.ndarray, *, seed: int) -> dict[str, np.ndarray]:
 
 def predict(fitted: dict[str, np.ndarray], seen: Seen) -> np.ndarray:
     """Returns the predicted loss of each model, [M, X]."""
-    features = scaling.scaled(seen.features, fitted)
-    graph, params = _network(features.shape[1], len(fitted["means"]), seed=0)
+    features = _scaled(seen.features, fitted)
+    graph, params = _network(features.shape[1], len(fitted["means"]), 0)
+    params = jax.tree.map(jnp.asarray, params)
     nnx.replace_by_pure_dict(
         params,
         {
@@ -101,7 +105,22 @@ def predict(fitted: dict[str, np.ndarray], seen: Seen) -> np.ndarray:
 class _Training:
     """A network on its way: `reach` goes on to a later epoch."""
 
-    def __init__(self, features: np.ndarray, targets: np.ndarray, seed: int):
+    def __init__(
+        self,
+        features: np.ndarray,
+        targets: np.ndarray,
+        texts: np.ndarray,
+        seed: int,
+    ):
+        """Nothing is trained yet.
+
+        Args:
+          features: Scaled features of all texts, [X, D].
+          targets: Losses of all texts in standard deviations, [X, M].
+          texts: Indices of the texts to learn from.
+          seed: Seed of the first weights and of the batches.
+        """
+        self._texts = texts
         self._features = jnp.asarray(features)
         self._targets = jnp.asarray(targets)
         self._rng = np.random.default_rng(seed)
@@ -113,10 +132,10 @@ class _Training:
 
     def reach(self, num_epochs: int) -> None:
         """Trains up to an epoch, in batches that the seed decides."""
-        num_texts = len(self._features)
+        num_texts = len(self._texts)
         size = min(_BATCH, num_texts)
         while self._epochs < num_epochs:
-            order = self._rng.permutation(num_texts)
+            order = self._rng.permutation(self._texts)
             order = order[: num_texts // size * size].reshape(-1, size)
             self.params, self._moments = _epoch(
                 self._graph,
@@ -136,9 +155,15 @@ class _Training:
 _OPTIMIZER = optax.adamw(_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
 
 
+def _scaled(features: np.ndarray, scales: dict[str, np.ndarray]) -> np.ndarray:
+    return _LENGTH * scaling.scaled(features, scales, unit=True)
+
+
+@functools.lru_cache(maxsize=4)
 def _network(
     num_features: int, num_models: int, seed: int
 ) -> tuple[nnx.GraphDef, nnx.State]:
+    """Returns a network that is not trained; its parameters are shared."""
     return nnx.split(Network(num_features, num_models, rngs=nnx.Rngs(seed)))
 
 

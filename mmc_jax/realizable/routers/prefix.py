@@ -25,9 +25,10 @@ def fit(seen: Seen, losses: np.ndarray, *, seed: int) -> dict[str, np.ndarray]:
     begun = _without_difficulty(seen.prefix_losses)
     squares = float(np.sum(begun * begun))
     slope = float(np.sum(begun * offsets)) / squares if squares > 0 else 0.0
-    fitted = {"slope": np.array(slope), "intercept": _intercept(
-        losses, seen.prefix_losses, slope
-    )}
+    fitted = {
+        "slope": np.array(slope),
+        "intercept": _intercept(losses, seen.prefix_losses, slope),
+    }
     single = np.repeat(losses.mean(axis=1)[:, None], losses.shape[1], axis=1)
     if not selection.chosen_setting([single, predict(fitted, seen)], losses):
         return {

@@ -83,7 +83,9 @@ class Table:
         fitted = self._coordinates @ self.shrunk(penalty)
         values = self._values + penalty * num_texts
         leverage = self._coordinates**2 @ (1 / values) + 1 / num_texts
-        rest = (self._targets - fitted) / np.maximum(1 - leverage, 1e-9)[:, None]
+        rest = (self._targets - fitted) / np.maximum(1 - leverage, 1e-9)[
+            :, None
+        ]
         return (self._targets - rest).T + self.means[:, None]
 
 

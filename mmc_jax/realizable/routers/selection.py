@@ -13,7 +13,9 @@ _STANDARD_ERRORS = 2.0
 _NUM_FOLDS = 4
 
 
-def chosen_setting(predictions: Iterable[np.ndarray], losses: np.ndarray) -> int:
+def chosen_setting(
+    predictions: Iterable[np.ndarray], losses: np.ndarray
+) -> int:
     """Returns the setting of least routed loss; 0 unless it is surely better.
 
     The first setting predicts the same for all texts: the best single model.
@@ -25,8 +27,9 @@ def chosen_setting(predictions: Iterable[np.ndarray], losses: np.ndarray) -> int
         that the setting was not fitted on. The first setting is the simplest.
       losses: Losses of the same texts, [M, X].
 
-    >>> losses = np.array([[1.0, 2.0, 1.0, 2.0], [2.0, 1.0, 2.0, 1.1]])
-    >>> chosen_setting([np.array([[1.5], [1.525]]) + 0 * losses, losses], losses)
+    >>> losses = np.tile([[1.0, 2.0], [2.0, 1.1]], 8)
+    >>> single = np.repeat([[1.5], [1.55]], 16, axis=1)
+    >>> chosen_setting([single, losses], losses)
     1
     """
     texts = np.arange(losses.shape[1])

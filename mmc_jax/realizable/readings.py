@@ -72,7 +72,9 @@ def model_features(
             cache_dir=settings.cache_dir,
         )
         rows: list[np.ndarray] = [np.empty(0)] * len(texts)
-        for batch, found in _read(network, _rows(opened, texts), opened.context):
+        for batch, found in _read(
+            network, _rows(opened, texts), opened.context
+        ):
             for row, *values in zip(batch.rows, *found, strict=False):
                 rows[row.text] = (
                     np.concatenate(values[1:])
@@ -130,20 +132,25 @@ def _read(
         hidden = model.hidden_states(inputs).astype(jnp.float32)
         positions = jnp.arange(inputs.shape[1], dtype=jnp.int32)
         read = (positions < lengths[:, None])[..., None]
-        mean = jnp.where(read, hidden, 0.0).sum(axis=1) / lengths[:, None]
-        last = jnp.take_along_axis(
-            hidden, lengths[:, None, None].astype(jnp.int32) - 1, axis=1
-        )[:, 0]
+        mean = jnp.where(read, hidden, 0.0).sum(axis=1)
+        mean = mean / lengths.astype(jnp.float32)[:, None]
+        last = jnp.take_along_axis(hidden, lengths[:, None, None] - 1, axis=1)
+        last = last[:, 0]
         return likelihood.token_nll(model, inputs, targets), mean, last
 
     # Few lengths: a text is short beside what a program takes to compile.
-    lengths = batching.bucket_lengths(context, num_batches=1, num_programs=1)
-    for batch in batching.batches(rows, lengths, _TOKENS_PER_BATCH):
-        lengths = np.ones(len(batch.inputs), np.float32)
+    buckets = batching.bucket_lengths(context, num_batches=1, num_programs=1)
+    for batch in batching.batches(rows, buckets, _TOKENS_PER_BATCH):
+        lengths = np.ones(len(batch.inputs), np.int32)
         lengths[: len(batch.rows)] = [len(row.inputs) for row in batch.rows]
-        yield batch, tuple(
-            np.asarray(values)
-            for values in found(params, batch.inputs, batch.targets, lengths)
+        yield (
+            batch,
+            tuple(
+                np.asarray(values)
+                for values in found(
+                    params, batch.inputs, batch.targets, lengths
+                )
+            ),
         )
 
 

@@ -1,0 +1,111 @@
+"""All routers side by side, new models, and the law of a router."""
+
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from mmc_jax import realizable
+from tests.realizable import losses as tables
+
+
+def _contest(**known):
+    """Returns a contest in which dear models are better, each on some texts."""
+    features, right = tables.answers(300, seed=2)
+    offsets = np.array([[2.0], [1.6], [1.3], [1.2]])
+    return tables.contest(
+        features,
+        right + offsets,
+        costs=np.array([1.0, 3.0, 9.0, 27.0]),
+        **known,
+    )
+
+
+class ComparedTest(absltest.TestCase):
+    def test_side_by_side(self):
+        found, reasons = realizable.compared_routers(
+            _contest(), ["best_single", "random", "ridge", "prefix"]
+        )
+        self.assertEqual(list(found), ["best_single", "random", "ridge"])
+        self.assertIn("needs the texts' prefix losses", reasons["prefix"])
+        self.assertEqual(found["best_single"].evaluation.closed_gap.value, 0)
+        self.assertIsNone(found["random"].on_noise)
+        self.assertLess(found["random"].evaluation.closed_gap.high, 0)
+        self.assertGreater(found["ridge"].evaluation.closed_gap.value, 0.99)
+        self.assertEqual(found["ridge"].on_noise.closed_gap.value, 0)
+        areas = [entry.evaluation.area for entry in found.values()]
+        self.assertEqual(min(areas), areas[2])
+
+    def test_no_such_router(self):
+        with self.assertRaisesRegex(ValueError, "no router 'x'"):
+            realizable.compared_routers(_contest(), ["ridge", "x"])
+
+    def test_what_reads_is_paid(self):
+        contest = _contest()
+        features = contest.texts.features._replace(reader="a")
+        read = contest._replace(texts=contest.texts._replace(features=features))
+        costs = [
+            realizable.compared_routers(each, ["ridge"])[0][
+                "ridge"
+            ].evaluation.expected_cost
+            for each in (contest, read)
+        ]
+        self.assertAlmostEqual(costs[1], costs[0] + 1)
+        masks = np.array([[False, True, False, False]])
+        self.assertEqual(read.subset_costs("ridge", masks), [4])
+        self.assertEqual(read.subset_costs("best_single", masks), [3])
+
+    def test_a_prefix_is_read_by_all(self):
+        prefix = np.zeros((4, 300))
+        contest = _contest(prefix_losses=prefix)._replace(prefix_share=0.5)
+        found = realizable.compared_routers(contest, ["prefix"])[0]["prefix"]
+        # The best single model, the dearest; half of the text by the others.
+        self.assertAlmostEqual(
+            found.evaluation.expected_cost, 27 + 0.5 * (1 + 3 + 9)
+        )
+
+
+class ColdStartTest(parameterized.TestCase):
+    def test_more_texts_close_more(self):
+        found = realizable.cold_start(
+            _contest(), "nearest_neighbours", "d", [4, 100, 1000]
+        )
+        self.assertEqual(found.num_texts, [4, 100, 150])
+        routed = [e.routed.value for e in found.evaluations]
+        self.assertLess(routed[-1], found.without.routed.value)
+        self.assertLessEqual(routed[1], routed[0])
+        self.assertGreater(found.evaluations[-1].closed_gap.value, 0.99)
+
+    def test_refused(self):
+        with self.assertRaisesRegex(ValueError, "no model 'x' beside others"):
+            realizable.cold_start(_contest(), "ridge", "x")
+
+
+class RouterLawTest(absltest.TestCase):
+    def test_realized_frontier(self):
+        contest = _contest()
+        found = realizable.router_law(contest, "ridge", num_subsets=6)
+        self.assertLen(found.evaluations, len(found.masks))
+        self.assertLessEqual(len(found.masks), 6)
+        np.testing.assert_array_equal(found.costs, found.masks @ contest.costs)
+        for mask, evaluation, gap in zip(
+            found.masks, found.evaluations, found.closed_gaps, strict=True
+        ):
+            self.assertGreaterEqual(
+                evaluation.routed.value, evaluation.oracle.value
+            )
+            if mask.sum() > 1:
+                self.assertGreater(gap.value, 0.9)
+        # It knows which model is the best: the oracle's frontier.
+        np.testing.assert_allclose(
+            found.routed.losses[-1], found.oracle.losses[-1]
+        )
+        self.assertEqual(
+            set(found.laws) | set(found.reasons), {"routed", "oracle", "single"}
+        )
+
+    def test_without_costs(self):
+        with self.assertRaisesRegex(ValueError, "no budgets"):
+            realizable.router_law(_contest()._replace(costs=None), "ridge")
+
+
+if __name__ == "__main__":
+    absltest.main()
