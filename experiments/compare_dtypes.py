@@ -1,13 +1,19 @@
-"""Compares the scores of a sample in bfloat16 with those in float32.
+"""Compares scores in bfloat16 with float32, or a quantised model with its own.
 
   python -m experiments.compare_dtypes --corpus=texts.jsonl --pool=pool.yaml \
       --num_texts_per_domain=100 --out=results/dtypes
+  python -m experiments.compare_dtypes --corpus=texts.jsonl --pool=pool.yaml \
+      --pair=mine,mine-q4 --out=results/q4
 
 How far a text's score moves when the parameters, and all but the softmaxes and
 sums, are rounded to bfloat16: in nats per token, and relative to the score in
 float32. Expected are some thousandths, relative, and less in the mean than in
-single texts. The two score tables lie in the result folder; a killed run goes
-on where it was. Twice the time of scoring the sample.
+single texts.
+
+With `--pair` the second model is compared with the first, both in float32: what
+did Q4 cost on these texts? `increase` is what a token lost, below 0 where the
+second model is better. The score tables lie in the result folder; a killed run
+goes on where it was. Twice the time of scoring the sample.
 """
 
 from absl import flags
@@ -17,10 +23,21 @@ from . import choices, corpora, program, shared_flags
 flags.adopt_module_key_flags(corpora)
 _POOL = shared_flags.pool()
 _ONLY_MODELS = shared_flags.only_models()
+_PAIR = flags.DEFINE_list(
+    "pair",
+    None,
+    "Names of two models that are compared in place of two dtypes: a "
+    "checkpoint and its quantised file.",
+)
 _NUM_TEXTS = shared_flags.num_texts_per_domain(100)
 _MAX_CONTEXT = shared_flags.max_context()
 _TOKENS_PER_BATCH = shared_flags.tokens_per_batch()
 _OUT = shared_flags.out()
+flags.register_validator(
+    "pair",
+    lambda pair: pair is None or len(pair) == 2,
+    "--pair takes two names: a,b.",
+)
 
 
 def main():
@@ -28,8 +45,9 @@ def main():
 
     texts = corpora.read().sample(_NUM_TEXTS.value)
     models = pool.read(_POOL.value)
-    if _ONLY_MODELS.value is not None:
-        models = models.select(_ONLY_MODELS.value)
+    names = _PAIR.value or _ONLY_MODELS.value
+    if names is not None:
+        models = models.select(names)
     tables = [
         scoring.score(
             models,
@@ -41,11 +59,15 @@ def main():
                 tokens_per_batch=_TOKENS_PER_BATCH.value,
             ),
         )
-        for dtype in choices.DTYPES
+        for dtype in choices.DTYPES[: 1 if _PAIR.value else None]
     ]
-    differences = scores.differences(*tables)._asdict()
-    numbers = [{"name": model.name} for model in tables[0].models]
-    for unit, values in differences.items():
+    if _PAIR.value:
+        differences = scores.pair_differences(*tables, *names)
+        numbers = [{"name": names[1], "compared_with": names[0]}]
+    else:
+        differences = scores.differences(*tables)
+        numbers = [{"name": model.name} for model in tables[0].models]
+    for unit, values in differences._asdict().items():
         of_unit = scores.distribution(values)._asdict()
         print(f"{unit:<32}" + "".join(f"{name:>14}" for name in of_unit))
         for m, model in enumerate(numbers):
@@ -58,7 +80,7 @@ def main():
             _OUT.value,
             {"num_texts": len(texts), "models": numbers},
             flags=program.flag_values(),
-            arrays=differences,
+            arrays=differences._asdict(),
         )
     )
 

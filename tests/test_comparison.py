@@ -38,6 +38,22 @@ class DifferencesTest(parameterized.TestCase):
             found.nats_per_token, [[0.5, 0], [0.25, 0]]
         )
         np.testing.assert_array_equal(found.relative, [[0.25, 0], [0.25, 0]])
+        np.testing.assert_array_equal(found.increase, [[-0.5, 0], [0.25, 0]])
+
+    def test_of_two_models(self):
+        table = _table([[8.0, 3.0], [6.0, 4.5], [6.0, 3.0]], 3 * [[4, 3]])
+        found = scores.pair_differences(table, "m0", "m1")
+        np.testing.assert_array_equal(found.increase, [[-0.5, 0.5]])
+        np.testing.assert_array_equal(found.relative, [[0.25, 0.5]])
+        back = scores.pair_differences(table, "m1", "m0")
+        np.testing.assert_array_equal(back.increase, -found.increase)
+
+    def test_of_two_models_that_do_not_compare(self):
+        table = _table([[8.0, 3.0], [6.0, 4.5]], [[4, 3], [4, 2]])
+        with self.assertRaisesRegex(ValueError, "'m0' and 'm1': text 't1'"):
+            scores.pair_differences(table, "m0", "m1")
+        with self.assertRaisesRegex(ValueError, "no model 'm7' .* m0, m1"):
+            scores.pair_differences(table, "m0", "m7")
 
     def test_against_a_loop(self):
         rng = np.random.default_rng(0)

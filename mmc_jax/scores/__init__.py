@@ -11,6 +11,7 @@ from mmc_jax.scores.comparison import (
     Distribution,
     differences,
     distribution,
+    pair_differences,
 )
 from mmc_jax.scores.files import (
     finished_key,
@@ -60,6 +61,7 @@ __all__ = [
     "nats_per_char",
     "nats_per_token",
     "open",
+    "pair_differences",
     "raw",
     "text_length",
     "token_scores",

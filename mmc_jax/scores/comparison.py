@@ -1,4 +1,4 @@
-"""Two score tables of the same models and texts, side by side.
+"""Scores of the same texts side by side: of two tables, or of two models.
 
 M models, X texts.
 """
@@ -11,14 +11,18 @@ from mmc_jax.scores.table import ScoreTable
 
 
 class Differences(NamedTuple):
-    """How far the scores of one table are from another's.
+    """How far some scores are from others, which they are compared with.
 
     Attributes:
+      increase: (nll' - nll) / t with t the tokens that are scored, float64
+        [M, X]: nats per token by which nll' is worse; below 0 where it is
+        better.
       nats_per_token: |nll - nll'| / t with t the tokens that are scored,
         float64 [M, X].
       relative: |nll - nll'| / |nll|, float64 [M, X]; 0 where both are equal.
     """
 
+    increase: np.ndarray
     nats_per_token: np.ndarray
     relative: np.ndarray
 
@@ -68,20 +72,60 @@ def differences(table: ScoreTable, other: ScoreTable) -> Differences:
             f"{len(other.texts)}"
         )
     per_token = table.losses("nats_per_token")
-    difference = np.abs(other.losses("nats_per_token") - per_token)
+    other_per_token = other.losses("nats_per_token")
     if not np.array_equal(table.num_scored, other.num_scored):
         m, x = np.argwhere(table.num_scored != other.num_scored)[0]
         raise ValueError(
             f"model {names[m]!r}: text {table.texts.ids[x]!r} has other tokens "
             "in the two tables"
         )
+    return _between(per_token, other_per_token)
+
+
+def pair_differences(table: ScoreTable, first: str, second: str) -> Differences:
+    """Returns the differences of one model's scores from another's: [1, X].
+
+    What quantisation costs on some texts, say: the first model is a checkpoint
+    and the second its quantised file.
+
+    Args:
+      table: Scores of both models.
+      first: Name of the model that the differences are relative to.
+      second: Name of the model that is compared with it.
+
+    Raises:
+      ValueError: No such model, no token counts, a text of which a model scored
+        no token, or a text with other tokens under the two.
+    """
+    names = [model.name for model in table.models]
+    for name in (first, second):
+        if name not in names:
+            raise ValueError(
+                f"no model {name!r} in the table; it has {', '.join(names)}"
+            )
+    a, b = ([names.index(name)] for name in (first, second))
+    per_token = table.losses("nats_per_token")
+    other_tokens = table.num_scored[a] != table.num_scored[b]
+    if other_tokens.any():
+        text = table.texts.ids[np.argwhere(other_tokens)[0][1]]
+        raise ValueError(
+            f"{first!r} and {second!r}: text {text!r} has other tokens under "
+            "the two, so that losses per token do not compare; they are not "
+            "one model in two files"
+        )
+    return _between(per_token[a], per_token[b])
+
+
+def _between(per_token: np.ndarray, other: np.ndarray) -> Differences:
+    increase = other - per_token
+    difference = np.abs(increase)
     relative = np.divide(
         difference,
         np.abs(per_token),
         out=np.zeros_like(difference),
         where=difference > 0,
     )
-    return Differences(difference, relative)
+    return Differences(increase, difference, relative)
 
 
 def distribution(values: np.ndarray) -> Distribution:
