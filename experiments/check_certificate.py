@@ -24,15 +24,16 @@ flags.mark_flags_as_mutual_exclusive(["scores", "csv"], required=True)
 
 
 def main():
-    from mmc_jax import certificate_checker, report
+    from mmc_jax import certificate_checker, report, stages
 
     report.check_file(_CERTIFICATE.value)
     table = tables.read()
-    verdict = certificate_checker.check(
-        _CERTIFICATE.value,
-        table.losses(tables.NORMALISATION.value),
-        table.costs(tables.COST.value),
-    )
+    with stages.stage("verifying the certificate"):
+        verdict = certificate_checker.check(
+            _CERTIFICATE.value,
+            table.losses(tables.NORMALISATION.value),
+            table.costs(tables.COST.value),
+        )
     print(
         f"verified: {verdict.proven.sum()} of {len(verdict.proven)} points are "
         "the best there is; elsewhere a better subset lies at most "

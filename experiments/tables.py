@@ -61,10 +61,13 @@ def read(*, need_costs: bool = True) -> "scores.ScoreTable":
     Raises:
       ValueError: Nothing is left; a model or a domain is not there.
     """
+    from mmc_jax import stages
+
     if _ORACLE_BACKEND.value is not None:
         os.environ["MMC_ORACLE_BACKEND"] = _ORACLE_BACKEND.value
     path = _CSV.value if _SCORES.value is None else _SCORES.value
-    table = _selected(_opened(path), need_costs)
+    with stages.stage("reading the scores"):
+        table = _selected(_opened(path), need_costs)
     _choose_normalisation(table)
     return table
 

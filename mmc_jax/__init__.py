@@ -30,6 +30,7 @@ __getattr__, __dir__, __all__ = attach(
         "report",
         "scores",
         "scoring",
+        "stages",
         "statistics",
         "studies",
         "synthetic",

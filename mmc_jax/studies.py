@@ -8,13 +8,11 @@ import itertools
 import os
 import pathlib
 import shutil
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import tqdm
 
-from mmc_jax import frontier, law, oracle
+from mmc_jax import frontier, law, oracle, stages
 from mmc_jax.frontier.generalisation.checks import (
     Checks,
     Generalisation,
@@ -162,20 +160,33 @@ def study(
     if held_out.any():
         held_out_losses = table.select(texts=held_out).losses(normalisation)
         table = table.select(texts=~held_out)
-    losses, costs = table.losses(normalisation), table.costs(cost)
+    with stages.stage("normalising the scores"):
+        losses, costs = table.losses(normalisation), table.costs(cost)
     proven = None
-    if method == "certified" and max_size is None:
-        proven = _certify(losses, costs, limits, folder)
-        pool = proven.frontier
-    else:
-        pool = METHODS[method](losses, costs, max_size=max_size)
-    lines = {"single": frontier.single_models(losses, costs), "pool": pool}
-    laws, reasons = attempt(
-        {
-            name: functools.partial(law.fit, line.costs, line.losses)
-            for name, line in lines.items()
-        }
-    )
+    with stages.stage(f"searching the frontier ({method})"):
+        if method == "certified" and max_size is None:
+            proven = _certify(losses, costs, limits, folder)
+            pool = proven.frontier
+        else:
+            pool = METHODS[method](losses, costs, max_size=max_size)
+        lines = {"single": frontier.single_models(losses, costs), "pool": pool}
+    with stages.stage("fitting the laws"):
+        laws, reasons = attempt(
+            {
+                name: functools.partial(law.fit, line.costs, line.losses)
+                for name, line in lines.items()
+            }
+        )
+    with stages.stage("looking at other texts"):
+        other_texts = generalisation(
+            losses,
+            costs,
+            table.texts.domains,
+            pool,
+            functools.partial(METHODS[method], max_size=max_size),
+            checks,
+            held_out_losses,
+        )
     return Study(
         table=table,
         normalisation=normalisation,
@@ -194,15 +205,7 @@ def study(
             else None
         ),
         proven=proven,
-        other_texts=generalisation(
-            losses,
-            costs,
-            table.texts.domains,
-            pool,
-            functools.partial(METHODS[method], max_size=max_size),
-            checks,
-            held_out_losses,
-        ),
+        other_texts=other_texts,
     )
 
 
@@ -269,28 +272,23 @@ def _certify(
     limits: Limits,
     folder: str | os.PathLike[str] | None,
 ) -> frontier.Certified:
-    """Searches the certified frontier under a progress bar."""
+    """Searches the certified frontier and says how far it is."""
     parts = None if folder is None else pathlib.Path(folder, _PARTS)
-    with tqdm.tqdm(desc="proving", unit="point") as bar:
-        found = frontier.certified(
-            losses,
-            costs,
-            time_limit=limits.seconds,
-            gap_limit=limits.gap,
-            work_dir=parts,
-            on_progress=_shown_on(bar),
-        )
+    found = frontier.certified(
+        losses,
+        costs,
+        time_limit=limits.seconds,
+        gap_limit=limits.gap,
+        work_dir=parts,
+        on_progress=_say,
+    )
     return found
 
 
-def _shown_on(bar: tqdm.tqdm) -> Callable[[frontier.Progress], None]:
-    def show(progress: frontier.Progress) -> None:
-        bar.total = progress.num_points
-        bar.n = progress.num_proven
-        speed = progress.num_nodes / max(progress.seconds, 1e-9)
-        bar.set_postfix_str(
-            f"gap at most {progress.largest_gap:.3%}, "
-            f"{progress.num_nodes:,} nodes, {speed:,.0f}/s"
-        )
-
-    return show
+def _say(progress: frontier.Progress) -> None:
+    speed = progress.num_nodes / max(progress.seconds, 1e-9)
+    stages.say(
+        f"{progress.num_proven:,} of {progress.num_points:,} points proven, "
+        f"gap at most {progress.largest_gap:.3%}, "
+        f"{progress.num_nodes:,} nodes, {speed:,.0f}/s"
+    )

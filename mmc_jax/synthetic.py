@@ -19,6 +19,9 @@ _NUM_DOMAINS = 8
 # texts have 500 to 800 points at noise 0.03 and 2,500 to 4,500 at 0.10.
 _QUALITY, _STRENGTH, _DIFFICULTY = 0.05, 0.08, 0.3
 
+# Models beyond the catalogue are its models again, so many times at most.
+_MOST_TIMES = 100
+
 
 class SyntheticPool(NamedTuple):
     """A pool with losses, the smallest model first.
@@ -55,9 +58,11 @@ def pool(
     and a model's losses do not depend on the others of the pool.
 
     Args:
-      num_models: Number of models M, 1 to 71. Fewer than 71 are spread evenly
-        over the catalogue in order of size, the smallest and the largest among
-        them.
+      num_models: Number of models M, 1 to 7,100. Fewer than 71 are spread
+        evenly over the catalogue in order of size, the smallest and the largest
+        among them. More are the models of the catalogue several times, each
+        time with other noise; from the second time on, the name ends in "-2",
+        "-3" and so on.
       num_texts: Number of texts X.
       noise: Standard deviation of the model's own part in a text's log loss.
       seed: Seed of all random draws, 0 or more.
@@ -73,10 +78,10 @@ def pool(
     (3, 5)
     """
     models = read(CATALOGUE).models
-    if not 1 <= num_models <= len(models):
+    if not 1 <= num_models <= _MOST_TIMES * len(models):
         raise ValueError(
-            f"num_models is {num_models}; 1 to {len(models)} is needed, the "
-            f"models of the catalogue {CATALOGUE}."
+            f"num_models is {num_models}; 1 to {_MOST_TIMES * len(models):,} "
+            f"is needed, {_MOST_TIMES} times the catalogue {CATALOGUE}."
         )
     if num_texts < 1:
         raise ValueError(f"num_texts is {num_texts}; at least 1 is needed.")
@@ -88,8 +93,7 @@ def pool(
     by_size = sorted(
         range(len(models)), key=lambda j: models[j].costs["num_params"]
     )
-    places = np.linspace(0, len(models) - 1, num_models).round().astype(int)
-    chosen = [by_size[place] for place in places]
+    chosen = _chosen(by_size, num_models)
     names = sorted({model.family for model in models})
     # One stream for each quantity, so that neither M nor X changes the others.
     families = np.random.default_rng([seed, 0])
@@ -104,15 +108,38 @@ def pool(
         0, _DIFFICULTY, num_texts
     )
     losses = np.empty((num_models, num_texts))
-    for row, j in zip(losses, chosen, strict=True):
-        own = np.random.default_rng([seed, 3, j]).lognormal(0, noise, num_texts)
+    for row, (j, time) in zip(losses, chosen, strict=True):
+        # The first time has the stream that it always had.
+        stream = [seed, 3, j, *([time] if time else [])]
+        own = np.random.default_rng(stream).lognormal(0, noise, num_texts)
         size = models[j].costs["num_params"]
         mean = _A * size**-_ALPHA + _FLOOR
         strength = strengths[names.index(models[j].family), domains]
         row[:] = mean * difficulty * strength * own
     return SyntheticPool(
         losses,
-        np.array([models[j].costs["num_params"] for j in chosen], float),
-        tuple(models[j].family for j in chosen),
-        tuple(models[j].name for j in chosen),
+        np.array([models[j].costs["num_params"] for j, _ in chosen], float),
+        tuple(models[j].family for j, _ in chosen),
+        tuple(
+            models[j].name + (f"-{time + 1}" if time else "")
+            for j, time in chosen
+        ),
     )
+
+
+def _chosen(by_size: list[int], num_models: int) -> list[tuple[int, int]]:
+    """Returns each model's place in the catalogue, and its earlier copies.
+
+    Args:
+      by_size: Models of the catalogue in order of size.
+      num_models: Number of models M.
+    """
+    num_known = len(by_size)
+    if num_models <= num_known:
+        places = np.linspace(0, num_known - 1, num_models).round().astype(int)
+        return [(by_size[place], 0) for place in places]
+    return [
+        (j, time)
+        for place, j in enumerate(by_size)
+        for time in range((num_models - place - 1) // num_known + 1)
+    ]

@@ -21,7 +21,7 @@ _PACKAGE = _ROOT / "mmc_jax"
 # itself. `experiments` stands on top of all; `cli` and `__main__` lead there.
 _FLOORS = (
     ("lazy",),
-    ("corpus", "pool", "hosts", "statistics"),
+    ("corpus", "pool", "hosts", "stages", "statistics"),
     ("models", "scores", "synthetic", "oracle"),
     ("catalogue", "importers", "training", "scoring"),
     ("frontier",),

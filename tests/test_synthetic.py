@@ -68,6 +68,18 @@ class SyntheticPoolTest(parameterized.TestCase):
         self.assertFalse((a.losses == b.losses).any())
         self.assertEqual(a.names, b.names)
 
+    def test_more_models_than_the_catalogue_has(self):
+        drawn = synthetic.pool(75, 4, 0.1)
+        catalogue = synthetic.pool(71, 4, 0.1)
+        self.assertLen(set(drawn.names), 75)
+        self.assertEqual(drawn.names[:2], ("gpt2", "gpt2-2"))
+        self.assertEqual(drawn.costs[0], drawn.costs[1])
+        self.assertTrue((np.diff(drawn.costs) >= 0).all())
+        with self.subTest("the second has noise of its own"):
+            self.assertFalse((drawn.losses[0] == drawn.losses[1]).any())
+        with self.subTest("the first is that of the catalogue"):
+            np.testing.assert_array_equal(drawn.losses[0], catalogue.losses[0])
+
     def test_noise_makes_a_richer_frontier(self):
         sizes = []
         for noise in (0.03, 0.1):
@@ -76,7 +88,7 @@ class SyntheticPoolTest(parameterized.TestCase):
         self.assertGreater(sizes[1], sizes[0])
 
     @parameterized.parameters(
-        ((72, 5, 0.03), "num_models is 72; 1 to 71"),
+        ((7101, 5, 0.03), "num_models is 7101; 1 to 7,100"),
         ((0, 5, 0.03), "num_models is 0"),
         ((5, 0, 0.03), "num_texts is 0"),
         ((5, 5, -0.1), "noise is -0.1"),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmc_jax import oracle
+from mmc_jax import oracle, stages
 from mmc_jax.diversity.contributions import (
     Shapley,
     marginal_contributions,
@@ -88,6 +88,7 @@ class Summary(NamedTuple):
     reasons: dict[str, str]
 
 
+@stages.stage("measuring diversity")
 def summary(
     table: ScoreTable,
     *,
@@ -116,6 +117,7 @@ def summary(
     if len(table.models) < 2:
         raise ValueError("1 model has no diversity; at least 2 are needed.")
     losses = table.losses(normalisation)
+    stages.say("pairs of models")
     matrices = {
         "pair_gains": pair_gains(losses),
         "residual_correlations": residual_correlations(losses),
@@ -137,6 +139,7 @@ def summary(
     except ValueError as error:
         reasons["means within and across families"] = str(error)
     options = {"num_resamples": num_resamples, "seed": seed}
+    stages.say("intervals of the largest gains")
     largest = {
         "pair_gains": [
             PairGain(pair, pair_bonus(*losses[list(pair)], **options))
@@ -148,6 +151,7 @@ def summary(
             PairGain(pair, _at_equal_cost(losses, costs, pair, options))
             for pair in _largest(matrices["equal_cost_gains"])
         ]
+    stages.say("what each model brings")
     return Summary(
         table=table,
         normalisation=normalisation,

@@ -67,19 +67,8 @@ def non_dominated(
         if np.isnan(numbers).any():
             raise ValueError(f"{name}[{np.isnan(numbers).argmax()}] is NaN.")
 
-    # By cost, then by loss: a point leads if it loses less than all before it,
-    # and its ties in both follow it.
-    order = np.lexsort((losses, costs))
-    costs, losses = costs[order], losses[order]
-    least = np.minimum.accumulate(np.concatenate([[np.inf], losses]))
-    leads = losses < least[:-1]
-    leader = np.cumsum(leads) - 1
-    first = np.flatnonzero(leads)
-    stays = leader >= 0
-    stays[stays] = (costs[stays] == costs[first[leader[stays]]]) & (
-        losses[stays] == losses[first[leader[stays]]]
-    )
-    costs, losses, masks = costs[stays], losses[stays], masks[order[stays]]
+    stays = undominated(costs, losses)
+    costs, losses, masks = costs[stays], losses[stays], masks[stays]
 
     # Ties are neighbours. Of the keys the last counts first, and False comes
     # before True.
@@ -178,6 +167,24 @@ def places_at(costs: np.ndarray, budgets: ArrayLike) -> np.ndarray:
     return places
 
 
+def undominated(costs: np.ndarray, losses: np.ndarray) -> np.ndarray:
+    """Returns the points that no other dominates, equal ones too: indices [n].
+
+    By cost, then by loss. A point of infinite loss is not among them.
+
+    Args:
+      costs: Cost of each point, [S] float64, not NaN.
+      losses: Loss of each point, [S] float64, not NaN.
+    """
+    order = np.lexsort((losses, costs))
+    costs, losses = costs[order], losses[order]
+    # The first point of each cost, which has its least loss.
+    is_first = np.append(True, costs[1:] != costs[:-1])[: len(costs)]
+    first = np.flatnonzero(is_first)[np.cumsum(is_first) - 1]
+    least = np.minimum.accumulate(np.append(np.inf, losses))
+    return order[(losses == losses[first]) & (losses < least[first])]
+
+
 def no_subsets(num_models: int) -> Frontier:
     """Returns the frontier of nothing, the start of a search."""
     none = np.empty(0)
@@ -202,7 +209,9 @@ def cost_and_rest(
     The two together are exact unless a cost is 10^13 times another.
     """
     total, rest = np.zeros((2, len(masks)))
-    for member, cost in zip(masks.T, costs, strict=True):
+    # Columns are read one after the other, so they lie together.
+    members = np.ascontiguousarray(masks.T)
+    for member, cost in zip(members, costs, strict=True):
         total, error = _two_sum(total, np.where(member, cost, 0.0))
         rest += error
     return total, rest

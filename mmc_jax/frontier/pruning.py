@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
+from mmc_jax import stages
 from mmc_jax.frontier.groups import group_numbers, group_of_each, mixes
 from mmc_jax.frontier.pareto import (
     Frontier,
@@ -90,6 +91,10 @@ def pruned(
     for size in range(2, max_size + 1):
         if width is not None and len(level) > width:
             level = level[np.linspace(0, len(level) - 1, width).astype(int)]
+        stages.say(
+            f"subsets of {size} models, of {len(level):,} smaller ones, "
+            f"{len(frontier.costs):,} points so far"
+        )
         found = _extended(
             none, inputs.costs, chunks, level, size, size, numbers
         )
@@ -131,6 +136,10 @@ def _polished(
         if not new:
             return frontier
         done |= bases.keys()
+        stages.say(
+            f"exchanges in {len(new):,} subsets, "
+            f"{len(frontier.costs):,} points so far"
+        )
         frontier = _extended(
             frontier, costs, chunks, np.array(new), min_size, max_size, numbers
         )

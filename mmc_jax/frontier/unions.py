@@ -26,6 +26,7 @@ from mmc_jax.frontier.pareto import (
     padded_rows,
     rounded_sum,
     subset_costs,
+    undominated,
 )
 from mmc_jax.statistics.inputs import Inputs
 
@@ -197,7 +198,14 @@ def frontier_with_unions(
         greatest = np.concatenate([[np.finfo(np.float64).max], frontier.losses])
         stays = points <= greatest[place]
         row, column = np.nonzero(stays)
-        found = (cost[stays], points[stays], masks[rows][row] | others[column])
+        cost, points = cost[stays], points[stays]
+        # Most of these dominate each other: only the rest gets masks.
+        leads = undominated(cost, points)
+        found = (
+            cost[leads],
+            points[leads],
+            masks[rows][row[leads]] | others[column[leads]],
+        )
         frontier = non_dominated(
             *map(np.concatenate, zip(frontier, found, strict=True))
         )

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax import frontier
+from mmc_jax import frontier, stages
 from mmc_jax.frontier import Frontier, Search, pruned
 from mmc_jax.frontier.generalisation.bootstrap import (
     resampled_frontiers,
@@ -310,18 +310,18 @@ def jackknife(
             "needed."
         )
     of_model = np.array(groups)
+    labels = list(dict.fromkeys(groups))
 
     def line_without(label: str) -> Frontier:
         stays = of_model != label
-        line = search(losses[stays], costs[stays], None)
+        number = labels.index(label) + 1
+        with stages.stage(f"searching without group {number} of {len(labels)}"):
+            line = search(losses[stays], costs[stays], None)
         checked_points(FORMS["power_law"], line.costs, line.losses, None)
         return line
 
     lines, not_fitted = attempt(
-        {
-            label: functools.partial(line_without, label)
-            for label in dict.fromkeys(groups)
-        }
+        {label: functools.partial(line_without, label) for label in labels}
     )
     if not lines:
         raise ValueError(

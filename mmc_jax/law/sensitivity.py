@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax import frontier, oracle
+from mmc_jax import frontier, oracle, stages
 from mmc_jax.law.batches import Fits
 from mmc_jax.law.evaluation import budget_for, budget_ratio, floor_gap_percent
 from mmc_jax.law.evaluation import loss as loss_at
@@ -39,6 +39,9 @@ from mmc_jax.scores import ScoreTable
 from mmc_jax.statistics import Estimate, attempt
 
 Points = tuple[np.ndarray, np.ndarray]
+
+# Models that are left out one by one: each takes a search of its own.
+_MOST_LEFT_OUT = 200
 
 
 class GroupLaw(NamedTuple):
@@ -198,22 +201,24 @@ def laws_of_points(
     Raises:
       ValueError: No group has a law, with the reason of each.
     """
-    found, reasons = fit_each(
-        groups,
-        lambda name: residual_bootstrap(
-            *groups[name],
-            num_resamples=num_resamples,
-            seed=seed,
+    with stages.stage("fitting the laws of resampled residuals"):
+        found, reasons = fit_each(
+            groups,
+            lambda name: residual_bootstrap(
+                *groups[name],
+                num_resamples=num_resamples,
+                seed=seed,
+                num_starts=num_starts,
+            ),
+            delta=delta,
             num_starts=num_starts,
-        ),
-        delta=delta,
-        num_starts=num_starts,
-    )
+        )
     _check_any(found, reasons)
-    laws = {
-        name: _group_law(groups[name], one, "points", forms)
-        for name, one in found.items()
-    }
+    with stages.stage("fitting other forms and profiles"):
+        laws = {
+            name: _group_law(groups[name], one, "points", forms)
+            for name, one in found.items()
+        }
     return LawStudy(laws, reasons, _shared(laws), None)
 
 
@@ -255,34 +260,38 @@ def laws_of_table(
     losses, costs = table.losses(normalisation), table.costs(cost)
     clusters = table.texts.domains if by_domain else None
     options = {"delta": delta, "num_starts": num_starts}
-    lines = {
-        "single models": frontier.single_models(losses, costs),
-        "pool": search(losses, costs),
-    }
+    with stages.stage("searching the frontier"):
+        lines = {
+            "single models": frontier.single_models(losses, costs),
+            "pool": search(losses, costs),
+        }
     points = {name: (line.costs, line.losses) for name, line in lines.items()}
-    found, reasons = fit_each(
-        points,
-        lambda name: (
-            text_bootstrap(
-                losses,
-                lines[name].costs,
-                lines[name].masks,
-                clusters=clusters,
-                num_resamples=num_resamples,
-                seed=seed,
-                **options,
-            ).laws
-        ),
-        **options,
-    )
+    with stages.stage("fitting the laws of resampled texts"):
+        found, reasons = fit_each(
+            points,
+            lambda name: (
+                text_bootstrap(
+                    losses,
+                    lines[name].costs,
+                    lines[name].masks,
+                    clusters=clusters,
+                    num_resamples=num_resamples,
+                    seed=seed,
+                    **options,
+                ).laws
+            ),
+            **options,
+        )
     _check_any(found, reasons)
-    laws = {
-        name: _group_law(points[name], one, "texts", forms)
-        for name, one in found.items()
-    }
-    pool = _pool_sensitivity(
-        table, losses, costs, search, clusters, num_searches, seed, options
-    )
+    with stages.stage("fitting other forms and profiles"):
+        laws = {
+            name: _group_law(points[name], one, "texts", forms)
+            for name, one in found.items()
+        }
+    with stages.stage("fitting the laws of other texts and models"):
+        pool = _pool_sensitivity(
+            table, losses, costs, search, clusters, num_searches, seed, options
+        )
     return LawStudy(laws, reasons, _shared(laws), pool)
 
 
@@ -346,7 +355,7 @@ def _pool_sensitivity(
             "full": lambda: full_bootstrap(
                 losses, costs, num_resamples=num_searches, **of_texts, **options
             ),
-            "models": lambda: without_one([m.name for m in table.models]),
+            "models": lambda: without_one(_names_to_leave_out(table)),
             "families": lambda: without_one([m.family for m in table.models]),
             "held_out": lambda: split_law(
                 losses, costs, delta=options["delta"], **of_texts
@@ -365,6 +374,21 @@ def _pool_sensitivity(
         held_out=found.get("held_out"),
         reasons=reasons,
     )
+
+
+def _names_to_leave_out(table: ScoreTable) -> list[str]:
+    """Returns the name of each model.
+
+    Raises:
+      ValueError: There are so many that as many searches take too long.
+    """
+    names = [model.name for model in table.models]
+    if len(names) > _MOST_LEFT_OUT:
+        raise ValueError(
+            f"{len(names):,} models would need as many searches; up to "
+            f"{_MOST_LEFT_OUT} are left out one by one."
+        )
+    return names
 
 
 def _check_any(

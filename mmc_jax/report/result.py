@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from mmc_jax import law
+from mmc_jax import law, stages
 from mmc_jax.report import drawing
 from mmc_jax.statistics import Estimate
 
@@ -64,7 +64,9 @@ def write_result(
         np.savez(file, allow_pickle=False, **arrays)
         writers[_ARRAYS] = _writer(file.getvalue())
     for name, draw in (figures or {}).items():
-        for suffix, content in drawing.saved(draw).items():
+        with stages.stage(f"drawing {name}"):
+            saved = drawing.saved(draw)
+        for suffix, content in saved.items():
             writers[f"{name}.{suffix}"] = _writer(content)
     content = {
         "flags": dict(flags),

@@ -6,6 +6,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from mmc_jax import frontier
+from mmc_jax.frontier import pareto
 from mmc_jax.frontier.pareto import subset_costs
 from tests import tolerances
 from tests.frontier import brute_force
@@ -17,6 +18,17 @@ def points_of(found):
         (cost, loss, tuple(np.flatnonzero(mask)))
         for cost, loss, mask in zip(*found, strict=True)
     ]
+
+
+class UndominatedTest(absltest.TestCase):
+    def test_ties_stay_and_infinite_losses_go(self):
+        costs = np.array([2.0, 1.0, 1.0, 2.0, 2.0, np.inf, np.inf, 0.0])
+        losses = np.array([3.0, 5.0, 5.0, 3.0, 4.0, 1.0, 1.0, np.inf])
+        found = pareto.undominated(costs, losses)
+        self.assertEqual(found.tolist(), [1, 2, 0, 3, 5, 6])
+
+    def test_nothing(self):
+        self.assertEmpty(pareto.undominated(np.empty(0), np.empty(0)))
 
 
 class NonDominatedTest(parameterized.TestCase):

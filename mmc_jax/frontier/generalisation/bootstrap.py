@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
+from mmc_jax import stages
 from mmc_jax.frontier.generalisation.cross_fitting import Search
 from mmc_jax.frontier.pareto import (
     Frontier,
@@ -158,6 +159,10 @@ def resampled_losses(
         row = rows.stop
         num_drawn = counts.sum(axis=1, keepdims=True)
         for start in range(0, len(masks), step):
+            stages.say(
+                f"{start:,} of {len(masks):,} subsets on resamples "
+                f"{rows.start + 1} to {rows.stop} of {num_resamples:,}"
+            )
             some = slice(start, start + step)
             minima = np.stack([losses[m].min(axis=0) for m in masks[some]])
             found[rows, some] = counted_sums(counts, minima) / num_drawn
@@ -183,8 +188,14 @@ def resampled_frontiers(
       num_resamples: Number of resamples R.
       seed: Seed of the random resamples.
     """
+    number = 0
     for counts in resampled_counts(
         losses.shape[1], clusters, num_resamples, seed
     ):
         for row in counts:
-            yield search(losses, costs, row), row
+            number += 1
+            with stages.stage(
+                f"searching resample {number} of {num_resamples}"
+            ):
+                line = search(losses, costs, row)
+            yield line, row

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
+from mmc_jax import stages
 from mmc_jax.frontier.generalisation.other_texts import held_out
 from mmc_jax.frontier.pareto import Frontier, places_at
 from mmc_jax.statistics.inputs import Inputs, checked_inputs
@@ -145,12 +146,13 @@ def _lines_of_halves(
     """
     width = max(max(first.sum(), (~first).sum()) for first in firsts)
     lines, share_of_split = [], []
-    for first in firsts:
+    for number, first in enumerate(firsts, 1):
         share = 0.0
         for half in (first, ~first):
             here = _of_texts(inputs, half, width)
             there = _of_texts(inputs, ~half, width)
-            line = search(*here)
+            with stages.stage(f"searching split {number} of {len(firsts)}"):
+                line = search(*here)
             elsewhere = held_out(line.masks, *there)
             lines.append((line.costs, line.losses, elsewhere.losses))
             share += elsewhere.share / 2

@@ -23,7 +23,7 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax import hosts
+from mmc_jax import hosts, stages
 from mmc_jax.frontier.pareto import frontier_of
 from mmc_jax.frontier.proof.certificate import Certificate
 from mmc_jax.frontier.proof.integers import (
@@ -124,6 +124,7 @@ def certified(
         if folder is not None and hosts.is_first():
             folder.claim()
     pool, masks = _pool_and_start(inputs, folder, start)
+    stages.say("whole numbers")
     windows = windows_of(pool, integer_frontier(pool, masks), gap_limit)
     if devices is None:
         devices = jax.local_devices()

@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmc_jax import oracle
+from mmc_jax import oracle, stages
 from mmc_jax.frontier.proof.integers import IntegerPool
 
 _NUM_STEPS = 100  # Of the ascent.
@@ -67,6 +67,9 @@ def thresholds(
     with jax.enable_x64(True):
         values = jnp.asarray(pool.values)
         for first in range(0, num_budgets, at_once):
+            stages.say(
+                f"thresholds of {first:,} of {num_budgets:,} windows of budgets"
+            )
             # The last is tuned again to fill up.
             some = np.minimum(
                 np.arange(first, first + at_once), num_budgets - 1
