@@ -6,6 +6,7 @@ to the library's own.
 
 FORMATS = (
     "lm_eval",
+    "inspect",
     "model_map",
     "router_bench",
     "llm_router_bench",

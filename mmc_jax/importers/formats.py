@@ -34,6 +34,7 @@ class Format(NamedTuple):
 # file of columns is one.
 FORMATS = {
     "lm_eval": Format("lm_eval", "logs of lm-evaluation-harness"),
+    "inspect": Format("inspect_logs", "logs of Inspect"),
     "model_map": Format("model_map", "the model map, 1,018 models"),
     "router_bench": Format("router_bench", "RouterBench, wide, with costs"),
     "llm_router_bench": Format(

@@ -11,14 +11,19 @@ A document is known by its task and the hash of its content, never by its line:
 order differs between models, and there is a line for each filter.
 """
 
+import dataclasses
 import hashlib
 import pathlib
-from typing import Any
 
 from absl import logging
 
 from mmc_jax.corpus import files
-from mmc_jax.importers import lm_eval_runs, lm_eval_samples, lm_eval_values
+from mmc_jax.importers import (
+    lm_eval_runs,
+    lm_eval_samples,
+    lm_eval_values,
+    logs,
+)
 from mmc_jax.importers.documents import Document, joined
 from mmc_jax.importers.frame import Imported, Options
 from mmc_jax.importers.lm_eval_runs import Run
@@ -56,29 +61,18 @@ def read(path: pathlib.Path, options: Options) -> Imported:
         line and field.
     """
     found = lm_eval_runs.runs(path, options.tasks)
-    models: dict[str, dict[str, list[Run]]] = {}
-    for run in found:
-        models.setdefault(run.model, {}).setdefault(run.task, []).append(run)
-    names = _short_names(models)
+    names = _short_names({run.model for run in found})
+    found = [dataclasses.replace(run, model=names[run.model]) for run in found]
     value = lm_eval_values.Value.of(path, options, found)
     scored = []
-    for model in sorted(models, key=names.__getitem__):
-        if options.only_models is not None and not _is_wanted(
-            names[model], options.only_models
-        ):
-            continue
-        taken, left = _taken(models[model], model, options.run)
+    for name, taken, left in logs.of_models(path, found, options):
+        _refuse_two_sizes(taken)
         of_model = [
             document
             for run in taken
             for document in _documents(run, value, options)
         ]
-        scored.append((_scored_model(names[model], taken, left), of_model))
-    if not scored:
-        raise ValueError(
-            f"{path}: none of the chosen models is there; it has "
-            f"{', '.join(sorted(names.values()))}"
-        )
+        scored.append((_scored_model(name, taken, left), of_model))
     _say_what_is_limited(path, scored)
     unit = value.unit(scored)
     return joined(
@@ -90,14 +84,7 @@ def read(path: pathlib.Path, options: Options) -> Imported:
     )
 
 
-def _is_wanted(name: str, wanted: Any) -> bool:
-    last = name.rpartition("/")[2]
-    return any(
-        name == other or last == other.rpartition("/")[2] for other in wanted
-    )
-
-
-def _short_names(models: Any) -> dict[str, str]:
+def _short_names(models: set[str]) -> dict[str, str]:
     """Returns names of models; of paths the last folder if it is unique."""
     short = {
         model: model.rstrip("/").rpartition("/")[2]
@@ -112,63 +99,16 @@ def _short_names(models: Any) -> dict[str, str]:
     }
 
 
-def _taken(
-    of_tasks: dict[str, list[Run]], model: str, wanted: str | None
-) -> tuple[list[Run], list[Run]]:
-    """Returns the run of each task that is read, and the others."""
-    taken, left = [], []
-    for task, of_task in sorted(of_tasks.items()):
-        chosen = of_task
-        if wanted is not None:
-            chosen = [run for run in of_task if _is_run(run, wanted)]
-            if not chosen:
-                raise ValueError(
-                    f"{of_task[0].samples.parent}: no run {wanted!r} of "
-                    f"{model!r} on {task}; there are "
-                    f"{', '.join(map(_name_of_run, of_task))}"
-                )
-        latest = max(run.date for run in chosen)
-        chosen = [run for run in chosen if run.date == latest]
-        if len(chosen) > 1:
-            raise ValueError(
-                f"{chosen[0].samples}: another run of {model!r} on {task} of "
-                f"the same date, or without one, is {chosen[1].samples}; "
-                "choose by --run=<folder>"
-            )
-        taken += chosen
-        left += [run for run in of_task if run is not chosen[0]]
+def _refuse_two_sizes(taken: list[Run]) -> None:
+    """Raises the error of one name for models of different sizes."""
     sizes = {_size(run): run for run in taken if _size(run) is not None}
     if len(sizes) > 1:
         (one, first), (other, second) = list(sizes.items())[:2]
         raise ValueError(
-            f"{first.samples}: {model!r} has {one:.0f} parameters there and "
-            f"{other:.0f} in {second.samples}: two models under one name; "
+            f"{first.file}: {first.model!r} has {one:.0f} parameters there and "
+            f"{other:.0f} in {second.file}: two models under one name; "
             "import them from folders of their own"
         )
-    if left:
-        logging.warning(
-            "%s: read %s; older runs are left out: %s (--run chooses)",
-            model,
-            ", ".join(map(_name_of_run, taken)),
-            ", ".join(map(_name_of_run, left)),
-        )
-    return taken, left
-
-
-def _is_run(run: Run, wanted: str) -> bool:
-    folder = pathlib.PurePath(wanted).parts
-    parts = run.samples.parent.parts
-    inside = any(
-        parts[i : i + len(folder)] == folder
-        for i in range(len(parts) - len(folder) + 1)
-    )
-    return inside or (bool(run.date) and run.date.startswith(wanted))
-
-
-def _name_of_run(run: Run) -> str:
-    shots = run.of_task("n-shot")
-    said = "" if shots is None else f" ({shots}-shot)"
-    return f"{run.task} of {run.date or run.samples.parent}{said}"
 
 
 def _size(run: Run) -> float | None:
@@ -199,14 +139,14 @@ def _scored_model(name: str, taken: list[Run], left: list[Run]) -> ScoredModel:
             **{k: v for k, v in facts.items() if v not in (None, "")},
             "runs": {
                 run.task: {
-                    "file": run.samples.name,
+                    "file": run.file.name,
                     "num_fewshot": run.of_task("n-shot"),
                     "num_documents": run.of_task("n-samples"),
                     "limit": run.config("limit"),
                 }
                 for run in taken
             },
-            "runs_left_out": [run.samples.name for run in left],
+            "runs_left_out": [run.file.name for run in left],
         },
     )
 
@@ -216,7 +156,7 @@ def _documents(
 ) -> list[Document]:
     """Returns one document for each that a run scored, whatever the filters."""
     first: dict[int, tuple[Sample, Document]] = {}
-    for sample in lm_eval_samples.samples(run.samples):
+    for sample in lm_eval_samples.samples(run.file):
         if not value.is_of(sample, run):
             continue
         score = value.score(sample, run)

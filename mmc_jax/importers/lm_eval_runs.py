@@ -18,6 +18,7 @@ from absl import logging
 
 from mmc_jax.corpus import files
 from mmc_jax.importers import json_files
+from mmc_jax.importers.logs import Log
 
 _SUFFIXES = (".json", ".jsonl")
 # Bytes that tell samples from other files.
@@ -32,22 +33,19 @@ _UNSAFE = (r"/|=", r"[\"<>:/\|\\?\*\[\]]+")
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-    """One run of a model on a task.
+class Run(Log):
+    """One run of a model on a task; the model may be "name@revision".
 
     Attributes:
-      samples: File of the samples.
-      model: Name of the model, with "@revision" unless that is "main".
-      task: Name of the task.
-      date: When it ended, as in the file's name; "" where no name says it.
       results: What the run's results file holds; empty where there is none.
     """
 
-    samples: pathlib.Path
-    model: str
-    task: str
-    date: str
     results: dict[str, Any]
+
+    def label(self) -> str:
+        """Returns how messages name the run: task, date, few-shot examples."""
+        shots = self.of_task("n-shot")
+        return super().label() + ("" if shots is None else f" ({shots}-shot)")
 
     def config(self, name: str) -> Any:
         """Returns a setting of the run; None where it is not known."""

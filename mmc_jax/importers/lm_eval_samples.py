@@ -34,7 +34,10 @@ class Sample:
       prompt_hash: Hash of what stands before the first continuation.
       filter: Name of the filter of its metrics; "" where the version names
         none.
+      doc: The document.
       target: What the task says is right.
+      keeps_types: Whether a number is still a number in `target`, and not yet a
+        string of one.
       arguments: What the model got in each request: a text alone, a context and
         a continuation, or a context and settings.
       responses: The first answer to each request, as it stands in the file.
@@ -46,7 +49,9 @@ class Sample:
     doc_hash: str
     prompt_hash: str
     filter: str
+    doc: Any
     target: Any
+    keeps_types: bool
     arguments: list[list[Any]]
     responses: list[Any]
     metrics: dict[str, Any]
@@ -117,7 +122,9 @@ def _sample(where: str, item: dict[str, Any]) -> Sample:
         doc_hash=str(doc_hash),
         prompt_hash=str(prompt_hash),
         filter=str(item.get("filter", "")),
+        doc=item["doc"],
         target=item.get("target"),
+        keeps_types=not isinstance(item["arguments"], dict),
         arguments=arguments,
         responses=[
             answers[0] if isinstance(answers, list) and answers else answers

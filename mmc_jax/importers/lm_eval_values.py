@@ -162,11 +162,11 @@ class Value:
     def refuse_none(self, run: Run) -> None:
         """Raises the error of a run of which no sample has this value."""
         filters, metrics = set(), set()
-        for sample in samples(run.samples):
+        for sample in samples(run.file):
             filters.add(sample.filter)
             metrics.update(sample.metrics)
         raise ValueError(
-            f"{run.samples}: no {self.name!r}"
+            f"{run.file}: no {self.name!r}"
             + (f" of the filter {self.filter!r}" if self.filter else "")
             + f"; there are {_listed(metrics)} of the filters "
             f"{_listed(filters)}"
@@ -186,13 +186,13 @@ def _direction(name: str, options: Options, found: Sequence[Run]) -> bool:
     given = options.higher_is_better
     if len(said) == 1 and given is not None and given not in said:
         raise ValueError(
-            f"{found[0].samples}: {'higher' if not given else 'lower'} {name} "
+            f"{found[0].file}: {'higher' if not given else 'lower'} {name} "
             "is better, as the results say; leave "
             f"--{'higher' if given else 'lower'}_is_better out"
         )
     if given is None and len(said) != 1:
         raise ValueError(
-            f"{found[0].samples}: the results do not say whether higher {name} "
+            f"{found[0].file}: the results do not say whether higher {name} "
             "is better; say --higher_is_better or --lower_is_better"
         )
     return said.pop() if given is None else given
@@ -236,15 +236,16 @@ def _right(sample: Sample, run: Run) -> int:
     best = likely.index(max(likely))
     # Where the choices stand in the prompts, the continuations are one.
     told = len(continuations) == num_choices and len(set(continuations)) > 1
+    is_number = _is_number(sample, run)
     found = set()
-    if told:
+    if told and is_number is not True:
         found = {
             i
             for i, continuation in enumerate(continuations)
             if str(continuation).strip() == text.strip()
         }
-    if re.fullmatch(r"\d+", text) and int(text) < num_choices:
-        found.add(int(text))
+    if is_number is not False and re.fullmatch(r"\d+", text):
+        found |= {int(text)} & set(range(num_choices))
     found = _with_accuracy(sample, found, best, num_choices, told)
     if len(found) != 1:
         missing = len(continuations) < num_choices
@@ -259,6 +260,22 @@ def _right(sample: Sample, run: Run) -> int:
             + f"; choose a metric ({_listed(sample.metrics)})"
         )
     return found.pop()
+
+
+def _is_number(sample: Sample, run: Run) -> bool | None:
+    """Returns whether digits as a target are a choice's number, or its text.
+
+    None where nothing says it. The tool takes digits for a number where the
+    task makes its target by a template, and else what the document holds.
+    """
+    if sample.keeps_types or not isinstance(sample.target, str):
+        return isinstance(sample.target, int)
+    config = run.of_task("configs")
+    source = config.get("doc_to_target") if isinstance(config, dict) else None
+    if isinstance(source, str) and "{{" in source:
+        return True
+    doc = sample.doc if isinstance(sample.doc, dict) else {}
+    return isinstance(doc[source], int) if source in list(doc) else None
 
 
 def _with_accuracy(
@@ -291,15 +308,15 @@ def _kind(run: Run) -> str:
     stated = _output_type(run)
     if stated is not None:
         return stated
-    for sample in samples(run.samples):
+    for sample in samples(run.file):
         return sample.kind()
-    raise ValueError(f"{run.samples}: no samples")
+    raise ValueError(f"{run.file}: no samples")
 
 
 def _refuse_unsaid(path: pathlib.Path, found: Sequence[Run]) -> None:
     metrics: dict[str, Any] = {}
     for run in found:
-        for sample in samples(run.samples):
+        for sample in samples(run.file):
             metrics.update(sample.metrics)
             break
     raise ValueError(

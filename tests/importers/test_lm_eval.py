@@ -382,6 +382,7 @@ class LmEvalTest(parameterized.TestCase):
 
     @parameterized.named_parameters(
         ("number", {"target": 1}, 2.0),
+        ("digits", {"target": "1"}, 2.0),
         ("text", {"target": "no"}, 2.0),
         ("text with a blank", {"target": " no"}, 2.0),
     )
@@ -401,6 +402,19 @@ class LmEvalTest(parameterized.TestCase):
         self.logs.new("org/a", "sums", [wrong])
         with self.assertRaisesRegex(ValueError, "does not say which of 3"):
             self._read("target")
+
+    @parameterized.named_parameters(
+        ("template", "{{right}}", 3.0),
+        ("number in the document", "right", 3.0),
+        ("text in the document", "label", 2.0),
+    )
+    def test_the_task_says_what_digits_are(self, source, nll):
+        sample = _choice(0, (-2, -3, -1), 0, ("1", "2", "4")) | {"target": "1"}
+        sample["doc"] = {"right": 1, "label": "1"}
+        self.logs.new(
+            "org/a", "sums", [sample], configs={"doc_to_target": source}
+        )
+        np.testing.assert_array_equal(self._read("target").values, [[nll]])
 
     def test_choices_in_the_prompts(self):
         # As winogrande: one continuation, and a prompt for each choice.
