@@ -7,6 +7,10 @@ to the library's own.
 FORMATS = (
     "lm_eval",
     "inspect",
+    "helm",
+    "lighteval",
+    "opencompass",
+    "every_eval_ever",
     "model_map",
     "router_bench",
     "llm_router_bench",

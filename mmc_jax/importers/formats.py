@@ -35,6 +35,12 @@ class Format(NamedTuple):
 FORMATS = {
     "lm_eval": Format("lm_eval", "logs of lm-evaluation-harness"),
     "inspect": Format("inspect_logs", "logs of Inspect"),
+    "helm": Format("helm", "runs of HELM"),
+    "lighteval": Format("lighteval", "details of lighteval"),
+    "opencompass": Format("opencompass", "predictions of OpenCompass"),
+    "every_eval_ever": Format(
+        "every_eval_ever", "instance files of Every Eval Ever"
+    ),
     "model_map": Format("model_map", "the model map, 1,018 models"),
     "router_bench": Format("router_bench", "RouterBench, wide, with costs"),
     "llm_router_bench": Format(

@@ -23,7 +23,7 @@ from mmc_jax.importers.logs import Log
 _SUFFIXES = (".json", ".jsonl")
 # Bytes that tell samples from other files.
 _HEAD = 2**16
-_SAMPLES = re.compile(rb'(?s)(?:\xef\xbb\xbf)?\s*[\[{].*"doc_id"\s*:')
+_FIELDS = (re.compile(rb'"doc_id"\s*:'), re.compile(rb'"doc"\s*:'))
 _DATE = re.compile(r"_(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d+)?)$")
 # The argument that names a model, in the order in which the tool looks.
 _NAMING = ("peft", "delta", "pretrained", "model", "path", "engine")
@@ -61,7 +61,8 @@ def is_samples(path: pathlib.Path) -> bool:
     if path.suffix.lower() not in _SUFFIXES or not path.is_file():
         return False
     with open(path, "rb") as file:
-        return _SAMPLES.match(file.read(_HEAD)) is not None
+        head = file.read(_HEAD)
+    return all(field.search(head) for field in _FIELDS)
 
 
 def runs(path: pathlib.Path, tasks: Sequence[str] | None) -> list[Run]:

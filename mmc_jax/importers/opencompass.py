@@ -3,7 +3,7 @@
 `Options.value` says what a table takes from them:
 
     rolling    nll of each text in nats, where an item holds one likelihood
-    target     nll of the prompt with the right answer, in nats
+    target     nll of the right answer, or of the prompt that holds it
     accuracy   1 where the prediction is not the gold answer
 
 Two units of this tool mislead. BPB is in nats per byte, not in bits. PPL is no
@@ -151,6 +151,8 @@ def _document(
             f"{where}: a loss of one window over joined texts; it has no "
             "documents"
         )
+    if "ppl" in item:
+        _refuse_mean(where)
     labels = {
         name.removeprefix(_PREFIX): of_label
         for name, of_label in item.items()
@@ -159,10 +161,19 @@ def _document(
     label = _label(where, item, labels, str(options.value))
     of_label = labels[label]
     field = f"label {label!r}"
+    if "Loglikelihood" in of_label:
+        found = json_files.number(
+            of_label["Loglikelihood"], where, f"{field}.Loglikelihood"
+        )
+        return document._replace(value=0.0 - found)
     if "BPB" not in of_label:
+        _refuse_mean(f"{where}, {field}")
+    if options.value == "rolling" and of_label.get("prompt") != of_label.get(
+        "testing input"
+    ):
         raise ValueError(
-            f"{where}, {field}: PPL is a mean over T tokens, of which T - 1 "
-            "are scored, and T is not there (no BPB); the nll is not known"
+            f"{where}, {field}: examples stand before the text, and the "
+            "likelihood is that of both; choose --value=target"
         )
     text = of_label.get("testing input")
     if not isinstance(text, str) or not text:
@@ -186,6 +197,13 @@ def _document(
         num_scored=round(tokens) - 1,
         sha256=_hash(text),
         text=text if options.keep_texts else None,
+    )
+
+
+def _refuse_mean(where: str) -> None:
+    raise ValueError(
+        f"{where}: PPL is a mean over T tokens, of which T - 1 are scored, and "
+        "T is not there (no BPB); the nll is not known"
     )
 
 
