@@ -34,7 +34,7 @@ class Sample:
       prompt_hash: Hash of what stands before the first continuation.
       filter: Name of the filter of its metrics; "" where the version names
         none.
-      doc: The document.
+      doc: The document, as the data set holds it.
       target: What the task says is right.
       keeps_types: Whether a number is still a number in `target`, and not yet a
         string of one.
