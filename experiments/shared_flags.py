@@ -242,6 +242,19 @@ def method() -> flags.FlagHolder:
     )
 
 
+def held_out() -> flags.FlagHolder:
+    """Which texts choose nothing."""
+    return flags.DEFINE_float(
+        "held_out",
+        0.0,
+        "Share of the texts that choose nothing: what the others chose is "
+        "evaluated on them.",
+        lower_bound=0.0,
+        upper_bound=1.0,
+        **_SHARED,
+    )
+
+
 def cluster_by_domain() -> flags.FlagHolder:
     """What is resampled."""
     return flags.DEFINE_bool(

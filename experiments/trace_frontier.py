@@ -42,14 +42,7 @@ _GAP_LIMIT = flags.DEFINE_float(
     "may lie below a point.",
     lower_bound=0.0,
 )
-_HELD_OUT = flags.DEFINE_float(
-    "held_out",
-    0.0,
-    "The share of the texts that the search does not see: its subsets are "
-    "evaluated on them.",
-    lower_bound=0.0,
-    upper_bound=1.0,
-)
+_HELD_OUT = shared_flags.held_out()
 _NUM_SPLITS = shared_flags.num_splits(0, lower_bound=0)
 _NUM_RESAMPLES = shared_flags.num_resamples(0, lower_bound=0)
 _NUM_SEARCHES = shared_flags.num_searches(0, lower_bound=0)

@@ -156,3 +156,6 @@ PORTABLE = 6e-16
 # relative: eigenvectors of 90 features round to 1e-15, times a condition of
 # some 100, and residuals cancel two digits.
 RIDGE = 1e-9
+
+# The duality gap of fitted weights, in nats a text: the contract.
+DUALITY_GAP = 1e-9

@@ -25,6 +25,7 @@ from mmc_jax.frontier.generalisation.synthetic_pools import (
     kept_search_errors,
     search_errors,
 )
+from mmc_jax.frontier.mixture_search import mixture
 from mmc_jax.frontier.pareto import (
     Frontier,
     non_dominated,
@@ -60,6 +61,7 @@ __all__ = [
     "expected_costs",
     "held_out",
     "kept_search_errors",
+    "mixture",
     "non_dominated",
     "of_subsets",
     "pruned",

@@ -39,6 +39,17 @@ _NAMES: dict[str, list[str]] = {
     ],
     "routers": ["ROUTERS"],
     "splits": ["leaked_texts", "split_by_domain", "split_by_text"],
+    "sandwich_of_tables": [
+        "HeldOutSystems",
+        "Length",
+        "Sandwich",
+        "Systems",
+        "by_length",
+        "overheads",
+        "sandwich",
+        "systems",
+    ],
+    "weights": ["FittedWeights", "fitted_weights"],
 }
 
 __getattr__, __dir__, __all__ = attach(__name__, _NAMES)

@@ -18,6 +18,7 @@ from mmc_jax.report.law_trials import write_coverage
 from mmc_jax.report.points import read_points
 from mmc_jax.report.refit import write_refit
 from mmc_jax.report.result import check_file, write_result
+from mmc_jax.report.sandwich import sandwich_sections
 from mmc_jax.report.search_errors import (
     pool_sentence,
     search_error_table,
@@ -39,6 +40,7 @@ __all__ = [
     "pool_card",
     "pool_sentence",
     "read_points",
+    "sandwich_sections",
     "search_error_table",
     "search_errors_section",
     "similarity_section",

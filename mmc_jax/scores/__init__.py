@@ -31,6 +31,7 @@ from mmc_jax.scores.normalisations import (
     raw,
     text_length,
 )
+from mmc_jax.scores.summing import nll_of_table, summed
 from mmc_jax.scores.table import (
     NORMALISATIONS,
     UNITS,
@@ -60,9 +61,11 @@ __all__ = [
     "locked",
     "nats_per_char",
     "nats_per_token",
+    "nll_of_table",
     "open",
     "pair_differences",
     "raw",
+    "summed",
     "text_length",
     "token_scores",
     "unfinished",

@@ -219,6 +219,42 @@ class ScoreTable:
         self._need(k is not None, normalisation, "num_tokens")
         return normalisations.text_length(nll, texts.num_chars, k)
 
+    def lengths(self, normalisation: str = "text_length") -> np.ndarray:
+        """Returns what a normalisation divides each nll by, float64 [X].
+
+        losses = nll_nats / lengths
+
+        Args:
+          normalisation: One of "text_length", "bits_per_byte",
+            "nats_per_char" and "raw". "nats_per_token" divides by another
+            number for each model.
+
+        Raises:
+          ValueError: Another normalisation, or one that needs counts which
+            this table does not have.
+        """
+        texts = self.texts
+        if normalisation == "raw":
+            return np.ones(len(texts))
+        if normalisation == "bits_per_byte":
+            known = bool(np.all(texts.num_bytes > 0))
+            self._need(known, normalisation, "num_bytes")
+            return texts.num_bytes * np.log(2.0)
+        if normalisation not in ("text_length", "nats_per_char"):
+            raise ValueError(
+                f"{normalisation!r} does not divide a text's nll under all "
+                "models by one number; take text_length, bits_per_byte, "
+                "nats_per_char or raw"
+            )
+        known = bool(np.all(texts.num_chars > 0))
+        self._need(known, normalisation, "num_chars")
+        if normalisation == "nats_per_char":
+            return texts.num_chars.astype(np.float64)
+        self._need(
+            self.chars_per_token is not None, normalisation, "num_tokens"
+        )
+        return texts.num_chars / self.chars_per_token
+
     @staticmethod
     def _need(known: bool, normalisation: str, field: str) -> None:
         if not known:

@@ -65,6 +65,34 @@ class ProgramsTest(parameterized.TestCase):
         numbers = self._result("diagnose_pool", "--redundant_share=0.2")
         self.assertEqual(numbers["findings"][0]["about"], "gain")
 
+    def test_compare_systems(self):
+        numbers = self._result(
+            "compare_systems",
+            "--value=nll_nats",
+            "--sum_by_domain",
+            "--by_length",
+            "--method=exhaustive",
+        )
+        self.assertEqual(numbers["num_texts"], 2)
+        sums = self.losses.reshape(6, 20, 2).sum(axis=1)
+        self.assertAlmostEqual(
+            numbers["systems"][0]["oracle_nats"], sums.min(axis=0).mean()
+        )
+        rows = [one["mean_rows"] for one in numbers["lengths"]]
+        self.assertEqual(rows[0], 1)
+        self.assertEqual(rows[-1], 20)
+
+    def test_compare_systems_refuses_scores_of_no_unit(self):
+        done = run(
+            "experiments.compare_systems",
+            f"--csv={self.folder}/scores.csv",
+            f"--models={self.folder}/models.csv",
+            "--text_id=id",
+            f"--out={self.folder}/out",
+        )
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("--value=nll_nats if these are", done.stderr)
+
     def test_measure_optimism(self):
         numbers = self._result(
             "measure_optimism", "--num_texts=8", "--num_draws=2"

@@ -1,0 +1,84 @@
+"""Compares what systems that exist reach with the oracle: the sandwich.
+
+  python -m experiments.compare_systems --scores=results/quickstart/scores \
+      --out=results/systems --held_out=0.25
+
+Single models lie above the oracle frontier, and so do mixtures: a mixture of k
+models is within log k nats a text of their oracle, without knowing anything.
+The scores must be sums in nats (--value=nll_nats for files that others made).
+
+How that depends on the length of what is chosen for, with words of sentences:
+
+  python -m experiments.compare_systems --csv=words.csv.gz --models=models.csv \
+      --text_id=item_id --domain=text_id --value=nll_nats --normalisation=raw \
+      --sum_by_domain --by_length --out=results/words
+"""
+
+from absl import flags
+
+from . import program, shared_flags, tables
+
+flags.adopt_module_key_flags(tables)
+_METHOD = shared_flags.method()
+_MIXTURES = flags.DEFINE_bool(
+    "mixtures",
+    True,
+    "Compare mixtures of models; --nomixtures for scores that are no nll.",
+)
+_SUM_BY_DOMAIN = flags.DEFINE_bool(
+    "sum_by_domain", False, "Rows of one domain are one text: sum their scores."
+)
+_BY_LENGTH = flags.DEFINE_bool(
+    "by_length",
+    False,
+    "Also what is gained where one choice holds for 1, 2, 4 ... rows of a "
+    "domain.",
+)
+_HELD_OUT = shared_flags.held_out()
+_NUM_RESAMPLES = shared_flags.num_resamples(1000)
+_CLUSTER_BY_DOMAIN = shared_flags.cluster_by_domain()
+_SEED = shared_flags.seed()
+_OUT = shared_flags.out()
+
+flags.mark_flags_as_mutual_exclusive(["scores", "csv"], required=True)
+
+
+def main():
+    from mmc_jax import report, scores
+
+    table, sections = tables.read(), []
+    lengths = _lengths(table) if _BY_LENGTH.value else ()
+    if _SUM_BY_DOMAIN.value:
+        table = scores.summed(table, table.texts.domains)
+    if _MIXTURES.value:
+        sections += report.sandwich_sections(_sandwich(table, lengths))
+    print(
+        report.write_sections(_OUT.value, sections, flags=program.flag_values())
+    )
+
+
+def _lengths(table):
+    from mmc_jax import realizable
+
+    return realizable.by_length(table, table.texts.domains)
+
+
+def _sandwich(table, lengths):
+    from mmc_jax import realizable, studies
+
+    return realizable.sandwich(
+        table,
+        normalisation=tables.NORMALISATION.value,
+        cost=tables.COST.value,
+        search=studies.METHODS[_METHOD.value],
+        exhaustive=_METHOD.value == "exhaustive",
+        held_out=_HELD_OUT.value,
+        by_domain=_CLUSTER_BY_DOMAIN.value,
+        num_resamples=_NUM_RESAMPLES.value,
+        seed=_SEED.value,
+        lengths=lengths,
+    )
+
+
+if __name__ == "__main__":
+    program.run(main)

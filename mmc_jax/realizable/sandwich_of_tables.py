@@ -1,0 +1,390 @@
+"""The oracle between what exists: single models above it, mixtures too.
+
+M models, X texts, S subsets, F frontier points.
+
+For k models with uniform weights, on every text and however long it is,
+
+    oracle_S(x) <= mix_S(x) <= oracle_S(x) + log k nats.
+
+All models of the subset run, which is what the oracle's cost counts as well. So
+a system that knows nothing attains the oracle frontier to within log k nats a
+text. It is a theorem of likelihood only: accuracies have no mixture. And it
+needs models whose probabilities of all texts sum to 1 at most. Scores of
+canonical tokenizations do (each text counts one of its tokenizations), and so
+the mixture is a code, too.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from mmc_jax import frontier, law, oracle
+from mmc_jax.realizable.weights import FittedWeights, fitted_weights
+from mmc_jax.scores import ScoreTable, nll_of_table, summed
+from mmc_jax.statistics import (
+    Estimate,
+    attempt,
+    estimate,
+    held_out_texts,
+    resampled_means,
+)
+
+# A search of (losses [M, X], costs [M]), such as `frontier.pruned`.
+Search = Callable[[np.ndarray, np.ndarray], frontier.Frontier]
+
+# Roundings of a text's number by which a bound may seem to be broken.
+_ROUNDINGS = 8 * np.finfo(np.float64).eps
+
+
+class Systems(NamedTuple):
+    """What one subset of models reaches, in nats a text, weights of texts 1.
+
+    Attributes:
+      models: Names of the subset's models.
+      num_texts: Number of texts that the means are over.
+      best_single: Least mean nll of a single model of the whole table.
+      oracle: Mean over texts of the least nll of the subset.
+      uniform: Mean nll of the mixture with uniform weights.
+      fitted: Weights fitted to the texts, with their nll and gap.
+      largest_overhead: Largest nll of a text under the uniform mixture beyond
+        the oracle's; log k at most.
+      bound: log k, in nats.
+    """
+
+    models: tuple[str, ...]
+    num_texts: int
+    best_single: float
+    oracle: float
+    uniform: float
+    fitted: FittedWeights
+    largest_overhead: float
+    bound: float
+
+    @property
+    def mean_overhead(self) -> float:
+        """Nats a text of the uniform mixture beyond the oracle."""
+        return self.uniform - self.oracle
+
+    def gain_share(self, nll_nats: float) -> float:
+        """Returns the share of the oracle's gain that a mean nll has.
+
+        Args:
+          nll_nats: Mean nll of a text, in nats.
+        """
+        gain = self.best_single - self.oracle
+        return (self.best_single - nll_nats) / gain if gain else np.nan
+
+
+class HeldOutSystems(NamedTuple):
+    """What all models reach on texts that chose nothing, in nats a text.
+
+    Attributes:
+      num_chosen_on: Number of texts that chose the single model and the
+        weights.
+      num_held_out: Number of texts that all numbers are of.
+      best_single: Mean nll of the model that the other texts chose.
+      oracle: Mean over texts of the least nll.
+      uniform: Mean nll of the mixture with uniform weights.
+      fitted: Mean nll of the mixture with weights of the other texts.
+      uniform_share: Share of the oracle's gain over the single model, with an
+        interval over texts.
+      fitted_share: The same share of the mixture with fitted weights.
+    """
+
+    num_chosen_on: int
+    num_held_out: int
+    best_single: float
+    oracle: float
+    uniform: float
+    fitted: float
+    uniform_share: Estimate
+    fitted_share: Estimate
+
+
+class Length(NamedTuple):
+    """What all models reach where one choice holds for several rows.
+
+    Attributes:
+      num_rows: Largest number of rows that are one text; None for all rows of a
+        group.
+      mean_rows: Mean number of rows of a text.
+      systems: What all models reach on these texts, in nats a text.
+    """
+
+    num_rows: int | None
+    mean_rows: float
+    systems: Systems
+
+    @property
+    def pays(self) -> bool:
+        """Whether the uniform mixture loses less than the best model."""
+        return self.systems.uniform < self.systems.best_single
+
+
+class Sandwich(NamedTuple):
+    """Single models, the oracle and mixtures of one table.
+
+    Attributes:
+      table: Scores in nats of all texts.
+      normalisation: One of `scores.NORMALISATIONS`, which all losses have.
+      cost: Name of the cost.
+      single: Frontier of the single models.
+      oracle: Frontier of the oracle.
+      mixture: Frontier of the mixtures with uniform weights.
+      laws: Law of each frontier, by "single", "oracle" and "mixture"; without
+        those that cannot be fitted.
+      reasons: Why a law was not fitted, by the same names.
+      mixed: Mixture loss of each subset of the oracle's frontier, [F].
+      bounds: Oracle loss of each of these subsets plus log k nats a text, [F].
+      mean_overheads: Mean nats of a text beyond the oracle, [F].
+      largest_overheads: Largest nats of a text beyond the oracle, [F].
+      systems: What all models reach, and the models of the mixture of the
+        least loss.
+      held_out: What all models reach on held-out texts; None without these.
+      lengths: What all models reach where one choice holds for longer texts;
+        empty where that was not asked for.
+    """
+
+    table: ScoreTable
+    normalisation: str
+    cost: str
+    single: frontier.Frontier
+    oracle: frontier.Frontier
+    mixture: frontier.Frontier
+    laws: dict[str, law.Fit]
+    reasons: dict[str, str]
+    mixed: np.ndarray
+    bounds: np.ndarray
+    mean_overheads: np.ndarray
+    largest_overheads: np.ndarray
+    systems: tuple[Systems, ...]
+    held_out: HeldOutSystems | None
+    lengths: tuple[Length, ...]
+
+
+def sandwich(
+    table: ScoreTable,
+    *,
+    normalisation: str = "text_length",
+    cost: str = "num_params",
+    search: Search = frontier.pruned,
+    exhaustive: bool = False,
+    held_out: float = 0.0,
+    by_domain: bool = False,
+    num_resamples: int = 1000,
+    seed: int = 0,
+    lengths: Sequence[Length] = (),
+) -> Sandwich:
+    """Returns the frontiers of single models, oracle and mixtures.
+
+    Args:
+      table: Scores in nats, of full texts.
+      normalisation: One of `scores.NORMALISATIONS` that divides a text's nll
+        under all models by one number.
+      cost: Name of a cost that every model has.
+      search: Search of the oracle's frontier.
+      exhaustive: Whether the mixtures of all subsets are tried, of up to 20
+        models.
+      held_out: Share of the texts that choose nothing; 0 for none. The
+        frontiers are over all texts.
+      by_domain: Whether texts of one domain stay together where texts are held
+        out or resampled.
+      num_resamples: Number of resamples of the held-out texts.
+      seed: Seed of all random choices.
+      lengths: What `by_length` returns, where it was asked for.
+
+    Raises:
+      ValueError: Scores that are no sums in nats; the table lacks what the
+        normalisation or the cost needs.
+      ArithmeticError: A mixture outside its bounds, which the theorem excludes.
+    """
+    nll, costs = nll_of_table(table), table.costs(cost)
+    divisors = table.lengths(normalisation)
+    losses = table.losses(normalisation)
+    pool = search(losses, costs)
+    mixture = frontier.mixture(
+        nll,
+        costs,
+        lengths=divisors,
+        starts=pool.masks,
+        exhaustive=exhaustive,
+    )
+    lines = {
+        "single": frontier.single_models(losses, costs),
+        "oracle": pool,
+        "mixture": mixture,
+    }
+    laws, reasons = attempt(
+        {
+            name: functools.partial(law.fit, line.costs, line.losses)
+            for name, line in lines.items()
+        }
+    )
+    beyond = [overheads(nll, mask) for mask in pool.masks]
+    of_all = np.ones(len(costs), bool)
+    best = mixture.masks[-1]
+    return Sandwich(
+        table=table,
+        normalisation=normalisation,
+        cost=cost,
+        **lines,
+        laws=laws,
+        reasons=reasons,
+        mixed=oracle.exact_mixture_losses(nll, pool.masks, lengths=divisors),
+        bounds=pool.losses
+        + np.log(pool.masks.sum(axis=1))
+        * oracle.exact_means(1 / divisors[None])[0],
+        mean_overheads=oracle.exact_means(beyond),
+        largest_overheads=np.array([row.max() for row in beyond]),
+        systems=tuple(
+            systems(table, mask)
+            for mask in ([of_all] if best.all() else [of_all, best])
+        ),
+        held_out=(
+            _held_out_systems(table, held_out, by_domain, num_resamples, seed)
+            if held_out
+            else None
+        ),
+        lengths=tuple(lengths),
+    )
+
+
+def overheads(nll_nats: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Returns the nats of each text beyond the oracle, uniform weights: [X].
+
+    Args:
+      nll_nats: Negative log-likelihood of each text under each model, in nats,
+        [M, X].
+      mask: Models of the subset, bool [M].
+
+    Raises:
+      ArithmeticError: One is below 0 or above log k by more than roundings.
+
+    >>> overheads(np.array([[1.0, 9.0], [1.0, 2.0]]), np.array([True, True]))
+    array([0.        , 0.69223571])
+    """
+    (mixed,) = oracle.mixture_nll(nll_nats, mask[None])
+    least = nll_nats[mask].min(axis=0)
+    beyond = mixed - least
+    bound = np.log(mask.sum())
+    rounding = _ROUNDINGS * (1 + least)
+    broken = (beyond < -rounding) | (beyond > bound + rounding)
+    if broken.any():
+        x = int(broken.argmax())
+        raise ArithmeticError(
+            f"text {x}: the mixture is {beyond[x]} nats beyond the oracle, and "
+            f"at most {bound} is possible: a rounding error or a fault here."
+        )
+    # Differences of large numbers round to just outside of the bounds.
+    return np.clip(beyond, 0, bound)
+
+
+def systems(table: ScoreTable, mask: np.ndarray) -> Systems:
+    """Returns what a subset's models reach, in nats a text.
+
+    Args:
+      table: Scores in nats, of full texts.
+      mask: Models of the subset, bool [M].
+
+    Raises:
+      ValueError: Scores that are no sums in nats.
+      ArithmeticError: A mixture outside its bounds.
+    """
+    nll = nll_of_table(table)
+    return Systems(
+        models=tuple(table.models[m].name for m in np.flatnonzero(mask)),
+        num_texts=nll.shape[1],
+        best_single=float(oracle.exact_means(nll).min()),
+        oracle=float(oracle.exact_losses(nll, mask[None])[0]),
+        uniform=float(oracle.exact_mixture_losses(nll, mask[None])[0]),
+        fitted=fitted_weights(nll[mask]),
+        largest_overhead=float(overheads(nll, mask).max()),
+        bound=float(np.log(mask.sum())),
+    )
+
+
+def by_length(table: ScoreTable, groups: Sequence[str]) -> list[Length]:
+    """Returns what all models reach where a choice holds for 1, 2, 4 ... rows.
+
+    The bound of log k nats is for a text, so it is small beside what there is
+    to gain on a long one. Rows of a group that follow one another are put
+    together, and in the end all of a group.
+
+    Args:
+      table: Scores in nats, a row a text, such as the words of sentences.
+      groups: Group of each row, [X], such as its sentence or domain.
+
+    Raises:
+      ValueError: Scores that are no sums in nats; not one group for each row.
+    """
+    places, count = [], dict.fromkeys(groups, 0)
+    for group in groups:
+        places.append(count[group])
+        count[group] += 1
+    longest = max(count.values())
+    sizes = [2**i for i in range(longest.bit_length()) if 2**i < longest]
+    of_all = np.ones(len(table.models), bool)
+    found = []
+    for size in [*sizes, None]:
+        names = [
+            group if size is None else f"{group}\n{place // size}"
+            for group, place in zip(groups, places, strict=True)
+        ]
+        texts = summed(table, names)
+        found.append(
+            Length(
+                size,
+                len(table.texts) / len(texts.texts),
+                systems(texts, of_all),
+            )
+        )
+    return found
+
+
+def _held_out_systems(
+    table: ScoreTable,
+    share: float,
+    by_domain: bool,
+    num_resamples: int,
+    seed: int,
+) -> HeldOutSystems:
+    nll = nll_of_table(table)
+    clusters = np.array(table.texts.domains) if by_domain else None
+    away = held_out_texts(nll.shape[1], clusters, share, seed)
+    chosen_on, seen = nll[:, ~away], nll[:, away]
+    of_all = np.ones((1, len(nll)), bool)
+    best = int(oracle.exact_means(chosen_on).argmin())
+    with np.errstate(divide="ignore"):
+        logs = np.log(fitted_weights(chosen_on).weights)
+    rows = np.stack(
+        [
+            seen[best],
+            seen.min(axis=0),
+            oracle.mixture_nll(seen, of_all)[0],
+            oracle.mixture_nll(seen, of_all, logs)[0],
+        ]
+    )
+    means = oracle.exact_means(rows)
+    resampled = resampled_means(
+        rows,
+        None,
+        clusters=None if clusters is None else clusters[away],
+        num_resamples=num_resamples,
+        seed=seed,
+    )
+
+    def shares(values: np.ndarray) -> np.ndarray:
+        gain = values[..., :1] - values[..., 1:2]
+        return (values[..., :1] - values[..., 2:]) / gain
+
+    uniform, fitted = (
+        estimate(value, column)
+        for value, column in zip(
+            shares(means), shares(resampled).T, strict=True
+        )
+    )
+    return HeldOutSystems(
+        chosen_on.shape[1], seen.shape[1], *map(float, means), uniform, fitted
+    )

@@ -1,0 +1,65 @@
+"""The frontier of mixtures against all subsets, one after the other."""
+
+import itertools
+
+import numpy as np
+from absl.testing import absltest
+
+from mmc_jax import frontier, oracle
+from tests import tolerances
+
+
+def _case(seed, num_models=6, num_texts=11):
+    rng = np.random.default_rng(seed)
+    nll = rng.lognormal(1, 0.5, (num_models, num_texts))
+    costs = rng.integers(1, 9, num_models).astype(float)
+    return nll, costs, rng.integers(1, 9, num_texts).astype(float)
+
+
+class MixtureTest(absltest.TestCase):
+    def test_all_subsets(self):
+        nll, costs, lengths = _case(0)
+        masks = np.array(list(itertools.product([False, True], repeat=6)))[1:]
+        losses = oracle.exact_mixture_losses(nll, masks, lengths=lengths)
+        expected = frontier.non_dominated(masks @ costs, losses, masks)
+        found = frontier.mixture(nll, costs, lengths=lengths, exhaustive=True)
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+        polished = frontier.mixture(nll, costs, lengths=lengths)
+        for a, b in zip(polished, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    def test_no_subset_is_one_exchange_from_a_better(self):
+        nll, costs, _ = _case(1, num_models=8, num_texts=40)
+        weights = np.random.default_rng(1).integers(0, 3, 40).astype(float)
+        found = frontier.mixture(
+            nll, costs, weights, starts=np.eye(8, dtype=bool)[:1]
+        )
+        for mask in found.masks:
+            near = [mask ^ row for row in np.eye(8, dtype=bool)]
+            near += [
+                mask ^ a ^ b
+                for a, b in itertools.combinations(np.eye(8, dtype=bool), 2)
+                if (mask & a).any() != (mask & b).any()
+            ]
+            near = np.array([other for other in near if other.any()])
+            losses = oracle.exact_mixture_losses(nll, near, None, weights)
+            places = np.searchsorted(found.costs, near @ costs, "right") - 1
+            at_least = np.where(places >= 0, found.losses[places], np.inf)
+            slack = tolerances.MIXTURE_FLOAT64 * np.abs(losses)
+            self.assertTrue((losses + slack >= at_least).all())
+
+    def test_equal_models_are_ties(self):
+        nll = np.ones((3, 4))
+        found = frontier.mixture(nll, [1.0, 1.0, 1.0])
+        np.testing.assert_array_equal(found.masks, [[True, False, False]])
+
+    def test_bad_input(self):
+        with self.assertRaisesRegex(ValueError, "all are tried of up to 20"):
+            frontier.mixture(np.ones((21, 2)), np.ones(21), exhaustive=True)
+        with self.assertRaisesRegex(ValueError, r"lengths\[1\] is 0"):
+            frontier.mixture(np.ones((2, 2)), np.ones(2), lengths=[1.0, 0])
+
+
+if __name__ == "__main__":
+    absltest.main()
