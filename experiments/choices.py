@@ -28,8 +28,10 @@ VALUES = (
     "bits_per_byte",
     "log_likelihood",
     "score",
+    "error",
     "raw",
 )
+LAYOUTS = ("wide", "long")
 MISSING = ("error", "drop_models", "drop_texts")
 DTYPES = ("float32", "bfloat16")
 NORMALISATIONS = (

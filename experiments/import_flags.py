@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from absl import flags
+from absl import flags, logging
 
 from . import choices, shared_flags
 
 if TYPE_CHECKING:  # --help needs no table.
-    from mmc_jax import importers
+    from mmc_jax import importers, scores
 
 # The flags belong to the programs, which --help goes by.
 flags.disclaim_key_flags()
@@ -91,6 +91,36 @@ flags.register_multi_flags_validator(
     ),
     "give one of --higher_is_better and --lower_is_better.",
 )
+
+
+def table(path: str) -> "scores.ScoreTable":
+    """Returns a table, of a folder of score_texts only its finished models.
+
+    A warning names those that are not finished.
+
+    Args:
+      path: Folder of a score table, or what others made.
+
+    Raises:
+      FileNotFoundError: Nothing is at the path.
+      ValueError: Something in the files cannot be right.
+    """
+    from mmc_jax import scores
+
+    if not scores.is_table(path):
+        return read(path).table
+    unfinished = scores.unfinished(path)
+    if unfinished:
+        logging.warning(
+            "%s: left out, for their scoring has not ended: %s (score_texts "
+            "goes on with them)",
+            path,
+            ", ".join(unfinished),
+        )
+    opened = scores.open(path, leave_out_unfinished=True)
+    if ONLY_MODELS.value is not None:
+        opened = opened.select(models=ONLY_MODELS.value)
+    return opened
 
 
 def read(path: str, *, keep_texts: bool = False) -> "importers.Result":

@@ -67,7 +67,7 @@ def read(*, need_costs: bool = True) -> "scores.ScoreTable":
         os.environ["MMC_ORACLE_BACKEND"] = _ORACLE_BACKEND.value
     path = _CSV.value if _SCORES.value is None else _SCORES.value
     with stages.stage("reading the scores"):
-        table = _selected(_opened(path), need_costs)
+        table = _selected(import_flags.table(path), need_costs)
     _choose_normalisation(table)
     return table
 
@@ -96,31 +96,8 @@ def read_parts(
         name = pathlib.Path(path).name
         if name in parts:
             raise ValueError(f"--more_scores: there are two tables {name!r}")
-        parts[name] = _selected(_opened(path), need_costs=True)
+        parts[name] = _selected(import_flags.table(path), need_costs=True)
     return parts
-
-
-def _opened(path: str) -> "scores.ScoreTable":
-    """Returns a table, of a folder of score_texts only its finished models.
-
-    A warning names those that are not finished.
-    """
-    from mmc_jax import scores
-
-    if not scores.is_table(path):
-        return import_flags.read(path).table
-    unfinished = scores.unfinished(path)
-    if unfinished:
-        logging.warning(
-            "%s: left out, for their scoring has not ended: %s (score_texts "
-            "goes on with them)",
-            path,
-            ", ".join(unfinished),
-        )
-    table = scores.open(path, leave_out_unfinished=True)
-    if import_flags.ONLY_MODELS.value is not None:
-        table = table.select(models=import_flags.ONLY_MODELS.value)
-    return table
 
 
 def _choose_normalisation(table: "scores.ScoreTable") -> None:

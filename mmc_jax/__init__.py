@@ -19,6 +19,7 @@ __getattr__, __dir__, __all__ = attach(
         "certificate_checker",
         "corpus",
         "diversity",
+        "exporters",
         "frontier",
         "hosts",
         "importers",

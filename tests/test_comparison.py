@@ -116,5 +116,54 @@ class DifferencesTest(parameterized.TestCase):
             self.assertEqual(found.max[m], row[-1])
 
 
+class AgreementTest(absltest.TestCase):
+    def test_by_hand(self):
+        table = _table(
+            [[8.0, 3.0], [2.0, 4.0], [2.0, 4.0]], np.ones((3, 2), int)
+        )
+        other = _table(
+            [[1.0, 3.0], [2.5, 4.5], [2.0, 4.0]], np.ones((3, 2), int)
+        )
+        # In another order, with a model and a text of its own.
+        other = other.select(models=["m2", "m0", "m1"], texts=[1, 0])
+        found = scores.agreement(table, other)
+        self.assertEqual(found.models, ("m0", "m1", "m2"))
+        self.assertEqual(found.text_ids, ("t0", "t1"))
+        np.testing.assert_array_equal(found.bias, [-3.5, 0.5, 0])
+        np.testing.assert_array_equal(found.spread, [3.5, 0, 0])
+        np.testing.assert_array_equal(found.largest, [7, 0.5, 0])
+        np.testing.assert_array_equal(found.ranks, [3, 1, 1])
+        np.testing.assert_array_equal(found.other_ranks, [1, 3, 2])
+        self.assertEqual(
+            found.worst_texts(9), [("t0", "m0", -7.0), ("t1", "m1", 0.5)]
+        )
+        self.assertLen(found.worst_texts(1), 1)
+
+    def test_what_one_has_alone(self):
+        table = _table([[8.0, 3.0], [2.0, 4.0]], np.ones((2, 2), int))
+        with self.assertLogs("absl", "WARNING") as logs:
+            found = scores.agreement(
+                table.select(texts=[1]), table.select(models=["m1"])
+            )
+        self.assertIn("1 models of the first table and 0 of the", str(logs))
+        self.assertIn("0 texts of the first table and 1 of the", str(logs))
+        np.testing.assert_array_equal(found.difference, [[0]])
+
+    def test_refusals(self):
+        table = _table([[8.0, 3.0], [2.0, 4.0]], np.ones((2, 2), int))
+        raw = dataclasses.replace(table, unit="raw")
+        with self.assertRaisesRegex(ValueError, "units, nll_nats and raw"):
+            scores.agreement(table, raw)
+        with self.assertRaisesRegex(ValueError, "no common model: m0"):
+            scores.agreement(
+                table.select(models=["m0"]), table.select(models=["m1"])
+            )
+        swapped = dataclasses.replace(
+            table.texts, sha256=table.texts.sha256[::-1]
+        )
+        with self.assertRaisesRegex(ValueError, "'t0' is another in each"):
+            scores.agreement(table, dataclasses.replace(table, texts=swapped))
+
+
 if __name__ == "__main__":
     absltest.main()

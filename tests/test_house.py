@@ -23,7 +23,7 @@ _FLOORS = (
     ("lazy",),
     ("corpus", "pool", "hosts", "stages", "statistics"),
     ("models", "scores", "synthetic", "oracle"),
-    ("catalogue", "importers", "training", "scoring"),
+    ("catalogue", "exporters", "importers", "training", "scoring"),
     ("frontier",),
     ("law",),
     ("diversity",),

@@ -15,11 +15,8 @@ from absl import logging
 from mmc_jax import corpus
 from mmc_jax.importers import families, units
 from mmc_jax.importers.frame import MISSING, Imported, Options
-from mmc_jax.scores import ScoredModel, ScoreTable
+from mmc_jax.scores import ScoredModel, ScoreTable, columns
 
-# What a call costs in the mean over the texts; the same number for all of them
-# is what searches take.
-_MEAN_QUERY_COST = "mean_query_cost"
 # Names that a line of the log lists; the rest is counted.
 _MOST_NAMES = 10
 
@@ -113,6 +110,7 @@ def selected(
         num_chars=of_texts(imported.num_chars),
         num_tokens=of_cells(imported.num_tokens),
         num_scored=of_cells(imported.num_scored),
+        round_trips=of_cells(imported.round_trips),
         query_costs=of_cells(imported.query_costs),
         texts=of_texts(imported.texts),
         sha256=of_texts(imported.sha256),
@@ -352,16 +350,11 @@ def _table(imported: Imported, options: Options) -> ScoreTable:
         provenance["value"] = value
     if how:
         provenance["losses"] = how
-    models = [
-        dataclasses.replace(m, provenance={**provenance, **m.provenance})
-        for m in imported.models
-    ]
-    if imported.query_costs is not None:
-        means = imported.query_costs.mean(axis=1).tolist()
-        models = [
-            dataclasses.replace(m, costs={_MEAN_QUERY_COST: mean, **m.costs})
-            for m, mean in zip(models, means, strict=True)
-        ]
+    models, constants = [], set()
+    for model in imported.models:
+        merged = {**provenance, **model.provenance}
+        constants.add(merged.pop(columns.CHARS_PER_TOKEN, None))
+        models.append(dataclasses.replace(model, provenance=merged))
     return ScoreTable(
         models=tuple(models),
         texts=texts,
@@ -369,6 +362,8 @@ def _table(imported: Imported, options: Options) -> ScoreTable:
         num_tokens=imported.num_tokens,
         num_scored=_known(imported.num_scored, imported.num_tokens),
         unit=unit,
+        round_trips=imported.round_trips,
+        chars_per_token=next(iter(constants)) if len(constants) == 1 else None,
         query_costs=imported.query_costs,
     )
 

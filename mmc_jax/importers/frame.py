@@ -98,6 +98,8 @@ class Imported:
       num_tokens: Tokens of each text under each model, int64 [M, X]; None if
         not known.
       num_scored: Tokens that have a score, int64 [M, X]; None if not known.
+      round_trips: Whether a text came back from its tokens unchanged, bool [M,
+        X]; None if not known.
       query_costs: What one call of a model on a text costs, float64 [M, X];
         None if not known.
       texts: The texts or prompts themselves, [X]; None if they are not kept.
@@ -119,6 +121,7 @@ class Imported:
     num_chars: np.ndarray | None = None
     num_tokens: np.ndarray | None = None
     num_scored: np.ndarray | None = None
+    round_trips: np.ndarray | None = None
     query_costs: np.ndarray | None = None
     texts: tuple[str, ...] | None = None
     sha256: tuple[str, ...] | None = None

@@ -1,15 +1,17 @@
 """What a study knows of models whose scores others made. M models."""
 
 import dataclasses
+import json
 import os
 import pathlib
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from absl import logging
 
 from mmc_jax.importers.columns import cells, read_columns
-from mmc_jax.scores import ScoredModel
+from mmc_jax.scores import ScoredModel, columns
 
 _FACTS = ("model", "family", "kind")
 
@@ -29,8 +31,9 @@ def read_models(path: str | os.PathLike[str]) -> list[ScoredModel]:
         message names it.
     """
     path = pathlib.Path(path)
-    table = read_columns(path, text_columns=_FACTS)
+    table = read_columns(path, text_columns=[*_FACTS, columns.PROVENANCE])
     names, facts = _facts(table, path)
+    table, provenance = _provenance(table, path)
     costs = _costs(table, path)
     models: dict[str, ScoredModel] = {}
     for i, name in enumerate(names):
@@ -43,6 +46,7 @@ def read_models(path: str | os.PathLike[str]) -> list[ScoredModel]:
                 for cost, values in costs.items()
                 if not np.isnan(values[i])
             },
+            provenance=provenance[i],
         )
         if name not in models:
             models[name] = model
@@ -55,7 +59,11 @@ def read_models(path: str | os.PathLike[str]) -> list[ScoredModel]:
             first = models[name]
             listed = first.provenance.get("families", [first.family])
             models[name] = dataclasses.replace(
-                first, provenance={"families": [*listed, model.family]}
+                first,
+                provenance={
+                    **first.provenance,
+                    "families": [*listed, model.family],
+                },
             )
             logging.warning(
                 "%s, row %d: %s is there twice; read once, as of the family %r",
@@ -99,6 +107,36 @@ def _facts(
                 "nor instruct"
             )
     return read.pop("model"), read
+
+
+def _provenance(
+    table: pa.Table, path: pathlib.Path
+) -> tuple[pa.Table, list[dict[str, Any]]]:
+    """Returns what an export knows of each model besides, and the rest.
+
+    A column of that name which holds anything but JSON objects is another's.
+    """
+    nothing: list[dict[str, Any]] = [{}] * table.num_rows
+    if columns.PROVENANCE not in table.column_names:
+        return table, nothing
+    column = table.column(columns.PROVENANCE)
+    try:
+        read = [
+            json.loads(cell)
+            for cell in cells.strings(column, path, columns.PROVENANCE)
+        ]
+    except (ValueError, RecursionError):
+        return table, nothing
+    if not all(isinstance(of_model, dict) for of_model in read):
+        return table, nothing
+    table = table.drop_columns(columns.PROVENANCE)
+    if columns.CHARS_PER_TOKEN in table.column_names:
+        name = columns.CHARS_PER_TOKEN
+        constants = cells.numbers(table.column(name), path, name)
+        for of_model, constant in zip(read, constants.tolist(), strict=True):
+            of_model[name] = constant
+        table = table.drop_columns(name)
+    return table, read
 
 
 def _costs(table: pa.Table, path: pathlib.Path) -> dict[str, np.ndarray]:

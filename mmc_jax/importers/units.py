@@ -16,6 +16,7 @@ VALUES = {
     "bits_per_byte": "negative log-likelihood of a text, in bits per byte",
     "log_likelihood": "log-likelihood of a text, in nats; it is negated",
     "score": "accuracy between 0 and 1; the loss is 1 - score",
+    "error": "1 - score, between 0 and 1; lower is better",
     "raw": "any number, taken as it is; lower is better",
 }
 
@@ -64,8 +65,10 @@ def in_losses(
         if value is None and values.min() >= 0 and values.max() <= 1:
             return 1 - values, "error", "1 - score"
         return 0 - values, unit, "-score"
-    if value == "score":
+    if value in ("score", "error"):
         _refuse(imported, (values < 0) | (values > 1), value, _for_score)
+        if value == "error":
+            return values, value, ""
         return 1 - values, "error", "1 - score"
     if value == "log_likelihood":
         _refuse(imported, values > 0, value, _for_log_likelihood)

@@ -7,8 +7,10 @@ different ways are compared by `differences`.
 """
 
 from mmc_jax.scores.comparison import (
+    Agreement,
     Differences,
     Distribution,
+    agreement,
     differences,
     distribution,
     pair_differences,
@@ -44,12 +46,14 @@ from mmc_jax.scores.writer import ModelWriter
 __all__ = [
     "NORMALISATIONS",
     "UNITS",
+    "Agreement",
     "Differences",
     "Distribution",
     "ModelWriter",
     "ScoreTable",
     "ScoredModel",
     "TokenScores",
+    "agreement",
     "bits_per_byte",
     "chars_per_token",
     "differences",

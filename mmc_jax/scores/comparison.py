@@ -6,6 +6,7 @@ M models, X texts.
 from typing import NamedTuple
 
 import numpy as np
+from absl import logging
 
 from mmc_jax.scores.table import ScoreTable
 
@@ -41,6 +42,130 @@ class Distribution(NamedTuple):
     median: np.ndarray
     percentile_95: np.ndarray
     max: np.ndarray
+
+
+class Agreement(NamedTuple):
+    """How far two tables agree on the models and texts that both have.
+
+    Attributes:
+      models: Names of the common models, [M].
+      text_ids: Ids of the common texts, [X].
+      bias: Mean of the other table's losses minus this one's, float64 [M].
+      spread: Standard deviation of that difference over the texts, float64
+        [M].
+      largest: Largest difference of a text, without its sign, float64 [M].
+      ranks: Place of each model by its mean loss in this table, 1 for the
+        least, int64 [M]; equal means share the better place.
+      other_ranks: Place of each model in the other table, int64 [M].
+      difference: The other table's losses minus this one's, float64 [M, X].
+    """
+
+    models: tuple[str, ...]
+    text_ids: tuple[str, ...]
+    bias: np.ndarray
+    spread: np.ndarray
+    largest: np.ndarray
+    ranks: np.ndarray
+    other_ranks: np.ndarray
+    difference: np.ndarray
+
+    def worst_texts(self, num_texts: int) -> list[tuple[str, str, float]]:
+        """Returns text, model and difference where the tables differ most.
+
+        Args:
+          num_texts: Number of texts to return, at most; each stands there with
+            the model that it differs most under.
+        """
+        size = np.abs(self.difference)
+        models = size.argmax(axis=0)
+        largest = size.max(axis=0)
+        return [
+            (
+                self.text_ids[x],
+                self.models[models[x]],
+                float(self.difference[models[x], x]),
+            )
+            for x in np.argsort(-largest, kind="stable")[:num_texts]
+        ]
+
+
+def agreement(
+    table: ScoreTable, other: ScoreTable, normalisation: str = "raw"
+) -> Agreement:
+    """Returns how far two tables agree; texts are matched by their ids.
+
+    Models and texts that one table has alone are left out, with a warning.
+
+    Args:
+      table: Scores that the differences are relative to.
+      other: Scores of the same texts and models, made at another time, in
+        another dtype or by another tool.
+      normalisation: What turns scores into losses, as `ScoreTable.losses` takes
+        it.
+
+    Raises:
+      ValueError: The tables have other units, no common model or text, or other
+        texts under one id.
+    """
+    if None not in (table.unit, other.unit) and table.unit != other.unit:
+        raise ValueError(
+            f"the tables have other units, {table.unit} and {other.unit}"
+        )
+    names, other_names = (
+        [model.name for model in t.models] for t in (table, other)
+    )
+    models = _common("model", names, other_names)
+    text_ids = _common("text", table.texts.ids, other.texts.ids)
+    places = [
+        {text_id: x for x, text_id in enumerate(t.texts.ids)}
+        for t in (table, other)
+    ]
+    rows = [[place[text_id] for text_id in text_ids] for place in places]
+    for text_id, x, y in zip(text_ids, *rows, strict=True):
+        hashes = {table.texts.sha256[x], other.texts.sha256[y]} - {""}
+        if len(hashes) > 1:
+            raise ValueError(f"the text {text_id!r} is another in each table")
+    first, second = (
+        t.select(models=models, texts=of).losses(normalisation)
+        for t, of in zip((table, other), rows, strict=True)
+    )
+    difference = second - first
+    return Agreement(
+        models=tuple(models),
+        text_ids=tuple(text_ids),
+        bias=difference.mean(axis=1),
+        spread=difference.std(axis=1),
+        largest=np.abs(difference).max(axis=1),
+        ranks=_ranks(first.mean(axis=1)),
+        other_ranks=_ranks(second.mean(axis=1)),
+        difference=difference,
+    )
+
+
+def _common(kind: str, names: list[str], others: list[str]) -> list[str]:
+    """Returns the names that both have, in the order of the first."""
+    there = set(others)
+    common = [name for name in names if name in there]
+    if not common:
+        raise ValueError(
+            f"the tables have no common {kind}: {', '.join(names[:3])}, ... "
+            f"and {', '.join(others[:3])}, ..."
+        )
+    alone = len(names) - len(common), len(others) - len(common)
+    if any(alone):
+        logging.warning(
+            "%d %ss of the first table and %d of the second are left out: the "
+            "other table does not have them",
+            alone[0],
+            kind,
+            alone[1],
+        )
+    return common
+
+
+def _ranks(means: np.ndarray) -> np.ndarray:
+    """Returns the place of each mean, 1 for the least, int64 [M]."""
+    return 1 + (means[None, :] < means[:, None]).sum(axis=1)
 
 
 def differences(table: ScoreTable, other: ScoreTable) -> Differences:

@@ -19,6 +19,9 @@ NORMALISATIONS = {
     "raw": "scores as given",
 }
 
+# The cost that follows from what calls cost, where that is known.
+_MEAN_QUERY_COST = "mean_query_cost"
+
 # What the scores of a table are, with what that means.
 UNITS = {
     "nll_nats": "negative log-likelihood of the full text, in nats",
@@ -269,7 +272,8 @@ class ScoreTable:
 
         "flops_per_byte", where the models do not state it, is flops_per_token
         times the model's tokens per byte of these texts: a model whose
-        tokenizer cuts texts finer runs more often.
+        tokenizer cuts texts finer runs more often. "mean_query_cost" is the
+        mean of the query costs of these texts.
 
         Raises:
           ValueError: A model does not have this cost; the message names it.
@@ -285,6 +289,8 @@ class ScoreTable:
                 )
             tokens_per_byte = self.num_tokens.sum(axis=1) / num_bytes
             return self.costs("flops_per_token") * tokens_per_byte
+        if name == _MEAN_QUERY_COST and self.query_costs is not None:
+            return self.query_costs.mean(axis=1)
         for model in self.models:
             if name not in model.costs:
                 raise ValueError(
@@ -296,6 +302,8 @@ class ScoreTable:
 
     def models_without_cost(self, name: str) -> list[str]:
         """Returns the names of the models for which `costs` knows no number."""
+        if name == _MEAN_QUERY_COST and self.query_costs is not None:
+            return []
         counted = ("flops_per_token",) if name == "flops_per_byte" else ()
         return [
             model.name

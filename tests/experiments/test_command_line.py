@@ -14,7 +14,7 @@ import mmc_jax
 from experiments import choices, shared_flags
 from experiments.benchmarks import scoring_speed
 from experiments.recipes import trained
-from mmc_jax import cli, diversity, importers, law, scores, studies
+from mmc_jax import cli, diversity, exporters, importers, law, scores, studies
 from mmc_jax.oracle import backends
 
 _ROOT = pathlib.Path(__file__).parents[2]
@@ -137,6 +137,7 @@ class ChoicesTest(absltest.TestCase):
         self.assertEqual(choices.NORMALISATIONS, tuple(scores.NORMALISATIONS))
         self.assertEqual(choices.FORMATS, tuple(importers.FORMATS))
         self.assertEqual(choices.VALUES, tuple(importers.VALUES))
+        self.assertEqual(choices.LAYOUTS, exporters.LAYOUTS)
         self.assertEqual(choices.MISSING, importers.MISSING)
         self.assertEqual(choices.METHODS, tuple(studies.METHODS))
         self.assertEqual(choices.ORACLE_BACKENDS, backends.NAMES)

@@ -1,0 +1,63 @@
+"""Scores that others made: into a folder, out of it, and beside one another."""
+
+import json
+import pathlib
+import tempfile
+
+from absl.testing import absltest
+
+from tests.experiments import programs
+
+_SCORES = "text_id,a-7b,b-13b\n007,1.5,2\nx,0.25,3\n"
+
+
+class ImportScoresTest(absltest.TestCase):
+    def test_there_and_back(self):
+        folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        path = folder / "s.csv"
+        path.write_text(_SCORES)
+        (folder / "t.csv").write_text(_SCORES.replace("1.5", "2.5"))
+        out = f"--out={folder}/out"
+        done = programs.run("experiments.import_scores", f"--input={path}", out)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("say what its numbers are by --value", done.stderr)
+        done = programs.run(
+            "experiments.import_scores",
+            f"--input={path}",
+            "--value=nll_nats",
+            "--guess_families",
+            out,
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(done.stdout, r"a-7b +a \(guessed\) +-")
+        self.assertIn("2 models, 2 texts: nll_nats", done.stdout)
+        done = programs.run(
+            "experiments.export_scores",
+            f"--scores={folder}/out",
+            f"--out={folder}/e.jsonl",
+        )
+        self.assertIn("--value=nll_nats", done.stdout, done.stderr)
+        self.assertEqual(
+            json.loads((folder / "e.jsonl").read_text().splitlines()[0]),
+            {"text_id": "007", "a-7b": 1.5, "b-13b": 2.0},
+        )
+        done = programs.run(
+            "experiments.compare_scores",
+            f"--a={folder}/out",
+            f"--b={folder}/t.csv",
+            "--value=nll_nats",
+            f"--out={folder}/compared",
+        )
+        self.assertRegex(
+            done.stdout,
+            r"a-7b +0.5 +0.5 +1  1 -> 1\n"
+            r"b-13b +0 +0 +0  2 -> 2\n"
+            r" +1  007 \(a-7b\)\n",
+            done.stderr,
+        )
+        result = json.loads((folder / "compared/result.json").read_text())
+        self.assertIn("worst_texts", json.dumps(result))
+
+
+if __name__ == "__main__":
+    absltest.main()
