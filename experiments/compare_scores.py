@@ -9,7 +9,7 @@ that differ most. Texts are matched by their ids, whatever their order.
 
 from absl import flags
 
-from . import choices, import_flags, program, shared_flags
+from . import import_flags, program, shared_flags
 
 flags.adopt_module_key_flags(import_flags)
 _A = shared_flags.path(
@@ -17,12 +17,6 @@ _A = shared_flags.path(
 )
 _B = shared_flags.path(
     "b", None, "Second table: a folder, or what others made.", required=True
-)
-_NORMALISATION = flags.DEFINE_enum(
-    "normalisation",
-    "raw",
-    choices.NORMALISATIONS,
-    "What turns scores into losses; raw takes the numbers as they are.",
 )
 _NUM_TEXTS = flags.DEFINE_integer(
     "num_texts", 10, "Number of texts that are listed.", lower_bound=0
@@ -34,8 +28,7 @@ def main():
     from mmc_jax import report, scores
 
     found = scores.agreement(
-        *(import_flags.table(path) for path in (_A.value, _B.value)),
-        normalisation=_NORMALISATION.value,
+        *(import_flags.table(path) for path in (_A.value, _B.value))
     )
     rows = [
         {

@@ -1,7 +1,7 @@
 """Exports a score table as CSV, JSON lines, Parquet or NumPy arrays.
 
   python -m experiments.export_scores --scores=results/scores \
-      --out=scores.parquet --layout=wide
+      --file=scores.parquet --layout=wide
 
 The models' facts go into scores.models.csv beside it. An import of both is the
 same table, to the bit; the program prints the command.
@@ -12,8 +12,8 @@ from absl import flags
 from . import choices, program, shared_flags, tables
 
 flags.adopt_module_key_flags(tables)
-_OUT = shared_flags.path(
-    "out",
+_FILE = shared_flags.path(
+    "file",
     None,
     "File to write: .csv, .tsv, .jsonl (all also .gz or .zst), .parquet or "
     ".npz.",
@@ -33,7 +33,7 @@ def main():
     from mmc_jax import exporters
 
     table = tables.read(need_costs=False)
-    written = exporters.write(table, _OUT.value, layout=_LAYOUT.value)
+    written = exporters.write(table, _FILE.value, layout=_LAYOUT.value)
     domain = " --domain=domain" if any(table.texts.domains) else ""
     print(
         f"{len(table.models)} models, {len(table.texts)} texts: "

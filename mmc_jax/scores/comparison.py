@@ -50,14 +50,14 @@ class Agreement(NamedTuple):
     Attributes:
       models: Names of the common models, [M].
       text_ids: Ids of the common texts, [X].
-      bias: Mean of the other table's losses minus this one's, float64 [M].
+      bias: Mean of the other table's scores minus this one's, float64 [M].
       spread: Standard deviation of that difference over the texts, float64
         [M].
       largest: Largest difference of a text, without its sign, float64 [M].
-      ranks: Place of each model by its mean loss in this table, 1 for the
+      ranks: Place of each model by its mean score in this table, 1 for the
         least, int64 [M]; equal means share the better place.
       other_ranks: Place of each model in the other table, int64 [M].
-      difference: The other table's losses minus this one's, float64 [M, X].
+      difference: The other table's scores minus this one's, float64 [M, X].
     """
 
     models: tuple[str, ...]
@@ -89,9 +89,7 @@ class Agreement(NamedTuple):
         ]
 
 
-def agreement(
-    table: ScoreTable, other: ScoreTable, normalisation: str = "raw"
-) -> Agreement:
+def agreement(table: ScoreTable, other: ScoreTable) -> Agreement:
     """Returns how far two tables agree; texts are matched by their ids.
 
     Models and texts that one table has alone are left out, with a warning.
@@ -100,8 +98,6 @@ def agreement(
       table: Scores that the differences are relative to.
       other: Scores of the same texts and models, made at another time, in
         another dtype or by another tool.
-      normalisation: What turns scores into losses, as `ScoreTable.losses` takes
-        it.
 
     Raises:
       ValueError: The tables have other units, no common model or text, or other
@@ -126,7 +122,7 @@ def agreement(
         if len(hashes) > 1:
             raise ValueError(f"the text {text_id!r} is another in each table")
     first, second = (
-        t.select(models=models, texts=of).losses(normalisation)
+        t.select(models=models, texts=of).nll_nats
         for t, of in zip((table, other), rows, strict=True)
     )
     difference = second - first

@@ -34,7 +34,7 @@ class ImportScoresTest(absltest.TestCase):
         done = programs.run(
             "experiments.export_scores",
             f"--scores={folder}/out",
-            f"--out={folder}/e.jsonl",
+            f"--file={folder}/e.jsonl",
         )
         self.assertIn("--value=nll_nats", done.stdout, done.stderr)
         self.assertEqual(
