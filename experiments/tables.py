@@ -105,22 +105,42 @@ def _choose_normalisation(table: "scores.ScoreTable") -> None:
     knows_lengths = table.chars_per_token is not None
     if NORMALISATION.value is None:
         chosen = "text_length"
-        if table.unit not in ("nll_nats", None) or (
-            not knows_lengths and "key" not in table.models[0].provenance
-        ):
+        if table.unit not in ("nll_nats", None):
             chosen = "raw"
             logging.warning(
-                "scores are taken as they are (--normalisation=raw): %s",
-                "no num_chars and num_tokens of the texts"
-                if table.unit in ("nll_nats", None)
-                else f"their unit is {table.unit}",
+                "scores are taken as they are (--normalisation=raw): their "
+                "unit is %s",
+                table.unit,
             )
+        elif not knows_lengths and "key" not in table.models[0].provenance:
+            chosen = _by_what_is_known(table)
         flags.FLAGS[NORMALISATION.name].value = chosen
     elif NORMALISATION.value == "raw" and knows_lengths:
         logging.warning(
             "--normalisation=raw: a long text counts for more than a short "
             "one; text_length and nats_per_char divide by the length"
         )
+
+
+def _by_what_is_known(table: "scores.ScoreTable") -> str:
+    """Returns the normalisation of scores that others made without tokens."""
+    if table.unit == "nll_nats":
+        for normalisation, field in (
+            ("nats_per_char", "num_chars"),
+            ("bits_per_byte", "num_bytes"),
+        ):
+            if (getattr(table.texts, field) > 0).all():
+                logging.warning(
+                    "no num_tokens of the texts: --normalisation=%s",
+                    normalisation,
+                )
+                return normalisation
+    logging.warning(
+        "no num_chars and num_tokens of the texts: scores are taken as they "
+        "are (--normalisation=raw); if they are sums over texts of different "
+        "lengths, long texts count for more: give num_chars and num_tokens"
+    )
+    return "raw"
 
 
 def _selected(

@@ -296,7 +296,8 @@ class ScoreTable:
                 raise ValueError(
                     f"model {model.name!r} has no cost {name!r}; it has "
                     f"{', '.join(model.costs) or 'none'} (--cost takes one of "
-                    "them, --only_models leaves a model out)"
+                    "them, a file of facts gives more by --models, and "
+                    "--only_models leaves a model out)"
                 )
         return np.array([model.costs[name] for model in self.models], float)
 

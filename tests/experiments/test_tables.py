@@ -54,6 +54,30 @@ class TablesTest(absltest.TestCase):
             table.losses(tables.NORMALISATION.value), _LOSSES[[0, 2]]
         )
 
+    def test_lengths_without_tokens(self):
+        folder = pathlib.Path(tempfile.mkdtemp())
+        for column, expected in (
+            ("num_chars", "nats_per_char"),
+            ("num_bytes", "bits_per_byte"),
+            ("note", "raw"),
+        ):
+            path = folder / "s.csv"
+            path.write_text(f"text_id,{column},a,b\nx,4,1,2\ny,5,3,4\n")
+            with flagsaver.flagsaver():
+                table, _ = self._read(
+                    scores=str(path),
+                    only_models=["b", "a"],
+                    value="nll_nats",
+                    need_costs=False,
+                )
+                self.assertEqual(tables.NORMALISATION.value, expected)
+            self.assertEqual([m.name for m in table.models], ["b", "a"])
+        with (
+            flagsaver.flagsaver(),
+            self.assertRaisesRegex(ValueError, "neither a score table"),
+        ):
+            self._read(scores=str(folder))
+
     def test_unfinished_models(self):
         folder = csv_files(_LOSSES, [1, 2, 3])
         out = pathlib.Path(tempfile.mkdtemp(), "scores")
