@@ -6,6 +6,8 @@ from typing import Any
 
 from absl import app, flags, logging
 
+from mmc_jax import user_cache
+
 from . import stops
 
 
@@ -15,7 +17,8 @@ def run(main: Callable[[], None]) -> None:
     What the library says of bad input becomes the program's last words, with
     exit code 1; `--verbosity=1` shows where it was raised. Ctrl-C and SIGTERM
     end it with two lines, what is kept and how to go on, and the exit code 130
-    or 143. A second one ends it at once.
+    or 143. A second one ends it at once. Compiled programs stay on disk for the
+    next run.
     """
 
     def strict_main(argv: list[str]) -> None:
@@ -23,6 +26,7 @@ def run(main: Callable[[], None]) -> None:
             raise app.UsageError(f"stray arguments: {' '.join(argv[1:])}")
         stop = stops.Stops()
         stop.watch()
+        user_cache.keep_programs()
         try:
             main()
         except KeyboardInterrupt as error:

@@ -36,5 +36,6 @@ __getattr__, __dir__, __all__ = attach(
         "studies",
         "synthetic",
         "training",
+        "user_cache",
     ],
 )

@@ -46,6 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):  # Not a worker of pytest-xdist.
         folder = tempfile.mkdtemp(prefix="mmc_jax_tests_")
         optimisation.keep_programs(folder)
+        os.environ["MMC_CACHE_DIR"] = folder
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
     for warning in ("error", *_EXCEPTIONS):
         config.addinivalue_line("filterwarnings", warning)

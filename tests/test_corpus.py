@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import itertools
 import json
+import os
 import pathlib
 import sys
 import sysconfig
@@ -651,6 +652,44 @@ class EmbeddedTest(parameterized.TestCase):
         texts = [text for _, text in embedded_texts._cut(content, "file")]
         for text in texts[:-1]:
             self.assertEndsWith(text, "\n")
+
+    def test_modules_are_parsed_once(self):
+        folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        library = folder / "library"
+        for name in ("a.py", "test/b.py", "c/d.py", "bad.py"):
+            (library / name).parent.mkdir(parents=True, exist_ok=True)
+            (library / name).write_text(f'"""{name}"""\nx = 1\n')
+        (library / "bad.py").write_text("x = (")
+        expected = [
+            ["a.py", "a.py", "x = 1\n"],
+            ["c/d.py", "c/d.py", "x = 1\n"],
+        ]
+        parse = mock.patch.object(
+            embedded_texts,
+            "_docstrings_and_code",
+            wraps=embedded_texts._docstrings_and_code,
+        )
+        with (
+            mock.patch.dict(os.environ, {"MMC_CACHE_DIR": str(folder)}),
+            mock.patch.object(
+                embedded_texts.sysconfig, "get_path", lambda _: str(library)
+            ),
+            parse as parsed,
+        ):
+            for num_parsed in (3, 3):
+                self.assertEqual(embedded_texts._modules(), expected)
+                self.assertEqual(parsed.call_count, num_parsed)
+            (kept,) = (folder / "corpus").iterdir()
+            with self.subTest("damaged"):
+                kept.write_bytes(kept.read_bytes()[:-3] + b"2]]")
+                self.assertEqual(embedded_texts._modules(), expected)
+                self.assertEqual(parsed.call_count, 6)
+            with self.subTest("another library"):
+                (library / "bad.py").write_text("x = 1.5")
+                self.assertLen(embedded_texts._modules(), 3)
+            with self.subTest("no place for it"):
+                os.environ["MMC_CACHE_DIR"] = str(library / "a.py")
+                self.assertLen(embedded_texts._modules(), 3)
 
     def test_docstrings_and_code(self):
         source = (

@@ -3,13 +3,19 @@
 import ast
 import collections
 import hashlib
+import json
+import os
 import pathlib
 import pydoc_data.topics
+import sys
 import sysconfig
 import warnings
 from collections.abc import Iterator
 from typing import Literal
 
+from absl import logging
+
+from mmc_jax import user_cache
 from mmc_jax.corpus.container import Corpus, Record, checked_corpus
 
 # Texts of 256 to 1,024 bytes; one file in five is held out.
@@ -69,24 +75,71 @@ def _embedded_files() -> Iterator[tuple[str, str, str]]:
     """Yields (domain, file name, content), in a fixed order."""
     for topic, content in sorted(pydoc_data.topics.topics.items()):
         yield "prose", f"pydoc_data/topics/{topic}", content
-    library = pathlib.Path(sysconfig.get_path("stdlib"))
-    # Tests, tables and what users installed are no text of the library.
-    skipped = {"test", "tests", "site-packages", "dist-packages", "encodings"}
-    skipped |= {"pydoc_data", "__pycache__", "ensurepip", "idle_test"}
-    for path in sorted(library.rglob("*.py")):
-        below = path.relative_to(library)
-        if skipped.intersection(below.parts):
-            continue
-        try:
-            docstrings, code = _docstrings_and_code(path.read_text("utf-8"))
-        except (SyntaxError, UnicodeDecodeError, ValueError):
-            continue  # Some library files are bad on purpose.
-        yield "docstring", below.as_posix(), docstrings
-        yield "python", below.as_posix(), code
+    for name, docstrings, code in _modules():
+        yield "docstring", name, docstrings
+        yield "python", name, code
     headers = pathlib.Path(sysconfig.get_path("include"))
     for path in sorted(headers.rglob("*.h")):
         content = path.read_text("utf-8", errors="ignore")
         yield "c", path.relative_to(headers).as_posix(), content
+
+
+def _modules() -> list[list[str]]:
+    """Returns [file name, docstrings, code] of the standard library's modules.
+
+    Parsing them takes seconds, so the user's cache keeps them, under a name
+    that says which files they come from and which code has read them.
+    """
+    library = pathlib.Path(sysconfig.get_path("stdlib"))
+    paths = _module_paths(library)
+    stats = [path.stat() for path in paths]
+    source = [
+        sys.version,
+        pathlib.Path(__file__).read_text("utf-8"),
+        [str(path) for path in paths],
+        [[stat.st_size, stat.st_mtime_ns] for stat in stats],
+    ]
+    cache = user_cache.folder("corpus")
+    kept = None
+    if cache is not None:
+        kept = cache / f"{_hash(json.dumps(source).encode()).hex()}.json"
+        try:
+            digest, _, content = kept.read_bytes().partition(b"\n")
+            if digest == _hash(content).hex().encode():
+                return json.loads(content)
+        except OSError:
+            pass  # The first time.
+    modules = []
+    for path in paths:
+        try:
+            texts = _docstrings_and_code(path.read_text("utf-8"))
+        except (SyntaxError, UnicodeDecodeError, ValueError):
+            continue  # Some library files are bad on purpose.
+        modules.append([path.relative_to(library).as_posix(), *texts])
+    if kept is not None:
+        content = json.dumps(modules).encode()
+        partial = kept.with_suffix(f".{os.getpid()}")
+        try:
+            partial.write_bytes(_hash(content).hex().encode() + b"\n" + content)
+            partial.replace(kept)
+        except OSError as error:
+            logging.warning("%s: texts are not kept: %s", kept, error)
+    return modules
+
+
+def _module_paths(library: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the library's modules; not tests, tables or what users added."""
+    skipped = {"test", "tests", "site-packages", "dist-packages", "encodings"}
+    skipped |= {"pydoc_data", "__pycache__", "ensurepip", "idle_test"}
+    paths = []
+    for folder, folders, files in os.walk(library):
+        folders[:] = set(folders) - skipped
+        paths += [
+            pathlib.Path(folder, file)
+            for file in set(files) - skipped
+            if file.endswith(".py")
+        ]
+    return sorted(paths)
 
 
 def _docstrings_and_code(source: str) -> tuple[str, str]:

@@ -19,13 +19,12 @@ import numpy as np
 import tokenizers
 import transformers
 
-from mmc_jax import hosts, pool, scores
+from mmc_jax import hosts, pool, scores, user_cache
 from mmc_jax.corpus import Corpus, Stream
 from mmc_jax.models import attributes, gguf_files, hub, loading
 from mmc_jax.scoring import (
     batching,
     checkpoints,
-    compilation_cache,
     device,
     flops,
     preparation,
@@ -78,7 +77,7 @@ def score(
     Whatever `out` holds already is kept and not scored again; a run that was
     killed goes on where it was. Where a model fails, what is finished of it is
     kept and the others are scored. Compiled programs stay on disk, see
-    `compilation_cache`.
+    `user_cache`.
 
     Args:
       pool: The models to score.
@@ -103,7 +102,7 @@ def score(
       hosts.HostError: Another process is gone; the same holds.
     """
     _check(corpus, settings)
-    compilation_cache.enable()
+    user_cache.keep_programs()
     run = _Run(corpus, out, settings, device.mesh(settings), rescore)
     with contextlib.ExitStack() as stack:
         with hosts.together():

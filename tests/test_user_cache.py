@@ -1,6 +1,8 @@
 import os
 import pathlib
 import platform
+import subprocess
+import sys
 import tempfile
 from unittest import mock
 
@@ -10,17 +12,18 @@ from jax.experimental.compilation_cache import (
     compilation_cache as jax_cache,
 )
 
-from mmc_jax.scoring import compilation_cache
+from mmc_jax import user_cache
 
 
-class EnableTest(absltest.TestCase):
+class ProgramsTest(absltest.TestCase):
     def setUp(self):
         super().setUp()
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = pathlib.Path(folder.name)
         environment = mock.patch.dict(
-            os.environ, {"XDG_CACHE_HOME": str(self.folder)}
+            os.environ,
+            {"XDG_CACHE_HOME": str(self.folder), "MMC_CACHE_DIR": ""},
         )
         self.enterContext(environment)
         # What was compiled before has made JAX settle on having no cache.
@@ -29,34 +32,73 @@ class EnableTest(absltest.TestCase):
         for name, value in (
             ("jax_enable_compilation_cache", True),
             ("jax_compilation_cache_dir", None),
-            ("jax_persistent_cache_min_compile_time_secs", 0.0),
+            ("jax_persistent_cache_min_compile_time_secs", 1.0),
         ):
             before = getattr(jax.config, name)
             self.addCleanup(jax.config.update, name, before)
             jax.config.update(name, value)
 
     def test_programs_are_kept(self):
-        compilation_cache.enable()
+        user_cache.keep_programs()
         folder = self.folder / "mmc_jax" / "xla" / platform.node()
         self.assertEqual(jax.config.jax_compilation_cache_dir, str(folder))
+        # JAX itself keeps those alone that take a second.
+        shortest = jax.config.jax_persistent_cache_min_compile_time_secs
+        self.assertBetween(shortest, 0.01, 0.5)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.jit(lambda x: x * 3 + 41)(1.0).block_until_ready()
         self.assertNotEmpty(list(folder.iterdir()))
         self.assertEqual(folder.stat().st_mode & 0o077, 0)
 
     def test_jax_setting_goes_before(self):
         jax.config.update("jax_compilation_cache_dir", "/elsewhere")
-        compilation_cache.enable()
+        user_cache.keep_programs()
         self.assertEqual(jax.config.jax_compilation_cache_dir, "/elsewhere")
+
+    def test_a_folder_of_ones_own(self):
+        own = self.folder / "own"
+        with mock.patch.dict(os.environ, {"MMC_CACHE_DIR": str(own)}):
+            self.assertEqual(user_cache.folder("a", "b"), own / "a" / "b")
+        self.assertTrue((own / "a" / "b").is_dir())
+
+    def test_least_seconds_that_a_user_has_set_stay(self):
+        shortest = "jax_persistent_cache_min_compile_time_secs"
+        jax.config.update(shortest, 7.0)
+        user_cache.keep_programs()
+        self.assertEqual(getattr(jax.config, shortest), 7.0)
+
+    def test_before_jax_is_imported(self):
+        program = (
+            "import sys; from mmc_jax import user_cache; "
+            "user_cache.keep_programs(); assert 'jax' not in sys.modules; "
+            "import jax; print(jax.config.jax_compilation_cache_dir)"
+        )
+        names = "JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE"
+        plain = {k: v for k, v in os.environ.items() if k not in names}
+        folder = str(self.folder / "mmc_jax" / "xla" / platform.node())
+        for settings, expected in (
+            ({}, folder),
+            ({"JAX_COMPILATION_CACHE_DIR": "/elsewhere"}, "/elsewhere"),
+            ({"JAX_ENABLE_COMPILATION_CACHE": "0"}, "None"),
+        ):
+            found = subprocess.run(
+                [sys.executable, "-c", program],
+                env={**plain, **settings},
+                check=True,
+                capture_output=True,
+                text=True,
+            )
+            self.assertEqual(found.stdout.strip(), expected)
 
     def test_can_be_disabled(self):
         jax.config.update("jax_enable_compilation_cache", False)
-        compilation_cache.enable()
+        user_cache.keep_programs()
         self.assertIsNone(jax.config.jax_compilation_cache_dir)
         self.assertEmpty(list(self.folder.iterdir()))
 
     def test_no_place_for_it(self):
         (self.folder / "mmc_jax").write_text("a file")
-        compilation_cache.enable()
+        user_cache.keep_programs()
         self.assertIsNone(jax.config.jax_compilation_cache_dir)
 
     def test_others_may_write_to_it(self):
@@ -64,11 +106,11 @@ class EnableTest(absltest.TestCase):
         folder.mkdir(parents=True)
         folder.chmod(0o770)
         with self.assertLogs("absl", "WARNING") as logs:
-            compilation_cache.enable()
+            user_cache.keep_programs()
         self.assertIn(f"others may write to {folder}", logs.output[0])
         self.assertIsNone(jax.config.jax_compilation_cache_dir)
         folder.chmod(0o750)
-        compilation_cache.enable()
+        user_cache.keep_programs()
         self.assertEqual(jax.config.jax_compilation_cache_dir, str(folder))
 
 
