@@ -22,7 +22,6 @@ from mmc_jax import (
     training,
 )
 from mmc_jax.models import weight_files
-from mmc_jax.scoring import compilation_cache
 
 from . import shipped, similarity
 from .shipped import SEPARATOR, Run
@@ -68,7 +67,6 @@ def trained_pool(
       seed: Seed of the first models' weights and batches.
       num_texts_per_domain: Number of held-out texts of each domain.
     """
-    compilation_cache.enable()
     study, folder = STUDIES[name], pathlib.Path(out)
     texts = corpus.embedded("train")
     of_study = study.trained_tokenizers(texts)
