@@ -26,8 +26,8 @@ class Finding(NamedTuple):
 
     Attributes:
       about: Kind of the finding: "gain", "winner", "duplicates", "listed
-        twice", "redundant", "core", "hard texts", "tokenizers", "round trips",
-        "not fair" or "not checked".
+        twice", "scored otherwise", "redundant", "core", "hard texts",
+        "tokenizers", "round trips", "not fair" or "not checked".
       words: The finding in sentences.
       models: Names of all models that the finding is about.
       texts: Ids of all texts that the finding is about.
@@ -55,6 +55,8 @@ def diagnosis(
     - winner: a model that is the best on every text.
     - duplicates: models of equal losses on all texts.
     - listed twice: a model that its file lists under several families.
+    - scored otherwise: what the provenance of scores that others made says of
+      how they were made (`caveats`).
     - redundant: a model without which the pool loses less than
       `redundant_share` of its gain.
     - core: the models that are left when models are dropped one by one until
@@ -91,6 +93,7 @@ def diagnosis(
         *_gain(table, losses),
         *_duplicates(table, losses),
         *_listed_twice(table),
+        *_scored_otherwise(table),
         *_redundant(table, losses, redundant_share),
         *_hard_texts(table, losses, hard_share),
         *_tokenizers(table, rank_shift, normalisation),
@@ -178,6 +181,19 @@ def _listed_twice(table: ScoreTable) -> list[Finding]:
             )
         )
     return found
+
+
+def _scored_otherwise(table: ScoreTable) -> list[Finding]:
+    of_models: dict[str, list[str]] = {}
+    for model in table.models:
+        for caveat in model.provenance.get("caveats", ()):
+            of_models.setdefault(str(caveat), []).append(model.name)
+    return [
+        Finding(
+            "scored otherwise", f"{_listed(names)}: {caveat}.", tuple(names)
+        )
+        for caveat, names in of_models.items()
+    ]
 
 
 def _redundant(

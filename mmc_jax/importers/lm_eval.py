@@ -11,6 +11,7 @@ A document is known by its task and the hash of its content, never by its line:
 order differs between models, and there is a line for each filter.
 """
 
+import collections
 import dataclasses
 import hashlib
 import pathlib
@@ -72,8 +73,10 @@ def read(path: pathlib.Path, options: Options) -> Imported:
             for run in taken
             for document in _documents(run, value, options)
         ]
-        scored.append((_scored_model(name, taken, left), of_model))
-    _say_what_is_limited(path, scored)
+        caveats = _caveats(taken, of_model, value.name)
+        if caveats:
+            logging.warning("%s: %s", name, "; ".join(caveats))
+        scored.append((_scored_model(name, taken, left, caveats), of_model))
     unit = value.unit(scored)
     return joined(
         path,
@@ -118,7 +121,9 @@ def _size(run: Run) -> float | None:
     return float(found) if known else None
 
 
-def _scored_model(name: str, taken: list[Run], left: list[Run]) -> ScoredModel:
+def _scored_model(
+    name: str, taken: list[Run], left: list[Run], caveats: list[str]
+) -> ScoredModel:
     """Returns what the results of a model's runs say of it."""
     latest = max(taken, key=lambda run: run.date)
     size = next((s for run in taken if (s := _size(run)) is not None), None)
@@ -147,6 +152,7 @@ def _scored_model(name: str, taken: list[Run], left: list[Run]) -> ScoredModel:
                 for run in taken
             },
             "runs_left_out": [run.file.name for run in left],
+            **({"caveats": caveats} if caveats else {}),
         },
     )
 
@@ -223,33 +229,34 @@ def _document(
     )
 
 
-def _say_what_is_limited(
-    path: pathlib.Path, scored: list[tuple[ScoredModel, list[Document]]]
-) -> None:
-    """Warns of runs on some documents of a task only."""
-    limited, short = [], []
-    for model, of_model in scored:
-        for task, facts in model.provenance["runs"].items():
-            there = sum(document.domain == task for document in of_model)
-            stated = facts["num_documents"] or {}
-            name = f"{model.name} on {task}"
-            effective = stated.get("effective", there)
-            original = stated.get("original", effective)
-            if effective < original:
-                limited.append(f"{name} ({effective} of {original})")
-            elif facts["limit"] and not stated:
-                limited.append(f"{name} (limit {facts['limit']})")
-            if there < effective:
-                short.append(f"{name} ({there} of {effective})")
-    if limited:
-        logging.warning(
-            "%s: limited runs, the first documents of a task only: %s",
-            path,
-            ", ".join(limited[:10]),
+def _caveats(
+    taken: list[Run], of_model: list[Document], value: str
+) -> list[str]:
+    """Returns what a user should know of how a model was scored."""
+    found = []
+    there = collections.Counter(document.domain for document in of_model)
+    for run in taken:
+        stated = run.of_task("n-samples")
+        stated = stated if isinstance(stated, dict) else {}
+        num = there[run.task]
+        effective, original = stated.get("effective"), stated.get("original")
+        counted = isinstance(effective, int) and isinstance(original, int)
+        if counted and effective < original:
+            found.append(
+                f"a limited run, {effective} of {original} documents of "
+                f"{run.task}"
+            )
+        elif not counted and run.config("limit"):
+            found.append(
+                f"a limited run, --limit={run.config('limit')}, of {run.task}"
+            )
+        if counted and num < effective:
+            found.append(
+                f"{num} documents of {run.task} in the log, of {effective} in "
+                "the results"
+            )
+    if value == "rolling" and any(not run.date for run in taken):
+        found.append(
+            "before 0.4.3 the EOS token stood before a text, whatever BOS is"
         )
-    if short:
-        logging.warning(
-            "%s: fewer documents than the results count: %s",
-            path,
-            ", ".join(short[:10]),
-        )
+    return found

@@ -28,15 +28,12 @@ _TEXTS = "texts*.jsonl"
 # Sizes stand there in billions.
 _BILLION = 1e9
 
-_HOW = {
-    "tool": "model map (arXiv 2502.16173)",
-    "model_dtype": "float16",
-    "first_token": (
-        "not scored under models whose tokenizer puts no token before a text: "
-        "the log-likelihood is that of tokens[0, 1:]"
-    ),
-    "long_texts": "scored up to the context of each model",
-}
+_CAVEATS = (
+    "scored in float16",
+    "the first token of a text is not scored where the tokenizer puts no token "
+    "before it: log-likelihoods are those of tokens[0, 1:]",
+    "long texts are scored up to the context of each model",
+)
 
 
 def recognises(path: pathlib.Path) -> bool:
@@ -82,13 +79,14 @@ def read(path: pathlib.Path, options: Options) -> Imported:
     values = np.stack([vectors[model.name] for model in models])
     texts = _texts(_one(folder, _TEXTS), values.shape[1])
     digest = hashlib.sha256(scores.read_bytes()).hexdigest()
-    logging.warning(
-        "%s: scored in %s; first token: %s",
-        scores,
-        _HOW["model_dtype"],
-        _HOW["first_token"],
-    )
-    provenance = {**_HOW, "file": scores.name, "sha256": digest}
+    logging.warning("%s: %s", scores, "; ".join(_CAVEATS))
+    provenance = {
+        "tool": "model map (arXiv 2502.16173)",
+        "model_dtype": "float16",
+        "caveats": list(_CAVEATS),
+        "file": scores.name,
+        "sha256": digest,
+    }
     ids = tuple(f"pile/{x:05d}" for x in range(values.shape[1]))
     if texts is None:
         return Imported(

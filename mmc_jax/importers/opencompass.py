@@ -71,6 +71,8 @@ def read(path: pathlib.Path, options: Options) -> Imported:
         scored.append((ScoredModel(model, provenance=facts), documents))
     unit = "score" if options.value == "accuracy" else "nll_nats"
     provenance = {"tool": "OpenCompass", "read": options.value}
+    if unit == "nll_nats":
+        provenance["caveats"] = ["the first token of a text is not scored"]
     return joined(path, scored, unit, options, provenance)
 
 

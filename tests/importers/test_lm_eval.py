@@ -303,8 +303,8 @@ class LmEvalTest(parameterized.TestCase):
         self.logs.new("org/a", "wiki", samples, **counts)
         with self.assertLogs("absl", "WARNING") as logged:
             self._read()
-        self.assertIn("limited runs", logged.output[0])
-        self.assertIn("org/a on wiki (3 of 10)", logged.output[0])
+        said = "org/a: a limited run, 3 of 10 documents of wiki"
+        self.assertIn(said, logged.output[0])
         self.logs.new("org/b", "wiki", samples[:2], limit=2)
         with self.assertRaisesRegex(ValueError, "'org/b'.*no score"):
             self._table()

@@ -6,6 +6,7 @@ import tempfile
 import numpy as np
 from absl.testing import absltest
 
+from mmc_jax import diversity, importers
 from mmc_jax.importers import model_map
 from mmc_jax.importers.frame import Options
 
@@ -79,7 +80,18 @@ class ModelMapTest(absltest.TestCase):
         self.assertEqual(found.num_bytes.tolist(), [7, 9, 5])
         self.assertEqual(found.num_chars.tolist(), [6, 9, 5])
         self.assertEqual(found.provenance["model_dtype"], "float16")
-        self.assertIn("tokens[0, 1:]", found.provenance["first_token"])
+        self.assertIn("tokens[0, 1:]", found.provenance["caveats"][1])
+
+    def test_the_diagnosis_says_how_it_was_scored(self):
+        self._write_all()
+        table = importers.read(self.folder, Options()).table
+        said = [
+            finding
+            for finding in diversity.diagnosis(table, normalisation="raw")
+            if finding.about == "scored otherwise"
+        ]
+        self.assertLen(said, 3)
+        self.assertIn("org/a-1b and org/b-7b: scored in float16", said[0].words)
 
     def test_scores_alone(self):
         path = self._write("raw_log-likelihood_9.pkl", {"a": np.zeros(2)})

@@ -32,8 +32,11 @@ VERSIONS = {
     "0.4.3": ["lm-eval==0.4.3", *_OLD],
     "0.4.8": ["lm-eval==0.4.8", *_OLD],
     "0.4.13": ["lm-eval[hf]==0.4.13", "torch==2.13.0"],
-    "0.5.0.dev1": ["lm-eval[hf]==0.5.0.dev1", "torch==2.13.0"],
+    "0.5.0.dev1": ["lm-eval[hf]==0.5.0.dev1", "torch==2.13.0", "requests"],
 }
+
+# This version ends in an error on metrics that a function of the task counts.
+_FAILS = (("0.5.0.dev1", "tiny_rewritten"),)
 
 # Facts of the machine, and long ones that no reader needs.
 _SCRUBBED = ("pretty_env_info", "git_hash", "upper_git_hash", "date")
@@ -190,8 +193,9 @@ def _evaluate(
     old = version == "0.4.0"
     for i, model in enumerate(environments.MODELS):
         # One model once more, with an example in front.
-        shown = ((0, list(_TASKS)), (1, ["tiny_choice"]))[: 2 - i]
-        for shots, tasks in shown:
+        tasks = [task for task in _TASKS if (version, task) not in _FAILS]
+        shown = ((0, tasks), (1, ["tiny_choice"]))[: 2 - i]
+        for shots, chosen in shown:
             # The first versions write results.json, again and again.
             where = out / f"{model}-{shots}" if old else out
             environments.run(
@@ -200,7 +204,7 @@ def _evaluate(
                     *("-m", "lm_eval", "--model", "hf"),
                     "--model_args",
                     f"pretrained=stdlib20/{model},dtype=float32",
-                    *("--tasks", ",".join(tasks), "--include_path", "tasks"),
+                    *("--tasks", ",".join(chosen), "--include_path", "tasks"),
                     *("--num_fewshot", str(shots), "--device", "cpu"),
                     *("--batch_size", "1", "--log_samples"),
                     *("--output_path", str(where)),
