@@ -42,7 +42,7 @@ class LmEvalTest(parameterized.TestCase):
         return importers.read(_FOLDER / "lm_eval" / version, options).table
 
     def test_versions(self):
-        self.assertContainsSubset({"0.4.3", "0.4.13"}, _LM_EVAL)
+        self.assertContainsSubset({"0.4.3", "0.4.8", "0.4.13"}, _LM_EVAL)
 
     @parameterized.parameters(_LM_EVAL)
     def test_rolling_is_that_of_our_engine(self, version):
