@@ -52,5 +52,17 @@ FORMS = (
     "broken_power_law",
 )
 HUBER_DELTA = 1e-3
+SPLITS = ("text", "domain")
+ROUTERS = (
+    "best_single",
+    "random",
+    "best_per_domain",
+    "clusters",
+    "nearest_neighbours",
+    "ridge",
+    "mlp",
+    "factorisation",
+    "prefix",
+)
 STUDIES = ("stdlib", "similarity")
 SHAPES = ("gpt2-124m", "smollm2-135m", "llama-1b", "llama-8b")

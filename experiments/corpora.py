@@ -4,16 +4,8 @@ from absl import flags
 
 from . import shared_flags
 
-_CORPUS = shared_flags.path(
-    "corpus",
-    None,
-    "Texts: a .jsonl or .parquet file, a folder of text files, `embedded`, "
-    "`hf:NAME:SPLIT` or `hf:NAME:CONFIG:SPLIT`.",
-    required=True,
-)
-_TEXT_COLUMN = flags.DEFINE_string(
-    "text_column", "text", "The column of the corpus that holds the texts."
-)
+_CORPUS = shared_flags.corpus(required=True)
+_TEXT_COLUMN = shared_flags.text_column()
 _TEXT_ID = shared_flags.text_id("id")
 _DOMAIN = shared_flags.domain("domain")
 _SKIP_BLANK = flags.DEFINE_bool(

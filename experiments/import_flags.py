@@ -93,13 +93,15 @@ flags.register_multi_flags_validator(
 )
 
 
-def table(path: str) -> "scores.ScoreTable":
+def table(path: str, *, keep_texts: bool = False) -> "scores.ScoreTable":
     """Returns a table, of a folder of score_texts only its finished models.
 
     A warning names those that are not finished.
 
     Args:
       path: Folder of a score table, or what others made.
+      keep_texts: Whether texts or prompts that files of others hold stay in the
+        table.
 
     Raises:
       FileNotFoundError: Nothing is at the path.
@@ -108,7 +110,7 @@ def table(path: str) -> "scores.ScoreTable":
     from mmc_jax import scores
 
     if not scores.is_table(path):
-        return read(path).table
+        return read(path, keep_texts=keep_texts).table
     unfinished = scores.unfinished(path)
     if unfinished:
         logging.warning(

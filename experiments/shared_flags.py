@@ -135,6 +135,27 @@ def pool(*, required: bool = True) -> flags.FlagHolder:
     )
 
 
+def corpus(*, required: bool) -> flags.FlagHolder:
+    """The texts."""
+    return path(
+        "corpus",
+        None,
+        "Texts: a .jsonl or .parquet file, a folder of text files, `embedded`, "
+        "`hf:NAME:SPLIT` or `hf:NAME:CONFIG:SPLIT`.",
+        required=required,
+    )
+
+
+def text_column() -> flags.FlagHolder:
+    """Where the texts of a corpus stand."""
+    return flags.DEFINE_string(
+        "text_column",
+        "text",
+        "The column of the corpus that holds the texts.",
+        **_SHARED,
+    )
+
+
 def text_id(default: str) -> flags.FlagHolder:
     """How texts are named."""
     return flags.DEFINE_string(

@@ -49,7 +49,9 @@ _ORACLE_BACKEND = flags.DEFINE_enum(
 )
 
 
-def read(*, need_costs: bool = True) -> "scores.ScoreTable":
+def read(
+    *, need_costs: bool = True, keep_texts: bool = False
+) -> "scores.ScoreTable":
     """Returns the score table that the flags name, or what they select of it.
 
     What evaluates its subsets from now on is what --oracle_backend names, and
@@ -57,6 +59,8 @@ def read(*, need_costs: bool = True) -> "scores.ScoreTable":
 
     Args:
       need_costs: Whether models without the cost are left out, with a warning.
+      keep_texts: Whether texts or prompts that files of others hold stay in the
+        table.
 
     Raises:
       ValueError: Nothing is left; a model or a domain is not there.
@@ -67,7 +71,9 @@ def read(*, need_costs: bool = True) -> "scores.ScoreTable":
         os.environ["MMC_ORACLE_BACKEND"] = _ORACLE_BACKEND.value
     path = _CSV.value if _SCORES.value is None else _SCORES.value
     with stages.stage("reading the scores"):
-        table = _selected(import_flags.table(path), need_costs)
+        table = _selected(
+            import_flags.table(path, keep_texts=keep_texts), need_costs
+        )
     _choose_normalisation(table)
     return table
 

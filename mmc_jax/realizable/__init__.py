@@ -28,6 +28,15 @@ _NAMES: dict[str, list[str]] = {
     ],
     "readings": ["model_features"],
     "ngrams": ["ngram_features"],
+    "matching": ["matched_texts"],
+    "preparation": [
+        "SPLITS",
+        "Prepared",
+        "Split",
+        "cheapest_model",
+        "prepared_contest",
+        "text_features",
+    ],
     "prefixes": ["prefix_losses"],
     "resemblance": ["near_duplicates"],
     "router_laws": ["RouterLaw", "router_law"],
@@ -38,6 +47,7 @@ _NAMES: dict[str, list[str]] = {
         "compared_routers",
     ],
     "routers": ["ROUTERS"],
+    "routing": ["RouterStudy", "router_study"],
     "splits": ["leaked_texts", "split_by_domain", "split_by_text"],
     "sandwich_of_tables": [
         "HeldOutSystems",

@@ -27,9 +27,12 @@ class Contest(NamedTuple):
       models: Name of each model, [M].
       texts: What is known of the texts.
       test: Whether each text judges, bool [X]; routers learn from the others.
-      costs: Cost of each model, [M]; None where not known.
+      costs: Cost of each model, which subsets add up, [M]; None where not
+        known.
       query_costs: What each model cost on each text, [M, X]; None where that is
-        `costs`.
+        `costs`. Routers decide by its mean where they learn.
+      nll_nats: Negative log-likelihood of each text under each model, in nats,
+        [M, X], of which the losses are multiples; None where they are not.
       prefix_share: Share of a text that the prefix router lets all models
         read.
       clusters: What is resampled together, [X]; None for single texts.
@@ -43,6 +46,7 @@ class Contest(NamedTuple):
     test: np.ndarray
     costs: np.ndarray | None = None
     query_costs: np.ndarray | None = None
+    nll_nats: np.ndarray | None = None
     prefix_share: float = 0.0
     clusters: Sequence[str] | None = None
     num_resamples: int = 1000
@@ -52,6 +56,23 @@ class Contest(NamedTuple):
     def best_single(self) -> int:
         """The model of the least mean loss where routers learn, an index."""
         return int(oracle.exact_means(self.losses[:, ~self.test]).argmin())
+
+    def mixture_losses(self, masks: np.ndarray) -> np.ndarray | None:
+        """Returns the loss of subsets' mixtures on texts that judge: [F].
+
+        Weights are uniform. None where the losses are no likelihoods.
+
+        Args:
+          masks: Models of each subset, bool [F, M].
+        """
+        if self.nll_nats is None:
+            return None
+        nll, losses = self.nll_nats[:, self.test], self.losses[:, self.test]
+        if not (losses[0] > 0).all():
+            return None
+        return oracle.exact_mixture_losses(
+            nll, masks, lengths=nll[0] / losses[0]
+        )
 
     def evaluation(
         self, name: str, predicted: np.ndarray, mask: np.ndarray | None = None
@@ -66,7 +87,8 @@ class Contest(NamedTuple):
         """
         mask = np.ones(len(self.models), bool) if mask is None else mask
         losses = self.losses[mask]
-        costs = None if self.costs is None else self.costs[mask]
+        costs = self._costs_of_calls()
+        costs = None if costs is None else costs[mask]
         domains = self.texts.domains
         return evaluated(
             losses[:, self.test],
@@ -91,6 +113,12 @@ class Contest(NamedTuple):
             seed=self.seed,
         )
 
+    def _costs_of_calls(self) -> np.ndarray | None:
+        """Returns what a router expects a call of each model to cost, [M]."""
+        if self.query_costs is None:
+            return self.costs
+        return self.query_costs[:, ~self.test].mean(axis=1)
+
     def _reading_cost(
         self, name: str, predicted: np.ndarray, costs: np.ndarray | None
     ) -> np.ndarray:
@@ -113,7 +141,8 @@ class Contest(NamedTuple):
         features = self.texts.features
         if features is None or features.reader is None:
             return 0.0
-        return float(self.costs[list(self.models).index(features.reader)])
+        reader = list(self.models).index(features.reader)
+        return float(self._costs_of_calls()[reader])
 
     def subset_costs(self, name: str, masks: np.ndarray) -> np.ndarray:
         """Returns the cost of subsets, with what reads for the router: [F].

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mmc_jax import frontier, law
-from mmc_jax.frontier.pareto import places_at
+from mmc_jax.frontier.pareto import places_at, subset_costs
 from mmc_jax.realizable.contests import (
     Contest,
     chosen_names,
@@ -33,7 +33,9 @@ class RouterLaw(NamedTuple):
       routed: Frontier of the routed losses.
       oracle: Frontier of the subsets' oracle losses on the same texts.
       single: Frontier of the single models on the same texts.
-      laws: Fitted laws by "routed", "oracle" and "single".
+      mixture: Frontier of the subsets' uniform mixtures on the same texts; None
+        where the losses are no likelihoods.
+      laws: Fitted laws by "routed", "oracle", "single" and "mixture".
       reasons: Why a law was not fitted, by the same names.
       floor_share: Share of the distance between the floors of single models
         and oracle that the router's floor has come; NaN where a law is missing
@@ -48,6 +50,7 @@ class RouterLaw(NamedTuple):
     routed: frontier.Frontier
     oracle: frontier.Frontier
     single: frontier.Frontier
+    mixture: frontier.Frontier | None
     laws: dict[str, law.Fit]
     reasons: dict[str, str]
     floor_share: float
@@ -100,15 +103,22 @@ def router_law(
         "routed": routed,
         "oracle": frontier.of_subsets(losses, costs, masks),
         "single": frontier.single_models(losses, costs),
+        "mixture": None,
     }
+    mixed = contest.mixture_losses(masks)
+    if mixed is not None:
+        lines["mixture"] = frontier.non_dominated(
+            subset_costs(masks, costs), mixed, masks
+        )
     laws, reasons = attempt(
         {
             line: lambda points=points: law.fit(points.costs, points.losses)
             for line, points in lines.items()
+            if points is not None
         }
     )
     share = float("nan")
-    if not reasons:
+    if not {"routed", "oracle", "single"} & reasons.keys():
         floors = {line: fit.L_inf for line, fit in laws.items()}
         if floors["oracle"] < floors["single"]:
             share = (floors["single"] - floors["routed"]) / (

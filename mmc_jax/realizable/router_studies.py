@@ -1,4 +1,4 @@
-"""All routers on one table, beside noise; and what they make of new models.
+"""All routers on one table, beside noise; what they make of new models.
 
 M models, X texts.
 """

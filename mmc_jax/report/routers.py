@@ -1,0 +1,417 @@
+"""Routers as sections: a table, laws, new models, figures.
+
+M models, K prices, F subsets.
+"""
+
+import functools
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mmc_jax.realizable import Evaluation, RouterLaw, RouterStudy
+from mmc_jax.report import figures, labels, result
+from mmc_jax.report.sections import Section
+from mmc_jax.scores import NORMALISATIONS
+from mmc_jax.statistics import Estimate
+
+_LINES = {
+    "single": ("single models", "0.5"),
+    "routed": ("routed", figures.COLORS[3]),
+    "mixture": ("mixtures", figures.COLORS[0]),
+    "oracle": ("oracle", "black"),
+}
+# Models of a confusion that a figure can name.
+_MOST_NAMED = 30
+
+
+def routers_sections(
+    found: RouterStudy, *, normalisation: str, cost: str
+) -> list[Section]:
+    """Returns what routers make of a table.
+
+    Args:
+      found: What `realizable.router_study` returns.
+      normalisation: One of `scores.NORMALISATIONS`.
+      cost: Name of the cost.
+    """
+    unit = NORMALISATIONS[normalisation]
+    sections = [_table_section(found, unit)]
+    if found.law is not None:
+        sections.append(_law_section(found, normalisation, cost))
+    if found.cold is not None:
+        sections.append(_cold_section(found))
+    return sections
+
+
+def _table_section(found: RouterStudy, unit: str) -> Section:
+    contest = found.prepared.contest
+    num_test = int(contest.test.sum())
+    names = list(contest.models)
+    lines = [
+        f"routers: learned from {len(contest.test) - num_test:,} texts, judged "
+        f"by {num_test:,}; loss in {unit}",
+        f"{'router':<20}{'loss':>9}{'closed gap':>26}{'on noise':>10}"
+        f"{'agreement':>11}{'seconds':>9}",
+    ]
+    for name, entry in found.entries.items():
+        e = entry.evaluation
+        noise = entry.on_noise
+        lines.append(
+            f"{name:<20}{e.routed.value:9.4f}"
+            f"{_percent(e.closed_gap):>26}"
+            f"{'' if noise is None else _percent(noise.closed_gap, False):>10}"
+            f"{e.agreement.value:11.1%}"
+            + ("" if np.isnan(entry.seconds) else f"{entry.seconds:9.1f}")
+        )
+    for e in [entry.evaluation for entry in found.entries.values()][:1]:
+        lines += [
+            f"best single model ({names[contest.best_single]}): "
+            f"{e.best_single.text('.4f')}, best of each domain: "
+            f"{e.domain_oracle.text('.4f')} "
+            f"({_percent(e.domain_closed_gap, False)} of the gap), oracle: "
+            f"{e.oracle.text('.4f')}",
+            "closed gap: (best single - routed) / (best single - oracle), over "
+            "all texts; the best single model is that of the texts to learn "
+            "from; 95 percent intervals",
+        ]
+    lines += [f"no {name}: {why}" for name, why in found.reasons.items()]
+    lines += _leak_lines(found, num_test)
+    best = _best(found)
+    drawn: dict[str, Any] = {}
+    if found.entries:
+        drawn["routers"] = functools.partial(closed_gaps_figure, found)
+        drawn["router_confusion"] = functools.partial(
+            confusion_figure, found.entries[best].evaluation, best, names
+        )
+        if any(e.evaluation.curve_costs.size for e in found.entries.values()):
+            drawn["router_costs"] = functools.partial(costs_figure, found, unit)
+    return Section(
+        {
+            "routers": {
+                "num_learned": len(contest.test) - num_test,
+                "num_judged": num_test,
+                "num_leaked": len(found.prepared.leaked),
+                "best_single": names[contest.best_single],
+                "loss_unit": unit,
+                "entries": {
+                    name: {
+                        **evaluation_numbers(entry.evaluation),
+                        "seconds": entry.seconds,
+                        "on_noise": None
+                        if entry.on_noise is None
+                        else evaluation_numbers(entry.on_noise),
+                    }
+                    for name, entry in found.entries.items()
+                },
+                "not_there": found.reasons,
+            }
+        },
+        arrays={
+            f"confusion_{name}": entry.evaluation.confusion
+            for name, entry in found.entries.items()
+        },
+        figures=drawn,
+        sentences=lines,
+    )
+
+
+def _leak_lines(found: RouterStudy, num_test: int) -> list[str]:
+    if found.prepared.groups is None:
+        return [
+            "near-duplicates across the split were not looked for: the texts "
+            "are not there"
+        ]
+    number = len(found.prepared.leaked)
+    if not number:
+        return ["no text that judges is a near-duplicate of one learned from"]
+    return [
+        f"{number:,} of the {num_test:,} texts that judge are near-duplicates "
+        "of texts learned from: what is closed on them is partly memory "
+        "(--split=text keeps them on one side)"
+    ]
+
+
+def evaluation_numbers(found: Evaluation) -> dict[str, Any]:
+    """Returns what a router is worth as JSON, without long arrays.
+
+    Args:
+      found: What `realizable.evaluated` returns.
+    """
+    numbers = found._asdict()
+    del numbers["confusion"]
+    numbers["shares"] = list(found.shares)
+    return {
+        name: value._asdict() if isinstance(value, Estimate) else value
+        for name, value in numbers.items()
+    }
+
+
+def closed_gaps_figure(found: RouterStudy) -> Figure:
+    """Returns the closed gap of each router with its interval, beside noise.
+
+    Args:
+      found: What `realizable.router_study` returns.
+    """
+    names = [n for n in found.entries if n not in ("best_single", "random")]
+    figure = Figure(figsize=(7.5, 1.6 + 0.4 * len(names)), layout="constrained")
+    axes = figure.add_subplot()
+    for y, name in enumerate(names):
+        entry = found.entries[name]
+        for estimate, color, marker, shift in (
+            (entry.evaluation.closed_gap, figures.COLORS[0], "o", 0.0),
+            (
+                None if entry.on_noise is None else entry.on_noise.closed_gap,
+                "0.6",
+                "x",
+                0.25,
+            ),
+        ):
+            if estimate is None or np.isnan(estimate.value):
+                continue
+            if estimate.has_interval:
+                ends = 100 * np.array([estimate.low, estimate.high])
+                axes.plot(ends, [y + shift] * 2, color=color, linewidth=2)
+            axes.plot(100 * estimate.value, y + shift, marker, color=color)
+    for e in [entry.evaluation for entry in found.entries.values()][:1]:
+        axes.axvline(
+            100 * e.domain_closed_gap.value,
+            color=figures.COLORS[2],
+            linestyle=":",
+            label="best model of each domain, known in hindsight",
+        )
+    axes.axvline(0, color="0.3", linewidth=1, label="best single model")
+    axes.plot([], [], "x", color="0.6", label="the same router on noise")
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlabel("Share of the gap to the oracle that is closed (percent)")
+    axes.legend(fontsize=8, frameon=False, loc="best")
+    axes.grid(alpha=0.25, axis="x")
+    axes.set_title("Routers between the best single model and the oracle")
+    return figure
+
+
+def costs_figure(found: RouterStudy, unit: str) -> Figure:
+    """Returns the loss of each router against its expected cost.
+
+    Args:
+      found: What `realizable.router_study` returns.
+      unit: Unit of the losses.
+    """
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.add_subplot()
+    for (name, entry), color in zip(
+        found.entries.items(), 2 * figures.COLORS, strict=False
+    ):
+        e = entry.evaluation
+        if name == "random" or not e.curve_costs.size:
+            continue
+        axes.plot(
+            e.curve_costs,
+            e.curve_losses,
+            color="0.5" if name == "best_single" else color,
+            marker=".",
+            markersize=4,
+            label=f"{name}, mean {e.area:.4g}",
+        )
+    for e in [entry.evaluation for entry in found.entries.values()][:1]:
+        axes.axhline(e.oracle.value, color="black", linestyle=":")
+        axes.annotate(
+            "oracle",
+            (1, e.oracle.value),
+            xycoords=("axes fraction", "data"),
+            ha="right",
+            va="bottom",
+            fontsize=8,
+        )
+    figures.short_costs(axes)
+    axes.set_xlabel("Expected cost of a text")
+    axes.set_ylabel(f"Loss ({unit})")
+    axes.legend(fontsize=8, frameon=False)
+    axes.grid(alpha=0.25)
+    axes.set_title("What routers buy, from the cheapest model to the dearest")
+    return figure
+
+
+def confusion_figure(
+    found: Evaluation, router: str, names: list[str]
+) -> Figure:
+    """Returns how many texts go to each model, by the model that is the best.
+
+    Args:
+      found: What the router is worth.
+      router: Name of the router.
+      names: Name of each model, [M].
+    """
+    size = 2.5 + 0.3 * min(len(names), _MOST_NAMED)
+    figure = Figure(figsize=(size + 1, size), layout="constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(found.confusion, cmap="Blues")
+    figure.colorbar(image, label="Texts")
+    axes.set_xlabel("Best model")
+    axes.set_ylabel("Chosen model")
+    if len(names) <= _MOST_NAMED:
+        shown = [labels.shown(name, 20) for name in names]
+        axes.set_xticks(range(len(names)), shown, rotation=90, fontsize=7)
+        axes.set_yticks(range(len(names)), shown, fontsize=7)
+    axes.set_title(f"Where {router} sends texts", fontsize=10)
+    return figure
+
+
+def _law_section(found: RouterStudy, normalisation: str, cost: str) -> Section:
+    law = found.law
+    names = list(found.prepared.contest.models)
+    lines = [
+        "",
+        f"what {law.router} buys at each budget ({cost}), on texts that judge",
+        f"{'budget':>14}{'models':>8}{'routed':>10}{'oracle':>10}"
+        f"{'closed gap':>26}",
+    ]
+    shown = np.unique(
+        np.linspace(0, len(law.masks) - 1, 10).round().astype(int)
+    )
+    for f in shown:
+        e = law.evaluations[f]
+        lines.append(
+            f"{law.costs[f]:14,.6g}{law.masks[f].sum():8d}{e.routed.value:10.4f}"
+            f"{e.oracle.value:10.4f}{_percent(law.closed_gaps[f]):>26}"
+        )
+    for line, (title, _) in _LINES.items():
+        if line in law.laws:
+            fit = law.laws[line]
+            lines.append(
+                f"law of {title}: alpha {fit.alpha:.4f}, L_inf "
+                f"{fit.L_inf:.4f}, {fit.num_points} points"
+            )
+        elif line in law.reasons:
+            lines.append(f"law of {title}: not fitted: {law.reasons[line]}")
+    if not np.isnan(law.floor_share):
+        lines.append(
+            f"{law.router} closes {law.floor_share:.1%} of the gap between the "
+            "floors of single models and oracle"
+        )
+    return Section(
+        {
+            "router_law": {
+                "router": law.router,
+                "cost": cost,
+                "floor_share": result.fitted(law.floor_share),
+                "laws": {
+                    line: result.law_numbers(fit)
+                    for line, fit in law.laws.items()
+                },
+                "not_fitted": law.reasons,
+                "points": [
+                    {
+                        "cost": law.costs[f],
+                        "models": subset,
+                        "routed": e.routed._asdict(),
+                        "oracle": e.oracle._asdict(),
+                        "closed_gap": law.closed_gaps[f]._asdict(),
+                    }
+                    for f, (subset, e) in enumerate(
+                        zip(
+                            labels.subsets(law.masks, names),
+                            law.evaluations,
+                            strict=True,
+                        )
+                    )
+                ],
+            }
+        },
+        figures={
+            "router_law": functools.partial(
+                law_figure,
+                law,
+                cost_label=labels.cost_label(cost),
+                loss_label=labels.loss_label(normalisation),
+            )
+        },
+        sentences=lines,
+    )
+
+
+def law_figure(law: RouterLaw, *, cost_label: str, loss_label: str) -> Figure:
+    """Returns the realized frontier beside single models, mixtures and oracle.
+
+    Args:
+      law: What `realizable.router_law` returns.
+      cost_label: What the costs are.
+      loss_label: What the losses are, with their unit.
+    """
+    figure = Figure(figsize=(8.5, 5.5), layout="constrained")
+    axes = figure.add_subplot()
+    least = law.oracle.losses[-1]
+    for name, (title, color) in _LINES.items():
+        line = getattr(law, name)
+        if line is None:
+            continue
+        title = law.router if name == "routed" else title
+        axes.step(
+            line.costs,
+            line.losses,
+            where="post",
+            color=color,
+            linewidth=1,
+            marker=".",
+            markersize=4,
+            label=f"{title} ({len(line.costs)} points)",
+        )
+        if name in law.laws:
+            figures.draw_law(
+                axes, law.laws[name], title, line.costs, least, color
+            )
+    figures.label_laws(axes, cost_label, loss_label)
+    axes.set_title("What a budget buys: a router beside what bounds it")
+    return figure
+
+
+def _cold_section(found: RouterStudy) -> Section:
+    cold = found.cold
+    lines = [
+        "",
+        f"{cold.model} is new to {cold.router}; routed loss without it: "
+        f"{cold.without.routed.value:.4f}",
+        f"{'texts scored':>14}{'routed':>10}{'closed gap':>26}"
+        f"{'share it gets':>15}",
+    ]
+    new = list(found.prepared.contest.models).index(cold.model)
+    for number, e in zip(cold.num_texts, cold.evaluations, strict=True):
+        lines.append(
+            f"{number:14,d}{e.routed.value:10.4f}{_percent(e.closed_gap):>26}"
+            f"{e.shares[new]:15.1%}"
+        )
+    return Section(
+        {
+            "cold_start": {
+                "router": cold.router,
+                "model": cold.model,
+                "without": evaluation_numbers(cold.without),
+                "steps": [
+                    {"num_texts": number, **evaluation_numbers(e)}
+                    for number, e in zip(
+                        cold.num_texts, cold.evaluations, strict=True
+                    )
+                ],
+            }
+        },
+        sentences=lines,
+    )
+
+
+def _best(found: RouterStudy) -> str:
+    """Returns the router of the least loss; "" without routers."""
+    return min(
+        found.entries,
+        key=lambda name: found.entries[name].evaluation.routed.value,
+        default="",
+    )
+
+
+def _percent(estimate: Estimate, with_interval: bool = True) -> str:
+    if np.isnan(estimate.value):
+        return "no gap"
+    shown = f"{100 * estimate.value:.1f}%"
+    if with_interval and estimate.has_interval:
+        shown += f" [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
+    return shown
