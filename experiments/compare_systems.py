@@ -1,4 +1,4 @@
-"""Compares what systems that exist reach with the oracle: the sandwich.
+"""Compares what systems that exist reach with the oracle: mixtures, routers.
 
   python -m experiments.compare_systems --scores=results/quickstart/scores \
       --out=results/systems --held_out=0.25
@@ -12,13 +12,21 @@ How that depends on the length of what is chosen for, with words of sentences:
   python -m experiments.compare_systems --csv=words.csv.gz --models=models.csv \
       --text_id=item_id --domain=text_id --value=nll_nats --normalisation=raw \
       --sum_by_domain --by_length --out=results/words
+
+Routers run one model a text, and have no guarantee. All of them, the law of
+one, and what it makes of a model as its scores come:
+
+  python -m experiments.compare_systems --scores=results/quickstart/scores \
+      --corpus=embedded --routers=all --router_law=ridge --new_model=llama-1m \
+      --out=results/systems
 """
 
 from absl import flags
 
-from . import program, shared_flags, tables
+from . import choices, program, routing, shared_flags, tables
 
 flags.adopt_module_key_flags(tables)
+flags.adopt_module_key_flags(routing)
 _METHOD = shared_flags.method()
 _MIXTURES = flags.DEFINE_bool(
     "mixtures",
@@ -35,6 +43,26 @@ _BY_LENGTH = flags.DEFINE_bool(
     "domain.",
 )
 _HELD_OUT = shared_flags.held_out()
+_ROUTERS = flags.DEFINE_list(
+    "routers",
+    [],
+    "Names of the routers to compare, or all: "
+    f"{', '.join(choices.ROUTERS)}; none if unset.",
+)
+_ROUTER_LAW = flags.DEFINE_enum(
+    "router_law", None, choices.ROUTERS, "The router whose law is fitted."
+)
+_NUM_SUBSETS = flags.DEFINE_integer(
+    "num_law_subsets",
+    20,
+    "Number of subsets of the frontier that --router_law learns, at most.",
+    lower_bound=1,
+)
+_NEW_MODEL = flags.DEFINE_string(
+    "new_model",
+    None,
+    "Name of a model whose scores routers see of 10, 100 and 1,000 texts.",
+)
 _NUM_RESAMPLES = shared_flags.num_resamples(1000)
 _CLUSTER_BY_DOMAIN = shared_flags.cluster_by_domain()
 _SEED = shared_flags.seed()
@@ -46,12 +74,18 @@ flags.mark_flags_as_mutual_exclusive(["scores", "csv"], required=True)
 def main():
     from mmc_jax import report, scores
 
-    table, sections = tables.read(), []
+    table, sections = tables.read(keep_texts=bool(_ROUTERS.value)), []
     lengths = _lengths(table) if _BY_LENGTH.value else ()
     if _SUM_BY_DOMAIN.value:
         table = scores.summed(table, table.texts.domains)
     if _MIXTURES.value:
         sections += report.sandwich_sections(_sandwich(table, lengths))
+    if _ROUTERS.value:
+        sections += report.routers_sections(
+            _routers(table),
+            normalisation=tables.NORMALISATION.value,
+            cost=tables.COST.value,
+        )
     print(
         report.write_sections(_OUT.value, sections, flags=program.flag_values())
     )
@@ -77,6 +111,26 @@ def _sandwich(table, lengths):
         num_resamples=_NUM_RESAMPLES.value,
         seed=_SEED.value,
         lengths=lengths,
+    )
+
+
+def _routers(table):
+    from mmc_jax import realizable
+
+    names = _ROUTERS.value
+    prepared = routing.prepared(
+        table,
+        cache_dir=f"{_OUT.value}/features",
+        by_domain=_CLUSTER_BY_DOMAIN.value,
+        num_resamples=_NUM_RESAMPLES.value,
+        seed=_SEED.value,
+    )
+    return realizable.router_study(
+        prepared,
+        choices.ROUTERS if names == ["all"] else names,
+        law_router=_ROUTER_LAW.value,
+        num_subsets=_NUM_SUBSETS.value,
+        cold_model=_NEW_MODEL.value,
     )
 
 

@@ -15,7 +15,7 @@ new texts.
 
 from absl import flags
 
-from . import choices, program, routed_texts, routing, shared_flags, tables
+from . import choices, program, routing, shared_flags, tables
 
 flags.adopt_module_key_flags(tables)
 flags.adopt_module_key_flags(routing)
@@ -48,6 +48,8 @@ flags.mark_flags_as_mutual_exclusive(
 
 
 def main():
+    from . import routed_texts  # It needs the library, and --help does not.
+
     if _PREDICT.value is not None:
         print(routed_texts.predict(_OUT.value, _PREDICT.value, _PRICE.value))
         return

@@ -18,11 +18,8 @@ from mmc_jax.report.law_trials import write_coverage
 from mmc_jax.report.points import read_points
 from mmc_jax.report.refit import write_refit
 from mmc_jax.report.result import check_file, write_result
-<<<<<<< HEAD
-from mmc_jax.report.sandwich import sandwich_sections
-=======
 from mmc_jax.report.routers import routers_sections
->>>>>>> 53580bb (train_router: one router trained, judged, kept by Orbax and asked anew; routers as sections of the report)
+from mmc_jax.report.sandwich import sandwich_sections
 from mmc_jax.report.search_errors import (
     pool_sentence,
     search_error_table,
@@ -44,11 +41,8 @@ __all__ = [
     "pool_card",
     "pool_sentence",
     "read_points",
-<<<<<<< HEAD
-    "sandwich_sections",
-=======
     "routers_sections",
->>>>>>> 53580bb (train_router: one router trained, judged, kept by Orbax and asked anew; routers as sections of the report)
+    "sandwich_sections",
     "search_error_table",
     "search_errors_section",
     "similarity_section",

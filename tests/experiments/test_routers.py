@@ -119,5 +119,39 @@ class TrainRouterTest(parameterized.TestCase):
         self.assertEqual(choices.SPLITS, realizable.SPLITS)
 
 
+class CompareSystemsTest(absltest.TestCase):
+    def test_all_routers_on_scores(self):
+        folder = _files()
+        done = run(
+            "experiments.compare_systems",
+            "--text_id=id",
+            "--domain=kind",
+            f"--csv={folder}/scores.csv",
+            f"--models={folder}/models.csv",
+            f"--corpus={folder}/texts.jsonl",
+            "--value=raw",
+            "--nomixtures",
+            "--routers=all",
+            "--router_law=best_per_domain",
+            "--new_model=m2",
+            "--num_features=64",
+            "--num_resamples=20",
+            f"--out={folder}/out",
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        result = json.loads((folder / "out/result.json").read_text())
+        found = result["routers"]["entries"]
+        self.assertEqual(
+            list(found), [name for name in choices.ROUTERS if name != "prefix"]
+        )
+        self.assertEqual(list(result["routers"]["not_there"]), ["prefix"])
+        self.assertGreater(found["ridge"]["closed_gap"]["value"], 0.8)
+        self.assertEqual(found["ridge"]["on_noise"]["closed_gap"]["value"], 0)
+        self.assertEqual(result["router_law"]["router"], "best_per_domain")
+        self.assertEqual(result["cold_start"]["model"], "m2")
+        for name in ("routers", "router_costs", "router_confusion"):
+            self.assertTrue((folder / f"out/{name}.svg").exists())
+
+
 if __name__ == "__main__":
     absltest.main()
