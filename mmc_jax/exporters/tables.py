@@ -20,6 +20,7 @@ import pyarrow.parquet
 from mmc_jax.scores import ScoreTable, columns
 
 LAYOUTS = ("wide", "long")
+_PACKED = {".gz": "gzip", ".zst": "zstd"}
 # Rows that are turned into Python objects at a time.
 _CHUNK = 1024
 
@@ -71,10 +72,18 @@ def write(
     if path.suffix.lower() == ".npz" and columns.TEXT in rows.column_names:
         rows = rows.drop_columns(columns.TEXT)
     path.parent.mkdir(parents=True, exist_ok=True)
-    models = path.with_name(f"{path.name.split('.')[0]}.models.csv")
+    models = path.with_name(f"{_stem(path)}.models.csv")
     _placed(models, lambda file: pyarrow.csv.write_csv(_models(table), file))
     _placed(path, lambda file: writer(rows, file))
     return Written(path, models, table.unit or "raw")
+
+
+def _stem(path: pathlib.Path) -> str:
+    """Returns a file's name without its kind and how it is packed."""
+    name = path.name
+    if path.suffix.lower() in _PACKED:
+        name = path.stem
+    return name.rpartition(".")[0]
 
 
 def _check_names(table: ScoreTable) -> None:
@@ -191,7 +200,7 @@ def _models(table: ScoreTable) -> pa.Table:
 def _writer(path: pathlib.Path) -> Callable[[pa.Table, pa.NativeFile], None]:
     """Returns what writes rows into a file of the path's kind."""
     name = path.name.lower()
-    for packed in (".gz", ".zst"):
+    for packed in _PACKED:
         name = name.removesuffix(packed)
     if name.endswith(".csv"):
         return pyarrow.csv.write_csv
@@ -240,7 +249,7 @@ def _placed(
     path: pathlib.Path, write_to: Callable[[pa.NativeFile], None]
 ) -> None:
     """Writes a file that is complete as soon as it has its name."""
-    packed = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix.lower())
+    packed = _PACKED.get(path.suffix.lower())
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         with pa.output_stream(str(temporary), compression=packed) as file:

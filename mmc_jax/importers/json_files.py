@@ -23,18 +23,22 @@ def value(path: pathlib.Path) -> Any:
     return parsed(files.in_utf8(path).read(), path)
 
 
-def parsed(raw: bytes, where: Any) -> Any:
+def parsed(raw: bytes, where: Any, *, unique_keys: bool = False) -> Any:
     """Returns the JSON value of some bytes in UTF-8.
 
     Args:
       raw: Bytes of one JSON value.
       where: What errors name: a file, or a file and a line.
+      unique_keys: Whether a key that an object has twice is refused; else the
+        last value counts.
 
     Raises:
-      ValueError: They are not JSON, not UTF-8, or nested too deeply.
+      ValueError: They are not JSON, not UTF-8, nested too deeply, or have a key
+        twice.
     """
+    hook = _object_of_unique_keys if unique_keys else None
     try:
-        return json.loads(raw, parse_int=_integer)
+        return json.loads(raw, parse_int=_integer, object_pairs_hook=hook)
     except json.JSONDecodeError as error:
         at = f"line {error.lineno}, column {error.colno}"
         raise ValueError(f"{where}: not JSON ({error.msg} at {at})") from error
@@ -121,6 +125,17 @@ def number(item: Any, where: str, field: str) -> float:
         f"{where}, {field}: {_kind(item) if item is not None else 'null'} "
         "stands here, not a number"
     )
+
+
+def _object_of_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        seen = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise ValueError(f"the key {key!r} stands there twice")
+            seen.add(key)
+    return made
 
 
 def _integer(digits: str) -> int:

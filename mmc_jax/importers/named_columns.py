@@ -30,6 +30,11 @@ class NamedColumns:
         self.index: dict[str, list[int]] = {}
         for i, name in enumerate(self.names):
             self.index.setdefault(name, []).append(i)
+        # What to do where such a column is not there.
+        self._cures = {
+            options.text_id: "; --text_id names the column of the texts",
+            options.domain: "; --domain names the column of the domains",
+        }
         self._decimal_comma = options.decimal_comma
 
     def column(self, name: str) -> pa.ChunkedArray:
@@ -38,6 +43,7 @@ class NamedColumns:
             raise ValueError(
                 f"{self.path}: no column {name!r}; it has "
                 f"{assembly.listed(list(map(repr, self.index)))}"
+                + self._cures.get(name, "")
             )
         return self.table.column(self.index[name][0])
 

@@ -1,5 +1,7 @@
 """Tables with one row a text and one column a model. M models, X texts."""
 
+import re
+
 import numpy as np
 import pyarrow as pa
 
@@ -15,6 +17,9 @@ from mmc_jax.importers.named_columns import (
 )
 from mmc_jax.scores import ScoredModel
 from mmc_jax.scores import columns as written
+
+# So pandas and others call the numbers of rows.
+_ROW_NUMBERS = re.compile(r"|Unnamed: [\d.]+|__index_level_\d+__")
 
 
 def of_columns(table: NamedColumns, options: Options) -> Imported:
@@ -99,7 +104,10 @@ def _columns_of_models(
     else:
         _refuse_long_format(table, options, None)
         chosen = [
-            name for name in candidates if cells.is_numeric(table.column(name))
+            name
+            for name in candidates
+            if not _ROW_NUMBERS.fullmatch(name)
+            and cells.is_numeric(table.column(name))
         ]
         if not chosen:
             raise ValueError(

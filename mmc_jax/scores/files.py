@@ -204,6 +204,7 @@ def write(table: ScoreTable, path: str | os.PathLike[str]) -> None:
             [table.texts.ids, table.texts.texts], schema=TEXTS_SCHEMA
         )
         write_atomically(with_digest(kept, {}), path / "texts.parquet")
+    _check_same_unit(path, table.unit)
     sha256 = corpus_sha256(table.texts)
     for m, model in enumerate(table.models):
         scores = scores_table(
@@ -317,6 +318,18 @@ def corpus_sha256(texts: corpus.Corpus) -> str:
 def model_file(path: pathlib.Path, name: str) -> pathlib.Path:
     """Returns the file of a finished model."""
     return path / "models" / f"{urllib.parse.quote(name, safe='')}.parquet"
+
+
+def _check_same_unit(path: pathlib.Path, unit: str | None) -> None:
+    """Raises a ValueError if the scores of a folder are in another unit."""
+    for file in sorted((path / "models").glob("*.parquet"))[:1]:
+        there = _unit_of(read_scores(file)[1])
+        if there != unit:
+            raise ValueError(
+                f"{path}: its scores are in the unit {there or 'not stated'}, "
+                f"and these in {unit or 'none that is stated'}; choose another "
+                "folder"
+            )
 
 
 def _query_costs_file(path: pathlib.Path, name: str) -> pathlib.Path:

@@ -226,7 +226,7 @@ class CsvTest(parameterized.TestCase):
             (b"", "wide.csv", "wide.csv: not readable: Empty CSV file"),
             (b"item,small\n", "wide.csv", "wide.csv: no rows"),
             (b"item,small\n\xff,1\n", "wide.csv", "wide.csv: not readable"),
-            (b"no gzip", "wide.csv.gz", "wide.csv.gz: not readable"),
+            (b"not,packed", "wide.csv.gz", "wide.csv.gz: no rows"),
             (
                 gzip.compress(_WIDE.encode())[:-30],
                 "wide.csv.gz",

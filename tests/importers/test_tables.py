@@ -3,6 +3,7 @@
 import gzip
 import json
 import pathlib
+import shutil
 import sys
 import tempfile
 import types
@@ -160,10 +161,21 @@ class KindsTest(_Case):
     def test_json_lines_refused(self):
         good = _json_lines(_WIDE)
         for text, message in (
-            (good[:-20], "s.jsonl, line 2: no JSON"),
+            (good[:-20], "s.jsonl, line 2: not JSON"),
             (good + "[1]\n", "s.jsonl, line 3: a list; each line holds an obj"),
-            (good + "{" * 3, "s.jsonl, line 3: no JSON"),
-            ('{"text_id":' + "[" * 9**5, "s.jsonl, line 1: nested too deeply"),
+            (good + "{" * 3, "s.jsonl, line 3: not JSON"),
+            (
+                '{"text_id":' + "[" * 9**5,
+                "s.jsonl, line 1: lists or objects are nested",
+            ),
+            (
+                good.replace('"b-13b": 2', '"a-7b": 2'),
+                "s.jsonl, line 1: the key 'a-7b' stands there twice",
+            ),
+            (
+                good.replace("1.5", '"x", "y": ' + "9" * 5000),
+                "s.jsonl, line 1: a number of 5,000 digits",
+            ),
             (good.replace("1.5", '"x"'), "row 1, column 'a-7b': 'x' is not a"),
             (good.replace("1.5", "[1]"), "row 1, column 'a-7b'"),
         ):
@@ -386,7 +398,12 @@ class UnitsTest(_Case):
             self._write("w.csv", _csv({"text_id": ["x"], "b": [3]})),
             value="nll_nats",
         )
-        scores.write(other, out)
+        with self.assertRaisesRegex(
+            ValueError, "in the unit error, and these in nll_nats; choose"
+        ):
+            scores.write(other, out)
+        scores.write(other, self.folder / "other")
+        shutil.copy(self.folder / "other/models/b.parquet", out / "models")
         with self.assertRaisesRegex(
             ValueError, "several units: error of a; nll_nats of b"
         ):
@@ -451,6 +468,13 @@ class ModelsTest(_Case):
         path = self._write("s.csv", "text_id,a,b\nx,1,2\ny,3,4o\nz,3,4\n")
         with self.assertRaisesRegex(ValueError, "row 2, column 'b': '4o' is n"):
             self._read(path)
+        with self.subTest("numbers of rows are no model"):
+            path = self._write("s.csv", ",text_id,Unnamed: 0.1,a\n0,x,0,1\n")
+            self.assertEqual([m.name for m in self._read(path).models], ["a"])
+        with self.assertRaisesRegex(
+            ValueError, "no column 'text_id'; it has 'id', 'a'; --text_id names"
+        ):
+            self._read(self._write("s.csv", "id,a\nx,1\n"))
 
     def test_names_with_and_without_organisation(self):
         path = self._write("s.csv", "text_id,org/a,b\nx,1,2\n")

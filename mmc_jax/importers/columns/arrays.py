@@ -69,6 +69,11 @@ def _arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
                         f"running code ({error}); save it as numbers or as "
                         "strings of a fixed width"
                     ) from error
+                except MemoryError as error:
+                    raise ValueError(
+                        f"{path}, array {name!r}: larger than the memory "
+                        f"({error})"
+                    ) from error
     except (zipfile.BadZipFile, OSError, EOFError, TypeError) as error:
         raise ValueError(f"{path}: no NumPy archive ({error})") from error
     return arrays

@@ -234,7 +234,9 @@ def is_numeric(column: pa.ChunkedArray) -> bool:
     """
     if is_number(column.type):
         return True
-    if not pa.types.is_string(column.type):
+    if not (
+        pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    ):
         return False
     cells = []
     for start in range(0, len(column), _SAMPLE):

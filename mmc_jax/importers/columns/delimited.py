@@ -59,13 +59,16 @@ def read(
         null_values=cells.MISSING_AS_WRITTEN,
         include_columns=included,
     )
-    source = str(path)
-    if not _is_plain(path):
+    if _is_plain(path):
+        source = pa.OSFile(str(path))
+    else:
         source = pa.BufferReader(files.in_utf8(path).read())
     try:
         return pyarrow.csv.read_csv(source, convert_options=convert, **options)
     except pa.ArrowInvalid as error:
         message = str(error)
+        if "Empty CSV file" in message:  # A header and nothing else.
+            return pa.table({name: pa.nulls(0) for name in names})
         if "straddling" in message:
             message = (
                 f"a row is longer than {options['read_options'].block_size:,} "
@@ -83,13 +86,13 @@ def _is_plain(path: pathlib.Path) -> bool:
 
 def _beginning(path: pathlib.Path) -> tuple[dict[str, object], list[str], int]:
     """Returns Arrow's options, the names of the columns, the header's bytes."""
-    if _is_plain(path):
-        with open(path, "rb") as file:
-            first = files.without_mark(file.readline(), path)
-            second = file.readline()
-    else:
-        file = files.in_utf8(path)
+    with files.opened(path) as file:
         first, second = file.readline(), file.readline()
+    if files.encoding_mark(first[:4]) is None:
+        first = files.without_mark(first, path)
+    else:
+        converted = files.in_utf8(path)
+        first, second = converted.readline(), converted.readline()
     said = first.strip()
     read = pyarrow.csv.ReadOptions()
     if said[:4].lower() == b"sep=" and len(said) <= len(b"sep=,"):

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.json
 
 from mmc_jax.corpus import files
+from mmc_jax.importers import json_files
 
 _PACKED = (".gz", ".zst")
 _BLOCK_BYTES = 1 << 25
@@ -66,12 +67,7 @@ def _row_by_row(path: pathlib.Path) -> pa.Table:
 
 def _row(path: pathlib.Path, number: int, line: bytes) -> dict[str, Any]:
     where = f"{path}, line {number}"
-    try:
-        row = json.loads(files.decoded(line, path, number))
-    except RecursionError:
-        raise ValueError(f"{where}: nested too deeply") from None
-    except ValueError as error:
-        raise ValueError(f"{where}: no JSON ({error})") from error
+    row = json_files.parsed(line, where, unique_keys=True)
     if not isinstance(row, dict):
         raise ValueError(
             f"{where}: a {type(row).__name__}; each line holds an object"
