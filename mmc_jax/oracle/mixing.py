@@ -23,7 +23,9 @@ from jax.typing import ArrayLike
 from mmc_jax.oracle import checks, xla
 
 # Up to so many nats a sum of probabilities would lose digits of its logarithm.
-_NEAR_NATS = 16.0
+_NEAR_NATS = {"float32": 16.0, "float64": 0.02}
+# Nats that float32 holds in one window: of wider texts float64 is faster.
+_FLOAT32_NATS = 60.0
 # Down to these mean probabilities, relative to the likeliest model's, sums are
 # of differences from 1: below they would lose more digits than they keep.
 _LEAST_NEAR = {"float32": 0.5, "float64": 0.01}
@@ -87,6 +89,16 @@ def mixture_losses(
             "mixture adds probabilities."
         )
     checks.check_mean(nll_nats, weights)
+    if _is_better_in_float64(nll_nats, masks, log_weights, weights, lengths):
+        with jax.enable_x64(True):
+            wide, weights, lengths, log_weights = (
+                None if array is None else np.asarray(array, np.float64)
+                for array in (nll_nats, weights, lengths, log_weights)
+            )
+            found = mixture_losses(
+                wide, masks, log_weights, weights, lengths=lengths
+            )
+            return found.astype(dtype)
     if weights is None:
         weights = jnp.ones(num_texts, dtype)
     if log_weights is None:
@@ -102,6 +114,19 @@ def mixture_losses(
     sums, total = _sums(nll_nats, masks, log_weights, weights, shares)
     # As in `oracle_losses`: a division, and not a product with a reciprocal.
     return sums / jax.lax.optimization_barrier(jnp.full_like(sums, total))
+
+
+def _is_better_in_float64(nll, *others: ArrayLike | None) -> bool:
+    """Returns whether known float32 arrays on a CPU need several windows."""
+    if nll.dtype != jnp.float32 or not all(
+        other is None or checks.is_known(other) for other in (nll, *others)
+    ):
+        return False
+    if any(device.platform != "cpu" for device in nll.devices()):
+        return False
+    host = np.asarray(nll)
+    finite = np.where(np.isposinf(host), 0.0, host)
+    return bool((np.ptp(finite, axis=0) > _FLOAT32_NATS).any())
 
 
 @jax.jit
@@ -193,7 +218,7 @@ def _mixture_sums(nll, members, log_weights, log_totals, share_of):
             (sums * shares > limit).all(), lambda: share_of(found()), some_far
         )
 
-    return jax.lax.cond((least < _NEAR_NATS).any(), near, far)
+    return jax.lax.cond((least < _NEAR_NATS[nll.dtype.name]).any(), near, far)
 
 
 def _far_nll(nll, members, share_of):
