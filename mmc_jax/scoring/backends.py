@@ -59,14 +59,17 @@ class FastTokenizer:
     """A backend of the tokenizers library. Special tokens in a text are text.
 
     Args:
-      tokenizer: The tokenizer; truncation and padding are switched off.
+      tokenizer: The tokenizer; truncation, padding and dropout of merges, which
+        would give other tokens on every call, are switched off.
     """
 
     def __init__(self, tokenizer: tokenizers.Tokenizer):
         tokenizer.encode_special_tokens = True
-        # A file may say both, from the days of its training.
+        # A file may say all three, from the days of its training.
         tokenizer.no_truncation()
         tokenizer.no_padding()
+        if getattr(tokenizer.model, "dropout", None) is not None:
+            tokenizer.model.dropout = None
         self.tokenizer = tokenizer
         self.token_to_id = tokenizer.token_to_id
         self.id_to_token = tokenizer.id_to_token

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 import sentencepiece
+from google.protobuf import message
 
 # XGLM puts its special tokens first, in the order of fairseq, and moves all
 # other pieces up by one.
@@ -27,6 +28,8 @@ class SentencePieceTokenizer:
       added: Ids of tokens that are no pieces of the model, by their text. They
         are found in a text before the model sees what is between them.
       is_xglm: Whether ids are in XGLM's order.
+      add_prefix_space: Whether a space goes before a text; None for what the
+        model itself says.
 
     Attributes:
       in_front: Id of the token that the class of transformers puts before a
@@ -46,12 +49,15 @@ class SentencePieceTokenizer:
         *,
         added: Mapping[str, int] | None = None,
         is_xglm: bool = False,
+        add_prefix_space: bool | None = None,
     ):
         try:
+            if add_prefix_space is not None:
+                model = _with_prefix_space(model, add_prefix_space)
             self._model = sentencepiece.SentencePieceProcessor(
                 model_proto=model
             )
-        except (RuntimeError, OSError) as error:
+        except (RuntimeError, OSError, message.DecodeError) as error:
             raise ValueError(
                 f"{file}: its tokenizer cannot be loaded: no SentencePiece "
                 f"model ({error}). A file of tiktoken is not read: put "
@@ -189,3 +195,13 @@ class SentencePieceTokenizer:
             pieces = []
             texts.append(self._text_of_added.get(id, ""))
         return "".join(texts)
+
+
+def _with_prefix_space(model: bytes, asked: bool) -> bytes:
+    """Returns a serialised model that puts a space before texts, or not."""
+    # Needed by few folders.
+    from sentencepiece import sentencepiece_model_pb2
+
+    proto = sentencepiece_model_pb2.ModelProto.FromString(model)
+    proto.normalizer_spec.add_dummy_prefix = asked
+    return proto.SerializeToString()

@@ -6,7 +6,9 @@ that tokenizer_config.json or added_tokens.json add; the names of the special
 tokens, which are the class's own where no file has any.
 """
 
+import json
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +30,12 @@ _SENTENCEPIECE = (
 _VOCABULARIES = ("vocab*",)
 # Formats for which there is no reader.
 _UNREADABLE = ("tekken.json", "*.tiktoken")
+# A tokenizer.json for transformers from some version on.
+_VERSIONED = re.compile(r"tokenizer\.(\d+(?:\.\d+)*)\.json")
+# The version whose fast tokenizers are the standard.
+_VERSION = (4, 57)
+# Classes whose tokens are pieces, with a mark for the space before a text.
+_OF_PIECES = ("CodeLlamaTokenizer", "LlamaTokenizer")
 # What tokens and prefix may depend on, in a checkpoint folder.
 FILES = (
     "*.model",
@@ -54,7 +62,7 @@ def read(folder: pathlib.Path) -> TokenizerFiles:
     names = _special_names(folder, config)
     model_config = _json(folder / "config.json")
     class_name = tokenizer_classes.class_name(config, model_config)
-    file = folder / "tokenizer.json"
+    file = folder / _file_name(config)
     model = _first(folder, _SENTENCEPIECE)
     in_front = own_bos = own_eos = None
     if file.is_file():
@@ -62,6 +70,8 @@ def read(folder: pathlib.Path) -> TokenizerFiles:
         backend = FastTokenizer(_from_file(file))
         _add_tokens(folder, backend.tokenizer, config, names)
         _set_prefix_space(backend.tokenizer, config)
+        if class_name in _OF_PIECES and config.get("add_prefix_space") is False:
+            backend = FastTokenizer(_without_prefix_space(backend.tokenizer))
         in_front = backend.put_in_front()
     elif model is not None:
         files.refuse_pointer(model)
@@ -74,6 +84,7 @@ def read(folder: pathlib.Path) -> TokenizerFiles:
                 if not token.special
             },
             is_xglm=class_name == "XGLMTokenizer",
+            add_prefix_space=config.get("add_prefix_space"),
         )
         in_front = backend.in_front
         own_bos, own_eos = backend.bos, backend.eos
@@ -96,6 +107,19 @@ def read(folder: pathlib.Path) -> TokenizerFiles:
         if ids[name] is None and f"{name}_token" not in names:
             ids[name] = _special_id(backend, token)
     return TokenizerFiles(backend, in_front, ids["bos"], ids["eos"])
+
+
+def _file_name(config: dict[str, Any]) -> str:
+    """Returns the name of tokenizer.json, which may be one for new versions.
+
+    Of those that tokenizer_config.json lists, the newest that is not newer than
+    the standard's version.
+    """
+    versions = {(): "tokenizer.json"}
+    for name in config.get("fast_tokenizer_files") or ():
+        if match := _VERSIONED.fullmatch(str(name)):
+            versions[tuple(map(int, match[1].split(".")))] = name
+    return versions[max(v for v in versions if v[:2] <= _VERSION)]
 
 
 def _first(
@@ -275,6 +299,25 @@ def _set_prefix_space(
     if state.add_prefix_space != asked:
         state.add_prefix_space = asked
         tokenizer.pre_tokenizer = state
+
+
+def _without_prefix_space(
+    tokenizer: tokenizers.Tokenizer,
+) -> tokenizers.Tokenizer:
+    """Returns a tokenizer of pieces that puts no space before a text."""
+    state = json.loads(tokenizer.to_str())
+    normalizer = state["normalizer"] or {}
+    steps = normalizer.get("normalizers", [normalizer])
+    kept = [step for step in steps if step.get("type") != "Prepend"]
+    if "normalizers" in normalizer:
+        normalizer["normalizers"] = kept
+    elif not kept:
+        state["normalizer"] = None
+    splitter = state["pre_tokenizer"] or {}
+    for step in splitter.get("pretokenizers", [splitter]):
+        if step.get("type") == "Metaspace":
+            step["prepend_scheme"] = "never"
+    return tokenizers.Tokenizer.from_str(json.dumps(state))
 
 
 def _special_id(backend: Backend, name: str | None) -> int | None:

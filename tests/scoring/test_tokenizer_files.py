@@ -181,6 +181,20 @@ class SentencePieceTest(FolderTest):
             [model.decode(model.encode(text)) for text in _TEXTS],
         )
 
+    @parameterized.parameters(True, False)
+    def test_space_before_a_text_that_the_config_wants(self, asked):
+        options = dict(model_type="bpe", normalization_rule_name="identity")
+        expected = self._write_pieces(add_dummy_prefix=asked, **options)
+        self._write_pieces(add_dummy_prefix=not asked, **options)
+        self._write("tokenizer_config.json", {"add_prefix_space": asked})
+        # Both are trained on the same texts, but for the space.
+        text = "plain words"
+        decoded = expected.decode(expected.encode(text))
+        self.assertEqual(decoded, text)
+        tokenizer = tokenization.load(self.folder)
+        first = tokenizer.backend.id_to_token(self._ids([text])[0][0])
+        self.assertEqual(first.startswith("\u2581"), asked)
+
     def test_a_file_of_another_kind(self):
         (self.folder / "tokenizer.model").write_text("aGVsbG8= 0\n")
         with self.assertRaisesRegex(
@@ -275,6 +289,65 @@ class SpaceTest(FolderTest):
             add_prefix_space=asked
         )
         self.assertEqual(self._ids(("words",)), [tokenizer.encode("words").ids])
+
+    @parameterized.product(
+        class_name=("LlamaTokenizerFast", "PreTrainedTokenizerFast"),
+        by_normalizer=(True, False),
+    )
+    def test_pieces_without_a_space_before_a_text(
+        self, class_name, by_normalizer
+    ):
+        tokenizer = tokenizers.Tokenizer(
+            tokenizers.models.BPE(
+                {"\u2581": 0, "a": 1, "\u2581a": 2}, [("\u2581", "a")]
+            )
+        )
+        if by_normalizer:
+            tokenizer.normalizer = tokenizers.normalizers.Sequence(
+                [
+                    tokenizers.normalizers.Prepend("\u2581"),
+                    tokenizers.normalizers.Replace(" ", "\u2581"),
+                ]
+            )
+        else:
+            tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(split=False)
+        tokenizer.save(str(self.folder / "tokenizer.json"))
+        self._write(
+            "tokenizer_config.json",
+            {"tokenizer_class": class_name, "add_prefix_space": False},
+        )
+        # Of all classes only LLaMA's heed it.
+        first = 1 if class_name.startswith("Llama") else 2
+        self.assertEqual(self._ids(["a a"]), [[first, 2]])
+
+
+class SettingsTest(FolderTest):
+    """What tokenizer.json says from the days of its training."""
+
+    def test_dropout_of_merges(self):
+        self._write_bpe()
+        expected = self._ids()
+        file = self.folder / "tokenizer.json"
+        content = json.loads(file.read_text())
+        content["model"]["dropout"] = 0.5
+        file.write_text(json.dumps(content))
+        self.assertEqual(self._ids(), expected)
+
+    @parameterized.parameters(
+        (["tokenizer.4.0.0.json", "tokenizer.json"], 300),
+        (["tokenizer.4.0.0.json", "tokenizer.4.30.0.json"], 350),
+        (["tokenizer.5.1.0.json", "tokenizer.json"], 400),
+        (["tokenizer.json"], 400),
+    )
+    def test_files_for_versions(self, names, vocab_size):
+        self._write_bpe()
+        for version, size in (("4.0.0", 300), ("4.30.0", 350), ("5.1.0", 310)):
+            training.bpe_tokenizer(_TEXTS, size, _SEPARATOR).save(
+                str(self.folder / f"tokenizer.{version}.json")
+            )
+        self._write("tokenizer_config.json", {"fast_tokenizer_files": names})
+        backend = tokenization.load(self.folder).backend
+        self.assertEqual(backend.tokenizer.get_vocab_size(), vocab_size)
 
 
 class PrefixTest(FolderTest):
