@@ -159,6 +159,12 @@ def built(
         model = make(watched)
     except ValueError as error:
         problems = [str(error)]
+    # Sizes that fit no model end in errors of many kinds.
+    except Exception as error:
+        raise ValueError(
+            f"no {config.model_type} can be built of this config "
+            f"({type(error).__name__}: {error})"
+        ) from error
     else:
         problems = watched.refused(inert(config))
         if not problems:

@@ -66,6 +66,11 @@ _MAX_WIDTH = 2**22
 _MAX_VOCAB = 2**26
 _MAX_CONTEXT = 2**31
 _MAX_INTEGER = 2**53
+# Sizes without which there is no model.
+_AT_LEAST_ONE = (
+    r"(num|n)_(hidden_)?layers?|(num_)?(attention_)?heads|n_heads?"
+    r"|num_attention_heads|vocab_size|hidden_size|n_embd|d_model"
+)
 # The names of such sizes, all of a name, and the most of each.
 _LIMITS = {
     r"(num|n)_(hidden_)?layers?|attention_types|first_k_dense_replace": (
@@ -151,6 +156,8 @@ def _impossible(
     if raw.get("per_layer_config") is not None:
         problems.append("per_layer_config is not ported")
     for name, key, number in _numbers(raw):
+        if number < 1 and re.fullmatch(_AT_LEAST_ONE, key):
+            problems.append(f"{name} is {number}; it is at least 1")
         limits = (
             limit
             for names, limit in _LIMITS.items()

@@ -15,7 +15,7 @@ import os
 import pathlib
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -97,7 +97,10 @@ def load(
                 stack.enter_context(opened)
                 # Before memory and time follow the sizes.
                 opened.check_sizes(config)
-        model = abstract(config, dtype=dtype, mesh=mesh, over_data=over_data)
+        with _named(folder):
+            model = abstract(
+                config, dtype=dtype, mesh=mesh, over_data=over_data
+            )
         params = parameters(model)
         values = None if entry is None else cache.restored(entry, params)
         if values is None:
@@ -109,6 +112,15 @@ def load(
                 cache.write(entry, values)
     _set_values(model, values)
     return model
+
+
+@contextlib.contextmanager
+def _named(checkpoint: pathlib.Path) -> Iterator[None]:
+    """Lets errors of a config name the checkpoint that it is from."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{checkpoint}: {error}") from error
 
 
 def model_files(checkpoint: pathlib.Path) -> list[pathlib.Path]:
@@ -299,7 +311,10 @@ def num_params(
       FileNotFoundError: The folder lacks config.json.
       ValueError: The family is not ported, or refuses the config.
     """
-    model = abstract(configs.read(hub.resolve(checkpoint, revision)))
+    folder = hub.resolve(checkpoint, revision)
+    config = configs.read(folder)
+    with _named(folder):
+        model = abstract(config)
     return sum(param.size for param in parameters(model).values())
 
 

@@ -342,8 +342,14 @@ def check_names(
     expected = set(expected)
     missing = sorted(expected - found)
     if missing:
+        others = sorted(found - expected)
         raise ValueError(
             f"{folder}: tensors are missing: {weight_files.some(missing)}"
+            + (
+                f"; the files have {weight_files.some(others)}"
+                if others
+                else ""
+            )
         )
     left_over = [
         name

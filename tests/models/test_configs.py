@@ -306,6 +306,18 @@ class RefusedTest(FolderTest):
         self.write("gpt_neox", **{name: 2 * rope[known]})
         self.assertIn(f"{known} of rope_parameters", self.refusal())
 
+    @parameterized.parameters(
+        ("llama", dict(num_hidden_layers=0), "num_hidden_layers is 0; it is"),
+        ("gpt2", dict(n_head=-2), "n_head is -2; it is at least 1"),
+        ("llama", dict(rope_parameters=dict(rope_theta=None)), ""),
+        ("llama", dict(num_key_value_heads=0), ""),
+    )
+    def test_sizes_of_no_model(self, model_type, changes, message):
+        self.write(model_type, **changes)
+        said = self.refusal()
+        self.assertIn(str(self.folder), said)
+        self.assertIn(message, said)
+
     def test_two_kinds_of_rotary_scaling(self):
         rope = dict(rope_type="linear", type="yarn", factor=2.0)
         self.write("llama", rope_parameters=rope)

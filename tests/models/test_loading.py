@@ -576,6 +576,15 @@ class FilesTest(LoadingTest):
                 models.load(folder)
             abstract.assert_not_called()
 
+    def test_names_that_the_files_have_in_place(self):
+        _, folder = self.saved("llama")
+        stored = self.tensors(folder)
+        self.write(folder, {f"base_model.{k}": v for k, v in stored.items()})
+        with self.assertRaisesRegex(
+            ValueError, "are missing: .* the files have .*base_model.lm_head"
+        ):
+            models.load(folder)
+
     def test_tied_head_alone_is_the_embedding(self):
         _, folder = self.saved("llama", tie_word_embeddings=True)
         original = models.load(folder)
