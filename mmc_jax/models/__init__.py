@@ -17,6 +17,8 @@ and, where it needs them,
       port need not read: {attribute: the reason};
   `UNDECLARED`: config attributes that the port reads because transformers'
       modelling code does, though its config class does not declare them;
+  `TRANSPOSED`: true where linear layers are stored as [in, out], which adapters
+      have to know;
   `SHARDING`: rules for splitting the parameters over a mesh, where those of
       LLaMA's names (`sharding.RULES`) do not match.
 """

@@ -2,8 +2,8 @@
 
 Keys that cannot change PyTorch's logits are named once in a warning (the rule
 is in `attributes`). What can change them from outside the config class is
-refused: a quantisation, an adapter, code of the checkpoint's own. So are sizes
-beyond any model's, and two names of one thing whose values differ.
+refused: a quantisation, an adapter beyond plain LoRA, code of its own. So are
+sizes beyond any model's, and two names of one thing whose values differ.
 """
 
 import copy
@@ -18,15 +18,18 @@ import transformers
 from absl import logging
 
 from mmc_jax.corpus import files
-from mmc_jax.models import attributes, gguf_files, tied_heads
+from mmc_jax.models import (
+    adapters,
+    attributes,
+    gguf_files,
+    tied_heads,
+    weight_files,
+)
 
 CONFIG = "config.json"
 
 # Files beside config.json that change what transformers or others would load.
 _REFUSED_FILES = {
-    "adapter_config.json": "an adapter (LoRA or another of peft) is not "
-    "applied; merge it into its base model (peft: merge_and_unload, then "
-    "save_pretrained) and score the merged folder",
     "hf_quant_config.json": "quantised checkpoints are not read",
 }
 
@@ -101,6 +104,8 @@ def read(folder: pathlib.Path) -> transformers.PreTrainedConfig:
     for name, reason in _REFUSED_FILES.items():
         if (folder / name).is_file():
             raise ValueError(f"{folder / name}: {reason}")
+    if (folder / adapters.CONFIG).is_file():
+        _check_adapter(folder)
     path = folder / CONFIG
     raw = read_json(path)
     model_type = raw.get("model_type")
@@ -123,6 +128,20 @@ def read(folder: pathlib.Path) -> transformers.PreTrainedConfig:
     ignored |= attributes.unread(inner)
     _warn_unread(str(path), tuple(ignored))
     return tied_heads.as_in_files(inner, folder)
+
+
+def _check_adapter(folder: pathlib.Path) -> None:
+    """Refuses an adapter that is not plain LoRA, or lies without its base."""
+    base = adapters.checked_config(folder).get("base_model_name_or_path")
+    try:
+        weight_files.find(folder)
+    except FileNotFoundError:
+        if (folder / adapters.WEIGHTS).is_file():
+            raise ValueError(
+                f"{folder / adapters.CONFIG}: an adapter alone; put config.json "
+                f"and the weights of its base model {base!r} beside it, or "
+                "merge the two (peft: merge_and_unload, then save_pretrained)"
+            ) from None
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from flax import nnx
 from transformers.models.auto import modeling_auto
 
 from mmc_jax.models import (
+    adapters,
     attributes,
     cache,
     configs,
@@ -136,7 +137,9 @@ def model_files(checkpoint: pathlib.Path) -> list[pathlib.Path]:
     """
     if gguf_files.is_gguf(checkpoint):
         return gguf_files.parts(checkpoint)
-    return [checkpoint / configs.CONFIG, *weight_files.find(checkpoint)]
+    files = [checkpoint / configs.CONFIG, *weight_files.find(checkpoint)]
+    adapter = [checkpoint / adapters.CONFIG, checkpoint / adapters.WEIGHTS]
+    return files + (adapter if adapter[0].is_file() else [])
 
 
 def _entry(

@@ -18,7 +18,7 @@ import safetensors
 import transformers
 
 from mmc_jax.corpus import files
-from mmc_jax.models import layers, weight_files
+from mmc_jax.models import adapters, layers, weight_files
 
 # Names that wrappers of PyTorch put between those of modules: torch.compile,
 # FSDP and activation checkpointing.
@@ -104,7 +104,10 @@ def stacks(
 
 
 class Tensors(contextlib.ExitStack):
-    """The tensors of all files of a folder, by their full names."""
+    """The tensors of all files of a folder, by their full names.
+
+    What a LoRA adapter in the folder adds is in them.
+    """
 
     def __init__(self, folder: pathlib.Path, family: types.ModuleType):
         super().__init__()
@@ -132,6 +135,11 @@ class Tensors(contextlib.ExitStack):
                     f"in {path.name} with other values"
                 )
             paths[full] = path
+        self._adapter = adapters.opened(
+            folder, is_transposed=getattr(family, "TRANSPOSED", False)
+        )
+        if self._adapter is not None:
+            self._adapter.check({name: self.shape(name) for name in self.names})
 
     def _opened(self, file: pathlib.Path) -> Any:
         try:
@@ -184,10 +192,16 @@ class Tensors(contextlib.ExitStack):
             )
 
     def read(self, name: str, region: Region) -> np.ndarray:
-        """Returns a part of a tensor, in the dtype of the file."""
-        return self._tensors[name][
+        """Returns a part of a tensor, in the dtype of the file.
+
+        In float32 where an adapter changes it.
+        """
+        value = self._tensors[name][
             tuple(slice(axis.start, axis.stop) for axis in region)
         ]
+        if self._adapter is not None and name in self._adapter.names:
+            return self._adapter.added(name, value, region)
+        return value
 
     def alias(self, name: str, other: str) -> None:
         """Lets a tensor that is missing be another one, of a tied head."""

@@ -327,16 +327,10 @@ class RefusedTest(FolderTest):
         self.write("llama", model_type="moon", auto_map={"AutoConfig": "a.B"})
         self.assertIn("(auto_map) is never run", self.refusal())
 
-    @parameterized.parameters(
-        ("adapter_config.json", "merge"), ("hf_quant_config.json", "quantised")
-    )
-    def test_files_beside_the_config(self, name, message):
+    def test_files_beside_the_config(self):
         self.write("llama")
-        (self.folder / name).write_text("{}")
-        self.assertRegex(self.refusal(), f"{name}: .*{message}")
-        # An adapter may come without a config of its own.
-        (self.folder / configs.CONFIG).unlink()
-        self.assertRegex(self.refusal(), f"{name}: .*{message}")
+        (self.folder / "hf_quant_config.json").write_text("{}")
+        self.assertRegex(self.refusal(), "hf_quant_config.json: .*quantised")
 
 
 class JsonTest(FolderTest):

@@ -19,6 +19,8 @@ from mmc_jax.models import layers, sharding
 
 PREFIX = "transformer."
 LAYERS = "transformer.h"
+# Linear layers are stored as [in, out].
+TRANSPOSED = True
 # Causal masks that older files carry.
 IGNORED = (r"\.attn\.bias$", r"\.attn\.masked_bias$")
 SHARDING = (
