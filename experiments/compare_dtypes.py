@@ -23,12 +23,7 @@ from . import choices, corpora, program, shared_flags
 flags.adopt_module_key_flags(corpora)
 _POOL = shared_flags.pool()
 _ONLY_MODELS = shared_flags.only_models()
-_PAIR = flags.DEFINE_list(
-    "pair",
-    None,
-    "Names of two models that are compared in place of two dtypes: a "
-    "checkpoint and its quantised file.",
-)
+_PAIR = flags.DEFINE_list("pair", None, "Names of the two models.")
 _NUM_TEXTS = shared_flags.num_texts_per_domain(100)
 _MAX_CONTEXT = shared_flags.max_context()
 _TOKENS_PER_BATCH = shared_flags.tokens_per_batch()

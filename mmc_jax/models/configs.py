@@ -138,9 +138,10 @@ def _check_adapter(folder: pathlib.Path) -> None:
     except FileNotFoundError:
         if (folder / adapters.WEIGHTS).is_file():
             raise ValueError(
-                f"{folder / adapters.CONFIG}: an adapter alone; put config.json "
-                f"and the weights of its base model {base!r} beside it, or "
-                "merge the two (peft: merge_and_unload, then save_pretrained)"
+                f"{folder / adapters.CONFIG}: an adapter alone; put "
+                f"config.json and the weights of its base model {base!r} "
+                "beside it, or merge the two (peft: merge_and_unload, then "
+                "save_pretrained)"
             ) from None
 
 
