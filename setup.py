@@ -162,5 +162,6 @@ setuptools.setup(
         "dev": ["pre-commit", "ruff==0.17.5"],
         "datasets": ["datasets"],
         "gguf": ["gguf>=0.17"],
+        "excel": ["openpyxl"],
     },
 )

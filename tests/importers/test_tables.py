@@ -237,6 +237,20 @@ class KindsTest(_Case):
         with self.assertRaisesRegex(ValueError, "'1,2,3' is not a number"):
             self._read(path, decimal_comma=True)
 
+    def test_a_row_of_another_length(self):
+        path = self._write("s.csv", "sep=;\ntext_id;a\nx;1\ny;2;3\n")
+        with self.assertRaisesRegex(
+            ValueError, "s.csv, row 2: 3 cells, and the header has 2"
+        ):
+            self._read(path)
+        with (
+            self.subTest("another encoding"),
+            self.assertRaisesRegex(ValueError, "s.csv, line 1: not UTF-8"),
+        ):
+            self._read(
+                self._write("s.csv", "text_id,é\nx,1\n".encode("cp1252"))
+            )
+
     def test_a_row_without_end(self):
         path = self._write("s.csv", 'text_id,a\nx,"1\n' + "y,2\n" * 9)
         with self.assertRaisesRegex(ValueError, "s.csv"):

@@ -14,6 +14,8 @@ _DELIMITERS = ",;\t|"
 _SUFFIXES = (".csv", ".tsv", ".tab")
 _PACKED = (".gz", ".zst")
 _QUOTED = re.compile(r'"[^"]*"')
+# Arrow's words; the header is its row 1.
+_OTHER_LENGTH = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
 # A block must hold a row, and each block is a piece of every column.
 _BLOCK_BYTES = 1 << 25
 _ROWS_PER_BLOCK = 64
@@ -59,22 +61,44 @@ def read(
         null_values=cells.MISSING_AS_WRITTEN,
         include_columns=included,
     )
-    if _is_plain(path):
-        source = pa.OSFile(str(path))
-    else:
-        source = pa.BufferReader(files.in_utf8(path).read())
-    try:
+
+    def parsed(threads: bool) -> pa.Table:
+        options["read_options"].use_threads = threads
+        if _is_plain(path):
+            source = pa.OSFile(str(path))
+        else:
+            source = pa.BufferReader(files.in_utf8(path).read())
         return pyarrow.csv.read_csv(source, convert_options=convert, **options)
+
+    try:
+        return parsed(threads=True)
     except pa.ArrowInvalid as error:
         message = str(error)
         if "Empty CSV file" in message:  # A header and nothing else.
             return pa.table({name: pa.nulls(0) for name in names})
+        if "UTF8" in message:  # Says where.
+            files.decoded(files.in_utf8(path).read(), path, 1)
         if "straddling" in message:
             message = (
                 f"a row is longer than {options['read_options'].block_size:,} "
                 "bytes; is a quotation mark missing?"
             )
+    try:
+        return parsed(threads=False)
+    except pa.ArrowInvalid as error:
+        _refuse_row(str(error), path, options["read_options"].skip_rows)
         raise ValueError(f"{path}: not readable: {message}") from error
+
+
+def _refuse_row(message: str, path: pathlib.Path, skipped: int) -> None:
+    """Raises the error of a row of another length, if Arrow says of one."""
+    found = _OTHER_LENGTH.search(message)
+    if found is not None:
+        row, expected, there = map(int, found.groups())
+        raise ValueError(
+            f"{path}, row {row - 1 - skipped}: {there} cells, and the header has "
+            f"{expected}; quote cells that hold the separator"
+        )
 
 
 def _is_plain(path: pathlib.Path) -> bool:
@@ -106,6 +130,7 @@ def _beginning(path: pathlib.Path) -> tuple[dict[str, object], list[str], int]:
     options = {"read_options": read, "parse_options": parse}
     if not line.strip():
         raise ValueError(f"{path}: not readable: Empty CSV file")
+    files.decoded(line, path, 1)  # Names the file if it is no UTF-8.
     alone = pyarrow.csv.read_csv(
         pa.BufferReader(line.rstrip(b"\r\n") + b"\n"),
         read_options=pyarrow.csv.ReadOptions(
