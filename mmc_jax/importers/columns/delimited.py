@@ -96,8 +96,8 @@ def _refuse_row(message: str, path: pathlib.Path, skipped: int) -> None:
     if found is not None:
         row, expected, there = map(int, found.groups())
         raise ValueError(
-            f"{path}, row {row - 1 - skipped}: {there} cells, and the header has "
-            f"{expected}; quote cells that hold the separator"
+            f"{path}, row {row - 1 - skipped}: {there} cells, and the header "
+            f"has {expected}; quote cells that hold the separator"
         )
 
 
