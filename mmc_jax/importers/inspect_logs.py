@@ -216,7 +216,8 @@ def _document(
         name = others[0]
     if name not in scores:
         raise ValueError(
-            f"{where}: no scorer {name!r}; there are {', '.join(scores)}"
+            f"{where}: no scorer {name!r}; there are {', '.join(scores)} "
+            "(--tasks chooses tasks)"
         )
     score = scores[name] if isinstance(scores[name], dict) else {}
     tokens = 0

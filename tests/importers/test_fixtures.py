@@ -119,5 +119,29 @@ class LmEvalTest(parameterized.TestCase):
                 self.assertBetween(model.costs["num_params"], 2e4, 4e4)
 
 
+class InspectTest(absltest.TestCase):
+    """Archives that Zstandard packs, as the tool writes them."""
+
+    def _read(self, value, task):
+        options = Options(value=value, tasks=(task,))
+        return importers.read(_FOLDER / "inspect", options).table
+
+    def test_likelihoods_are_those_of_our_engine(self):
+        table = self._read("rolling", "tiny_texts")
+        self.assertEqual(
+            [model.name for model in table.models],
+            [f"pool/{name}" for name in environments.MODELS],
+        )
+        np.testing.assert_allclose(
+            table.nll_nats, _own_nll(), rtol=tolerances.SCORE_TORCH
+        )
+        self.assertEqual(table.texts.num_bytes.tolist(), _BYTES)
+
+    def test_answers(self):
+        table = self._read("accuracy", "tiny_questions")
+        self.assertEqual(table.nll_nats.shape, (2, 3))
+        self.assertEqual(table.unit, "error")
+
+
 if __name__ == "__main__":
     absltest.main()

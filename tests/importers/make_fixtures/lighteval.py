@@ -19,6 +19,15 @@ _TARGET = pathlib.Path(__file__).parents[1] / "fixtures/lighteval"
 _PINS = ["lighteval==0.13.0", "torch==2.13.0", "transformers==4.57.6"]
 _DATE = "2025-01-01T00-00-00.500000"
 
+# A file that the tool fetches when it starts, and that these tasks do not read.
+_FETCHED = """\
+import importlib.util
+import pathlib
+
+package = pathlib.Path(importlib.util.find_spec("lighteval").origin).parent
+(package / "tasks/tasks/tinyBenchmarks.pkl").touch()
+"""
+
 _TASKS = """\
 from lighteval.metrics.metrics import Metrics
 from lighteval.tasks.lighteval_task import LightevalTaskConfig
@@ -69,6 +78,7 @@ def main() -> None:
             )
         )
         (folder / "tiny_tasks.py").write_text(_TASKS)
+        environments.run(python, ["-c", _FETCHED], folder)
         for model in environments.MODELS:
             environments.run(
                 python,

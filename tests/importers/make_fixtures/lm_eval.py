@@ -28,7 +28,11 @@ _OLD = [
     "setuptools<81",
 ]
 VERSIONS = {
-    "0.4.0": ["lm-eval==0.4.0", *_OLD],
+    "0.4.0": [
+        *("lm-eval==0.4.0", "torch==2.13.0", "transformers==4.57.6"),
+        # The last with `load_metric`, and what these packages can live with.
+        *("datasets==2.21.0", "pyarrow==16.1.0", "numpy<2", "setuptools<81"),
+    ],
     "0.4.3": ["lm-eval==0.4.3", *_OLD],
     "0.4.8": ["lm-eval==0.4.8", *_OLD],
     "0.4.13": ["lm-eval[hf]==0.4.13", "torch==2.13.0"],
