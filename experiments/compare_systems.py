@@ -77,6 +77,11 @@ def main():
     table, sections = tables.read(keep_texts=bool(_ROUTERS.value)), []
     lengths = _lengths(table) if _BY_LENGTH.value else ()
     if _SUM_BY_DOMAIN.value:
+        if len(set(table.texts.domains)) == 1:
+            raise ValueError(
+                "--sum_by_domain: all rows are of one domain; --domain names "
+                "the column whose equal cells make a text"
+            )
         table = scores.summed(table, table.texts.domains)
     if _MIXTURES.value:
         sections += report.sandwich_sections(_sandwich(table, lengths))

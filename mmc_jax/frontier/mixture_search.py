@@ -129,12 +129,18 @@ def _polished(
         if not bases:
             return found
         done |= {mask.tobytes() for mask in bases}
+        new: list[np.ndarray] = []
         for base in bases:
-            near = _neighbours(base, candidates)
-            new = [mask for mask in near if mask.tobytes() not in seen]
-            seen |= {mask.tobytes() for mask in new}
-            if new:
+            for mask in _neighbours(base, candidates):
+                key = mask.tobytes()
+                if key not in seen:
+                    seen.add(key)
+                    new.append(mask)
+            if len(new) >= _TILE:
                 found = _joined(found, inputs, lengths, np.array(new))
+                new = []
+        if new:
+            found = _joined(found, inputs, lengths, np.array(new))
 
 
 def _neighbours(mask: np.ndarray, candidates: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mmc_jax import frontier, law, oracle
+from mmc_jax.oracle import portable
 from mmc_jax.realizable.weights import FittedWeights, fitted_weights
 from mmc_jax.scores import ScoreTable, nll_of_table, summed
 from mmc_jax.statistics import (
@@ -69,6 +70,8 @@ class Systems(NamedTuple):
 
     def gain_share(self, nll_nats: float) -> float:
         """Returns the share of the oracle's gain that a mean nll has.
+
+        NaN where the oracle gains nothing.
 
         Args:
           nll_nats: Mean nll of a text, in nats.
@@ -163,6 +166,19 @@ class Sandwich(NamedTuple):
     held_out: HeldOutSystems | None
     lengths: tuple[Length, ...]
 
+    @property
+    def pays_from(self) -> float | None:
+        """Mean rows from which on the uniform mixture pays; None if never.
+
+        At all longer ones of `lengths` it loses less than the best model, too.
+        """
+        paying = None
+        for one in reversed(self.lengths):
+            if not one.pays:
+                break
+            paying = one.mean_rows
+        return paying
+
 
 def sandwich(
     table: ScoreTable,
@@ -234,7 +250,7 @@ def sandwich(
         reasons=reasons,
         mixed=oracle.exact_mixture_losses(nll, pool.masks, lengths=divisors),
         bounds=pool.losses
-        + np.log(pool.masks.sum(axis=1))
+        + _log(pool.masks.sum(axis=1))
         * oracle.exact_means(1 / divisors[None])[0],
         mean_overheads=oracle.exact_means(beyond),
         largest_overheads=np.array([row.max() for row in beyond]),
@@ -268,7 +284,7 @@ def overheads(nll_nats: np.ndarray, mask: np.ndarray) -> np.ndarray:
     (mixed,) = oracle.mixture_nll(nll_nats, mask[None])
     least = nll_nats[mask].min(axis=0)
     beyond = mixed - least
-    bound = np.log(mask.sum())
+    bound = float(_log(mask.sum()))
     rounding = _ROUNDINGS * (1 + least)
     broken = (beyond < -rounding) | (beyond > bound + rounding)
     if broken.any():
@@ -301,7 +317,7 @@ def systems(table: ScoreTable, mask: np.ndarray) -> Systems:
         uniform=float(oracle.exact_mixture_losses(nll, mask[None])[0]),
         fitted=fitted_weights(nll[mask]),
         largest_overhead=float(overheads(nll, mask).max()),
-        bound=float(np.log(mask.sum())),
+        bound=float(_log(mask.sum())),
     )
 
 
@@ -341,6 +357,11 @@ def by_length(table: ScoreTable, groups: Sequence[str]) -> list[Length]:
             )
         )
     return found
+
+
+def _log(count: np.ndarray) -> np.ndarray:
+    """Returns the logarithm of counts with the same bits on every machine."""
+    return portable.log1p(count - 1.0)
 
 
 def _held_out_systems(

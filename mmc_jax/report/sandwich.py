@@ -4,7 +4,6 @@ F frontier points.
 """
 
 import functools
-import itertools
 from typing import Any
 
 import numpy as np
@@ -39,7 +38,7 @@ def sandwich_sections(found: Sandwich) -> list[Section]:
     """
     sections = [_frontiers_section(found), _systems_section(found)]
     if found.lengths:
-        sections.append(_lengths_section(found.lengths))
+        sections.append(_lengths_section(found))
     return sections
 
 
@@ -202,7 +201,7 @@ def _systems_section(found: Sandwich) -> Section:
         "systems": [_systems_numbers(one) for one in found.systems]
     }
     if found.held_out is not None:
-        numbers["held_out_systems"] = found.held_out
+        numbers["held_out_systems"] = result.fitted(found.held_out)
         lines += _printed_held_out(found.held_out)
     return Section(numbers, sentences=[*lines, "", _SCOPE])
 
@@ -235,13 +234,20 @@ def _printed_systems(one: Systems) -> list[str]:
     return [
         f"  {subset}: oracle {one.oracle:.2f}, best single model of all "
         f"{one.best_single:.2f}",
-        f"    uniform mixture {one.uniform:.2f} = "
-        f"{one.gain_share(one.uniform):.1%} of the oracle's gain; beyond the "
+        f"    uniform mixture {one.uniform:.2f}: "
+        f"{_share(one, one.uniform)}; beyond the "
         f"oracle {one.mean_overhead:.3f} in the mean, "
         f"{one.largest_overhead:.3f} at most, log k {one.bound:.3f}",
-        f"    weights fitted on the same texts {one.fitted.nll_nats:.2f} = "
-        f"{one.gain_share(one.fitted.nll_nats):.1%}; duality gap {certified}",
+        f"    weights fitted on the same texts {one.fitted.nll_nats:.2f}: "
+        f"{_share(one, one.fitted.nll_nats)}; duality gap {certified}",
     ]
+
+
+def _share(one: Systems, nll_nats: float) -> str:
+    share = one.gain_share(nll_nats)
+    if np.isnan(share):
+        return "the oracle gains nothing"
+    return f"{share:.1%} of the oracle's gain"
 
 
 def _printed_held_out(held_out: HeldOutSystems) -> list[str]:
@@ -256,9 +262,8 @@ def _printed_held_out(held_out: HeldOutSystems) -> list[str]:
     ]
 
 
-def _lengths_section(lengths: tuple[Length, ...]) -> Section:
-    # From the first on, after which it pays at every length.
-    paying = list(itertools.takewhile(lambda one: one.pays, reversed(lengths)))
+def _lengths_section(found: Sandwich) -> Section:
+    lengths, first = found.lengths, found.pays_from
     lines = [
         "",
         f"{'rows a choice':>14}  {'single':>8}  {'uniform':>8}  {'fitted':>8}  "
@@ -276,12 +281,11 @@ def _lengths_section(lengths: tuple[Length, ...]) -> Section:
             f"{one.mean_rows:14.2f}  "
             + "  ".join(f"{value / one.mean_rows:8.4f}" for value in values)
         )
-    first = paying[-1].mean_rows if paying else None
     lines.append(
         "nats a row; the uniform mixture of all models "
         + (
             f"pays from {first:.3g} rows a choice on"
-            if paying
+            if first is not None
             else "pays at none of these lengths"
         )
     )

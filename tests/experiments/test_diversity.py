@@ -82,7 +82,7 @@ class ProgramsTest(parameterized.TestCase):
         self.assertEqual(rows[0], 1)
         self.assertEqual(rows[-1], 20)
 
-    def test_compare_systems_refuses_scores_of_no_unit(self):
+    def test_compare_systems_refuses(self):
         done = run(
             "experiments.compare_systems",
             f"--csv={self.folder}/scores.csv",
@@ -92,6 +92,16 @@ class ProgramsTest(parameterized.TestCase):
         )
         self.assertEqual(done.returncode, 1)
         self.assertIn("--value=nll_nats if these are", done.stderr)
+        done = run(
+            "experiments.compare_systems",
+            f"--csv={self.folder}/scores.csv",
+            f"--models={self.folder}/models.csv",
+            "--text_id=id",
+            "--sum_by_domain",
+            f"--out={self.folder}/out",
+        )
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("--domain names the column", done.stderr)
 
     def test_measure_optimism(self):
         numbers = self._result(

@@ -111,6 +111,9 @@ class SandwichTest(absltest.TestCase):
         self.assertEqual(
             [one.pays for one in found], [False, False, False, False, True]
         )
+        found = realizable.sandwich(table, lengths=found)
+        self.assertEqual(found.pays_from, 12)
+        found = found.lengths
         np.testing.assert_allclose(
             [one.systems.oracle / one.mean_rows for one in found], 1
         )
@@ -134,6 +137,19 @@ class SandwichTest(absltest.TestCase):
             out, report.sandwich_sections(found)[:1], flags={}
         )
         self.assertTrue((out / "sandwich.svg").exists())
+
+    def test_one_model_and_equal_models(self):
+        for table in (_table(num_models=1), _table(scale=1.0)):
+            nll = np.repeat(table.nll_nats[:1], len(table.models), axis=0)
+            table = dataclasses.replace(table, nll_nats=nll)
+            found = realizable.sandwich(table)
+            self.assertLen(found.mixture.costs, 1)
+            np.testing.assert_allclose(
+                found.mixture.losses, found.oracle.losses
+            )
+            said = "\n".join(merged(report.sandwich_sections(found)).sentences)
+            self.assertIn("the oracle gains nothing", said)
+            self.assertIsNone(found.pays_from)
 
     def test_other_scores_are_refused(self):
         table = _table()
