@@ -49,8 +49,8 @@ _NAMES: dict[str, list[str]] = {
     "routers": ["ROUTERS"],
     "routing": ["RouterStudy", "router_study"],
     "splits": ["leaked_texts", "split_by_domain", "split_by_text"],
+    "held_out_mixtures": ["HeldOutSystems", "held_out_systems"],
     "sandwich_of_tables": [
-        "HeldOutSystems",
         "Length",
         "Sandwich",
         "Systems",

@@ -22,15 +22,13 @@ import numpy as np
 
 from mmc_jax import frontier, law, oracle
 from mmc_jax.oracle import portable
+from mmc_jax.realizable.held_out_mixtures import (
+    HeldOutSystems,
+    held_out_systems,
+)
 from mmc_jax.realizable.weights import FittedWeights, fitted_weights
 from mmc_jax.scores import ScoreTable, nll_of_table, summed
-from mmc_jax.statistics import (
-    Estimate,
-    attempt,
-    estimate,
-    held_out_texts,
-    resampled_means,
-)
+from mmc_jax.statistics import attempt
 
 # A search of (losses [M, X], costs [M]), such as `frontier.pruned`.
 Search = Callable[[np.ndarray, np.ndarray], frontier.Frontier]
@@ -78,32 +76,6 @@ class Systems(NamedTuple):
         """
         gain = self.best_single - self.oracle
         return (self.best_single - nll_nats) / gain if gain else np.nan
-
-
-class HeldOutSystems(NamedTuple):
-    """What all models reach on texts that chose nothing, in nats a text.
-
-    Attributes:
-      num_chosen_on: Number of texts that chose the single model and the
-        weights.
-      num_held_out: Number of texts that all numbers are of.
-      best_single: Mean nll of the model that the other texts chose.
-      oracle: Mean over texts of the least nll.
-      uniform: Mean nll of the mixture with uniform weights.
-      fitted: Mean nll of the mixture with weights of the other texts.
-      uniform_share: Share of the oracle's gain over the single model, with an
-        interval over texts.
-      fitted_share: The same share of the mixture with fitted weights.
-    """
-
-    num_chosen_on: int
-    num_held_out: int
-    best_single: float
-    oracle: float
-    uniform: float
-    fitted: float
-    uniform_share: Estimate
-    fitted_share: Estimate
 
 
 class Length(NamedTuple):
@@ -259,7 +231,7 @@ def sandwich(
             for mask in ([of_all] if best.all() else [of_all, best])
         ),
         held_out=(
-            _held_out_systems(table, held_out, by_domain, num_resamples, seed)
+            held_out_systems(table, held_out, by_domain, num_resamples, seed)
             if held_out
             else None
         ),
@@ -362,50 +334,3 @@ def by_length(table: ScoreTable, groups: Sequence[str]) -> list[Length]:
 def _log(count: np.ndarray) -> np.ndarray:
     """Returns the logarithm of counts with the same bits on every machine."""
     return portable.log1p(count - 1.0)
-
-
-def _held_out_systems(
-    table: ScoreTable,
-    share: float,
-    by_domain: bool,
-    num_resamples: int,
-    seed: int,
-) -> HeldOutSystems:
-    nll = nll_of_table(table)
-    clusters = np.array(table.texts.domains) if by_domain else None
-    away = held_out_texts(nll.shape[1], clusters, share, seed)
-    chosen_on, seen = nll[:, ~away], nll[:, away]
-    of_all = np.ones((1, len(nll)), bool)
-    best = int(oracle.exact_means(chosen_on).argmin())
-    with np.errstate(divide="ignore"):
-        logs = np.log(fitted_weights(chosen_on).weights)
-    rows = np.stack(
-        [
-            seen[best],
-            seen.min(axis=0),
-            oracle.mixture_nll(seen, of_all)[0],
-            oracle.mixture_nll(seen, of_all, logs)[0],
-        ]
-    )
-    means = oracle.exact_means(rows)
-    resampled = resampled_means(
-        rows,
-        None,
-        clusters=None if clusters is None else clusters[away],
-        num_resamples=num_resamples,
-        seed=seed,
-    )
-
-    def shares(values: np.ndarray) -> np.ndarray:
-        gain = values[..., :1] - values[..., 1:2]
-        return (values[..., :1] - values[..., 2:]) / gain
-
-    uniform, fitted = (
-        estimate(value, column)
-        for value, column in zip(
-            shares(means), shares(resampled).T, strict=True
-        )
-    )
-    return HeldOutSystems(
-        chosen_on.shape[1], seen.shape[1], *map(float, means), uniform, fitted
-    )
