@@ -130,19 +130,26 @@ class Contest(NamedTuple):
             # The chosen model reads the beginning once, as it would anyway.
             others = costs.sum() - costs[predicted.argmin(axis=0)]
             return self.prefix_share * others
-        return (
-            np.array([self._reader_cost()])
-            if "features" in needs
-            else (np.zeros(1))
-        )
+        reader = self._reader(name)
+        if reader is None:
+            return np.zeros(1)
+        return self._costs_of_calls()[[reader]]
 
-    def _reader_cost(self) -> float:
-        """Returns the cost of the model that reads texts for their features."""
+    def _reader(self, name: str) -> int | None:
+        """Returns the model that reads a text for a router, an index; or None.
+
+        Raises:
+          ValueError: It is none of the models, so that its cost is not known.
+        """
         features = self.texts.features
-        if features is None or features.reader is None:
-            return 0.0
-        reader = list(self.models).index(features.reader)
-        return float(self._costs_of_calls()[reader])
+        if "features" not in ROUTERS[name].NEEDS or features.reader is None:
+            return None
+        if features.reader not in self.models:
+            raise ValueError(
+                f"the features are read by the model {features.reader!r}, "
+                "whose cost is not known here: it is none of the models."
+            )
+        return list(self.models).index(features.reader)
 
     def subset_costs(self, name: str, masks: np.ndarray) -> np.ndarray:
         """Returns the cost of subsets, with what reads for the router: [F].
@@ -151,10 +158,10 @@ class Contest(NamedTuple):
           name: Name of the router.
           masks: Models of each subset, bool [F, M].
         """
-        features = self.texts.features
-        if "features" in ROUTERS[name].NEEDS and features.reader is not None:
+        reader = self._reader(name)
+        if reader is not None:
             masks = masks.copy()
-            masks[:, list(self.models).index(features.reader)] = True
+            masks[:, reader] = True
         return subset_costs(masks, self.costs)
 
 

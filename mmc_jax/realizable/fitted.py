@@ -20,6 +20,12 @@ from mmc_jax.statistics import checked_losses
 
 _FACTS, _ARRAYS = "router.json", "arrays"
 _FORMAT = 1
+# Where programs take from what a router needs.
+_FLAGS = {
+    "features": "--corpus, or --features with a file",
+    "domains": "--domain",
+    "prefix_losses": "--prefix_bytes",
+}
 
 
 class Texts(NamedTuple):
@@ -146,11 +152,24 @@ def predicted_losses(router: FittedRouter, texts: Texts) -> np.ndarray:
 
     Raises:
       ValueError: Something that the router needs is not known, or of another
-        size than where it learned.
+        size than where it learned; its arrays do not fit.
     """
     seen = _seen(router.name, texts, router.domains)
-    predicted = ROUTERS[router.name].predict(router.arrays, seen)
-    return np.asarray(predicted, np.float64)
+    try:
+        predicted = ROUTERS[router.name].predict(router.arrays, seen)
+    except (KeyError, IndexError) as error:
+        raise ValueError(
+            f"router {router.name}: its arrays are not those that it learned "
+            f"({error}); train it again."
+        ) from error
+    predicted = np.asarray(predicted, np.float64)
+    if predicted.shape != (len(router.models), len(texts.ids)):
+        raise ValueError(
+            f"router {router.name} predicts losses of the shape "
+            f"{predicted.shape} for {len(router.models)} models and "
+            f"{len(texts.ids)} texts; train it again."
+        )
+    return predicted
 
 
 def chosen_models(
@@ -276,7 +295,8 @@ def _seen(name: str, texts: Texts, known_domains: Sequence[str]) -> Seen:
     for need in needs:
         if getattr(texts, need) is None:
             raise ValueError(
-                f"router {name} needs the texts' {need.replace('_', ' ')}."
+                f"router {name} needs the texts' {need.replace('_', ' ')} "
+                f"({_FLAGS[need]})."
             )
     if "features" in needs:
         features = texts.features.of(texts.ids).values

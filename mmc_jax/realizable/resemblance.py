@@ -27,7 +27,7 @@ def near_duplicates(
     Two texts are near-duplicates if the share of their shingles of five
     characters that both have is at least `least_resemblance`, as estimated from
     120 hashes (standard error at most 0.046). Groups are what chains of
-    near-duplicates connect. Two milliseconds a text of 2,000 characters.
+    near-duplicates connect.
 
     Args:
       texts: The texts, [X].

@@ -75,6 +75,18 @@ class OnDiskTest(parameterized.TestCase):
                 realizable.load_router(self.folder)
 
 
+class ArraysTest(absltest.TestCase):
+    def test_arrays_of_another_router(self):
+        router = realizable.fit_router(
+            "best_single", np.ones((2, 4)), "ab", _texts(4)
+        )
+        for arrays in ({}, {"means": np.ones(5)}):
+            with self.assertRaisesRegex(ValueError, "train it again"):
+                realizable.predicted_losses(
+                    router._replace(arrays=arrays), _texts(2)
+                )
+
+
 class ChosenModelsTest(absltest.TestCase):
     def setUp(self):
         super().setUp()

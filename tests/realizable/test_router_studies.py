@@ -52,6 +52,10 @@ class ComparedTest(absltest.TestCase):
         masks = np.array([[False, True, False, False]])
         self.assertEqual(read.subset_costs("ridge", masks), [4])
         self.assertEqual(read.subset_costs("best_single", masks), [3])
+        other = read.texts.features._replace(reader="z")
+        unknown = read._replace(texts=read.texts._replace(features=other))
+        with self.assertRaisesRegex(ValueError, "'z', whose cost is not known"):
+            unknown.subset_costs("ridge", masks)
 
     def test_a_prefix_is_read_by_all(self):
         prefix = np.zeros((4, 300))
