@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from mmc_jax import law
+from mmc_jax.frontier import Frontier
 
 COLORS = matplotlib.colormaps["tab10"].colors
 
@@ -63,6 +64,32 @@ def draw_law(
         va="bottom",
         fontsize=8,
         color=color,
+    )
+
+
+def draw_frontier(
+    axes: Axes,
+    line: Frontier,
+    name: str,
+    color: str | tuple[float, ...],
+) -> None:
+    """Draws a frontier as steps, with a mark at each point.
+
+    Args:
+      axes: Where to draw.
+      line: Frontier that is drawn.
+      name: Name of the frontier, such as "oracle".
+      color: Color of the frontier, as Matplotlib names it.
+    """
+    axes.step(
+        line.costs,
+        line.losses,
+        where="post",
+        color=color,
+        linewidth=1,
+        marker=".",
+        markersize=4,
+        label=f"{name} ({len(line.costs)} points)",
     )
 
 

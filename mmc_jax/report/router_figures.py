@@ -145,16 +145,7 @@ def laws(law: RouterLaw, *, cost_label: str, loss_label: str) -> Figure:
         if line is None:
             continue
         title = law.router if name == "routed" else title
-        axes.step(
-            line.costs,
-            line.losses,
-            where="post",
-            color=color,
-            linewidth=1,
-            marker=".",
-            markersize=4,
-            label=f"{title} ({len(line.costs)} points)",
-        )
+        figures.draw_frontier(axes, line, title, color)
         if name in law.laws:
             figures.draw_law(
                 axes, law.laws[name], title, line.costs, least, color

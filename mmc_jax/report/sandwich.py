@@ -92,16 +92,7 @@ def sandwich_figure(found: Sandwich) -> Figure:
     cost_label = labels.cost_label(found.cost)
     for name, (title, color) in _LINES.items():
         line: Frontier = getattr(found, name)
-        above.step(
-            line.costs,
-            line.losses,
-            where="post",
-            color=color,
-            linewidth=1,
-            marker=".",
-            markersize=4,
-            label=f"{title} ({len(line.costs)} points)",
-        )
+        figures.draw_frontier(above, line, title, color)
         if name in found.laws:
             figures.draw_law(
                 above,
