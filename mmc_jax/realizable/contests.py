@@ -32,7 +32,8 @@ class Contest(NamedTuple):
       query_costs: What each model cost on each text, [M, X]; None where that is
         `costs`. Routers decide by its mean where they learn.
       nll_nats: Negative log-likelihood of each text under each model, in nats,
-        [M, X], of which the losses are multiples; None where they are not.
+        [M, X]; None where the losses are no likelihoods.
+      lengths: What these are divided by to be losses, [X]; None without them.
       prefix_share: Share of a text that the prefix router lets all models
         read.
       clusters: What is resampled together, [X]; None for single texts.
@@ -47,6 +48,7 @@ class Contest(NamedTuple):
     costs: np.ndarray | None = None
     query_costs: np.ndarray | None = None
     nll_nats: np.ndarray | None = None
+    lengths: np.ndarray | None = None
     prefix_share: float = 0.0
     clusters: Sequence[str] | None = None
     num_resamples: int = 1000
@@ -67,11 +69,8 @@ class Contest(NamedTuple):
         """
         if self.nll_nats is None:
             return None
-        nll, losses = self.nll_nats[:, self.test], self.losses[:, self.test]
-        if not (losses[0] > 0).all():
-            return None
         return oracle.exact_mixture_losses(
-            nll, masks, lengths=nll[0] / losses[0]
+            self.nll_nats[:, self.test], masks, lengths=self.lengths[self.test]
         )
 
     def evaluation(

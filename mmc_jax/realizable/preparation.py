@@ -183,6 +183,7 @@ def prepared_contest(
                 np.minimum(1, prefix_bytes / np.maximum(known.num_bytes, 1))
             )
         )
+    mixes = table.unit == "nll_nats" and normalisation != "nats_per_token"
     has_costs = not table.models_without_cost(cost)
     contest = Contest(
         losses=table.losses(normalisation),
@@ -191,11 +192,8 @@ def prepared_contest(
         test=test,
         costs=table.costs(cost) if has_costs else None,
         query_costs=table.query_costs,
-        nll_nats=(
-            table.nll_nats
-            if table.unit == "nll_nats" and normalisation != "nats_per_token"
-            else None
-        ),
+        nll_nats=table.nll_nats if mixes else None,
+        lengths=table.lengths(normalisation) if mixes else None,
         prefix_share=share,
         clusters=domains if by_domain else None,
         num_resamples=num_resamples,
