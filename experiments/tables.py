@@ -9,7 +9,7 @@ from absl import flags, logging
 from . import choices, import_flags, shared_flags
 
 if TYPE_CHECKING:  # --help needs no table.
-    from mmc_jax import scores
+    from mmc_jax import corpus, scores
 
 flags.adopt_module_key_flags(import_flags)
 _SCORES = shared_flags.path(
@@ -37,6 +37,19 @@ _ONLY_KIND = flags.DEFINE_enum(
 )
 _ONLY_DOMAINS = flags.DEFINE_list(
     "only_domains", None, "Take only the texts of these domains."
+)
+_SEGMENTS = flags.DEFINE_string(
+    "segments",
+    None,
+    "With --scores: rows are segments of texts in place of texts: line, "
+    "sentence, word, token, or bytes:N, such as bytes:64. Tokens have to be "
+    "kept (score_texts --keep_tokens).",
+)
+_CORPUS = shared_flags.path(
+    "corpus",
+    None,
+    "With --segments of lines, sentences or words: the corpus that was scored, "
+    "as for score_texts.",
 )
 COST = flags.DEFINE_string(
     "cost", "num_params", "The number of a model that a subset spends."
@@ -74,8 +87,21 @@ def read(
         table = _selected(
             import_flags.table(path, keep_texts=keep_texts), need_costs
         )
+    if _SEGMENTS.value is not None:
+        with stages.stage("cutting texts into segments"):
+            table = table.segments(_SEGMENTS.value, read_texts())
     _choose_normalisation(table)
     return table
+
+
+def read_texts() -> "corpus.Corpus | None":
+    """Returns the corpus that the flags name, with its texts in memory."""
+    from mmc_jax import corpus
+
+    if _CORPUS.value is None:
+        return None
+    found = corpus.named(_CORPUS.value)
+    return found if isinstance(found, corpus.Corpus) else found.load()
 
 
 def read_parts(

@@ -155,13 +155,16 @@ def study(
       ValueError: The table lacks what the normalisation or the cost needs;
         method "certified" with a max_size; too few texts for the checks.
     """
-    held_out = texts_to_hold_out(table.texts.domains, checks)
-    held_out_losses = None
+    held_out = texts_to_hold_out(table.texts.domains, checks, table.clusters())
+    held_out_losses = held_out_weights = None
     if held_out.any():
-        held_out_losses = table.select(texts=held_out).losses(normalisation)
+        held_out_losses, held_out_weights = table.select(
+            texts=held_out
+        ).weighted_losses(normalisation)
         table = table.select(texts=~held_out)
     with stages.stage("normalising the scores"):
         losses, costs = table.losses(normalisation), table.costs(cost)
+        by_length, weights = table.weighted_losses(normalisation)
     proven = None
     with stages.stage(f"searching the frontier ({method})"):
         if method == "certified" and max_size is None:
@@ -179,13 +182,16 @@ def study(
         )
     with stages.stage("looking at other texts"):
         other_texts = generalisation(
-            losses,
+            by_length,
             costs,
             table.texts.domains,
             pool,
             functools.partial(METHODS[method], max_size=max_size),
             checks,
             held_out_losses,
+            weights=weights,
+            held_out_weights=held_out_weights,
+            clusters=table.clusters(),
         )
     return Study(
         table=table,

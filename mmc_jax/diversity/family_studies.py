@@ -210,7 +210,7 @@ def table_studies(
                 table.losses(normalisation),
                 table.costs(cost),
                 groups_of(table, by),
-                clusters=table.texts.domains if by_domain else None,
+                clusters=table.clusters(by_domain=by_domain),
                 **options,
             )
         except ValueError as error:

@@ -175,6 +175,7 @@ def mixed_pair_test(
         table.losses(normalisation),
         table.costs(cost),
         (names.index(pair[0]), names.index(pair[1])),
+        clusters=table.clusters(),
         num_resamples=num_resamples,
         seed=seed,
     )

@@ -4,7 +4,7 @@ M models, X texts.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -138,7 +138,11 @@ def summary(
         }
     except ValueError as error:
         reasons["means within and across families"] = str(error)
-    options = {"num_resamples": num_resamples, "seed": seed}
+    options = {
+        "clusters": table.clusters(),
+        "num_resamples": num_resamples,
+        "seed": seed,
+    }
     stages.say("intervals of the largest gains")
     largest = {
         "pair_gains": [
@@ -182,7 +186,7 @@ def _at_equal_cost(
     losses: np.ndarray,
     costs: np.ndarray,
     pair: Sequence[int],
-    options: Mapping[str, int],
+    options: Mapping[str, Any],
 ) -> Gain:
     """Returns what a pair gains over the best model of no more cost."""
     affordable = costs <= costs[list(pair)].sum()

@@ -32,6 +32,7 @@ from mmc_jax.law.forms import FORMS
 from mmc_jax.law.optimizers import HUBER_DELTA, LEAST_SQUARES
 from mmc_jax.law.points import checked_points
 from mmc_jax.statistics import Estimate, attempt, estimate, percentile_interval
+from mmc_jax.statistics.inputs import checked_losses
 from mmc_jax.statistics.resampling import halves
 
 # The least share of resamples that must have a law for an interval.
@@ -191,6 +192,7 @@ def text_bootstrap(
     seed: int = 0,
     delta: float = HUBER_DELTA,
     num_starts: int = 64,
+    weights: ArrayLike | None = None,
 ) -> Bootstrap:
     """Returns the laws of resampled texts, the frontier's subsets fixed.
 
@@ -207,6 +209,7 @@ def text_bootstrap(
       seed: Seed of the random resamples.
       delta: Residual of log L from which on the Huber loss is linear.
       num_starts: Number of starts of each fit.
+      weights: Weight of each text, not negative, [X]; None for 1 each.
 
     Raises:
       ValueError: Points that `fit_batch` would refuse; fewer than 2 texts or
@@ -226,6 +229,7 @@ def text_bootstrap(
         clusters,
         num_resamples,
         seed,
+        checked_losses(losses, weights)[1],
     )
     laws = fit_batch(
         costs, resampled[:, :-1], delta=delta, num_starts=num_starts
@@ -243,6 +247,7 @@ def full_bootstrap(
     seed: int = 0,
     delta: float = HUBER_DELTA,
     num_starts: int = 64,
+    weights: ArrayLike | None = None,
 ) -> Bootstrap:
     """Returns the laws of resampled texts, each with a frontier of its own.
 
@@ -260,6 +265,7 @@ def full_bootstrap(
       seed: Seed of the random resamples.
       delta: Residual of log L from which on the Huber loss is linear.
       num_starts: Number of starts of each fit.
+      weights: Weight of each text, not negative, [X]; None for 1 each.
 
     Raises:
       ValueError: Points that `fit_batch` would refuse; fewer than 2 texts or
@@ -269,7 +275,13 @@ def full_bootstrap(
     costs = np.asarray(costs, np.float64)
     lines, all_models = [], []
     for line, counts in resampled_frontiers(
-        losses, costs, search, clusters, num_resamples, seed
+        losses,
+        costs,
+        search,
+        clusters,
+        num_resamples,
+        seed,
+        checked_losses(losses, weights)[1],
     ):
         lines.append(line)
         all_models.append(np.average(losses.min(axis=0), weights=counts))
@@ -357,6 +369,7 @@ def split_law(
     clusters: Sequence[str] | None = None,
     seed: int = 0,
     delta: float = HUBER_DELTA,
+    weights: ArrayLike | None = None,
 ) -> SplitLaw:
     """Returns the law of a half of the texts, and of its subsets on the other.
 
@@ -371,6 +384,7 @@ def split_law(
         cluster come into one half.
       seed: Seed of the random halves.
       delta: Residual of log L from which on the Huber loss is linear.
+      weights: Weight of each text, not negative, [X]; None for 1 each.
 
     Raises:
       ValueError: Points that `fit` would refuse; fewer than 2 texts or
@@ -379,8 +393,15 @@ def split_law(
     losses = np.asarray(losses, np.float64)
     costs = np.asarray(costs, np.float64)
     (chooses,) = halves(losses.shape[1], clusters, 1, seed)
-    line = search(losses[:, chooses], costs, None)
-    elsewhere = frontier.held_out(line.masks, losses[:, ~chooses], costs).losses
+    _, weights = checked_losses(losses, weights)
+    own, other = (
+        None if weights is None else weights[some]
+        for some in (chooses, ~chooses)
+    )
+    line = search(losses[:, chooses], costs, own)
+    elsewhere = frontier.held_out(
+        line.masks, losses[:, ~chooses], costs, other
+    ).losses
     return SplitLaw(
         line.costs,
         line.losses,

@@ -7,7 +7,7 @@ M models, X texts, F frontier points.
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jax.typing import ArrayLike
@@ -257,13 +257,14 @@ def laws_of_table(
       ValueError: The table lacks what the normalisation or the cost needs;
         neither single models nor the pool have a law, with the reasons.
     """
-    losses, costs = table.losses(normalisation), table.costs(cost)
-    clusters = table.texts.domains if by_domain else None
+    losses, weights = table.weighted_losses(normalisation)
+    costs = table.costs(cost)
+    clusters = table.clusters(by_domain=by_domain)
     options = {"delta": delta, "num_starts": num_starts}
     with stages.stage("searching the frontier"):
         lines = {
-            "single models": frontier.single_models(losses, costs),
-            "pool": search(losses, costs),
+            "single models": frontier.single_models(losses, costs, weights),
+            "pool": search(losses, costs, weights),
         }
     points = {name: (line.costs, line.losses) for name, line in lines.items()}
     with stages.stage("fitting the laws of resampled texts"):
@@ -277,6 +278,7 @@ def laws_of_table(
                     clusters=clusters,
                     num_resamples=num_resamples,
                     seed=seed,
+                    weights=weights,
                     **options,
                 ).laws
             ),
@@ -290,7 +292,14 @@ def laws_of_table(
         }
     with stages.stage("fitting the laws of other texts and models"):
         pool = _pool_sensitivity(
-            table, losses, costs, search, clusters, num_searches, seed, options
+            table,
+            losses,
+            table.losses(normalisation),
+            costs,
+            search,
+            num_searches,
+            {"clusters": clusters, "seed": seed, "weights": weights},
+            options,
         )
     return LawStudy(laws, reasons, _shared(laws), pool)
 
@@ -338,17 +347,28 @@ def answers(
 def _pool_sensitivity(
     table: ScoreTable,
     losses: np.ndarray,
+    equally_weighted: np.ndarray,
     costs: np.ndarray,
     search: frontier.Search,
-    clusters: Sequence[str] | None,
     num_searches: int,
-    seed: int,
+    of_texts: dict[str, Any],
     options: dict[str, float],
 ) -> PoolSensitivity:
-    """Returns how the law of the pool depends on its texts and models."""
-    of_texts = {"search": search, "clusters": clusters, "seed": seed}
+    """Returns how the law of the pool depends on its texts and models.
+
+    Args:
+      table: Score table of the models and texts.
+      losses: Loss of each text under each model, [M, X].
+      equally_weighted: Losses whose plain mean is the weighted one, [M, X].
+      costs: Cost of each model, [M].
+      search: Function that finds a frontier.
+      num_searches: Number of resamples that are searched.
+      of_texts: Clusters and weights of the texts, and the seed.
+      options: How laws are fitted.
+    """
+    of_texts = {"search": search, **of_texts}
     without_one = functools.partial(
-        jackknife, losses, costs, search=search, **options
+        jackknife, equally_weighted, costs, search=search, **options
     )
     found, reasons = attempt(
         {
@@ -362,6 +382,7 @@ def _pool_sensitivity(
             ),
         }
     )
+    losses = equally_weighted
     means = oracle.exact_means(losses)
     best = int(means.argmin())
     return PoolSensitivity(

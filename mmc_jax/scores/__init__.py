@@ -33,6 +33,7 @@ from mmc_jax.scores.normalisations import (
     raw,
     text_length,
 )
+from mmc_jax.scores.segmentation import Places, unfollowed_texts
 from mmc_jax.scores.summing import nll_of_table, summed
 from mmc_jax.scores.table import (
     NORMALISATIONS,
@@ -50,6 +51,7 @@ __all__ = [
     "Differences",
     "Distribution",
     "ModelWriter",
+    "Places",
     "ScoreTable",
     "ScoredModel",
     "TokenScores",
@@ -73,6 +75,7 @@ __all__ = [
     "text_length",
     "token_scores",
     "unfinished",
+    "unfollowed_texts",
     "write",
     "write_corpus",
 ]

@@ -1,4 +1,7 @@
-"""The score table in memory. M models, X texts."""
+"""The score table in memory. M models, X texts.
+
+It is one file: all of it is about what one table knows.
+"""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
@@ -79,6 +82,8 @@ class ScoreTable:
         the provenance names, float64 [M, X]. None where not known.
       tokens: `tokens.TokenScores` by the models' names, of all texts in order;
         None where they were not kept.
+      places: Where the rows are in their texts, if they are segments of texts
+        (`segmentation.Places`); None where a row is a text.
 
     Raises:
       ValueError: No models or texts, two models of one name, an array of
@@ -96,6 +101,7 @@ class ScoreTable:
     unit: str | None = "nll_nats"
     query_costs: np.ndarray | None = None
     tokens: Mapping[str, Any] | None = None
+    places: Any = None
 
     def __post_init__(self):
         names = [model.name for model in self.models]
@@ -175,6 +181,10 @@ class ScoreTable:
     def losses(self, normalisation: str = "text_length") -> np.ndarray:
         """Returns the loss of each text under each model, float64 [M, X].
 
+        Of segments it is what they add to the loss of a text, times the average
+        number of segments of a text: the plain mean over segments is the mean
+        over texts, whatever their lengths.
+
         Args:
           normalisation: One of "text_length" (the paper's), "bits_per_byte",
             "nats_per_char", "nats_per_token" (not fair) and "raw", the
@@ -185,6 +195,25 @@ class ScoreTable:
             table does not have or sums in nats which its scores are not, or a
             text of which a model scored no token (its loss would be 0 and win
             every minimum).
+        """
+        losses, weights = self.weighted_losses(normalisation)
+        if weights is None:
+            return losses
+        return losses * (weights * (len(weights) / weights.sum()))
+
+    def weighted_losses(
+        self, normalisation: str = "text_length"
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Returns losses [M, X], and what each text weighs, float64 [X].
+
+        Segments have losses by their own lengths, and weigh what they are a
+        share of their text. Texts weigh 1, for which None stands.
+
+        Args:
+          normalisation: As for `losses`: one of `NORMALISATIONS`.
+
+        Raises:
+          ValueError: What `losses` refuses.
         """
         if normalisation not in NORMALISATIONS:
             raise ValueError(
@@ -198,9 +227,20 @@ class ScoreTable:
                 "such texts out of the corpus, or (in Python) by "
                 "table.select(texts=(table.num_scored > 0).all(axis=0))",
             )
+        if self.places is None:
+            return self._losses_of_rows(normalisation), None
+        return self._losses_of_rows(normalisation), self.places.shares
+
+    def _losses_of_rows(self, normalisation: str) -> np.ndarray:
         nll, texts = self.nll_nats, self.texts
+        num_chars = texts.num_chars
+        if self.places is not None and self.places.num_chars is not None:
+            num_chars = self.places.num_chars
         if normalisation == "raw" or normalisation == self.unit:
-            return normalisations.raw(nll)
+            # Of a segment, what a text of its kind would have.
+            return normalisations.raw(
+                nll if self.places is None else nll / self.places.shares
+            )
         if self.unit not in (None, "nll_nats"):
             raise ValueError(
                 f"{normalisation} needs sums in nats, and these scores are "
@@ -214,13 +254,13 @@ class ScoreTable:
             known = bool(np.all(texts.num_bytes > 0))
             self._need(known, normalisation, "num_bytes")
             return normalisations.bits_per_byte(nll, texts.num_bytes)
-        known = bool(np.all(texts.num_chars > 0))
+        known = bool(np.all(num_chars > 0))
         self._need(known, normalisation, "num_chars")
         if normalisation == "nats_per_char":
-            return normalisations.nats_per_char(nll, texts.num_chars)
+            return normalisations.nats_per_char(nll, num_chars)
         k = self.chars_per_token
         self._need(k is not None, normalisation, "num_tokens")
-        return normalisations.text_length(nll, texts.num_chars, k)
+        return normalisations.text_length(nll, num_chars, k)
 
     def lengths(self, normalisation: str = "text_length") -> np.ndarray:
         """Returns what a normalisation divides each nll by, float64 [X].
@@ -375,7 +415,40 @@ class ScoreTable:
             unit=self.unit,
             query_costs=_selected(self.query_costs, chosen),
             tokens=self.tokens and _TokensOfTexts(self.tokens, columns),
+            places=self.places and self.places.select(columns),
         )
+
+    def segments(
+        self, kind: str, texts: corpus.Corpus | None = None
+    ) -> "ScoreTable":
+        """Returns the table of the segments of these texts.
+
+        See `segmentation.segments`, which does the work.
+
+        Args:
+          kind: "text", "line", "sentence", "word", "token", or "bytes:64" with
+            any number of bytes.
+          texts: Corpus with the texts themselves, for lines, sentences and
+            words, where the table does not hold them.
+
+        Raises:
+          ValueError: A kind that is none; tokens were not kept; the texts are
+            missing or others; no text is followed by all models.
+        """
+        from mmc_jax.scores import segmentation  # It makes tables.
+
+        return segmentation.segments(self, kind, texts)
+
+    def clusters(self, *, by_domain: bool = False) -> tuple[str, ...] | None:
+        """Returns what stays together where rows are resampled, [X].
+
+        Args:
+          by_domain: Whether it is the domain. Else it is the text that a row is
+            a segment of, or nothing where rows are texts: None.
+        """
+        if by_domain:
+            return self.texts.domains
+        return None if self.places is None else self.places.text_ids
 
 
 class _TokensOfTexts(Mapping[str, Any]):

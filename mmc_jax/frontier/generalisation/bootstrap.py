@@ -60,6 +60,7 @@ def bootstrap_band(
     num_resamples: int = 1000,
     seed: int = 0,
     level: float = 0.95,
+    weights: ArrayLike | None = None,
 ) -> Band:
     """Returns intervals over texts for each subset of a frontier.
 
@@ -85,6 +86,7 @@ def bootstrap_band(
       num_resamples: Number of resamples R.
       seed: Seed of the random resamples.
       level: Share of the resamples in an interval, between 0 and 1.
+      weights: Weight of each text, not negative, [X]; None for 1 each.
 
     Raises:
       ValueError: arguments that do not fit, with the place; fewer than 2 texts
@@ -100,13 +102,13 @@ def bootstrap_band(
     >>> print(band.low, band.high, band.all_models)
     [1. 0.] [1. 1.] 0.667 [0, 1]
     """
-    inputs = checked_inputs(losses, costs, None)
+    inputs = checked_inputs(losses, costs, weights)
     num_models = len(inputs.losses)
     masks = checked_subsets(masks, num_models)
     ends = checked_level(level)
     cost = subset_costs(masks, inputs.costs)
     everything = np.ones((1, num_models), bool)
-    options = (clusters, num_resamples, seed)
+    options = (clusters, num_resamples, seed, inputs.weights)
     all_models = resampled_losses(inputs.losses, everything, *options)
     if search is None:
         resampled = resampled_losses(inputs.losses, masks, *options)
@@ -136,6 +138,7 @@ def resampled_losses(
     clusters: Sequence[str] | None,
     num_resamples: int,
     seed: int,
+    weights: np.ndarray | None = None,
 ) -> np.ndarray:
     """Returns the loss of each subset on each resample of the texts: [R, F].
 
@@ -149,6 +152,7 @@ def resampled_losses(
       clusters: Cluster of each text, [X]; None to resample single texts.
       num_resamples: Number of resamples R.
       seed: Seed of the random resamples.
+      weights: Weight of each text, [X]; None for 1 each.
     """
     num_texts = losses.shape[1]
     found = np.empty((num_resamples, len(masks)))
@@ -158,6 +162,8 @@ def resampled_losses(
         rows = slice(row, row + len(counts))
         row = rows.stop
         num_drawn = counts.sum(axis=1, keepdims=True)
+        if weights is not None:
+            num_drawn = counted_sums(counts, weights[None])
         for start in range(0, len(masks), step):
             stages.say(
                 f"{start:,} of {len(masks):,} subsets on resamples "
@@ -165,6 +171,8 @@ def resampled_losses(
             )
             some = slice(start, start + step)
             minima = np.stack([losses[m].min(axis=0) for m in masks[some]])
+            if weights is not None:
+                minima *= weights
             found[rows, some] = counted_sums(counts, minima) / num_drawn
     return found
 
@@ -176,8 +184,9 @@ def resampled_frontiers(
     clusters: Sequence[str] | None,
     num_resamples: int,
     seed: int,
+    weights: np.ndarray | None = None,
 ) -> Iterator[tuple[Frontier, np.ndarray]]:
-    """Yields the frontier of each resample, and how often texts were drawn.
+    """Yields the frontier of each resample, and what each text weighs in it.
 
     Args:
       losses: Loss of each text under each model, [M, X].
@@ -187,6 +196,8 @@ def resampled_frontiers(
       clusters: Cluster of each text, [X]; None to resample single texts.
       num_resamples: Number of resamples R.
       seed: Seed of the random resamples.
+      weights: Weight of each text, [X], times which it counts as often as it
+        is drawn; None for 1 each.
     """
     number = 0
     for counts in resampled_counts(
@@ -194,6 +205,8 @@ def resampled_frontiers(
     ):
         for row in counts:
             number += 1
+            if weights is not None:
+                row = row * weights
             with stages.stage(
                 f"searching resample {number} of {num_resamples}"
             ):

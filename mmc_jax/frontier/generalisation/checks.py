@@ -79,12 +79,18 @@ class Generalisation(NamedTuple):
         return self.fixed_band or self.searched_band
 
 
-def texts_to_hold_out(domains: Sequence[str], checks: Checks) -> np.ndarray:
+def texts_to_hold_out(
+    domains: Sequence[str],
+    checks: Checks,
+    clusters: Sequence[str] | None = None,
+) -> np.ndarray:
     """Returns which texts are kept away from the search: bool [X].
 
     Args:
       domains: Domain of each text, [X].
       checks: What is asked for.
+      clusters: What stays together, [X], where domains do not; None where
+        single texts are chosen.
 
     Raises:
       ValueError: A share that is negative, or 1 or more; fewer than 2 texts,
@@ -98,7 +104,10 @@ def texts_to_hold_out(domains: Sequence[str], checks: Checks) -> np.ndarray:
             "and 1, is needed."
         )
     return held_out_texts(
-        len(domains), _clusters(domains, checks), checks.held_out, checks.seed
+        len(domains),
+        _clusters(domains, checks) or clusters,
+        checks.held_out,
+        checks.seed,
     )
 
 
@@ -110,6 +119,10 @@ def generalisation(
     search: Search,
     checks: Checks,
     held_out_losses: np.ndarray | None = None,
+    *,
+    weights: np.ndarray | None = None,
+    held_out_weights: np.ndarray | None = None,
+    clusters: Sequence[str] | None = None,
 ) -> Generalisation:
     """Returns what other texts say of a frontier, as far as it is asked for.
 
@@ -122,12 +135,21 @@ def generalisation(
       checks: What is asked for.
       held_out_losses: Losses on the texts that were kept away from the search,
         [M, Y]; None where there are none.
+      weights: Weight of each text, [X]; None for 1 each.
+      held_out_weights: Weight of each text that was kept away, [Y]; None for 1
+        each.
+      clusters: What stays together, [X], where domains do not; None where
+        single texts are split and resampled.
 
     Raises:
       ValueError: Fewer than 2 texts or domains where they are resampled or
         split; a negative number of splits or resamples.
     """
-    options = {"clusters": _clusters(domains, checks), "seed": checks.seed}
+    options = {
+        "clusters": _clusters(domains, checks) or clusters,
+        "seed": checks.seed,
+        "weights": weights,
+    }
 
     def band(number: int, search: Search | None) -> Band | None:
         if not number:
@@ -146,7 +168,7 @@ def generalisation(
     searched = band(checks.num_searches, search)
     other, halves, failures = None, None, None
     if held_out_losses is not None:
-        other = held_out(found.masks, held_out_losses, costs)
+        other = held_out(found.masks, held_out_losses, costs, held_out_weights)
     if checks.num_splits:
         halves = cross_fitted(
             losses,
