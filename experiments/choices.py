@@ -66,3 +66,16 @@ ROUTERS = (
 )
 STUDIES = ("stdlib", "similarity")
 SHAPES = ("gpt2-124m", "smollm2-135m", "llama-1b", "llama-8b")
+GRANULARITIES = (
+    "text",
+    "bytes:512",
+    "bytes:256",
+    "bytes:128",
+    "sentence",
+    "line",
+    "bytes:64",
+    "bytes:32",
+    "bytes:16",
+    "word",
+    "token",
+)

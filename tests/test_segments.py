@@ -33,7 +33,7 @@ def _corpus(texts):
     )
 
 
-def _table(texts=_TEXTS, num_models=3, seed=0, unscored=(), share=0.5):
+def table_of_tokens(texts=_TEXTS, num_models=3, seed=0, unscored=(), share=0.5):
     """Returns a table of random tokens; some first ones are unscored."""
     rng = np.random.default_rng(seed)
     made = _corpus(texts)
@@ -80,7 +80,7 @@ def _mean(table, losses):
 class SegmentsTest(parameterized.TestCase):
     def test_common_boundaries_are_the_intersection(self):
         for seed in range(5):
-            table = _table(seed=seed)
+            table = table_of_tokens(seed=seed)
             cut = table.segments("token")
             ends = cut.places.start_bytes + cut.texts.num_bytes
             for x, id_ in enumerate(table.texts.ids):
@@ -91,7 +91,7 @@ class SegmentsTest(parameterized.TestCase):
 
     @parameterized.parameters(*_KINDS)
     def test_segments_sum_to_texts(self, kind):
-        table = _table()
+        table = table_of_tokens()
         cut = table.segments(kind)
         for x, id_ in enumerate(table.texts.ids):
             rows = np.array([t == id_ for t in cut.places.text_ids])
@@ -118,7 +118,7 @@ class SegmentsTest(parameterized.TestCase):
         "text_length", "bits_per_byte", "nats_per_char", "raw"
     )
     def test_means_are_those_of_texts(self, normalisation):
-        table = _table()
+        table = table_of_tokens()
         expected = table.losses(normalisation).mean(axis=1)
         for kind in _KINDS:
             cut = table.segments(kind)
@@ -141,7 +141,7 @@ class SegmentsTest(parameterized.TestCase):
             ("text", "line", "word", "token"),
         )
         for seed in range(4):
-            table = _table(seed=seed, share=0.8)
+            table = table_of_tokens(seed=seed, share=0.8)
             for chain in chains:
                 means = [
                     _mean(cut, cut.weighted_losses("bits_per_byte"))
@@ -152,7 +152,7 @@ class SegmentsTest(parameterized.TestCase):
 
     def test_where_lines_words_and_sentences_end(self):
         """With a token for each byte every cut is at its place."""
-        table = _table(share=2.0)
+        table = table_of_tokens(share=2.0)
         raw = dict(_TEXTS)
         found = {}
         for kind in ("line", "sentence", "word"):
@@ -191,14 +191,14 @@ class SegmentsTest(parameterized.TestCase):
         )
 
     def test_bytes(self):
-        cut = _table(share=2.0).select(texts=[0]).segments("bytes:16")
+        cut = table_of_tokens(share=2.0).select(texts=[0]).segments("bytes:16")
         self.assertEqual(cut.texts.num_bytes.tolist(), [16, 16, 16, 5])
         self.assertEqual(cut.texts.ids[1], "code[16:32]")
 
     def test_what_some_model_does_not_score(self):
         """It is a segment of no model, and the others are fair."""
-        table = _table(unscored=(1,), share=0.7)
-        plain = _table(share=0.7)
+        table = table_of_tokens(unscored=(1,), share=0.7)
+        plain = table_of_tokens(share=0.7)
         for kind in _KINDS:
             cut = table.segments(kind)
             self.assertTrue((cut.num_scored == cut.num_tokens).all())
@@ -218,7 +218,7 @@ class SegmentsTest(parameterized.TestCase):
                 )
 
     def test_texts_that_are_not_followed(self):
-        table = _table()
+        table = table_of_tokens()
         tokens = dict(table.tokens)
         is_followed = np.array([True, False, True, True])
         tokens["m2"] = tokens["m2"]._replace(is_followed=is_followed)
@@ -234,7 +234,7 @@ class SegmentsTest(parameterized.TestCase):
             dataclasses.replace(table, tokens=tokens).segments("text")
 
     def test_no_boundary_in_common(self):
-        table = _table({"t": "abcd"}, num_models=2)
+        table = table_of_tokens({"t": "abcd"}, num_models=2)
         tokens = {
             "m0": scores.token_scores([[1.0, 2.0]], [[1, 4]]),
             "m1": scores.token_scores([[1.0, 1.0]], [[2, 4]]),
@@ -247,14 +247,14 @@ class SegmentsTest(parameterized.TestCase):
 
     def test_a_space_put_before_the_text(self):
         """Its token ends where the text begins, and belongs to what follows."""
-        table = _table({"t": "ab"}, num_models=1)
+        table = table_of_tokens({"t": "ab"}, num_models=1)
         tokens = {"m0": scores.token_scores([[1.0, 2.0, 4.0]], [[0, 1, 2]])}
         cut = dataclasses.replace(table, tokens=tokens).segments("token")
         self.assertEqual(cut.nll_nats.tolist(), [[3.0, 4.0]])
         self.assertEqual(cut.num_tokens.tolist(), [[2, 1]])
 
     def test_selection(self):
-        cut = _table().segments("token")
+        cut = table_of_tokens().segments("token")
         some = cut.select(texts=np.array([5, 0]))
         self.assertEqual(
             some.places.text_ids,
@@ -265,7 +265,7 @@ class SegmentsTest(parameterized.TestCase):
         )
 
     def test_refuses(self):
-        table = _table()
+        table = table_of_tokens()
         bare = dataclasses.replace(
             table, texts=dataclasses.replace(table.texts, texts=None)
         )
@@ -304,7 +304,7 @@ class StudiesOfSegmentsTest(absltest.TestCase):
         texts = {
             f"t{i:02d}": "ab " * int(rng.integers(2, 30)) for i in range(24)
         }
-        cls.table = _table(texts, num_models=4)
+        cls.table = table_of_tokens(texts, num_models=4)
         cls.cut = cls.table.segments("bytes:8")
 
     def test_resamples_are_of_texts(self):

@@ -159,3 +159,7 @@ RIDGE = 1e-9
 
 # The duality gap of fitted weights, in nats a text: the contract.
 DUALITY_GAP = 1e-9
+
+# Online mixtures in float32, over some segments, against sums over all
+# sequences of models in float64.
+ONLINE = 3e-6

@@ -13,6 +13,7 @@ from mmc_jax.report.first_experiments import (
     pair_test_section,
     token_effect_section,
 )
+from mmc_jax.report.granularity import granularity_section
 from mmc_jax.report.law_results import write_laws
 from mmc_jax.report.law_trials import write_coverage
 from mmc_jax.report.points import read_points
@@ -36,6 +37,7 @@ __all__ = [
     "diagnosis_section",
     "diversity_sections",
     "families_sections",
+    "granularity_section",
     "optimism_section",
     "pair_test_section",
     "pool_card",

@@ -210,7 +210,7 @@ class ScoreTable:
         share of their text. Texts weigh 1, for which None stands.
 
         Args:
-          normalisation: As for `losses`: one of `NORMALISATIONS`.
+          normalisation: Name of one of the `NORMALISATIONS`.
 
         Raises:
           ValueError: What `losses` refuses.

@@ -16,6 +16,7 @@ from experiments.benchmarks import scoring_speed
 from experiments.recipes import trained
 from mmc_jax import cli, diversity, exporters, importers, law, scores, studies
 from mmc_jax.oracle import backends
+from mmc_jax.realizable import granularities
 
 _ROOT = pathlib.Path(__file__).parents[2]
 
@@ -143,6 +144,7 @@ class ChoicesTest(absltest.TestCase):
         self.assertEqual(choices.ORACLE_BACKENDS, backends.NAMES)
         self.assertEqual(choices.GROUPINGS, diversity.GROUPINGS)
         self.assertEqual(choices.FORMS, law.ONE_BUDGET)
+        self.assertEqual(choices.GRANULARITIES, granularities.KINDS)
         self.assertEqual(choices.HUBER_DELTA, law.HUBER_DELTA)
         self.assertEqual(choices.SHAPES, tuple(scoring_speed.SHAPES))
         self.assertEqual(choices.STUDIES, tuple(trained.STUDIES))
