@@ -11,6 +11,7 @@ FORMATS = (
     "lighteval",
     "opencompass",
     "every_eval_ever",
+    "levanter",
     "model_map",
     "router_bench",
     "llm_router_bench",

@@ -114,6 +114,8 @@ def selected(
         query_costs=of_cells(imported.query_costs),
         texts=of_texts(imported.texts),
         sha256=of_texts(imported.sha256),
+        tokens=imported.tokens
+        and tuple(imported.tokens[m].select(columns) for m in rows),
         where=lambda m, x: imported.place(rows[m], columns[x]),
     )
 
@@ -365,6 +367,11 @@ def _table(imported: Imported, options: Options) -> ScoreTable:
         round_trips=imported.round_trips,
         chars_per_token=next(iter(constants)) if len(constants) == 1 else None,
         query_costs=imported.query_costs,
+        tokens=imported.tokens
+        and {
+            model.name: tokens
+            for model, tokens in zip(models, imported.tokens, strict=True)
+        },
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmc_jax.importers.frame import Imported, Options
-from mmc_jax.scores import ScoredModel
+from mmc_jax.scores import ScoredModel, TokenScores, token_scores
 
 
 class Document(NamedTuple):
@@ -30,6 +30,8 @@ class Document(NamedTuple):
       num_scored: Tokens that have a score; 0 if not known.
       sha256: Hash of the text that was scored; "" if not known.
       text: The text or prompt; None if it is not kept.
+      tokens: Scores of its tokens in nats, and where they end in bytes or None
+        where that is not known; None without scores of tokens.
     """
 
     text_id: str
@@ -44,6 +46,7 @@ class Document(NamedTuple):
     num_scored: int = 0
     sha256: str = ""
     text: str | None = None
+    tokens: tuple[np.ndarray, np.ndarray | None] | None = None
 
 
 def joined(
@@ -120,7 +123,22 @@ def joined(
         sha256=tuple(document.sha256 for document in ordered),
         provenance=provenance,
         where=where,
+        tokens=_tokens(seen, ids),
     )
+
+
+def _tokens(
+    seen: Sequence[dict[str, Document]], ids: Sequence[str]
+) -> tuple[TokenScores, ...] | None:
+    """Returns each model's tokens; a document that it lacks has none."""
+    if any(d.tokens is None for by_id in seen for d in by_id.values()):
+        return None
+    nothing = np.zeros(0), None
+    found = []
+    for by_id in seen:
+        rows = [by_id[i].tokens if i in by_id else nothing for i in ids]
+        found.append(token_scores(*zip(*rows, strict=True)))
+    return tuple(found)
 
 
 def _refuse_other(

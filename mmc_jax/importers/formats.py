@@ -41,6 +41,7 @@ FORMATS = {
     "every_eval_ever": Format(
         "every_eval_ever", "instance files of Every Eval Ever"
     ),
+    "levanter": Format("levanter", "scored documents of Levanter or Marin"),
     "model_map": Format("model_map", "the model map, 1,018 models"),
     "router_bench": Format("router_bench", "RouterBench, wide, with costs"),
     "llm_router_bench": Format(

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from mmc_jax.importers.model_facts import read_models
-from mmc_jax.scores import ScoredModel
+from mmc_jax.scores import ScoredModel, TokenScores
 
 MISSING = ("error", "drop_models", "drop_texts")
 
@@ -107,6 +107,7 @@ class Imported:
       provenance: Facts that hold for all models, values as in JSON.
       lists_all: Whether `models` are all models of the files by their own
         account. Else, as in a table's columns, a file of facts chooses.
+      tokens: Scores of each model's tokens, [M]; None if there are none.
       where: Returns how errors name the score of a model and a text by their
         places; None for their names.
     """
@@ -128,6 +129,7 @@ class Imported:
     provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
     lists_all: bool = True
     where: Callable[[int, int], str] | None = None
+    tokens: tuple[TokenScores, ...] | None = None
 
     def place(self, m: int, x: int) -> str:
         """Returns how errors name the score of a model and a text."""

@@ -182,8 +182,13 @@ def write(table: ScoreTable, path: str | os.PathLike[str]) -> None:
 
     Raises:
       ValueError: The folder has another corpus, or a model of the same name
-        with other scores.
+        with other scores; rows that are segments of texts.
     """
+    if table.places is not None:
+        raise ValueError(
+            "the table's rows are segments of texts; write the table of the "
+            "texts, and cut them where they are needed"
+        )
     path = pathlib.Path(path)
     # k stands in the file only where it is not what the folder would give.
     derived = ScoreTable(
@@ -235,6 +240,10 @@ def write(table: ScoreTable, path: str | os.PathLike[str]) -> None:
             )
         facts = facts_of(model, sha256, table.unit)
         write_atomically(with_facts(scores, facts), file)
+    if table.tokens is not None:
+        from mmc_jax.scores import tokens  # It reads files by what is here.
+
+        tokens.write_all_tokens(table, path)
 
 
 def write_corpus(

@@ -165,6 +165,26 @@ def write_tokens(
     files.write_atomically(files.with_facts(table, facts), file, **_OPTIONS)
 
 
+def write_all_tokens(table: ScoreTable, path: pathlib.Path) -> None:
+    """Writes the tokens of a table's models beside their scores.
+
+    Args:
+      table: A table with tokens, which is written already.
+      path: Folder of the table.
+    """
+    sha256 = files.corpus_sha256(table.texts)
+    for model in table.models:
+        if model.name not in table.tokens:
+            continue
+        facts = {
+            "name": model.name,
+            "corpus_sha256": sha256,
+            "key": model.provenance.get("key"),
+        }
+        columns = tokens_table(table.texts.ids, table.tokens[model.name])
+        write_tokens(columns, facts, token_file(path, model.name))
+
+
 def read_tokens(file: pathlib.Path) -> tuple[pa.Table, dict[str, Any]]:
     """Returns tokens and facts of a model's file or of a part of one.
 
