@@ -21,8 +21,11 @@ _KINDS = flags.DEFINE_list(
     list(choices.GRANULARITIES),
     "Kinds of segments: text, line, sentence, word, token, bytes:N.",
 )
-_NUM_DRAWS = flags.DEFINE_integer(
-    "num_draws", 20, "Number of random draws of the control.", lower_bound=1
+_NUM_PERMUTATIONS = flags.DEFINE_integer(
+    "num_permutations",
+    20,
+    "Number of random permutations of the control.",
+    lower_bound=1,
 )
 _PREFIX_BYTES = flags.DEFINE_integer(
     "prefix_bytes",
@@ -54,7 +57,7 @@ def main():
             normalisation=tables.NORMALISATION.value,
             cost=tables.COST.value,
             num_resamples=_NUM_RESAMPLES.value,
-            num_draws=_NUM_DRAWS.value,
+            num_draws=_NUM_PERMUTATIONS.value,
             prefix_bytes=_PREFIX_BYTES.value,
             seed=_SEED.value,
             on_level=show,
