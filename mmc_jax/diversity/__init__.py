@@ -50,6 +50,7 @@ from mmc_jax.diversity.selection_bias import (
     optimism,
 )
 from mmc_jax.diversity.summaries import PairGain, Summary, summary
+from mmc_jax.diversity.whose_words import Span, Winner, spans, winners
 
 __all__ = [
     "GROUPINGS",
@@ -66,8 +67,10 @@ __all__ = [
     "PairMean",
     "PairTest",
     "Shapley",
+    "Span",
     "Summary",
     "TokenEffect",
+    "Winner",
     "agreement",
     "bonus",
     "compare",
@@ -89,8 +92,10 @@ __all__ = [
     "residual_correlations",
     "shapley",
     "similarity",
+    "spans",
     "summary",
     "table_studies",
     "token_effect",
     "win_shares",
+    "winners",
 ]

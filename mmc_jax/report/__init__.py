@@ -29,11 +29,13 @@ from mmc_jax.report.search_errors import (
 from mmc_jax.report.sections import Section, write_sections
 from mmc_jax.report.similarity import similarity_section
 from mmc_jax.report.study import study_sections
+from mmc_jax.report.whose_words import coloured_text, winners_section
 
 __all__ = [
     "Section",
     "all_subsets_sections",
     "check_file",
+    "coloured_text",
     "diagnosis_section",
     "diversity_sections",
     "families_sections",
@@ -50,6 +52,7 @@ __all__ = [
     "similarity_section",
     "study_sections",
     "token_effect_section",
+    "winners_section",
     "write_coverage",
     "write_laws",
     "write_refit",
