@@ -24,6 +24,7 @@ __getattr__, __dir__, __all__ = attach(
         "hosts",
         "importers",
         "law",
+        "limits",
         "models",
         "oracle",
         "pool",

@@ -23,6 +23,7 @@ All of it is one file, longer than others, so that it can be read and run alone.
 
 import math
 import os
+import zipfile
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -54,6 +55,9 @@ _NUM_STEPS = 4096
 
 # Sums of whole losses are below: float64 holds them, with room for a bound's.
 _MOST_SUM = 2**52
+
+# A certificate that unpacks to more is refused, as experiments/LIMITS.md says.
+_MOST_BYTES = 2**34
 
 # Units must be so fine: bits of the widest spread of a text, and bits of the
 # sum of all costs where these are no whole multiples.
@@ -241,6 +245,7 @@ def _checked(losses, costs, weights):
 
 def _read(path) -> dict:
     """Returns the file's fields; whole numbers as int64, scales as numbers."""
+    _check_unpacked(path)
     # NumPy leaves a file that it opened itself open where it is damaged.
     with open(path, "rb") as stream:
         try:
@@ -312,6 +317,19 @@ def _read(path) -> dict:
         "cost_scale": float(claims["cost_scale"]),
         "low_bits": low_bits,
     }
+
+
+def _check_unpacked(path) -> None:
+    """Refuses a file of a few kilobytes that would unpack to any size."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError):
+        return  # NumPy says more.
+    _require(
+        size <= _MOST_BYTES,
+        f"{path} unpacks to {size:,} bytes; at most {_MOST_BYTES:,} are read",
+    )
 
 
 def _integer_losses(losses, weights, scale) -> _Losses:

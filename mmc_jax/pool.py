@@ -36,11 +36,13 @@ from typing import Any
 
 import yaml
 
+from mmc_jax import limits
+
 _POOL_FIELDS = ("name", "description", "models")
 _REQUIRED = ("name", "checkpoint", "family")
 _KINDS = ("base", "instruct")
 # Scores are kept in files of these names with endings of up to 55 bytes.
-_MAX_NAME = 200
+_MAX_NAME = limits.LIMITS["name"].most
 _COUNTED_FACTS = ("context_length", "vocab_size")
 _FACTS = ("model_type", *_COUNTED_FACTS, "licence")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -198,6 +200,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _content(file: pathlib.Path) -> Any:
+    limits.check_file("pool", file)
     try:
         return yaml.load(file.read_bytes(), _Loader)
     except yaml.MarkedYAMLError as error:

@@ -9,6 +9,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
+from mmc_jax import limits
+
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _LFS = b"version https://git-lfs.github.com/spec/"
@@ -21,9 +23,6 @@ _OTHER_MARKS = (
     (b"\xfe\xff", "UTF-16"),
 )
 _MARK_LENGTH = 4
-# A larger JSON file is refused before it is parsed: published ones have at most
-# some ten megabytes.
-_MAX_JSON_BYTES = 2**28
 
 
 def refuse_pointer(path: pathlib.Path) -> None:
@@ -39,14 +38,14 @@ def refuse_pointer(path: pathlib.Path) -> None:
 def json_object(
     path: pathlib.Path,
     *,
-    max_bytes: int = _MAX_JSON_BYTES,
+    limit: str = "settings",
     object_hook: Callable[[dict[str, Any]], Any] | None = None,
 ) -> dict[str, Any]:
     """Returns the object of a JSON file; a byte order mark is no part of it.
 
     Args:
       path: The JSON file, in UTF-8.
-      max_bytes: The largest size that is parsed, in bytes.
+      limit: Key in `limits.LIMITS` of the largest size that is parsed.
       object_hook: Is called with each object inside, and returns what stands
         in its place; None keeps the objects.
 
@@ -57,8 +56,7 @@ def json_object(
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path.parent}: no {path.name}")
-    if path.stat().st_size > max_bytes:
-        raise ValueError(f"{path}: larger than {max_bytes:,} bytes")
+    limits.check_file(limit, path)
     refuse_pointer(path)
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -109,7 +107,9 @@ def lines(path: pathlib.Path) -> Iterator[tuple[int, bytes]]:
     number = 0
     with opened(path) as file:
         try:
-            for raw in file:
+            most = limits.LIMITS["line"].most
+            while raw := file.readline(most + 1):
+                limits.check("line", len(raw), f"{path}, line {number + 1}")
                 if not number:
                     raw = without_mark(raw, path)
                 for line in raw.rstrip(b"\r\n").split(b"\r"):
@@ -165,7 +165,9 @@ def in_utf8(path: pathlib.Path) -> BinaryIO:
     """
     with opened(path) as file:
         try:
-            raw = file.read()
+            most = limits.LIMITS["unpacked"].most
+            raw = file.read(most + 1)
+            limits.check("unpacked", len(raw), path)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise ValueError(
                 f"{path}: damaged, not readable as gzip ({error}); get the "

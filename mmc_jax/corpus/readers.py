@@ -10,6 +10,7 @@ import pyarrow
 import pyarrow.parquet
 from absl import logging
 
+from mmc_jax import limits
 from mmc_jax.corpus import files
 from mmc_jax.corpus.container import (
     Corpus,
@@ -24,9 +25,6 @@ _PARQUET_BUFFER = 2**20
 
 
 _TEXT_SUFFIXES = (".md", ".txt")
-
-# Digits of a number in a file; Python refuses longer ones by advice of its own.
-_MAX_DIGITS = 1000
 
 
 def read(
@@ -166,7 +164,7 @@ def _jsonl_records(path: pathlib.Path, *columns: str) -> Iterator[Record]:
 
 
 def _integer(digits: str) -> int:
-    if len(digits) > _MAX_DIGITS:
+    if len(digits) > limits.LIMITS["digits"].most:
         raise ValueError(
             f"a number of {len(digits):,} digits; write it as a string"
         )
@@ -229,6 +227,7 @@ def _text_file_records(
 ) -> Iterator[Record]:
     for path in paths:
         below = path.relative_to(folder)
+        limits.check_file("text_file", path)
         raw = files.without_mark(path.read_bytes(), path)
         text = files.decoded(raw, path, 1)
         domain = below.parts[0] if len(below.parts) > 1 else ""

@@ -8,10 +8,8 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
+from mmc_jax import limits
 from mmc_jax.corpus import files
-
-# Digits of a whole number; Python refuses longer ones by advice of its own.
-_MAX_DIGITS = 4000
 
 
 def value(path: pathlib.Path) -> Any:
@@ -139,6 +137,6 @@ def _object_of_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(digits: str) -> int:
-    if len(digits) > _MAX_DIGITS:
+    if len(digits) > limits.LIMITS["digits"].most:
         raise ValueError(f"a number of {len(digits):,} digits")
     return int(digits)

@@ -18,8 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from mmc_jax import limits
+
 # An instruction takes a microsecond; a bomb of many is cut off.
-_MOST_INSTRUCTIONS = 20_000_000
+_MOST_INSTRUCTIONS = limits.LIMITS["pickle"].most
 _PLAIN_TYPES = re.compile(
     # Numbers, truth values, strings of one width, and strings of any width.
     r"[<>|=]?[fiu][1248]|[<>|=]?b1|\?|[<>|=]?U\d{1,7}|[<>|=]?O8?"

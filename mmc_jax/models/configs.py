@@ -17,6 +17,7 @@ from typing import Any
 import transformers
 from absl import logging
 
+from mmc_jax import limits
 from mmc_jax.corpus import files
 from mmc_jax.models import (
     adapters,
@@ -59,30 +60,21 @@ _ROTARY_SYNONYMS = {
 
 _FLOATS = ("Infinity", "-Infinity", "NaN")
 
-# A larger config.json is refused before it is parsed; published ones have at
-# most some 100 kB.
-_MAX_BYTES = 2**24
-# The largest sizes that are built, each far above any published model's. A file
-# can state any number, and memory and time would follow it.
-_MAX_LAYERS = 10_000
-_MAX_WIDTH = 2**22
-_MAX_VOCAB = 2**26
-_MAX_CONTEXT = 2**31
-_MAX_INTEGER = 2**53
 # Sizes without which there is no model.
 _AT_LEAST_ONE = (
     r"(num|n)_(hidden_)?layers?|(num_)?(attention_)?heads|n_heads?"
     r"|num_attention_heads|vocab_size|hidden_size|n_embd|d_model"
 )
-# The names of such sizes, all of a name, and the most of each.
+# A file can state any number, and memory and time would follow it: the names of
+# sizes, all of a name, and the limit of each.
 _LIMITS = {
     r"(num|n)_(hidden_)?layers?|attention_types|first_k_dense_replace": (
-        _MAX_LAYERS
+        "layers"
     ),
-    r"vocab_size": _MAX_VOCAB,
+    r"vocab_size": "vocabulary",
     r".*(size|dim|rank|heads?|experts|groups|kernel)|d_(model|inner)"
-    r"|n_(embd|embed|inner)|expand|expansion_ratio|lru_width": _MAX_WIDTH,
-    r".*(position|context|seq|window|_ctx).*": _MAX_CONTEXT,
+    r"|n_(embd|embed|inner)|expand|expansion_ratio|lru_width": "width",
+    r".*(position|context|seq|window|_ctx).*": "context",
 }
 
 
@@ -152,9 +144,7 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
       FileNotFoundError: There is no such file.
       ValueError: The file is too large, is not JSON, or holds no object.
     """
-    return files.json_object(
-        path, max_bytes=_MAX_BYTES, object_hook=_special_float
-    )
+    return files.json_object(path, object_hook=_special_float)
 
 
 def _special_float(content: dict[str, Any]) -> Any:
@@ -178,12 +168,12 @@ def _impossible(
     for name, key, number in _numbers(raw):
         if number < 1 and re.fullmatch(_AT_LEAST_ONE, key):
             problems.append(f"{name} is {number}; it is at least 1")
-        limits = (
+        found = (
             limit
             for names, limit in _LIMITS.items()
             if re.fullmatch(names, key)
         )
-        most = next(limits, _MAX_INTEGER)
+        most = limits.LIMITS[next(found, "integer")].most
         if abs(number) > most:
             shown = f"{number:,}" if abs(number) < 2**64 else "a number"
             problems.append(f"{name} is {shown}, more than {most:,}")

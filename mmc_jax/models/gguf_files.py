@@ -7,6 +7,7 @@ package. Needs the extra `gguf`.
 import functools
 import pathlib
 import re
+import struct
 import types
 from collections.abc import Iterable
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import transformers
 
+from mmc_jax import limits
 from mmc_jax.models import gguf_configs
 from mmc_jax.models.families import FAMILIES
 from mmc_jax.models.tensors import Region
@@ -71,6 +73,20 @@ def _gguf() -> types.ModuleType:
     return gguf
 
 
+def _check_counts(path: pathlib.Path) -> None:
+    """Refuses a file that states more tensors or keys than any has.
+
+    Its beginning: four letters, the version in 4 bytes, and both counts in 8
+    bytes each. What is no GGUF file passes: its reader says so.
+    """
+    with path.open("rb") as file:
+        beginning = file.read(24)
+    if len(beginning) == 24 and beginning[4:8] != b"\0\0\0\3":
+        num_tensors, num_keys = struct.unpack("<QQ", beginning[8:])
+        limits.check("gguf_tensors", num_tensors, path)
+        limits.check("gguf_keys", num_keys, path)
+
+
 class GgufFile:
     """A GGUF checkpoint, opened: its metadata, and tensors where they lie.
 
@@ -92,6 +108,7 @@ class GgufFile:
         self._tensors: dict[str, Any] = {}
         gguf = _gguf()
         for file in parts(path):
+            _check_counts(file)
             try:
                 reader = gguf.GGUFReader(file)
                 # The first part has the metadata of all.

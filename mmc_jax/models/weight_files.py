@@ -30,7 +30,7 @@ def find(folder: pathlib.Path) -> list[pathlib.Path]:
     index = folder / INDEX
     if not index.is_file():
         return _files_of_other_names(folder)
-    content = corpus_files.json_object(index)
+    content = corpus_files.json_object(index, limit="index")
     try:
         names = set(content["weight_map"].values())
         files = {name: folder / name for name in sorted(names)}

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
+from mmc_jax import limits
 from mmc_jax.importers.columns import cells
 from mmc_jax.report import result
 
@@ -73,6 +74,7 @@ def read_columns(
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file or folder")
+    limits.check_file("points", path)
     try:
         table = pyarrow.csv.read_csv(path)
     except pa.ArrowInvalid as error:

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from mmc_jax import law, stages
+from mmc_jax import law, limits, stages
 from mmc_jax.report import drawing
 from mmc_jax.statistics import Estimate
 
@@ -108,6 +108,7 @@ def read_arrays(folder: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             "that writes it."
         )
     check_file(file)
+    limits.check_archive("arrays", file)
     # NumPy leaves a file that it opened itself open where it is damaged.
     with file.open("rb") as opened:
         try:
@@ -232,6 +233,7 @@ def _hashes(path: pathlib.Path) -> dict[str, str]:
       ValueError: It is not what `write_result` wrote.
     """
     try:
+        limits.check_file("result", path)
         content = json.loads(path.read_bytes())
     except ValueError as error:
         raise ValueError(f"{path}: not readable as JSON ({error})") from error

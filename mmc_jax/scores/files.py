@@ -30,7 +30,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from mmc_jax import corpus
+from mmc_jax import corpus, limits
 from mmc_jax.scores.facts import (
     checked_text,
     read_facts,
@@ -466,6 +466,8 @@ def read_parquet(file: pathlib.Path, schema: pa.Schema) -> pa.Table:
     # Not read_table: it makes columns of folders that are named a=b.
     try:
         with pyarrow.parquet.ParquetFile(file) as opened:
+            shape = opened.metadata
+            limits.check("cells", shape.num_rows * shape.num_columns, file)
             table = opened.read()
     except (pa.ArrowException, OSError) as error:
         raise ValueError(

@@ -15,6 +15,7 @@ from typing import Any
 import tokenizers
 from tokenizers import pre_tokenizers
 
+from mmc_jax import limits
 from mmc_jax.corpus import files
 from mmc_jax.scoring import sentencepiece_models, tokenizer_classes
 from mmc_jax.scoring.backends import Backend, FastTokenizer, TokenizerFiles
@@ -75,6 +76,7 @@ def read(folder: pathlib.Path) -> TokenizerFiles:
         in_front = backend.put_in_front()
     elif model is not None:
         files.refuse_pointer(model)
+        limits.check_file("tokenizer", model)
         backend = sentencepiece_models.SentencePieceTokenizer(
             model.read_bytes(),
             model,
@@ -154,6 +156,7 @@ def _json(file: pathlib.Path) -> dict[str, Any]:
 
 def _from_file(file: pathlib.Path) -> tokenizers.Tokenizer:
     """Returns the tokenizer of tokenizer.json, which may begin with a BOM."""
+    limits.check_file("tokenizer", file)
     try:
         content = file.read_bytes().removeprefix(b"\xef\xbb\xbf")
         return tokenizers.Tokenizer.from_buffer(content)
@@ -171,6 +174,9 @@ def _of_vocabulary(
     """Returns the tokenizer that transformers makes of a bare vocabulary."""
     import transformers
 
+    for pattern in (*_VOCABULARIES, "merges.txt"):
+        for file in folder.glob(pattern):
+            limits.check_file("tokenizer", file)
     # An empty name would have transformers look for it without end.
     empty = {
         key: None

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from mmc_jax import limits
+
 _WIDE = ("models", "values")
 
 
@@ -58,6 +60,7 @@ def _arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
     arrays = {}
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path}: no NumPy archive; np.savez writes one")
+    limits.check_archive("arrays", path)
     try:
         with np.load(path, allow_pickle=False) as archive:
             for name in archive.files:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.csv
 
+from mmc_jax import limits
 from mmc_jax.corpus import files
 from mmc_jax.importers.columns import cells
 
@@ -47,6 +48,7 @@ def read(
     before it.
     """
     options, names, length = _beginning(path)
+    limits.check("columns", len(names), path)
     block = max(_BLOCK_BYTES, _ROWS_PER_BLOCK * length)
     options["read_options"].block_size = min(block, _MOST_BLOCK_BYTES)
     texts = set(text_columns)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import pyarrow as pa
 from absl import logging
 
+from mmc_jax import limits
+
 
 def recognises(path: pathlib.Path) -> bool:
     """Returns whether a file's name is that of a spreadsheet."""
@@ -38,6 +40,7 @@ def read(
             f"{path}: spreadsheets need openpyxl (pip install openpyxl), or "
             "save the sheet as CSV"
         ) from error
+    limits.check_archive("spreadsheet", path)
     try:
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
     except (

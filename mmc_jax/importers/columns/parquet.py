@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.parquet
 
+from mmc_jax import limits
 from mmc_jax.corpus import files
 
 
@@ -28,6 +29,8 @@ def read(
     """Returns the columns of a Parquet file."""
     files.refuse_pointer(path)
     with pyarrow.parquet.ParquetFile(path) as file:
+        shape = file.metadata
+        limits.check("cells", shape.num_rows * shape.num_columns, path)
         names = None
         if only_columns is not None:
             there = file.schema_arrow.names

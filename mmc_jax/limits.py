@@ -1,0 +1,229 @@
+"""The largest files and sizes that are read, each with its reason.
+
+Files come from strangers, and a file can state any size. What is above a limit
+is refused before memory or time is spent on it. `experiments/LIMITS.md` shows
+the same table.
+"""
+
+import os
+import pathlib
+import zipfile
+from typing import NamedTuple
+
+
+class Limit(NamedTuple):
+    """The largest size of one thing that is read.
+
+    Attributes:
+      what: What is measured, in words.
+      most: Largest size that is read.
+      unit: Unit of the size, such as "bytes".
+      reason: Why it is no larger.
+    """
+
+    what: str
+    most: int
+    unit: str
+    reason: str
+
+
+_PUBLISHED = "far above any published model's"
+
+LIMITS = {
+    "pool": Limit(
+        "pool file (YAML)",
+        2**22,
+        "bytes",
+        "the parser reads 100 kB a second; 161 models take 60 kB",
+    ),
+    "settings": Limit(
+        "config.json, tokenizer_config.json and other settings of a checkpoint",
+        2**24,
+        "bytes",
+        "published ones have 100 kB, with all added tokens 2 MB",
+    ),
+    "index": Limit(
+        "model.safetensors.index.json",
+        2**26,
+        "bytes",
+        "that of 671 billion parameters has 9 MB",
+    ),
+    "tokenizer": Limit(
+        "tokenizer.json, vocabularies, merges and SentencePiece models",
+        2**28,
+        "bytes",
+        "that of 262,144 tokens has 33 MB; it takes ten times its size in "
+        "memory",
+    ),
+    "safetensors_header": Limit(
+        "header of a safetensors file",
+        100_000_000,
+        "bytes",
+        "the format's own limit",
+    ),
+    "gguf_keys": Limit(
+        "keys of the metadata of a GGUF file",
+        2**16,
+        "keys",
+        "published files have under 100",
+    ),
+    "gguf_tensors": Limit(
+        "tensors of a GGUF file",
+        2**20,
+        "tensors",
+        "published files have a few thousand",
+    ),
+    "layers": Limit("layers of a model", 10_000, "layers", _PUBLISHED),
+    "width": Limit(
+        "widths, heads and experts of a model", 2**22, "", _PUBLISHED
+    ),
+    "vocabulary": Limit("vocabulary of a model", 2**26, "tokens", _PUBLISHED),
+    "context": Limit("context of a model", 2**31, "positions", _PUBLISHED),
+    "integer": Limit(
+        "whole numbers in a config", 2**53, "", "what float64 holds exactly"
+    ),
+    "digits": Limit(
+        "number in JSON", 4000, "digits", "time grows with their square"
+    ),
+    "line": Limit(
+        "line of a text file of texts (JSONL)",
+        2**28,
+        "bytes",
+        "a text is in memory as a whole, several times",
+    ),
+    "text_file": Limit(
+        "file that is one text",
+        2**28,
+        "bytes",
+        "a text is in memory as a whole, several times",
+    ),
+    "unpacked": Limit(
+        "CSV, TSV or JSON file that is packed, or not in UTF-8",
+        2**32,
+        "bytes",
+        "it is in memory as a whole; a few kilobytes may unpack to any size",
+    ),
+    "columns": Limit(
+        "CSV or TSV file of scores",
+        2**17,
+        "columns",
+        "each is a model; a header is looked at by name",
+    ),
+    "cells": Limit(
+        "Parquet file of scores",
+        2**31,
+        "cells",
+        "16 GB as float64; a few kilobytes may unpack to any number",
+    ),
+    "spreadsheet": Limit(
+        "spreadsheet (.xlsx), unpacked",
+        2**30,
+        "bytes",
+        "its sheets hold at most 17 billion cells, and each is an object",
+    ),
+    "pickle": Limit(
+        "pickle of arrays",
+        20_000_000,
+        "instructions",
+        "each is carried out in Python; arrays take one",
+    ),
+    "points": Limit(
+        "CSV file of points",
+        2**28,
+        "bytes",
+        "a law is fitted to at most thousands of points",
+    ),
+    "result": Limit(
+        "result.json",
+        2**28,
+        "bytes",
+        "that of 7,000 points of 1,000 models has 30 MB",
+    ),
+    "arrays": Limit(
+        "arrays.npz, certificates and other NumPy archives, unpacked",
+        2**34,
+        "bytes",
+        "that of 2,500 windows on 1,000,000 texts has 10 GB",
+    ),
+    "name": Limit(
+        "name of a model",
+        200,
+        "characters",
+        "file systems allow 255 bytes, and endings follow it",
+    ),
+}
+
+
+def check(limit: str, size: int, where: str | os.PathLike[str]) -> None:
+    """Refuses what is above a limit.
+
+    Args:
+      limit: Key of the limit in LIMITS.
+      size: Size that was found, in the unit of the limit.
+      where: File, and place in it, for the message.
+
+    Raises:
+      ValueError: The size is above the limit; the message says why there is
+        one.
+
+    >>> check("name", 12, "pool.yaml")
+    >>> check("name", 300, "pool.yaml")
+    Traceback (most recent call last):
+    ...
+    ValueError: pool.yaml: name of a model: 300 characters; at most 200 are \
+read (file systems allow 255 bytes, and endings follow it)
+    """
+    what, most, unit, reason = LIMITS[limit]
+    if size > most:
+        raise ValueError(
+            f"{os.fspath(where)}: {what}: {' '.join([f'{size:,}', unit])}; "
+            f"at most {most:,} are read ({reason})"
+        )
+
+
+def check_file(limit: str, path: pathlib.Path) -> None:
+    """Refuses a file of more bytes than a limit.
+
+    Args:
+      limit: Key of the limit in LIMITS.
+      path: File whose size is looked at.
+
+    Raises:
+      ValueError: The file is too large.
+      OSError: Nothing is there.
+    """
+    check(limit, path.stat().st_size, path)
+
+
+def check_archive(limit: str, path: pathlib.Path) -> None:
+    """Refuses a ZIP file, such as .npz or .xlsx, that unpacks to too much.
+
+    A file that is no ZIP file passes: its reader says so.
+
+    Args:
+      limit: Key of the limit in LIMITS.
+      path: File whose directory is looked at. Nothing is unpacked, and no
+        reader unpacks more of a member than the directory says.
+
+    Raises:
+      ValueError: Its members together are too large.
+      OSError: The file cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError):
+        return
+    check(limit, size, path)
+
+
+def page() -> str:
+    """Returns the table of all limits in Markdown.
+
+    `python -c "from mmc_jax import limits; print(limits.page())"` prints it.
+    """
+    lines = ["| what | at most | why |", "| --- | ---: | --- |"]
+    for what, most, unit, reason in LIMITS.values():
+        size = f"{most:,} {unit}".strip()
+        lines.append(f"| {what} | {size} | {reason} |")
+    return "\n".join(lines)
