@@ -37,6 +37,7 @@ from mmc_jax.diversity.gains import (
     pair_bonus,
     pair_gains,
     pair_gains_per_cost,
+    pair_losses,
 )
 from mmc_jax.diversity.pairs import (
     PairTest,
@@ -88,6 +89,7 @@ __all__ = [
     "pair_bonus",
     "pair_gains",
     "pair_gains_per_cost",
+    "pair_losses",
     "pair_test",
     "residual_correlations",
     "shapley",

@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from mmc_jax import oracle
-from mmc_jax.statistics.inputs import checked_losses
+from mmc_jax.statistics import checked_losses, weighted_sums
 
 # Numbers in a chunk of texts [M, texts].
 _CHUNK = 2**22
@@ -113,7 +113,7 @@ def elimination(
     losses, weights = checked_losses(losses, weights)
     share = np.ones(losses.shape[1]) if weights is None else weights
     share = share / share.sum()
-    alone = losses @ share
+    alone = weighted_sums(losses, share)
     left = np.arange(len(losses))
     order, found = [], []
     while len(left) > 1:
@@ -122,11 +122,10 @@ def elimination(
         added = np.bincount(best, share * (second - least), len(left))
         i = np.lexsort((-left, -alone[left], added))[0]
         order.append(left[i])
-        found.append(least @ share)
+        found.append(weighted_sums(least[None], share)[0])
         left = np.delete(left, i)
     order.append(left[0])
-    # As a row of its own: equal losses then have equal sums.
-    found.append(losses[left[0]] @ share)
+    found.append(alone[left[0]])
     return Elimination(np.array(order), np.array(found))
 
 
@@ -173,9 +172,9 @@ def shapley(losses: ArrayLike, weights: ArrayLike | None = None) -> Shapley:
         values = np.empty_like(savings)
         shared = np.cumsum(steps / sharers, axis=0)
         np.put_along_axis(values, order, shared, axis=0)
-        means += values @ share[texts]
-        firsts += values @ share[texts] ** 2
-        seconds += values**2 @ share[texts] ** 2
+        means += weighted_sums(values, share[texts])
+        firsts += weighted_sums(values, share[texts] ** 2)
+        seconds += weighted_sums(values**2, share[texts] ** 2)
     if np.count_nonzero(share) < 2:
         # One text says nothing of other texts.
         return Shapley(means, np.full(num_models, np.nan))

@@ -10,7 +10,11 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from mmc_jax.frontier.groups import group_numbers
-from mmc_jax.statistics.inputs import checked_losses
+from mmc_jax.statistics import (
+    checked_losses,
+    pair_products,
+    weighted_sums,
+)
 
 
 class GroupMeans(NamedTuple):
@@ -56,13 +60,13 @@ def residual_correlations(
     share = np.ones(losses.shape[1]) if weights is None else weights
     share = share / share.sum()
     difficulty = losses.mean(axis=0)
-    difficulty = difficulty - difficulty @ share
-    residuals = losses - (losses @ share)[:, None]
-    variance = difficulty**2 @ share
+    difficulty = difficulty - (difficulty * share).sum()
+    residuals = losses - weighted_sums(losses, share)[:, None]
+    variance = (difficulty**2 * share).sum()
     if variance > 0:
-        slopes = residuals @ (share * difficulty) / variance
+        slopes = weighted_sums(residuals, share * difficulty) / variance
         residuals -= slopes[:, None] * difficulty
-    covariances = residuals * share @ residuals.T
+    covariances = pair_products(residuals, share)
     deviations = np.sqrt(np.diagonal(covariances))
     # Where difficulty alone moves a model's losses, only rounding is left.
     deviations = np.where(

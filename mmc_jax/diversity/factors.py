@@ -16,6 +16,7 @@ from mmc_jax.diversity.gains import pair_gains
 from mmc_jax.statistics.estimates import Estimate
 from mmc_jax.statistics.inputs import checked_losses
 from mmc_jax.statistics.resampling import resampled_counts
+from mmc_jax.statistics.sums import weighted_sums
 
 _MIN_SEEDS = 3  # The jackknife leaves one out, and two make a pair.
 _SEED_ALONE = ("seed",)
@@ -298,18 +299,26 @@ def _shares(
 def _quantities(
     losses: np.ndarray, domain_index: np.ndarray, counts: np.ndarray
 ) -> _Quantities:
-    means = losses @ counts / counts.sum()
+    means = weighted_sums(losses, counts) / counts.sum()
     gains = pair_gains(losses, counts)
     in_domain = np.eye(domain_index.max() + 1)[domain_index]  # [X, domains]
-    of_domain = counts @ in_domain
+    of_domain = weighted_sums(in_domain.T, counts)
     # A domain without a text in the resample has the weight 0.
-    domain_means = (losses * counts) @ in_domain / np.maximum(of_domain, 1)
+    domain_means = np.stack(
+        [weighted_sums(losses, counts * domain) for domain in in_domain.T],
+        axis=1,
+    ) / np.maximum(of_domain, 1)
     return _Quantities(
         bonus=gains,
         relative=gains / np.minimum(means[:, None], means),
         by_domain=pair_gains(domain_means, of_domain),
         centred=pair_gains(losses - means[:, None], counts),
     )
+
+
+def _flat(matrices: np.ndarray) -> np.ndarray:
+    """Returns each matrix [R, M, M] as a row: [R, M * M]."""
+    return matrices.reshape(len(matrices), -1)
 
 
 def _pair_mean(
@@ -330,10 +339,10 @@ def _pair_mean(
       num_texts: Number of texts X.
       level: Share of the distribution in the interval.
     """
-    value, *left_out = np.einsum("rij,ij->r", shares, values)
+    value, *left_out = weighted_sums(_flat(shares), values.ravel())
     num_seeds = len(left_out)
     v_seed = (num_seeds - 1) * np.var(left_out)
-    v_text = np.einsum("ij,bij->b", shares[0], resampled).var()
+    v_text = weighted_sums(_flat(resampled), shares[0].ravel()).var()
     variance = v_seed + v_text
     half = 0.0
     if variance > 0:

@@ -6,14 +6,13 @@ M models, X texts, K references.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax import oracle
 from mmc_jax.statistics.estimates import Estimate, estimate
 from mmc_jax.statistics.inputs import checked_inputs, checked_losses
 from mmc_jax.statistics.resampling import resampled_means
+from mmc_jax.statistics.sums import pair_minima_sums
 
 
 class Gain(NamedTuple):
@@ -29,8 +28,36 @@ class Gain(NamedTuple):
     standard_error: float
 
 
-def pair_gains(
+def pair_losses(
     losses: ArrayLike, weights: ArrayLike | None = None
+) -> np.ndarray:
+    """Returns the oracle loss of each pair of models: [M, M].
+
+    On the diagonal stands the mean loss of one model. All sums add the texts in
+    one order, on every machine, so that a pair never seems to lose more than
+    either of its models.
+
+    Args:
+      losses: Loss of each text under each model, finite, [M, X].
+      weights: Weight of each text, not negative, [X]; None for 1 each.
+
+    Raises:
+      ValueError: Arguments that do not fit, with the place.
+
+    >>> pair_losses([[1.0, 4.0], [3.0, 2.0]])
+    array([[2.5, 1.5],
+           [1.5, 2.5]])
+    """
+    losses, weights = checked_losses(losses, weights)
+    weights = np.ones(losses.shape[1]) if weights is None else weights
+    return pair_minima_sums(losses, weights) / weights.sum()
+
+
+def pair_gains(
+    losses: ArrayLike,
+    weights: ArrayLike | None = None,
+    *,
+    pairs: np.ndarray | None = None,
 ) -> np.ndarray:
     """Returns what each pair gains over the better of its models: [M, M].
 
@@ -42,6 +69,8 @@ def pair_gains(
     Args:
       losses: Loss of each text under each model, finite, [M, X].
       weights: Weight of each text, not negative, [X]; None for 1 each.
+      pairs: What `pair_losses` returns of the same losses and weights, where
+        it is at hand.
 
     Raises:
       ValueError: Arguments that do not fit, with the place.
@@ -51,13 +80,18 @@ def pair_gains(
            [1., 0., 0.],
            [0., 0., 0.]])
     """
-    pairs = _pair_losses(*checked_losses(losses, weights))
+    if pairs is None:
+        pairs = pair_losses(losses, weights)
     single = np.diagonal(pairs)
     return np.minimum(single[:, None], single) - pairs
 
 
 def pair_gains_per_cost(
-    losses: ArrayLike, costs: ArrayLike, weights: ArrayLike | None = None
+    losses: ArrayLike,
+    costs: ArrayLike,
+    weights: ArrayLike | None = None,
+    *,
+    pairs: np.ndarray | None = None,
 ) -> np.ndarray:
     """Returns the gain of each pair for a unit of its larger cost: [M, M].
 
@@ -67,6 +101,8 @@ def pair_gains_per_cost(
       losses: Loss of each text under each model, finite, [M, X].
       costs: Cost of each model, above 0, [M].
       weights: Weight of each text, not negative, [X]; None for 1 each.
+      pairs: What `pair_losses` returns of the same losses and weights, where
+        it is at hand.
 
     Raises:
       ValueError: Arguments that do not fit, with the place; a cost of 0.
@@ -82,11 +118,16 @@ def pair_gains_per_cost(
             "cost needs costs above 0."
         )
     larger = np.maximum(inputs.costs[:, None], inputs.costs)
-    return pair_gains(inputs.losses, inputs.weights) / larger
+    gains = pair_gains(inputs.losses, inputs.weights, pairs=pairs)
+    return gains / larger
 
 
 def equal_cost_gains(
-    losses: ArrayLike, costs: ArrayLike, weights: ArrayLike | None = None
+    losses: ArrayLike,
+    costs: ArrayLike,
+    weights: ArrayLike | None = None,
+    *,
+    pairs: np.ndarray | None = None,
 ) -> np.ndarray:
     """Returns what each pair gains over one model of no more cost: [M, M].
 
@@ -99,6 +140,8 @@ def equal_cost_gains(
       losses: Loss of each text under each model, finite, [M, X].
       costs: Cost of each model, finite and not negative, [M].
       weights: Weight of each text, not negative, [X]; None for 1 each.
+      pairs: What `pair_losses` returns of the same losses and weights, where
+        it is at hand.
 
     Raises:
       ValueError: Arguments that do not fit, with the place.
@@ -109,7 +152,8 @@ def equal_cost_gains(
            [ 0. ,  0. ,  nan]])
     """
     inputs = checked_inputs(losses, costs, weights)
-    pairs = _pair_losses(inputs.losses, inputs.weights)
+    if pairs is None:
+        pairs = pair_losses(inputs.losses, inputs.weights)
     by_cost = np.argsort(inputs.costs, kind="stable")
     best = np.minimum.accumulate(np.diagonal(pairs)[by_cost])
     totals = inputs.costs[:, None] + inputs.costs
@@ -221,14 +265,3 @@ def bonus(
         for means in (np.average(rows, axis=1, weights=weights), resampled)
     )
     return Gain(estimate(found, of_resample), float(of_resample.std()))
-
-
-def _pair_losses(losses: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
-    """Returns the oracle loss of each pair, single models on the diagonal.
-
-    All sums add the texts in one order, so that the sum of the smaller terms
-    is never rounded to the larger sum.
-    """
-    with jax.enable_x64(True):
-        sums = np.asarray(oracle.min_sum(losses, losses, weights))
-    return sums / (losses.shape[1] if weights is None else weights.sum())

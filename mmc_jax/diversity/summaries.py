@@ -28,6 +28,7 @@ from mmc_jax.diversity.gains import (
     pair_bonus,
     pair_gains,
     pair_gains_per_cost,
+    pair_losses,
 )
 from mmc_jax.scores import ScoreTable
 
@@ -118,15 +119,21 @@ def summary(
         raise ValueError("1 model has no diversity; at least 2 are needed.")
     losses = table.losses(normalisation)
     stages.say("pairs of models")
+    pairs = pair_losses(losses)
+    stages.say("correlations")
     matrices = {
-        "pair_gains": pair_gains(losses),
+        "pair_gains": pair_gains(losses, pairs=pairs),
         "residual_correlations": residual_correlations(losses),
     }
     costs, means, reasons = None, {}, {}
     try:
         costs = table.costs(cost)
-        matrices["pair_gains_per_cost"] = pair_gains_per_cost(losses, costs)
-        matrices["equal_cost_gains"] = equal_cost_gains(losses, costs)
+        matrices["pair_gains_per_cost"] = pair_gains_per_cost(
+            losses, costs, pairs=pairs
+        )
+        matrices["equal_cost_gains"] = equal_cost_gains(
+            losses, costs, pairs=pairs
+        )
     except ValueError as error:
         costs = None
         reasons["measures at a cost"] = str(error)

@@ -26,6 +26,11 @@ from mmc_jax.statistics.resampling import (
     resampled_counts,
     resampled_means,
 )
+from mmc_jax.statistics.sums import (
+    pair_minima_sums,
+    pair_products,
+    weighted_sums,
+)
 
 __all__ = [
     "Estimate",
@@ -42,7 +47,10 @@ __all__ = [
     "estimate",
     "halves",
     "held_out_texts",
+    "pair_minima_sums",
+    "pair_products",
     "percentile_interval",
     "resampled_counts",
     "resampled_means",
+    "weighted_sums",
 ]
