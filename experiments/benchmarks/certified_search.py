@@ -16,12 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from mmc_jax import frontier, synthetic
-from mmc_jax.frontier.proof.dual import thresholds
-from mmc_jax.frontier.proof.integers import IntegerPool, integer_pool
-from mmc_jax.frontier.proof.search_tree import SearchTree
-from mmc_jax.frontier.proof.tables import device_table
+from mmc_jax.frontier import proof
 from mmc_jax.report import result
-from mmc_jax.statistics.inputs import checked_inputs
+from mmc_jax.statistics import checked_inputs
 
 from ..peers import p_median
 
@@ -107,7 +104,9 @@ def verified(
 
 
 def one_budget(
-    pool: IntegerPool, certificate: frontier.Certificate, peer_time_limit: float
+    pool: proof.IntegerPool,
+    certificate: frontier.Certificate,
+    peer_time_limit: float,
 ) -> dict[str, Any]:
     """Returns how long HiGHS and our tree take in the middle of the frontier.
 
@@ -135,15 +134,15 @@ def one_budget(
 
 
 def proven(
-    pool: IntegerPool, budget: int, known: int, mask: np.ndarray
+    pool: proof.IntegerPool, budget: int, known: int, mask: np.ndarray
 ) -> dict[str, Any]:
     """Returns how long a tree takes to prove one budget, compiled before."""
     budgets, sums = np.array([budget]), np.array([known])
     for _ in range(2):
         started = time.perf_counter()
-        tuned = thresholds(pool, budgets, sums.astype(float), mask[None])
-        search = SearchTree(
-            device_table(pool, jax.devices()[0]),
+        tuned = proof.thresholds(pool, budgets, sums.astype(float), mask[None])
+        search = proof.SearchTree(
+            proof.device_table(pool, jax.devices()[0]),
             tuned[0],
             [budget],
             sums,
@@ -192,7 +191,9 @@ def measured(
         "checker": verified(drawn, certificate),
     }
     if case.has_peer:
-        pool = integer_pool(checked_inputs(drawn.losses, drawn.costs, None))
+        pool = proof.integer_pool(
+            checked_inputs(drawn.losses, drawn.costs, None)
+        )
         row["one_budget"] = one_budget(pool, found.certificate, peer_time_limit)
     return row, found
 

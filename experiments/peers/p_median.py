@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import optimize, sparse
 
-from mmc_jax.frontier.proof.integers import IntegerPool
+from mmc_jax.frontier import proof
 
 # One unit of the objective in the unit of the losses: HiGHS ends at a gap of
 # 1e-6 of it, and warns of coefficients below that.
@@ -65,7 +65,7 @@ class Solved(NamedTuple):
 
 
 def solved(
-    pool: IntegerPool,
+    pool: proof.IntegerPool,
     budget: int,
     known_sum: int | None = None,
     time_limit: float = np.inf,

@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 
-from mmc_jax import corpus, diversity, law, report, scores, studies, synthetic
+from mmc_jax import corpus, diversity, report, scores, studies, synthetic
 
 # What says where and how a result was computed.
 _ELSEWHERE = ("flags", "versions", "device", "sha256")
@@ -38,7 +38,7 @@ def _table() -> scores.ScoreTable:
 
 
 def write(folder: pathlib.Path) -> None:
-    """Writes the results of a study, of diversity and of laws."""
+    """Writes the results of a study and of diversity."""
     table = _table()
     study = studies.study(
         table,
@@ -46,20 +46,13 @@ def write(folder: pathlib.Path) -> None:
         method="certified",
         routed=True,
         folder=folder / "study",
-        checks=studies.Checks(
-            held_out=0.2, num_splits=2, num_resamples=20, num_searches=2
-        ),
     )
     summary = diversity.summary(table, normalisation="raw", num_resamples=20)
-    laws = law.laws_of_points(
-        {"pool": (study.pool.costs, study.pool.losses)}, num_resamples=4
-    )
     for name, sections in (
         ("study", report.study_sections(study)),
         ("diversity", report.diversity_sections(summary)),
     ):
         report.write_sections(folder / name, sections, flags={})
-    report.write_laws(laws, folder / "laws", flags={})
 
 
 def contents(folder: pathlib.Path) -> dict[str, bytes]:
