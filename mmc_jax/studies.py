@@ -206,7 +206,14 @@ def study(
         pool_law=laws.get("pool"),
         reasons=reasons,
         routed=(
-            frontier.routed(losses, costs, lambdas=_NUM_ROUTED)
+            frontier.routed(
+                losses,
+                # What each call costs, where the subset spends its mean.
+                table.query_costs
+                if cost == "mean_query_cost" and table.query_costs is not None
+                else costs,
+                lambdas=_NUM_ROUTED,
+            )
             if routed
             else None
         ),

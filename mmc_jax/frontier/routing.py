@@ -50,6 +50,7 @@ class _Moves(NamedTuple):
       origins: Model that it leaves, [N].
       targets: Model to which it goes, [N].
       gains: Weighted loss that the move saves, [N].
+      spends: Weighted cost that the move adds, [N].
     """
 
     prices: np.ndarray
@@ -57,6 +58,7 @@ class _Moves(NamedTuple):
     origins: np.ndarray
     targets: np.ndarray
     gains: np.ndarray
+    spends: np.ndarray
 
 
 def routed(
@@ -79,7 +81,8 @@ def routed(
 
     Args:
       losses: Loss of each text under each model, finite, [M, X].
-      costs: Cost of running each model on a text, finite and not negative, [M].
+      costs: Cost of running each model on a text, finite and not negative: [M],
+        or [M, X] where it depends on the text.
       weights: Weight of each text, not negative, [X]; 1 for each text if left
         out.
       lambdas: Prices to be answered, not negative, [K]; or a number of points,
@@ -98,25 +101,39 @@ def routed(
     >>> frontier.lambdas, frontier.costs, frontier.losses
     (array([inf,  1.]), array([1., 2.]), array([2.5, 1.5]))
     """
+    query_costs = _query_costs(losses, costs)
+    if query_costs is not None:
+        costs = query_costs.mean(axis=1)
     inputs = checked_inputs(losses, costs, weights)
     num_models, num_texts = inputs.losses.shape
     chosen = _chosen(models, num_models)
     weight = np.ones(num_texts) if inputs.weights is None else inputs.weights
-    # The dearest first, so that it wins among equals.
-    chosen = chosen[np.argsort(-inputs.costs[chosen], kind="stable")]
-    cost = inputs.costs[chosen]
-    first_cheapest = np.flatnonzero(cost == cost[-1])[0]
+    # The dearest first, so that it wins among equals; below, if texts differ.
+    if query_costs is None:
+        chosen = chosen[np.argsort(-inputs.costs[chosen], kind="stable")]
     step = max(1, _CHUNK // len(chosen))
-    starts, loss_of_start, parts = np.zeros(len(chosen)), 0.0, []
+    starts, parts = np.zeros(len(chosen)), []
+    loss_of_start = cost_of_start = 0.0
     for start in range(0, num_texts, step):
         texts = np.arange(start, min(start + step, num_texts))
         texts = texts[weight[texts] > 0]
         loss = inputs.losses[np.ix_(chosen, texts)]
-        cheapest = first_cheapest + loss[first_cheapest:].argmin(axis=0)
-        starts += np.bincount(cheapest, weight[texts], len(chosen))
-        least = loss[cheapest, np.arange(len(texts))]
-        loss_of_start += (least * weight[texts]).sum()
-        parts.extend(_moves(loss, cost, weight[texts], cheapest))
+        cost, order = inputs.costs[chosen][:, None], None
+        if query_costs is not None:
+            cost = query_costs[np.ix_(chosen, texts)]
+            order = np.argsort(-cost, axis=0, kind="stable")
+            cost = np.take_along_axis(cost, order, axis=0)
+            loss = np.take_along_axis(loss, order, axis=0)
+        cheapest = np.where(cost == cost[-1], loss, np.inf).argmin(axis=0)
+        places = np.arange(len(texts))
+        starts += np.bincount(
+            cheapest if order is None else order[cheapest, places],
+            weight[texts],
+            len(chosen),
+        )
+        loss_of_start += (loss[cheapest, places] * weight[texts]).sum()
+        cost_of_start += (cost[-1] * weight[texts]).sum()
+        parts.extend(_moves(loss, cost, weight[texts], cheapest, order))
     moves = _Moves(*map(np.concatenate, zip(*parts, strict=True)))
     by_price = np.argsort(-moves.prices, kind="stable")
     moves = _Moves(*(values[by_price] for values in moves))
@@ -126,16 +143,43 @@ def routed(
             f"{len(ends):,} points of {num_models} shares do not fit in "
             "memory: ask for fewer, as lambdas=1000."
         )
-    shares, gains = _sums_of_moves(moves, ends, len(chosen))
+    shares, gains, spends = _sums_of_moves(moves, ends, len(chosen))
     all_shares = np.zeros((len(ends), num_models))
     # Weights that are not whole leave roundings of nothing behind.
     all_shares[:, chosen] = np.maximum(starts + shares, 0) / weight.sum()
     return Routed(
         prices,
-        (all_shares * inputs.costs).sum(axis=1),
+        (all_shares * inputs.costs).sum(axis=1)
+        if query_costs is None
+        else (cost_of_start + spends) / weight.sum(),
         (loss_of_start - gains) / weight.sum(),
         all_shares,
     )
+
+
+def _query_costs(losses: ArrayLike, costs: ArrayLike) -> np.ndarray | None:
+    """Returns the costs of each model on each text, None if texts cost alike.
+
+    Raises:
+      ValueError: The shape is not that of the losses; a cost that is negative
+        or not finite.
+    """
+    if np.ndim(costs) != 2:
+        return None
+    costs = np.asarray(costs, np.float64)
+    if costs.shape != np.shape(losses):
+        raise ValueError(
+            f"costs has shape {costs.shape}, and losses {np.shape(losses)}; "
+            "[M], or [M, X] as the losses, is needed."
+        )
+    bad = ~(np.isfinite(costs) & (costs >= 0))
+    if bad.any():
+        i, x = np.argwhere(bad)[0]
+        raise ValueError(
+            f"costs[{i}, {x}] (model {i}, text {x}) is {costs[i, x]}; finite "
+            "costs of 0 or more are needed."
+        )
+    return costs
 
 
 def _chosen(models: ArrayLike | None, num_models: int) -> np.ndarray:
@@ -202,6 +246,7 @@ def _moves(
     costs: np.ndarray,
     weights: np.ndarray,
     at: np.ndarray,
+    order: np.ndarray | None,
 ) -> list[_Moves]:
     """Returns the moves of some texts, all first ones, all second ones, ...
 
@@ -210,16 +255,18 @@ def _moves(
 
     Args:
       losses: Loss of each text, the dearest model first, [M, X].
-      costs: Cost of each model, falling, [M].
+      costs: Cost of each model, falling, [M, 1], or [M, X] by text.
       weights: Weight of each text, [X].
       at: Model at which each text begins, [X].
+      order: Number of the model that stands at each place, [M, X]; None if each
+        stands at its own.
     """
     last_price = np.full(len(at), np.inf)
     found = []
     while True:
         texts = np.arange(len(at))
         here = losses[at, texts]
-        rise = costs[:, None] - costs[at]
+        rise = costs - costs[at, 0 if order is None else texts]
         slope = np.divide(
             here - losses, rise, out=np.zeros_like(losses), where=rise > 0
         )
@@ -227,10 +274,24 @@ def _moves(
         # Corners in a line: rounding must not turn their order.
         price = np.minimum(slope[to, texts], last_price)
         gain = here - losses[to, texts]
+        spend = rise[to, texts]
         goes = price > 0
-        at, to, weights = at[goes], to[goes], weights[goes]
-        last_price = price[goes]
-        found.append(_Moves(last_price, weights, at, to, gain[goes] * weights))
+        origins, to, weights = at[goes], to[goes], weights[goes]
+        last_price, targets = price[goes], to
+        if order is not None:
+            order, costs = order[:, goes], costs[:, goes]
+            texts = np.arange(len(to))
+            origins, targets = order[origins, texts], order[to, texts]
+        found.append(
+            _Moves(
+                last_price,
+                weights,
+                origins,
+                targets,
+                gain[goes] * weights,
+                spend[goes] * weights,
+            )
+        )
         if not goes.any():
             return found
         losses, at = losses[:, goes], to
@@ -271,10 +332,10 @@ def _points(
 
 def _sums_of_moves(
     moves: _Moves, ends: np.ndarray, num_models: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the weight that came to each model [K, M], and what it won [K].
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the weight that came to each model [K, M], what it won and cost.
 
-    Of the first moves up to each end.
+    The last two are [K]. Of the first moves up to each end.
     """
     num_points = len(ends)
     point = np.searchsorted(ends, np.arange(len(moves.prices)), side="right")
@@ -286,4 +347,5 @@ def _sums_of_moves(
 
     came = (change(moves.targets) - change(moves.origins)).reshape(shape)
     won = np.bincount(point, moves.gains, num_points + 1)
-    return came[:-1].cumsum(axis=0), won[:-1].cumsum()
+    spent = np.bincount(point, moves.spends, num_points + 1)
+    return came[:-1].cumsum(axis=0), won[:-1].cumsum(), spent[:-1].cumsum()

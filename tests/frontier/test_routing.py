@@ -17,7 +17,11 @@ def _best(losses, costs, price, text):
     """Returns the model of least loss + price x cost; of equals the dearest."""
     return min(
         range(len(costs)),
-        key=lambda i: (losses[i][text] + price * costs[i], -costs[i], i),
+        key=lambda i: (
+            losses[i][text] + price * costs[i][text],
+            -costs[i][text],
+            i,
+        ),
     )
 
 
@@ -27,7 +31,7 @@ def _point(losses, costs, weights, price):
     cost = loss = 0.0
     for x, weight in enumerate(weights):
         i = _best(losses, costs, price, x)
-        cost += weight * costs[i]
+        cost += weight * costs[i][x]
         loss += weight * losses[i][x]
         shares[i] += weight
     return np.array([cost, loss, *shares]) / sum(weights)
@@ -36,10 +40,10 @@ def _point(losses, costs, weights, price):
 def _prices(losses, costs, weights):
     """Returns every price at which any two models tie on a text, falling."""
     prices = {
-        (losses[i][x] - losses[j][x]) / (costs[j] - costs[i])
+        (losses[i][x] - losses[j][x]) / (costs[j][x] - costs[i][x])
         for i, j in itertools.permutations(range(len(costs)), 2)
         for x in range(len(weights))
-        if costs[j] > costs[i] and weights[x]
+        if costs[j][x] > costs[i][x] and weights[x]
     }
     return sorted((p for p in prices if p > 0), reverse=True)
 
@@ -50,21 +54,27 @@ class RoutedTest(parameterized.TestCase):
         seed=[0, 1],
         whole_numbers=[False, True],
         weighted=[False, True],
+        by_text=[False, True],
     )
     def test_between_all_prices(
-        self, num_models, seed, whole_numbers, weighted
+        self, num_models, seed, whole_numbers, weighted, by_text
     ):
         losses, costs = brute_force.pool(
             num_models, NUM_TEXTS, seed, whole_numbers
         )
+        of_texts = np.repeat(costs[:, None], NUM_TEXTS, axis=1)
+        if by_text:
+            rng = np.random.default_rng(seed)
+            of_texts = of_texts * rng.integers(1, 4, of_texts.shape)
+            costs = of_texts
         weights = WEIGHTS if weighted else [1.0] * NUM_TEXTS
         # Prices between two ties have one answer, whatever is rounded.
-        ties = [1e9, *_prices(losses, costs, weights), 0.0]
+        ties = [1e9, *_prices(losses, of_texts, weights), 0.0]
         between = [
             (a + b) / 2 for a, b in itertools.pairwise(ties) if a > b * 1.001
         ]
         expected = np.array(
-            [_point(losses, costs, weights, price) for price in between]
+            [_point(losses, of_texts, weights, price) for price in between]
         )
         found = frontier.routed(
             losses, costs, WEIGHTS if weighted else None, between
@@ -90,7 +100,8 @@ class RoutedTest(parameterized.TestCase):
         with self.subTest("from the cheapest to the oracle"):
             weights = np.array(weights)
             self.assertEqual(exact.lambdas[0], np.inf)
-            self.assertAlmostEqual(exact.costs[0], costs.min(), places=13)
+            cheapest = np.average(of_texts.min(axis=0), weights=weights)
+            self.assertAlmostEqual(exact.costs[0], cheapest, places=13)
             oracle = (losses.min(axis=0) * weights).sum() / weights.sum()
             self.assertAlmostEqual(exact.losses[-1], oracle, places=13)
         with self.subTest("a convex curve"):
@@ -162,8 +173,26 @@ class RoutedTest(parameterized.TestCase):
             self.assertAlmostEqual(cost, last.costs[-1], places=14)
         self.assertEqual(found[0], 0)
 
-    def test_chunks_of_texts(self):
+    def test_costs_that_no_text_changes(self):
+        losses, costs = brute_force.pool(9, NUM_TEXTS, seed=3)
+        costs[4] = costs[2]
+        losses[4] = losses[2]
+        found = frontier.routed(
+            losses, np.repeat(costs[:, None], NUM_TEXTS, axis=1)
+        )
+        expected = frontier.routed(losses, costs)
+        np.testing.assert_array_equal(found.lambdas, expected.lambdas)
+        np.testing.assert_array_equal(found.shares, expected.shares)
+        np.testing.assert_array_equal(found.losses, expected.losses)
+        np.testing.assert_allclose(
+            found.costs, expected.costs, rtol=tolerances.MEAN_OF_LOSSES
+        )
+
+    @parameterized.parameters(False, True)
+    def test_chunks_of_texts(self, by_text):
         losses, costs = brute_force.pool(9, 50, seed=3)
+        if by_text:
+            costs = costs[:, None] * np.arange(1, 51)
         expected = frontier.routed(losses, costs)
         with absltest.mock.patch("mmc_jax.frontier.routing._CHUNK", 9 * 7):
             found = frontier.routed(losses, costs)
@@ -189,6 +218,17 @@ class RoutedTest(parameterized.TestCase):
                 self.assertRaisesRegex(ValueError, message),
             ):
                 frontier.routed(losses, costs, **arguments)
+        query_costs = np.ones((3, 4))
+        query_costs[1, 2] = -1
+        for message, of_texts in (
+            (r"costs has shape \(3, 3\), and losses \(3, 4\)", np.ones((3, 3))),
+            (r"costs\[1, 2\] .* is -1.0; finite", query_costs),
+        ):
+            with (
+                self.subTest(message),
+                self.assertRaisesRegex(ValueError, message),
+            ):
+                frontier.routed(losses, of_texts)
         for message, masks in (
             (r"masks has shape \(3,\)", np.ones(3, bool)),
             ("masks has dtype int64", np.ones((1, 3), int)),

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet
 from absl.testing import absltest, parameterized
 
-from mmc_jax import importers, scores
+from mmc_jax import importers, scores, studies
+from tests import tolerances
 
 _MODELS = ("WizardLM/WizardLM-13B-V1.2", "claude-v2", "gpt-4-1106-preview")
 _HEADER = (
@@ -81,6 +82,19 @@ class RouterBenchTest(_Case):
             self.assertEqual(again.texts.texts, prompts)
             self.assertEqual(again.unit, "error")
             self.assertIsNone(scores.open(self.folder / "out").texts.texts)
+
+    def test_routing_costs_what_calls_cost(self):
+        table = importers.read(self._write("rb.csv", _ROUTER_BENCH)).table
+        found = studies.study(
+            table, normalisation="raw", cost="mean_query_cost", routed=True
+        )
+        # All texts at their cheapest model, then each at its best: the first
+        # text is right with claude-v2, at 0.000592.
+        np.testing.assert_allclose(
+            found.routed.costs[[0, -1]],
+            [(7.5e-05 + 1e-05) / 2, (0.000592 + 3e-05) / 2],
+            rtol=tolerances.MEAN_OF_LOSSES,
+        )
 
     def test_parquet_without_prompts(self):
         path = self.folder / "rb.parquet"
