@@ -110,7 +110,7 @@ def runs(path: pathlib.Path, tasks: Sequence[str] | None) -> list[Run]:
     unused = [
         f.name for f, content in results.items() if id(content) not in used
     ]
-    if unused:
+    if unused and tasks is None:
         logging.warning(
             "%s: results without samples: %s", path, ", ".join(unused[:10])
         )

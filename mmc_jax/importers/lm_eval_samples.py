@@ -113,7 +113,7 @@ def _sample(where: str, item: dict[str, Any]) -> Sample:
     doc_hash, prompt_hash = item.get("doc_hash"), item.get("prompt_hash")
     if doc_hash is None:
         # As the tool makes it since 0.4.3, so that old and new runs join.
-        doc_hash = _hash(json.dumps(item["doc"], indent=2, ensure_ascii=False))
+        doc_hash = _hash(_dumped(item["doc"], where))
     if prompt_hash is None:
         prompt_hash = _hash(first if isinstance(first, str) else repr(first))
     return Sample(
@@ -132,6 +132,15 @@ def _sample(where: str, item: dict[str, Any]) -> Sample:
         ],
         metrics={k: v for k, v in item.items() if k not in _FIELDS},
     )
+
+
+def _dumped(doc: Any, where: str) -> str:
+    try:
+        return json.dumps(doc, indent=2, ensure_ascii=False)
+    except RecursionError as error:
+        raise ValueError(
+            f"{where}, doc: lists or objects are nested too deeply"
+        ) from error
 
 
 def _arguments(found: Any, where: str) -> list[list[Any]]:

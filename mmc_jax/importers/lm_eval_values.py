@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from mmc_jax.importers import json_files
+from mmc_jax.importers import json_files, units
 from mmc_jax.importers.documents import Document
 from mmc_jax.importers.frame import Options
 from mmc_jax.importers.lm_eval_runs import Run
@@ -57,7 +57,7 @@ class Value:
             word = "rolling"
         if word in _LIKELIHOODS:
             return cls(word)
-        if word in ("nll_nats", "log_likelihood", "raw", "score", "nll_bits"):
+        if word in units.VALUES and word != "bits_per_byte":
             _refuse_unsaid(path, found)
         name, _, filter_name = word.partition(",")
         name = "acc" if name == "accuracy" else name

@@ -510,6 +510,14 @@ class LmEvalTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "run it with --log_samples"):
             self._read()
 
+    def test_deep_documents(self):
+        file = self.logs.old("pretrained=a", "wiki", [_rolling(0, 1.0)])
+        deep = "[" * 20_000 + "]" * 20_000
+        sample = json.dumps(_rolling(0, 1.0) | {"doc": "deep"})
+        file.write_text(sample.replace('"deep"', deep))
+        with self.assertRaisesRegex(ValueError, "nested too deeply"):
+            self._read("rolling")
+
     def test_recognised(self):
         self.assertFalse(lm_eval.recognises(self.folder))
         self.logs.old("pretrained=a", "wiki", [_rolling(0, 1.0)])

@@ -16,7 +16,10 @@ import tempfile
 from tests.importers.make_fixtures import environments
 
 _TARGET = pathlib.Path(__file__).parents[1] / "fixtures/lighteval"
-_PINS = ["lighteval==0.13.0", "torch==2.13.0", "transformers==4.57.6"]
+_PINS = [
+    *("lighteval==0.13.0", "torch==2.13.0", "transformers==4.57.6"),
+    "xxhash<4",  # From 4 on it hashes bytes alone.
+]
 _DATE = "2025-01-01T00-00-00.500000"
 
 # A file that the tool fetches when it starts, and that these tasks do not read.
