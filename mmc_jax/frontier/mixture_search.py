@@ -6,7 +6,7 @@ A mixture of more models can be worse: each shares its weight with the others.
 So this search drops models as well as it adds them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -46,6 +46,7 @@ def mixture(
     lengths: ArrayLike | None = None,
     starts: ArrayLike | None = None,
     exhaustive: bool = False,
+    on_progress: Callable[[int], None] = lambda num_subsets: None,
 ) -> Frontier:
     """Returns the frontier of the mixtures with uniform weights.
 
@@ -66,6 +67,8 @@ def mixture(
       starts: Subsets to start from, [S, M] of booleans; those of
         `frontier.pruned` if left out.
       exhaustive: Whether all subsets are tried, of up to 20 models.
+      on_progress: Function of how many further subsets were evaluated, called
+        after each thousand or so.
 
     Raises:
       ValueError: arguments that do not fit, with the place; more than 20 models
@@ -91,6 +94,7 @@ def mixture(
         found = no_subsets(num_models)
         for masks in _all_subsets(num_models):
             found = _joined(found, inputs, lengths, masks)
+            on_progress(len(masks))
     else:
         if starts is None:
             oracle.exact_mixture_losses(  # Checks the lengths.
@@ -104,7 +108,9 @@ def mixture(
                 inputs.losses / lengths, inputs.costs, inputs.weights
             ).masks
         starts = checked_subsets(starts, num_models)
-        found = _polished(np.concatenate([singles, starts]), inputs, lengths)
+        found = _polished(
+            np.concatenate([singles, starts]), inputs, lengths, on_progress
+        )
     losses = oracle.exact_mixture_losses(
         inputs.losses, found.masks, None, inputs.weights, lengths=lengths
     )
@@ -112,7 +118,10 @@ def mixture(
 
 
 def _polished(
-    starts: np.ndarray, inputs: Inputs, lengths: np.ndarray
+    starts: np.ndarray,
+    inputs: Inputs,
+    lengths: np.ndarray,
+    on_progress: Callable[[int], None],
 ) -> Frontier:
     """Returns a frontier of which no subset is one exchange from a better."""
     num_models = len(inputs.costs)
@@ -138,9 +147,11 @@ def _polished(
                     new.append(mask)
             if len(new) >= _TILE:
                 found = _joined(found, inputs, lengths, np.array(new))
+                on_progress(len(new))
                 new = []
         if new:
             found = _joined(found, inputs, lengths, np.array(new))
+            on_progress(len(new))
 
 
 def _neighbours(mask: np.ndarray, candidates: np.ndarray) -> np.ndarray:

@@ -29,9 +29,10 @@ class HeldOutSystems(NamedTuple):
       oracle: Mean over texts of the least nll.
       uniform: Mean nll of the mixture with uniform weights.
       fitted: Mean nll of the mixture with weights of the other texts.
-      uniform_share: Share of the oracle's gain over the single model, with an
-        interval over texts.
-      fitted_share: The same share of the mixture with fitted weights.
+      uniform_share: Share of the oracle's gain over the single model that
+        uniform weights have, with an interval over texts. None where the oracle
+        gains nothing, in a resample or in all texts.
+      fitted_share: Share that fitted weights have, or None.
     """
 
     num_chosen_on: int
@@ -40,8 +41,8 @@ class HeldOutSystems(NamedTuple):
     oracle: float
     uniform: float
     fitted: float
-    uniform_share: Estimate
-    fitted_share: Estimate
+    uniform_share: Estimate | None
+    fitted_share: Estimate | None
 
 
 def held_out_systems(
@@ -90,16 +91,21 @@ def held_out_systems(
         seed=seed,
     )
 
-    def shares(values: np.ndarray) -> np.ndarray:
-        gain = values[..., :1] - values[..., 1:2]
-        return (values[..., :1] - values[..., 2:]) / gain
-
-    uniform, fitted = (
-        estimate(value, column)
-        for value, column in zip(
-            shares(means), shares(resampled).T, strict=True
-        )
-    )
     return HeldOutSystems(
-        chosen_on.shape[1], seen.shape[1], *map(float, means), uniform, fitted
+        chosen_on.shape[1],
+        seen.shape[1],
+        *map(float, means),
+        *_gain_shares(means, resampled),
     )
+
+
+def _gain_shares(
+    means: np.ndarray, resampled: np.ndarray
+) -> tuple[Estimate | None, Estimate | None]:
+    """Returns the mixtures' shares of the oracle's gain, [4] and [R, 4]."""
+    rows = np.concatenate([means[None], resampled])
+    gains = rows[:, 0] - rows[:, 1]
+    if not (gains > 0).all():
+        return None, None
+    uniform, fitted = ((rows[:, :1] - rows[:, 2:]) / gains[:, None]).T
+    return estimate(uniform[0], uniform[1:]), estimate(fitted[0], fitted[1:])

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import tqdm
 
 from mmc_jax import frontier, law, oracle
 from mmc_jax.oracle import portable
@@ -191,14 +192,19 @@ def sandwich(
     nll, costs = nll_of_table(table), table.costs(cost)
     divisors = table.lengths(normalisation)
     losses = table.losses(normalisation)
+    away = None
+    if held_out:
+        away = held_out_systems(table, held_out, by_domain, num_resamples, seed)
     pool = search(losses, costs)
-    mixture = frontier.mixture(
-        nll,
-        costs,
-        lengths=divisors,
-        starts=pool.masks,
-        exhaustive=exhaustive,
-    )
+    with tqdm.tqdm(desc="mixing", unit="subset") as bar:
+        mixture = frontier.mixture(
+            nll,
+            costs,
+            lengths=divisors,
+            starts=pool.masks,
+            exhaustive=exhaustive,
+            on_progress=bar.update,
+        )
     lines = {
         "single": frontier.single_models(losses, costs),
         "oracle": pool,
@@ -230,11 +236,7 @@ def sandwich(
             systems(table, mask)
             for mask in ([of_all] if best.all() else [of_all, best])
         ),
-        held_out=(
-            held_out_systems(table, held_out, by_domain, num_resamples, seed)
-            if held_out
-            else None
-        ),
+        held_out=away,
         lengths=tuple(lengths),
     )
 

@@ -242,14 +242,16 @@ def _share(one: Systems, nll_nats: float) -> str:
 
 
 def _printed_held_out(held_out: HeldOutSystems) -> list[str]:
+    uniform, fitted = (
+        "" if share is None else f": {share} of the oracle's gain"
+        for share in (held_out.uniform_share, held_out.fitted_share)
+    )
     return [
         f"  on {held_out.num_held_out} held-out texts, chosen on "
         f"{held_out.num_chosen_on}: best single {held_out.best_single:.2f}, "
         f"oracle {held_out.oracle:.2f}",
-        f"    uniform mixture {held_out.uniform:.2f}, share of the oracle's "
-        f"gain {held_out.uniform_share}",
-        f"    fitted weights {held_out.fitted:.2f}, share "
-        f"{held_out.fitted_share}",
+        f"    uniform mixture {held_out.uniform:.2f}{uniform}",
+        f"    fitted weights {held_out.fitted:.2f}{fitted}",
     ]
 
 

@@ -22,7 +22,15 @@ class MixtureTest(absltest.TestCase):
         masks = np.array(list(itertools.product([False, True], repeat=6)))[1:]
         losses = oracle.exact_mixture_losses(nll, masks, lengths=lengths)
         expected = frontier.non_dominated(masks @ costs, losses, masks)
-        found = frontier.mixture(nll, costs, lengths=lengths, exhaustive=True)
+        evaluated = []
+        found = frontier.mixture(
+            nll,
+            costs,
+            lengths=lengths,
+            exhaustive=True,
+            on_progress=evaluated.append,
+        )
+        self.assertEqual(sum(evaluated), 63)
         for a, b in zip(found, expected, strict=True):
             np.testing.assert_array_equal(a, b)
         polished = frontier.mixture(nll, costs, lengths=lengths)

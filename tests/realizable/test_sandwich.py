@@ -142,7 +142,8 @@ class SandwichTest(absltest.TestCase):
         for table in (_table(num_models=1), _table(scale=1.0)):
             nll = np.repeat(table.nll_nats[:1], len(table.models), axis=0)
             table = dataclasses.replace(table, nll_nats=nll)
-            found = realizable.sandwich(table)
+            found = realizable.sandwich(table, held_out=0.5, num_resamples=5)
+            self.assertIsNone(found.held_out.uniform_share)
             self.assertLen(found.mixture.costs, 1)
             np.testing.assert_allclose(
                 found.mixture.losses, found.oracle.losses
