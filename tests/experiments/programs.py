@@ -28,6 +28,7 @@ _SERVER.set_forkserver_preload(
         "mmc_jax.report",
         "mmc_jax.scoring.engine",
         "mmc_jax.studies",
+        "mmc_jax.training",
     ]
 )
 
@@ -36,22 +37,44 @@ def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Returns what `python -m` with the arguments says and its exit code.
 
     It runs in a process of its own and as the main module, but for the time of
-    its imports. What starts, ends or kills a process has to use `subprocess`.
+    its imports. What starts or ends a process has to use `subprocess`.
     """
     with tempfile.TemporaryDirectory() as folder:
-        files = [pathlib.Path(folder, name) for name in ("out", "err")]
-        process = _SERVER.Process(
-            target=_run, args=(program, arguments, files, dict(os.environ))
-        )
-        process.start()
+        process = start(program, *arguments, said=pathlib.Path(folder))
         process.join()
         done = subprocess.CompletedProcess(
-            [program, *arguments],
-            process.exitcode,
-            *(file.read_text() for file in files),
+            [program, *arguments], process.exitcode, *words(folder)
         )
         process.close()
     return done
+
+
+def start(
+    program: str, *arguments: str, said: pathlib.Path
+) -> multiprocessing.Process:
+    """Returns the process of a program that has just been started.
+
+    Args:
+      program: Name of the module.
+      *arguments: Its command line.
+      said: Folder for what it says, which `words` reads.
+    """
+    process = _SERVER.Process(
+        target=_run, args=(program, arguments, _files(said), dict(os.environ))
+    )
+    process.start()
+    return process
+
+
+def words(said: str | pathlib.Path) -> list[str]:
+    """Returns what a program has written to stdout and to stderr."""
+    return [
+        file.read_text() if file.exists() else "" for file in _files(said)
+    ]
+
+
+def _files(folder: str | pathlib.Path) -> list[pathlib.Path]:
+    return [pathlib.Path(folder, name) for name in ("out", "err")]
 
 
 def _run(
@@ -62,7 +85,7 @@ def _run(
 ) -> None:
     """Runs a program in this process, its words in files."""
     for number, file in enumerate(files, start=1):
-        os.dup2(os.open(file, os.O_CREAT | os.O_WRONLY), number)
+        os.dup2(os.open(file, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), number)
     os.environ.update(environment, JAX_PLATFORMS="cpu")
     os.chdir(_ROOT)
     sys.argv = [program, *arguments]

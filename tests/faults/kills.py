@@ -1,0 +1,126 @@
+"""Kills jobs at random times, and compares what a rerun ends with."""
+
+import contextlib
+import itertools
+import os
+import pathlib
+import random
+import tempfile
+import time
+from typing import NamedTuple
+
+from tests.experiments import programs
+from tests.faults.jobs import Job
+
+# Seconds between two looks at a process.
+_LOOK = 0.002
+
+
+class Kills(NamedTuple):
+    """What became of a job that was killed again and again.
+
+    Attributes:
+      num_kills: Number of kills that met a process at work.
+      num_ends: Number of folders in which the job has ended after its kills.
+      lost: What was different in such a folder, or why there was no end.
+    """
+
+    num_kills: int
+    num_ends: int
+    lost: list[str]
+
+
+def attack(job: Job, num_kills: int, seed: int = 0) -> Kills:
+    """Returns what a job ends with after kills at random times.
+
+    A job is started in a folder and killed until it ends there, and then in a
+    new folder. Times are those of its processor, so that other work on the
+    machine does not matter; they are spread over a full run.
+
+    Args:
+      job: The job.
+      num_kills: Number of kills.
+      seed: Seed of the times.
+    """
+    times = random.Random(seed)
+    with tempfile.TemporaryDirectory() as scratch:
+        inputs = pathlib.Path(scratch, "inputs")
+        inputs.mkdir()
+        job.prepare(inputs)
+        folders = (pathlib.Path(scratch, str(i)) for i in itertools.count())
+        # The first run compiles; the second takes as long as those to come.
+        first, folder = next(folders), next(folders)
+        _ended(job, inputs, first)
+        expected = job.found(first)
+        seconds = _ended(job, inputs, folder)
+        lost = _differences(expected, job.found(folder))
+        folder, killed, num_ends = next(folders), 0, 0
+        while killed < num_kills:
+            if _killed(job, inputs, folder, times.uniform(0, seconds)):
+                killed += 1
+            else:
+                lost += _differences(expected, job.found(folder))
+                num_ends += 1
+                folder = next(folders)
+        _ended(job, inputs, folder)
+        lost += _differences(expected, job.found(folder))
+        return Kills(killed, num_ends + 1, lost)
+
+
+def _ended(job: Job, inputs: pathlib.Path, out: pathlib.Path) -> float:
+    """Lets a job run to its end; returns the seconds of its processor."""
+    return _run(job, inputs, out, float("inf"))[1]
+
+
+def _killed(
+    job: Job, inputs: pathlib.Path, out: pathlib.Path, seconds: float
+) -> bool:
+    """Returns whether a job was killed before it ended by itself."""
+    return _run(job, inputs, out, seconds)[0]
+
+
+def _run(
+    job: Job, inputs: pathlib.Path, out: pathlib.Path, limit: float
+) -> tuple[bool, float]:
+    """Runs a job for some seconds of its processor at most.
+
+    Raises:
+      AssertionError: It has ended with an error.
+    """
+    spent = 0.0
+    with tempfile.TemporaryDirectory() as said:
+        process = programs.start(
+            *job.command(inputs, out), said=pathlib.Path(said)
+        )
+        while process.is_alive():
+            with contextlib.suppress(OSError):  # It may end meanwhile.
+                spent = max(spent, _processor_seconds(process.pid))
+            if spent >= limit:
+                process.kill()
+                break
+            time.sleep(_LOOK)
+        process.join()
+        code = process.exitcode
+        process.close()
+        # A kill by -9 that came too late is none.
+        if code == 0 or (code and code > 0):
+            assert code == 0, programs.words(said)
+        return code != 0, spent
+
+
+def _processor_seconds(pid: int) -> float:
+    """Returns the seconds that all threads of a process have computed."""
+    # After the name, which may hold blanks; times are fields 14 and 15.
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
+    user, system = fields.split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def _differences(
+    expected: dict[str, object], found: dict[str, object]
+) -> list[str]:
+    return [
+        name
+        for name in sorted({*expected, *found})
+        if expected.get(name) != found.get(name)
+    ]
