@@ -194,12 +194,15 @@ def _parquet_records(path: pathlib.Path, *columns: str) -> Iterator[Record]:
     try:
         # Without these a whole row group would be in memory.
         opened = pyarrow.parquet.ParquetFile(
-            path, pre_buffer=False, buffer_size=_PARQUET_BUFFER
+            path,
+            pre_buffer=False,
+            buffer_size=_PARQUET_BUFFER,
+            page_checksum_verification=True,
         )
-    except pyarrow.ArrowInvalid as error:
+        names = opened.schema_arrow.names
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not Parquet ({error})") from error
     with opened as file:
-        names = file.schema_arrow.names
         if columns[0] not in names:
             raise ValueError(
                 f"{path}: no column {columns[0]!r}; it has "

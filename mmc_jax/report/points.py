@@ -77,17 +77,19 @@ def read_columns(
     limits.check_file("points", path)
     try:
         table = pyarrow.csv.read_csv(path)
-    except pa.ArrowInvalid as error:
+        there = table.column_names
+    # A name that is not in UTF-8 is noticed when it is asked.
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not readable as CSV ({error})") from error
     for name in numbers:
-        if name not in table.column_names:
+        if name not in there:
             raise ValueError(
                 f"{path}: no column {name!r}; it has "
-                f"{', '.join(map(repr, table.column_names))}"
+                f"{', '.join(map(repr, there))}"
             )
     if not table.num_rows:
         raise ValueError(f"{path}: a header and no rows: there are no points")
-    names = [name for name in names if name in table.column_names]
+    names = [name for name in names if name in there]
     for name in (*numbers, *names):
         empty = table[name].is_null().to_numpy()
         if empty.any():
@@ -100,5 +102,5 @@ def read_columns(
         for name in numbers
     }
     for name in names:
-        columns[name] = np.array(table[name].cast(pa.string()).to_pylist())
+        columns[name] = np.array(cells.strings(table[name], path, name))
     return columns

@@ -469,15 +469,17 @@ def read_parquet(file: pathlib.Path, schema: pa.Schema) -> pa.Table:
             shape = opened.metadata
             limits.check("cells", shape.num_rows * shape.num_columns, file)
             table = opened.read()
-    except (pa.ArrowException, OSError) as error:
+        names = table.schema.names
+    # A name that is not in UTF-8 is noticed when it is asked.
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{file}: damaged, not readable as Parquet ({error}); delete it "
             "and score again: only what it held is missing then"
         ) from error
     if not table.schema.equals(schema):
         raise ValueError(
-            f"{file}: its columns are {', '.join(table.schema.names)}; those "
-            f"of a score table are {', '.join(schema.names)}"
+            f"{file}: its columns are {', '.join(names)}; those of a score "
+            f"table are {', '.join(schema.names)}"
         )
     return table
 

@@ -20,6 +20,8 @@ from numpy.typing import ArrayLike
 from mmc_jax.scores import files, tokens
 from mmc_jax.scores.table import ScoredModel
 
+_HASH_DIGITS = 64  # Of a SHA-256.
+
 
 class ModelWriter:
     """Writes the scores of one model, as they come.
@@ -349,12 +351,7 @@ class ModelWriter:
                 f"{file}: scored on other texts than corpus.parquet; choose "
                 "another output folder or delete this file"
             )
-        key = key or {}
-        differing = [
-            f"{field} ({key.get(field)!r} there, {self._key.get(field)!r} now)"
-            for field in sorted({*key, *self._key})
-            if key.get(field) != self._key.get(field)
-        ]
+        differing = _differing(key or {}, self._key)
         if differing:
             raise ValueError(
                 f"{file}: model {self._model.name!r} was scored differently: "
@@ -416,3 +413,25 @@ class ModelWriter:
 def _tokens_of(part: pathlib.Path) -> pathlib.Path:
     """Returns the file of the tokens of a part of the scores."""
     return part.with_name(f"tokens-{part.name.removeprefix('part-')}")
+
+
+def _differing(
+    there: Mapping[str, Any], now: Mapping[str, Any], where: str = ""
+) -> list[str]:
+    """Returns what differs between two keys; of files, those that do."""
+    found = []
+    for field in sorted({*there, *now}):
+        old, new = there.get(field), now.get(field)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += _differing(old, new, f"{where}{field}: ")
+        elif old != new:
+            found.append(
+                f"{where}{field} ({_shown(old)} there, {_shown(new)} now)"
+            )
+    return found
+
+
+def _shown(value: Any) -> str:
+    """Returns a value of a key for an error; of a hash, its first digits."""
+    is_hash = isinstance(value, str) and len(value) == _HASH_DIGITS
+    return f"{value[:8]}..." if is_hash else repr(value)

@@ -63,13 +63,13 @@ def attack(
             path.write_bytes(content)
             num_attempts += 1
             try:
-                outcome = _outcome(kind, folder, path, expected)
+                found = outcome(kind, folder, path, expected)
             finally:
                 _restore(folder, before)
-            if outcome in counts:
-                counts[outcome] += 1
+            if found in counts:
+                counts[found] += 1
             else:
-                lost.append(f"{path.relative_to(folder)}, {how}: {outcome}")
+                lost.append(f"{path.relative_to(folder)}, {how}: {found}")
     return Damage(num_attempts, *counts.values(), lost)
 
 
@@ -82,13 +82,8 @@ def _damages(
     """Yields a file, what was done, and the bytes that are left of it."""
     files = sorted(files)
     contents = {path: path.read_bytes() for path in files}
-    for path in files:
-        size = len(contents[path])
-        step = 10 if size <= _SMALL else size // (_SMALL // 10)
-        if num_cuts is not None:
-            step = max(1, size * len(files) // num_cuts)
-        for end in range(0, size, step):
-            yield path, f"cut off at {end}", contents[path][:end]
+    for path, end in _ends(contents, num_cuts):
+        yield path, f"cut off at {end}", contents[path][:end]
     sizes = [len(contents[path]) for path in files]
     for _ in range(num_flips):
         (path,) = bits.choices(files, sizes)
@@ -98,9 +93,32 @@ def _damages(
         yield path, f"bit {bit} of byte {at} flipped", bytes(content)
 
 
-def _outcome(
+def _ends(
+    contents: dict[pathlib.Path, bytes], num_cuts: int | None
+) -> Iterator[tuple[pathlib.Path, int]]:
+    """Yields where files are cut off: so many places over all, or many each."""
+    ends = []
+    for path, content in contents.items():
+        size = len(content)
+        step = 10 if size <= _SMALL else size // (_SMALL // 10)
+        if num_cuts is not None:
+            step = 1
+        ends += [(path, end) for end in range(0, size, step)]
+    step = 1 if num_cuts is None else max(1, len(ends) // num_cuts)
+    yield from ends[::step][:num_cuts]
+
+
+def outcome(
     kind: Kind, folder: pathlib.Path, path: pathlib.Path, expected: object
 ) -> str:
+    """Returns "caught", "harmless" or "others", or else what is wrong.
+
+    Args:
+      kind: The kind of file.
+      folder: Folder of the files.
+      path: The file that is not as it was.
+      expected: What reading gave before.
+    """
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.FATAL)  # What is set aside is said as well.
     try:
@@ -109,8 +127,8 @@ def _outcome(
         text = str(error)
         # What consists of many files is named by its folder.
         below = path.relative_to(folder).parts
-        named = (path.name, below[0] if len(below) > 2 else path.name)
-        if any(name in text for name in named):
+        of_many = below[:1] if len(below) > 2 else ()
+        if any(name in text for name in (path.name, *of_many, *kind.named)):
             return "caught"
         return f"not named: {type(error).__name__}: {text[:200]}"
     except Exception as error:

@@ -4,7 +4,6 @@ A kind says how its files are made, which of them are damaged, and what reading
 them gives. Files that we write carry checksums. Files that people write, such
 as tables and configs, cannot: with a flipped digit they are other files.
 """
-# ruff: noqa: PLC0415  A kind imports what it needs.
 
 import functools
 import json
@@ -28,6 +27,7 @@ class Kind(NamedTuple):
       read: Function that returns what is read from the folder, to compare.
       has_checksum: Whether other numbers than those written are a fault.
       is_slow: Whether reading takes a second.
+      named: Names of other files that errors may name, as they contradict.
     """
 
     make: Callable[[pathlib.Path], object]
@@ -35,6 +35,7 @@ class Kind(NamedTuple):
     read: Callable[[pathlib.Path], object]
     has_checksum: bool = True
     is_slow: bool = False
+    named: tuple[str, ...] = ()
 
 
 def _table():
@@ -297,15 +298,48 @@ def _read_corpus(folder: pathlib.Path) -> object:
     return corpus.read(folder / "texts.jsonl").sha256
 
 
+def _write_parquet(folder: pathlib.Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    _write_csv(folder)
+    (folder / "scores.csv").unlink()
+    texts = pa.table({"id": ["a", "b"], "text": ["a text", "another"]})
+    pa.parquet.write_table(texts, folder / "texts.parquet")
+    columns = {"text_id": ["a", "b"], "m0": [1.5, 2.0], "m1": [1, 2]}
+    pa.parquet.write_table(
+        pa.table({**columns, "m2": [0.5, 1.0]}), folder / "scores.parquet"
+    )
+
+
+def _import_parquet(folder: pathlib.Path) -> object:
+    from mmc_jax import importers
+
+    table = importers.csv(
+        folder / "scores.parquet", folder / "models.csv", text_id="text_id"
+    )
+    return table.nll_nats.tolist()
+
+
+def _read_parquet_corpus(folder: pathlib.Path) -> object:
+    from mmc_jax import corpus
+
+    return corpus.read(folder / "texts.parquet").sha256
+
+
+def _read_config(folder: pathlib.Path) -> object:
+    from mmc_jax.models import configs
+
+    return configs.read(folder / "gpt2").to_dict()
+
+
 def _of_people(damaged: str, read: Callable[[pathlib.Path], object]) -> Kind:
     return Kind(_write_csv, damaged, read, has_checksum=False)
 
 
 # One line a kind of file.
 KINDS = {
-    "scores of a model": Kind(
-        _write_table, "models/m0.parquet", _read_table
-    ),
+    "scores of a model": Kind(_write_table, "models/m0.parquet", _read_table),
     "corpus of a score table": Kind(
         _write_table, "corpus.parquet", _read_table
     ),
@@ -342,11 +376,25 @@ KINDS = {
         "gpt2/model.safetensors",
         functools.partial(_load, is_cached=False),
         has_checksum=False,
-        is_slow=True,
+        named=("gpt2",),
+    ),
+    "config.json of a stranger": Kind(
+        _checkpoint, "gpt2/config.json", _read_config, has_checksum=False
+    ),
+    "scores in Parquet": Kind(
+        _write_parquet, "scores.parquet", _import_parquet, has_checksum=False
+    ),
+    "corpus in Parquet": Kind(
+        _write_parquet,
+        "texts.parquet",
+        _read_parquet_corpus,
+        has_checksum=False,
     ),
     "points in CSV": _of_people("points.csv", _read_points),
     "scores in CSV": _of_people("scores.csv", _import),
-    "facts of models in CSV": _of_people("models.csv", _import),
+    "facts of models in CSV": _of_people("models.csv", _import)._replace(
+        named=("scores.csv",)
+    ),
     "pool in YAML": _of_people("pool.yaml", _read_pool),
     "corpus in JSON lines": _of_people("texts.jsonl", _read_corpus),
 }

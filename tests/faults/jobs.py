@@ -4,7 +4,6 @@
 
 does one of them, if no program does it with so little.
 """
-# ruff: noqa: PLC0415  What a job needs is imported in its own process.
 
 import hashlib
 import json

@@ -113,9 +113,7 @@ def numbers(
 
 def _parsed(column, path, name, empty, sizes, decimal_comma):
     """Returns the numbers of a column of text, and which cells are known."""
-    cells = pyarrow.compute.utf8_trim_whitespace(
-        column.cast(pa.string()).fill_null("")
-    )
+    cells = pyarrow.compute.utf8_trim_whitespace(texts(column, path, name))
     blank = pyarrow.compute.equal(cells, "")
     if empty:
         lower = pyarrow.compute.utf8_lower(cells)

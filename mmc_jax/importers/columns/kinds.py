@@ -81,11 +81,13 @@ def read_columns(
         )
     try:
         table = _module(kind).read(path, text_columns, only_columns)
-    except (pa.ArrowException, OSError, EOFError) as error:
+        names = [name.strip() for name in table.column_names]
+    # Names of columns that are not in UTF-8 are noticed when they are asked.
+    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not readable: {error}") from error
     if not table.num_rows:
         raise ValueError(f"{path}: no rows")
-    return table.rename_columns([name.strip() for name in table.column_names])
+    return table.rename_columns(names)
 
 
 def _module(kind: str) -> ModuleType:

@@ -1,0 +1,109 @@
+"""Readers meet files that no one has written: only our own errors come.
+
+`fuzz.py` does the same for hours; what it found stands in `FOUND`, as small as
+it could be made.
+"""
+
+import json
+import random
+import struct
+
+import hypothesis
+from absl.testing import absltest, parameterized
+from hypothesis import strategies as st
+
+from tests.faults import fuzz
+
+_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+# Contents that were answered by a foreign error, by the reader.
+FOUND = {
+    "points in CSV": (b"cost,loss\n1\xb1,2\n", b"\xe3ost,loss\n1,2\n"),
+    "facts of models in CSV": (b"model,f\xe1mily,num_params\nm0,x,1\n",),
+}
+
+
+def _settings(max_examples: int):
+    return hypothesis.settings(
+        max_examples=max_examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+    )
+
+
+class FuzzTest(parameterized.TestCase):
+    def attack(self, aim, content):
+        self.assertIn(aim.attack(content), fuzz.FINE, content[:300])
+
+    @parameterized.named_parameters(
+        (name.replace(" ", "_"), name) for name in fuzz.READERS
+    )
+    def test_edited_files(self, name):
+        with fuzz.target(name) as aim:
+
+            @_settings(20)
+            @hypothesis.given(st.integers(0, 2**32))
+            def attack(seed):
+                self.attack(aim, fuzz.edited(aim.seed, random.Random(seed)))
+
+            attack()
+            for content in FOUND.get(name, ()):
+                self.attack(aim, content)
+
+    @parameterized.parameters("config.json of a stranger", "result.json")
+    def test_other_values_in_json(self, name):
+        with fuzz.target(name) as aim:
+            content = json.loads(aim.seed)
+
+            @_settings(20)
+            @hypothesis.given(
+                st.dictionaries(
+                    st.sampled_from(sorted(content)), _JSON, min_size=1
+                )
+            )
+            def attack(changes):
+                text = json.dumps({**content, **changes})
+                self.attack(aim, text.encode())
+
+            attack()
+
+    def test_other_values_in_the_header_of_safetensors(self):
+        with fuzz.target("safetensors of a stranger") as aim:
+            (size,) = struct.unpack("<Q", aim.seed[:8])
+            header = json.loads(aim.seed[8 : 8 + size])
+            names = sorted(header.keys() - {"__metadata__"})
+
+            @_settings(20)
+            @hypothesis.given(
+                st.sampled_from(names),
+                st.dictionaries(
+                    st.sampled_from(["dtype", "shape", "data_offsets"]),
+                    _JSON | st.sampled_from(["F16", "I8", "BOOL"]),
+                    min_size=1,
+                ),
+            )
+            def attack(name, changes):
+                entry = {**header[name], **changes}
+                text = json.dumps({**header, name: entry}).encode()
+                self.attack(
+                    aim,
+                    struct.pack("<Q", len(text)) + text + aim.seed[8 + size :],
+                )
+
+            attack()
+
+
+if __name__ == "__main__":
+    absltest.main()
