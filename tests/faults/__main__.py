@@ -13,21 +13,15 @@ With 200 kills, 400 flips and 300 seconds of fuzzing for each reader it takes
 five hours of one core. `pip install atheris` makes the fuzzing faster.
 """
 
-import concurrent.futures
-import multiprocessing
 import os
 import pathlib
-import re
-import resource
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from absl import app, flags
 
-from tests.faults import damage, files, fuzz, jobs, kills
+from tests.faults import attacks, files, fuzz, jobs
 
 _KILLS = flags.DEFINE_integer(
     "kills", 200, "Kills of each job; 0 for none.", lower_bound=0
@@ -58,57 +52,8 @@ _ONLY = flags.DEFINE_list("only", None, "Words of attacks to take; all if not.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of times and bits.")
 _OUT = flags.DEFINE_string("out", None, "File for the table.")
 
-_MOST_SECONDS, _MOST_BYTES = 3600, 8 * 2**30
 
-
-class Row(NamedTuple):
-    """One line of the table.
-
-    Attributes:
-      attack: What was done.
-      target: What it was done to.
-      num_attempts: Number of attempts.
-      num_caught: Number of those that were caught, or did no harm.
-      lost: What was lost, a line each.
-    """
-
-    attack: str
-    target: str
-    num_attempts: int
-    num_caught: int
-    lost: list[str]
-
-
-def _kill(name: str, num: int, seed: int) -> Row:
-    found = kills.attack({**jobs.JOBS, **jobs.PROGRAMS}[name], num, seed)
-    fine = found.num_kills - len(found.lost)
-    return Row("SIGKILL", name, found.num_kills, fine, found.lost)
-
-
-def _damage(name: str, cuts: int | None, flips: int, seed: int) -> Row:
-    found = damage.attack(files.KINDS[name], cuts, flips, seed)
-    fine = found.num_caught + found.num_harmless + found.num_others
-    return Row("cut or flipped", name, found.num_attempts, fine, found.lost)
-
-
-def _fuzz(name: str, seconds: int, findings: str) -> Row:
-    folder = pathlib.Path(findings, re.sub(r"\W+", "_", name)).absolute()
-    done = subprocess.run(
-        [sys.executable, "-m", fuzz.__name__, name, str(seconds), str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    said = done.stdout + done.stderr
-    num = re.search(r"number_of_executed_units: *(\d+)", said)
-    lost = [str(path) for path in sorted(folder.glob("*-*"))]
-    if num is None:
-        lost.append(said[-500:])
-    attempts = int(num[1]) if num else 0
-    return Row("fuzzed", name, attempts, attempts - len(lost), lost)
-
-
-def _attacks() -> Iterator[tuple[str, Callable[..., Row], tuple]]:
+def _attacks() -> Iterator[tuple[str, Callable[..., attacks.Row], tuple]]:
     """Yields the name of each attack, what does it, and its arguments."""
     for num, of_kind in (
         (_KILLS.value, jobs.JOBS),
@@ -116,7 +61,7 @@ def _attacks() -> Iterator[tuple[str, Callable[..., Row], tuple]]:
     ):
         for name in of_kind:
             if num:
-                yield f"kills: {name}", _kill, (name, num, _SEED.value)
+                yield f"kills: {name}", attacks.kill, (name, num, _SEED.value)
     for name, kind in files.KINDS.items():
         cuts, flips = _CUTS.value, _FLIPS.value
         if kind.is_slow:
@@ -124,30 +69,11 @@ def _attacks() -> Iterator[tuple[str, Callable[..., Row], tuple]]:
             flips = flips if _SLOW_FLIPS.value is None else _SLOW_FLIPS.value
         if flips or cuts:
             arguments = (name, cuts, flips, _SEED.value)
-            yield f"damage: {name}", _damage, arguments
+            yield f"damage: {name}", attacks.damage_files, arguments
     for name in fuzz.READERS:
         if _FUZZ_SECONDS.value:
             arguments = (name, _FUZZ_SECONDS.value, _FINDINGS.value)
-            yield f"fuzzing: {name}", _fuzz, arguments
-
-
-def _limit() -> None:
-    resource.setrlimit(resource.RLIMIT_CPU, (_MOST_SECONDS, _MOST_SECONDS))
-    resource.setrlimit(resource.RLIMIT_DATA, (_MOST_BYTES, _MOST_BYTES))
-
-
-def _done(name: str, attack: Callable[..., Row], arguments: tuple) -> Row:
-    """Returns the row of an attack, done in a process of its own."""
-    spawn = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(
-        1, mp_context=spawn, initializer=_limit
-    ) as worker:
-        try:
-            return worker.submit(attack, *arguments).result()
-        except Exception as error:  # Also of a process that is gone.
-            kind, _, target = name.partition(": ")
-            reason = f"{type(error).__name__}: {error}"
-            return Row(kind, target, 1, 0, [reason])
+            yield f"fuzzing: {name}", attacks.fuzz_reader, arguments
 
 
 def _keep_programs(folder: str) -> None:
@@ -170,7 +96,7 @@ def main(argv: list[str]) -> None:
             words = _ONLY.value or [""]
             if not any(word in name for word in words):
                 continue
-            rows.append(_done(name, attack, arguments))
+            rows.append(attacks.done(name, attack, arguments))
             print(_line(rows[-1]), *rows[-1].lost, sep="\n  ", flush=True)
     table = "\n".join([*_HEAD, *map(_line, rows)])
     if _OUT.value is not None:
@@ -184,7 +110,7 @@ _HEAD = (
 )
 
 
-def _line(row: Row) -> str:
+def _line(row: attacks.Row) -> str:
     return (
         f"| {row.attack} | {row.target} | {row.num_attempts:,} | "
         f"{row.num_caught:,} | {len(row.lost)} |"
