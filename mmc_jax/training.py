@@ -23,6 +23,7 @@ from flax import nnx
 
 from mmc_jax import models
 from mmc_jax.corpus import Corpus
+from mmc_jax.models import cache
 
 
 class Recipe(NamedTuple):
@@ -246,6 +247,7 @@ def _restored(
     try:
         saved = manager.restore(step, args=ocp.args.StandardRestore(like))
     except Exception as error:  # Orbax and TensorStore raise of all types.
+        cache.ignore_late_reads()
         raise ValueError(_damaged(folder)) from error
     if not np.array_equal(saved["digest"], _digest(saved["state"])):
         raise ValueError(_damaged(folder))

@@ -6,6 +6,7 @@ those makes another entry; old ones are never read again and may be deleted. An
 entry appears when it is complete, and is read back with a sum of its bits.
 """
 
+import functools
 import hashlib
 import inspect
 import json
@@ -14,7 +15,8 @@ import pathlib
 import sys
 import time
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from logging import getLogger
 
 import jax
 import jax.numpy as jnp
@@ -143,10 +145,43 @@ def restored(
     try:
         values = _read(folder, params, alone)
     except Exception as error:  # Orbax and TensorStore raise of all types.
+        ignore_late_reads()
         logging.warning(
             "%s: this cache is damaged and will be made anew: %s", folder, error
         )
     return values if _all_agree(values is not None, alone) else None
+
+
+def ignore_late_reads() -> None:
+    """Silences the reads that Orbax leaves under way when one has failed.
+
+    They end on an event loop that is closed, each with a traceback of its own
+    that nobody can catch. What is wrong has been said by then.
+    """
+    before = sys.unraisablehook
+    if getattr(before, "__name__", "") == _ignore.__name__:
+        return
+    sys.unraisablehook = functools.wraps(_ignore)(
+        functools.partial(_ignore, before)
+    )
+    getLogger("asyncio").addFilter(
+        lambda record: (
+            "exception was never retrieved" not in record.getMessage()
+        )
+    )
+
+
+def _ignore(
+    before: Callable[["sys.UnraisableHookArgs"], object],
+    unraisable: "sys.UnraisableHookArgs",
+) -> None:
+    code = getattr(unraisable.object, "cr_code", None)
+    is_of_orbax = "/orbax/" in getattr(code, "co_filename", "")
+    is_late = isinstance(unraisable.exc_value, RuntimeError) and (
+        str(unraisable.exc_value) == "Event loop is closed"
+    )
+    if not (is_of_orbax or is_late):
+        before(unraisable)
 
 
 def _read(

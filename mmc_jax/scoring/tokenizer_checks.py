@@ -17,6 +17,7 @@ import pathlib
 import selectors
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -170,12 +171,23 @@ def _checked(checkpoint: str) -> dict[str, Any]:
         return {"lost_texts": [], "error": reason}
 
 
-def _main() -> None:
+def _limit() -> None:
+    """Limits memory, and the processor's time from now on.
+
+    Whoever waits for this process has a limit of its own, but may be gone.
+    """
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource  # Not on Windows.
 
         resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
+        limit = int(time.process_time() + 2 * SECONDS)
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, hard))
+
+
+def _main() -> None:
     for checkpoint in sys.argv[1:]:
+        _limit()
         print(json.dumps(_checked(checkpoint)), flush=True)
 
 

@@ -68,9 +68,7 @@ def start(
 
 def words(said: str | pathlib.Path) -> list[str]:
     """Returns what a program has written to stdout and to stderr."""
-    return [
-        file.read_text() if file.exists() else "" for file in _files(said)
-    ]
+    return [file.read_text() if file.exists() else "" for file in _files(said)]
 
 
 def _files(folder: str | pathlib.Path) -> list[pathlib.Path]:

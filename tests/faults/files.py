@@ -186,6 +186,16 @@ def _train(folder: pathlib.Path) -> object:
     return (folder / "model/model.safetensors").read_bytes()
 
 
+def _search_errors(folder: pathlib.Path) -> object:
+    from mmc_jax import frontier
+
+    return frontier.kept_search_errors(
+        folder / "cases.jsonl",
+        [(4, 8, 0.1, 0), (4, 8, 0.1, 1)],
+        num_new_texts=0,
+    )
+
+
 def _checkpoint(folder: pathlib.Path) -> None:
     from tests.scoring import checkpoints
 
@@ -356,6 +366,9 @@ KINDS = {
     ),
     "windows, start and key of a proof": Kind(
         _certify, "work/*", _certify, is_slow=True
+    ),
+    "pools of compare_pruning": Kind(
+        _search_errors, "cases.jsonl", _search_errors
     ),
     "state of a training": Kind(_train, "state/**/*", _train, is_slow=True),
     "converted parameters": Kind(

@@ -75,6 +75,7 @@ import torch
 import transformers
 import yaml
 from absl.testing import absltest, parameterized
+from tokenizers import pre_tokenizers
 
 from mmc_jax import corpus, pool, scores, scoring, training
 from mmc_jax.models import hub, loading, weight_files
@@ -588,6 +589,28 @@ class FailuresTest(ScoreTest):
         bad = self._copy("bad", "gpt2")
         (bad / "tokenizer.json").unlink()
         self._fails(ValueError, "no tokenizer; tokenizer.json", bad)
+
+    def test_panic_of_a_tokenizer(self):
+        """Its library, in Rust, raises what is no Exception."""
+        tokenizer = training.byte_tokenizer("<|endoftext|>")
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                # It gives up on the text below, and on no text that is tried.
+                pre_tokenizers.Split(tokenizers.Regex("(a+)+$"), "isolated"),
+                tokenizer.pre_tokenizer,
+            ]
+        )
+        bad = self._make("bad", "gpt2", tokenizer=tokenizer)
+        good = _checkpoints["gpt2"]
+        with self.assertRaisesRegex(
+            scoring.ScoringError, "1 of 3 .*: bad: PanicException"
+        ) as raised:
+            self._score(
+                ("a text", "a" * 30 + "!"), first=good, bad=bad, last=good
+            )
+        self.assertNotIsInstance(raised.exception.failures["bad"], Exception)
+        names = [model.name for model in raised.exception.table.models]
+        self.assertEqual(names, ["first", "last"])
 
     def test_other_settings_of_one_model(self):
         good, other = _checkpoints["gpt2"], _checkpoints["llama"]

@@ -2,6 +2,9 @@ import contextlib
 import io
 import json
 import pathlib
+import signal
+import subprocess
+import sys
 import tempfile
 from unittest import mock
 
@@ -78,6 +81,20 @@ class CheckTest(absltest.TestCase):
         )
         self.assertIsNotNone(found[0].error or found[0].lost_texts)
         self.assertEqual(found[1], ([], None))
+
+    def test_one_that_nobody_waits_for_ends(self):
+        """Where a run is killed, what it tries must not go on for ever."""
+        script = (
+            "import collections\n"
+            "from mmc_jax.scoring import tokenizer_checks as checks\n"
+            "checks.SECONDS = 0.0\n"
+            "checks._checked = lambda _: collections.deque(iter(int, 1), 0)\n"
+            "checks._main()\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script, "folder"], check=False
+        )
+        self.assertEqual(-done.returncode, signal.SIGXCPU)
 
     def test_no_process_without_checkpoints(self):
         with mock.patch.object(tokenizer_checks.subprocess, "Popen") as started:

@@ -4,6 +4,7 @@ M models, X texts.
 """
 
 import functools
+import hashlib
 import json
 import pathlib
 from collections.abc import Callable, Iterable
@@ -27,6 +28,8 @@ HEURISTICS = {
 # Models up to which all subsets are searched. Beyond, the certified search says
 # which points are exact.
 _MOST_EXHAUSTIVE = 16
+# Field of a kept row that holds its checksum.
+_CHECKSUM = "checksum"
 
 
 def search_errors(
@@ -88,7 +91,7 @@ def kept_search_errors(
 
     Args:
       file: JSON lines of the pools that are done, which are not done again;
-        made if it is missing.
+        made if it is missing. A line that a kill has cut off is done again.
       cases: (num_models, num_texts, noise, seed) of each pool.
       num_new_texts: Number of further texts of each pool; 0 for none.
       time_limit: Seconds for the proof of each pool; None for no limit.
@@ -96,13 +99,10 @@ def kept_search_errors(
 
     Raises:
       ValueError: A pool that cannot be made; a pool of which no point is proven
-        in time.
+        in time; a line of the file that is damaged.
     """
     keys = ("num_models", "num_texts", "noise", "seed", "num_new_texts")
-    lines = file.read_text().splitlines() if file.exists() else []
-    done = {
-        tuple(row[key] for key in keys): row for row in map(json.loads, lines)
-    }
+    done = {tuple(row[key] for key in keys): row for row in _kept_rows(file)}
     file.parent.mkdir(parents=True, exist_ok=True)
     rows = []
     for case in cases:
@@ -110,10 +110,46 @@ def kept_search_errors(
         if key not in done:
             done[key] = search_errors(*key, time_limit)
             with file.open("a") as appended:
-                appended.write(json.dumps(done[key]) + "\n")
+                row = {**done[key], _CHECKSUM: _checksum(done[key])}
+                appended.write(json.dumps(row) + "\n")
             on_new(done[key])
         rows.append(done[key])
     return rows
+
+
+def _kept_rows(file: pathlib.Path) -> list[dict[str, Any]]:
+    """Returns the rows of a file; a last line without its end is cut off.
+
+    Raises:
+      ValueError: A line is not what was written. Older ones have no checksum.
+    """
+    if not file.exists():
+        return []
+    content = file.read_bytes()
+    complete = content[: content.rfind(b"\n") + 1]
+    if complete != content:
+        with file.open("r+b") as opened:
+            opened.truncate(len(complete))
+    rows = []
+    for number, line in enumerate(complete.splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            written = row.pop(_CHECKSUM, None)
+            is_same = written is None or written == _checksum(row)
+        except (ValueError, AttributeError):
+            is_same = False
+        if not is_same:
+            raise ValueError(
+                f"{file}, line {number}: damaged; delete the line, and its "
+                "pool is done again"
+            )
+        rows.append(row)
+    return rows
+
+
+def _checksum(row: dict[str, Any]) -> str:
+    text = json.dumps(row, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _exact(
