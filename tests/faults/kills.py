@@ -5,6 +5,8 @@ import itertools
 import os
 import pathlib
 import random
+import shutil
+import signal
 import tempfile
 import time
 from typing import NamedTuple
@@ -14,8 +16,6 @@ from tests.faults.jobs import Job
 
 # Seconds between two looks at a process.
 _LOOK = 0.002
-# What a run takes of the first one's time.
-_WARM = 0.8
 
 
 class Kills(NamedTuple):
@@ -51,38 +51,34 @@ def attack(job: Job, num_kills: int, seed: int = 0) -> Kills:
         job.prepare(inputs)
         folders = (pathlib.Path(scratch, str(i)) for i in itertools.count())
         folder, lost, killed, num_ends = next(folders), [], 0, 0
-        # It compiles what later runs find.
-        seconds = _WARM * _ended(job, inputs, folder)
+        _, seconds = _run(job, inputs, folder, float("inf"))
         expected = job.found(folder)
-        folder = next(folders)
+        folder, is_new = next(folders), True
         while killed < num_kills:
-            if _killed(job, inputs, folder, times.uniform(0, seconds)):
-                killed += 1
-            else:
-                lost += _differences(expected, job.found(folder))
-                num_ends += 1
-                folder = next(folders)
-        _ended(job, inputs, folder)
+            is_killed, spent = _run(
+                job, inputs, folder, times.uniform(0, seconds)
+            )
+            if is_killed:
+                killed, is_new = killed + 1, False
+                continue
+            if is_new:  # The first run compiled what others found.
+                seconds = spent
+            lost += _differences(expected, job.found(folder))
+            num_ends += 1
+            shutil.rmtree(folder)
+            folder, is_new = next(folders), True
+        _run(job, inputs, folder, float("inf"))
         lost += _differences(expected, job.found(folder))
         return Kills(killed, num_ends + 1, lost)
-
-
-def _ended(job: Job, inputs: pathlib.Path, out: pathlib.Path) -> float:
-    """Lets a job run to its end; returns the seconds of its processor."""
-    return _run(job, inputs, out, float("inf"))[1]
-
-
-def _killed(
-    job: Job, inputs: pathlib.Path, out: pathlib.Path, seconds: float
-) -> bool:
-    """Returns whether a job was killed before it ended by itself."""
-    return _run(job, inputs, out, seconds)[0]
 
 
 def _run(
     job: Job, inputs: pathlib.Path, out: pathlib.Path, limit: float
 ) -> tuple[bool, float]:
     """Runs a job for some seconds of its processor at most.
+
+    Returns:
+      Whether it was killed before it ended by itself, and the seconds.
 
     Raises:
       AssertionError: It has ended with an error.
@@ -102,9 +98,8 @@ def _run(
         process.join()
         code = process.exitcode
         process.close()
-        # A kill by -9 that came too late is none.
-        if code == 0 or (code and code > 0):
-            assert code == 0, programs.words(said)
+        # A kill that came too late is none.
+        assert code in (0, -signal.SIGKILL), (code, programs.words(said))
         return code != 0, spent
 
 
