@@ -2,11 +2,13 @@
 
 import ast
 import hashlib
+import re
 from collections.abc import Sequence
 from typing import TypedDict
 
 import numpy as np
 
+_HALVES = re.compile("[\ud800-\udfff]").search
 # Longer ones are taken as they are: parsing them takes gigabytes.
 _MOST_CHARS = 1_000_000
 
@@ -36,7 +38,12 @@ def facts(prompts: Sequence[str]) -> PromptFacts:
     >>> facts(["é"])["num_bytes"].tolist()
     [2]
     """
-    raw = [prompt.encode(errors="surrogatepass") for prompt in prompts]
+    # Halves of characters, as JSON may hold them, have no place in UTF-8.
+    prompts = [
+        prompt.encode(errors="replace").decode() if _HALVES(prompt) else prompt
+        for prompt in prompts
+    ]
+    raw = [prompt.encode() for prompt in prompts]
     counts = [
         np.array([len(text) for text in texts], np.int64)
         if all(texts)

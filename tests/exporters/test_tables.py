@@ -39,7 +39,7 @@ def _table(**changes):
                 {"key": {"dtype": "float32"}, "seconds": 1.5},
             ),
             scores.ScoredModel('b "x", y', "b", "instruct", {"price": 1 / 3}),
-            scores.ScoredModel("file"),
+            scores.ScoredModel("file\nof two lines"),
         ),
         "texts": corpus.Corpus(
             ids=("007", "x,1", 'say "hi"', "NA", "é"),

@@ -178,6 +178,7 @@ class KindsTest(_Case):
             ),
             (good.replace("1.5", '"x"'), "row 1, column 'a-7b': 'x' is not a"),
             (good.replace("1.5", "[1]"), "row 1, column 'a-7b'"),
+            (good.replace("007", "\\ud800"), "s.jsonl.*"),
         ):
             with (
                 self.subTest(message),

@@ -3,6 +3,7 @@
 import pathlib
 import re
 from collections.abc import Sequence
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.csv
@@ -113,12 +114,12 @@ def _is_plain(path: pathlib.Path) -> bool:
 def _beginning(path: pathlib.Path) -> tuple[dict[str, object], list[str], int]:
     """Returns Arrow's options, the names of the columns, the header's bytes."""
     with files.opened(path) as file:
-        first, second = file.readline(), file.readline()
+        first, second = _record(file), _record(file)
     if files.encoding_mark(first[:4]) is None:
         first = files.without_mark(first, path)
     else:
         converted = files.in_utf8(path)
-        first, second = converted.readline(), converted.readline()
+        first, second = _record(converted), _record(converted)
     said = first.strip()
     read = pyarrow.csv.ReadOptions()
     if said[:4].lower() == b"sep=" and len(said) <= len(b"sep=,"):
@@ -141,6 +142,17 @@ def _beginning(path: pathlib.Path) -> tuple[dict[str, object], list[str], int]:
         parse_options=parse,
     )
     return options, alone.column_names, len(line)
+
+
+def _record(file: BinaryIO) -> bytes:
+    """Returns a row, of several lines if a quoted cell holds their ends."""
+    row = file.readline()
+    while row.count(b'"') % 2 and len(row) < _BLOCK_BYTES:
+        more = file.readline()
+        if not more:
+            break
+        row += more
+    return row
 
 
 def _delimiter(header: str) -> str:

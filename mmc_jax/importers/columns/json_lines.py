@@ -60,9 +60,16 @@ def _row_by_row(path: pathlib.Path) -> pa.Table:
         if line.strip()
     ]
     names = dict.fromkeys(name for row in rows for name in row)
-    return pa.table(
-        {name: _column([row.get(name) for row in rows]) for name in names}
-    )
+    columns = {}
+    for name in names:
+        try:
+            columns[name] = _column([row.get(name) for row in rows])
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"{path}, column {name!r}: a cell is not valid Unicode "
+                f"({error.reason})"
+            ) from error
+    return pa.table(columns)
 
 
 def _row(path: pathlib.Path, number: int, line: bytes) -> dict[str, Any]:
