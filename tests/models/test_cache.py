@@ -22,7 +22,6 @@ from mmc_jax.models import (
     configs,
     sharding,
     tensors,
-    tied_heads,
     weight_files,
 )
 from mmc_jax.models.families import mamba2
@@ -44,12 +43,6 @@ class CacheTest(parameterized.TestCase):
         hour_ago = time.time() - 3600
         for file in self.folder.iterdir():
             os.utime(file, (hour_ago, hour_ago))
-        # Opens the files whether they are converted or not.
-        self.enterContext(
-            mock.patch.object(
-                tied_heads, "as_in_files", side_effect=lambda config, _: config
-            )
-        )
         reader = self.enterContext(
             mock.patch.object(tensors, "Tensors", wraps=tensors.Tensors)
         )
