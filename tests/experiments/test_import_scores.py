@@ -6,6 +6,8 @@ import tempfile
 
 from absl.testing import absltest
 
+from experiments.benchmarks import import_speed
+from mmc_jax import exporters
 from tests.experiments import programs
 
 _SCORES = "text_id,a-7b,b-13b\n007,1.5,2\nx,0.25,3\n"
@@ -57,6 +59,19 @@ class ImportScoresTest(absltest.TestCase):
         )
         result = json.loads((folder / "compared/result.json").read_text())
         self.assertIn("worst_texts", json.dumps(result))
+
+    def test_benchmark(self):
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        with (
+            absltest.mock.patch.object(import_speed, "KINDS", ("csv.gz",)),
+            absltest.mock.patch.object(exporters, "LAYOUTS", ("long",)),
+        ):
+            (found,) = import_speed.runs(3, 5, pathlib.Path(folder, "files"))
+        name, num_bytes, run = found
+        self.assertEqual(name, "csv.gz, long")
+        self.assertEqual(run.exit_code, 0, run.last_words)
+        self.assertGreater(num_bytes, 0)
+        self.assertIn("3 models, 5 texts: nll_nats", " ".join(run.last_words))
 
 
 if __name__ == "__main__":
