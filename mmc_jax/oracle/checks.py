@@ -119,13 +119,7 @@ def checked_weights(
             f"losses of {losses.dtype} take no weights: multiply the losses by "
             "them before oracle.quantised."
         )
-    if not isinstance(weights, jax.Array):
-        weights = np.asarray(weights)
-    if weights.shape != losses.shape[1:]:
-        raise ValueError(
-            f"weights has shape {weights.shape}; {losses.shape[1:]} is needed, "
-            "one for each text."
-        )
+    weights = _row("weights", weights, losses.shape[1], "text")
     if is_known(weights):
         host = np.asarray(weights)
         bad = ~((host >= 0) & (host < np.inf))
@@ -149,13 +143,7 @@ def checked_log_weights(
     log_weights: ArrayLike, num_models: int
 ) -> jax.Array | np.ndarray:
     """Returns logarithms of the models' prior weights, [M]."""
-    if not isinstance(log_weights, jax.Array):
-        log_weights = np.asarray(log_weights)
-    if log_weights.shape != (num_models,):
-        raise ValueError(
-            f"log_weights has shape {log_weights.shape}; [{num_models}], one "
-            "for each model, is needed."
-        )
+    log_weights = _row("log_weights", log_weights, num_models, "model")
     if is_known(log_weights):
         host = np.asarray(log_weights)
         bad = ~(host < np.inf)
@@ -171,13 +159,7 @@ def checked_lengths(
     lengths: ArrayLike, num_texts: int
 ) -> jax.Array | np.ndarray:
     """Returns what the losses of the texts are divided by, [X]."""
-    if not isinstance(lengths, jax.Array):
-        lengths = np.asarray(lengths)
-    if lengths.shape != (num_texts,):
-        raise ValueError(
-            f"lengths has shape {lengths.shape}; [{num_texts}], one for each "
-            "text, is needed."
-        )
+    lengths = _row("lengths", lengths, num_texts, "text")
     if is_known(lengths):
         host = np.asarray(lengths)
         bad = ~((host > 0) & (host < np.inf))
@@ -187,3 +169,17 @@ def checked_lengths(
                 f"lengths[{x}] is {host[x]}; finite and above 0 is needed."
             )
     return lengths
+
+
+def _row(
+    name: str, values: ArrayLike, size: int, of_each: str
+) -> jax.Array | np.ndarray:
+    """Returns values, one for each text or model, with their shape checked."""
+    if not isinstance(values, jax.Array):
+        values = np.asarray(values)
+    if values.shape != (size,):
+        raise ValueError(
+            f"{name} has shape {values.shape}; ({size},) is needed, one for "
+            f"each {of_each}."
+        )
+    return values

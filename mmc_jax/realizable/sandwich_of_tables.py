@@ -216,7 +216,10 @@ def sandwich(
             for name, line in lines.items()
         }
     )
-    beyond = [overheads(nll, mask) for mask in pool.masks]
+    mean, largest = np.empty((2, len(pool.masks)))
+    for i, mask in enumerate(tqdm.tqdm(pool.masks, desc="checking bounds")):
+        beyond = overheads(nll, mask)
+        mean[i], largest[i] = oracle.exact_means(beyond), beyond.max()
     of_all = np.ones(len(costs), bool)
     best = mixture.masks[-1]
     return Sandwich(
@@ -230,8 +233,8 @@ def sandwich(
         bounds=pool.losses
         + _log(pool.masks.sum(axis=1))
         * oracle.exact_means(1 / divisors[None])[0],
-        mean_overheads=oracle.exact_means(beyond),
-        largest_overheads=np.array([row.max() for row in beyond]),
+        mean_overheads=mean,
+        largest_overheads=largest,
         systems=tuple(
             systems(table, mask)
             for mask in ([of_all] if best.all() else [of_all, best])

@@ -47,7 +47,7 @@ def _expected(nll, masks, logs, weights, lengths):
 class MixtureLossesTest(parameterized.TestCase):
     @parameterized.product(
         dtype=["float32", "float64"],
-        scale=[1e-12, 1e-3, 1.0, 30.0, 1e3, 1e5, 1e9],
+        scale=[1e-12, 1e-3, 0.05, 1.0, 30.0, 1e3, 1e5, 1e9],
     )
     def test_any_scale(self, dtype, scale):
         nll, masks, weights, lengths = _case(scale, dtype)
