@@ -27,12 +27,7 @@ _NUM_PERMUTATIONS = flags.DEFINE_integer(
     "Number of random permutations of the control.",
     lower_bound=1,
 )
-_PREFIX_BYTES = flags.DEFINE_integer(
-    "prefix_bytes",
-    128,
-    "Bytes of a text that the prefix router reads with all models.",
-    lower_bound=0,
-)
+_PREFIX_BYTES = shared_flags.prefix_bytes(128)
 _NUM_RESAMPLES = shared_flags.num_resamples(200, lower_bound=2)
 _SEED = shared_flags.seed()
 _OUT = shared_flags.out()

@@ -27,13 +27,7 @@ _NUM_FEATURES = flags.DEFINE_integer(
     lower_bound=2,
 )
 _POOL = shared_flags.pool(required=False)
-_PREFIX_BYTES = flags.DEFINE_integer(
-    "prefix_bytes",
-    None,
-    "Bytes of a text that the prefix router lets all models read; it needs "
-    "scores with --keep_tokens.",
-    lower_bound=1,
-)
+_PREFIX_BYTES = shared_flags.prefix_bytes(None)
 _SPLIT = flags.DEFINE_enum(
     "split",
     "text",

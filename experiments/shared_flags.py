@@ -146,6 +146,18 @@ def corpus(*, required: bool) -> flags.FlagHolder:
     )
 
 
+def prefix_bytes(default: int | None) -> flags.FlagHolder:
+    """How much of a text all models read."""
+    return flags.DEFINE_integer(
+        "prefix_bytes",
+        default,
+        "Bytes of a text that the prefix router lets all models read; it needs "
+        "scores with --keep_tokens.",
+        lower_bound=1,
+        **_SHARED,
+    )
+
+
 def text_column() -> flags.FlagHolder:
     """Where the texts of a corpus stand."""
     return flags.DEFINE_string(

@@ -45,12 +45,9 @@ _SEGMENTS = flags.DEFINE_string(
     "sentence, word, token, or bytes:N, such as bytes:64. Tokens have to be "
     "kept (score_texts --keep_tokens).",
 )
-_CORPUS = shared_flags.path(
-    "corpus",
-    None,
-    "With --segments of lines, sentences or words: the corpus that was scored, "
-    "as for score_texts.",
-)
+# Lines, sentences and words need the texts themselves.
+_CORPUS = shared_flags.corpus(required=False)
+_TEXT_COLUMN = shared_flags.text_column()
 COST = flags.DEFINE_string(
     "cost", "num_params", "The number of a model that a subset spends."
 )
@@ -100,7 +97,7 @@ def read_texts() -> "corpus.Corpus | None":
 
     if _CORPUS.value is None:
         return None
-    found = corpus.named(_CORPUS.value)
+    found = corpus.named(_CORPUS.value, text_column=_TEXT_COLUMN.value)
     return found if isinstance(found, corpus.Corpus) else found.load()
 
 
