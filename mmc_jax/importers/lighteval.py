@@ -151,7 +151,10 @@ def _documents(log: logs.Log, value: str, options: Options) -> list[Document]:
         if copies:
             name = f"{document.text_id}#{len(copies) + 1}"
             document = document._replace(text_id=name)
-        copies.append(document._replace(order=i))
+        # Rows are in the order in which a model took them.
+        number = str(row["doc"].get("id"))
+        order = int(number[:18]) if number.isdecimal() else i
+        copies.append(document._replace(order=order))
     if not found:
         logging.warning("%s: no rows", log.file)
     return [document for copies in found.values() for document in copies]
@@ -192,12 +195,15 @@ def _document(
         score = json_files.number(given, where, f"metric.{value}")
     raw = b"" if scored is None else scored.encode(errors="surrogatepass")
     is_rolling = value == "rolling,shifted"
+    # The input is there for some backends only.
+    seen = [response.get("input")]
+    seen += [doc.get(f) for f in ("instruction", "fewshot_samples")]
     return Document(
         text_id=f"{log.task}/{_hash(repr((query, choices)))[:_DIGITS]}",
         value=score,
         where=where,
         domain=log.task,
-        prompt="" if is_rolling else _hash(repr(response.get("input"))),
+        prompt="" if is_rolling else _hash(repr(seen)),
         num_bytes=len(raw),
         num_chars=len(scored or ""),
         sha256=hashlib.sha256(raw).hexdigest() if scored else "",

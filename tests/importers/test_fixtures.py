@@ -145,5 +145,31 @@ class InspectTest(absltest.TestCase):
         self.assertEqual(table.unit, "error")
 
 
+class LightevalTest(absltest.TestCase):
+    def test_targets_are_those_of_another_tool(self):
+        details = importers.read(_FOLDER / "lighteval", Options(value="target"))
+        others = importers.read(
+            _FOLDER / "lm_eval/0.4.13",
+            Options(value="target", tasks=("tiny_last_word",)),
+        )
+        self.assertEqual(
+            [model.name for model in details.table.models],
+            [model.name for model in others.table.models],
+        )
+        np.testing.assert_allclose(
+            details.table.nll_nats,
+            others.table.nll_nats,
+            rtol=tolerances.SCORE_TORCH,
+        )
+
+    def test_accuracy(self):
+        details = importers.read(
+            _FOLDER / "lighteval", Options(value="accuracy")
+        )
+        self.assertContainsSubset(
+            set(details.table.nll_nats.ravel()), {0.0, 1.0}
+        )
+
+
 if __name__ == "__main__":
     absltest.main()

@@ -266,6 +266,22 @@ class LightevalTest(_FolderTest):
         with self.assertRaisesRegex(ValueError, "no metric 'em'; .* acc"):
             self._read("em")
 
+    def test_other_examples_in_front(self):
+        for model, examples in (("org/a", ["x"]), ("org/b", ["y"])):
+            row = self._row(0, [-1.0, -2.0])
+            row["doc"]["fewshot_samples"] = examples
+            self._details([row], model)
+        with self.assertRaisesRegex(ValueError, "saw another prompt"):
+            self._read("target")
+
+    def test_order_of_rows(self):
+        for model, order in (("org/a", (0, 1)), ("org/b", (1, 0))):
+            rows = [self._row(i, [-1.0 - i, -9.0]) for i in order]
+            for i, row in zip(order, rows, strict=True):
+                row["doc"]["id"] = str(i)
+            self._details(rows, model)
+        self.assertEqual(self._read("target").nll_nats.tolist(), [[1, 2]] * 2)
+
     def test_rolling_must_be_of_a_version_that_shifts(self):
         self._details(
             [

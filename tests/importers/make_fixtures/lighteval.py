@@ -96,7 +96,8 @@ def main() -> None:
                 folder,
             )
         for path in sorted((folder / "out").rglob("*.parquet")):
-            name = f"details_tiny_choice|0_{_DATE}.parquet"
+            # The tool puts a bar before the 0, which Windows does not take.
+            name = f"details_tiny_choice_0_{_DATE}.parquet"
             model = path.parent.parent.relative_to(folder / "out/details")
             target = _TARGET / "details" / model / _DATE / name
             target.parent.mkdir(parents=True)
