@@ -79,15 +79,15 @@ class NamedColumns:
     def more(self, field: str, name: str) -> np.ndarray:
         """Returns a column of counts, truth values or costs of a model."""
         values = cells.numbers(self.column(name), self.path, name)
-        bad = values < 0
+        bad, what = values < 0, "a cost of 0 or more"
         if field != "query_costs":
-            bad |= values != np.floor(values)
+            bad, what = bad | (values != np.floor(values)), "a count"
         if field == "round_trips":
-            bad |= values > 1
+            bad, what = bad | (values > 1), "0 or 1"
         for i in np.flatnonzero(bad):
             raise ValueError(
-                f"{cells.where(self.path, i + 1, name)}: {values[i]:g} cannot "
-                "be"
+                f"{cells.where(self.path, i + 1, name)}: {values[i]:g} is not "
+                f"{what}"
             )
         dtypes = {"query_costs": np.float64, "round_trips": np.bool_}
         return values.astype(dtypes.get(field, np.int64))

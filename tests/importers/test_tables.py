@@ -333,6 +333,22 @@ class LongTest(_Case):
         with self.assertRaisesRegex(ValueError, "no text has all its scores"):
             self._read(path, models=models, missing="drop_texts")
 
+    @parameterized.parameters(
+        ("num_tokens", "-1", "-1 is not a count"),
+        ("num_scored", "1.5", "1.5 is not a count"),
+        ("round_trips", "2", "2 is not 0 or 1"),
+        ("query_cost", "-1", "-1 is not a cost of 0 or more"),
+    )
+    def test_more_than_scores(self, column, cell, message):
+        text = f"text_id,model,value,{column}\nx,a,1,{cell}\n"
+        with self.assertRaisesRegex(
+            ValueError, f"s.csv, row 1, column '{column}': {message}"
+        ):
+            self._read(self._write("s.csv", text))
+        text = f"text_id,{column}|a,a\nx,{cell},1\n"
+        with self.assertRaisesRegex(ValueError, f"row 1, .*: {message}"):
+            self._read(self._write("s.csv", text))
+
     def test_a_wide_table_is_asked_for(self):
         path = self._write("s.csv", "id,Model,loss\nx,a,1\nx,b,2\n")
         with self.assertRaisesRegex(
