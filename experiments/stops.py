@@ -5,11 +5,14 @@ thread may be inside a compilation for minutes, and threads would be waited for
 at the end. So a thread of its own sees to it that the process ends.
 """
 
+import _thread
 import contextlib
+import functools
 import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from typing import NoReturn
 
 # The exit codes by which shells say that Ctrl-C, or a scheduler, has ended a
@@ -18,6 +21,7 @@ _CODES = {number: 128 + number for number in (signal.SIGINT, signal.SIGTERM)}
 # Seconds that compiled code has to come back to Python, and that are then left
 # to write what is finished. Docker kills 10 seconds after SIGTERM, Slurm 30.
 _COMING_BACK, _WRITING = 5.0, 20.0
+_LATER = 0.05
 _GO_ON = "the same command goes on from there"
 
 
@@ -36,6 +40,7 @@ class Stops:
         self._number = signal.SIGINT
         self._is_noticed = threading.Event()
         self._is_ending = threading.Lock()
+        self._num_own = 0
 
     def watch(self) -> None:
         """Takes over both signals; the main thread has to call it."""
@@ -44,6 +49,9 @@ class Stops:
         for number in _CODES:
             signal.signal(number, self._notice)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        sys.unraisablehook = functools.partial(
+            self._raise_again, sys.unraisablehook
+        )
         threading.Thread(
             target=self._see_to_it, args=(reader,), daemon=True
         ).start()
@@ -78,6 +86,23 @@ class Stops:
             self._is_noticed.set()
             raise Stopped
 
+    def _raise_again(
+        self,
+        before: Callable[["sys.UnraisableHookArgs"], object],
+        unraisable: "sys.UnraisableHookArgs",
+    ) -> None:
+        """Raises once more what Python has dropped.
+
+        It drops what is raised while objects are freed, and JAX frees some.
+        """
+        if not isinstance(unraisable.exc_value, Stopped):
+            before(unraisable)
+            return
+        self._num_own += 1
+        self._is_noticed.clear()
+        # Later: here it would be dropped as well.
+        threading.Timer(_LATER, _thread.interrupt_main, [self._number]).start()
+
     def _see_to_it(self, reader: int) -> None:
         """Waits for a signal, and then not for long for the main thread."""
         self._number = _next_signal(reader)
@@ -85,6 +110,9 @@ class Stops:
 
         def wait_for_second() -> None:
             _next_signal(reader)
+            while self._num_own:
+                self._num_own -= 1
+                _next_signal(reader)
             second.set()
 
         threading.Thread(target=wait_for_second, daemon=True).start()

@@ -197,7 +197,7 @@ class FlagsTest(parameterized.TestCase):
 
 
 # Programs that a signal meets in their own instructions, beside a thread that
-# goes on, in compiled code, and while they end.
+# goes on, in compiled code, while they free an object, and while they end.
 _AT_WORK = """
     os.kill(os.getpid(), signal.{name})
     time.sleep(60)
@@ -223,6 +223,14 @@ _SECOND_ONE = """
         os.kill(os.getpid(), signal.{name})
         time.sleep(60)
 """
+_DROPPED = """
+    class Freed:
+        def __del__(self):
+            os.kill(os.getpid(), signal.{name})
+            time.sleep(60)
+    Freed()
+    time.sleep(60)
+"""
 _FAILS_MEANWHILE = """
     try:
         os.kill(os.getpid(), signal.{name})
@@ -242,6 +250,7 @@ class StopTest(parameterized.TestCase):
         (_BESIDE_A_THREAD, "SIGINT", 130),
         (_IN_COMPILED_CODE, "SIGINT", 130),
         (_SECOND_ONE, "SIGTERM", 143),
+        (_DROPPED, "SIGTERM", 143),
         (_FAILS_MEANWHILE, "SIGINT", 130),
     )
     def test_two_lines_and_an_exit_code(self, source, name, code):
