@@ -82,7 +82,8 @@ def costs(found: RouterStudy, unit: str) -> Figure:
         axes.plot(
             e.curve_costs,
             e.curve_losses,
-            color="0.5" if name == "best_single" else color,
+            color="black" if name == "best_single" else color,
+            linestyle="--" if name == "best_single" else "-",
             marker=".",
             markersize=4,
             label=f"{name}, mean {e.area:.4g}",
