@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 from absl import logging
 
+from mmc_jax import limits
 from mmc_jax.corpus import Corpus
 from mmc_jax.importers.columns import cells, kinds
 from mmc_jax.scores.files import write_atomically
@@ -210,8 +211,10 @@ def _of_npy(path: pathlib.Path) -> tuple[list[str], np.ndarray]:
             f"{beside}: missing; write the id of each row's text into it, one "
             f"a line, so that {path.name} cannot be taken for other texts'"
         )
+    limits.check_file("arrays", path)
     try:
-        values = np.load(path, allow_pickle=False)
+        # A header may state any shape: mapping fails where it is not there.
+        values = np.load(path, allow_pickle=False, mmap_mode="r")
     except (ValueError, EOFError, OSError) as error:
         raise ValueError(f"{path}: not readable: {error}") from error
     ids = beside.read_text().splitlines()
@@ -229,7 +232,8 @@ def _of_npy(path: pathlib.Path) -> tuple[list[str], np.ndarray]:
 
 
 def _of_table(path: pathlib.Path) -> tuple[list[str], np.ndarray]:
-    table = kinds.read_columns(path)
+    # An id such as 007 is no number.
+    table = kinds.read_columns(path, text_columns=[_TEXT_ID])
     if _TEXT_ID not in table.column_names:
         raise ValueError(
             f"{path}: no column {_TEXT_ID!r}, which names the text of each row"

@@ -4,6 +4,7 @@ M models, X texts, D features.
 """
 
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import orbax.checkpoint as ocp
 
+from mmc_jax import limits
 from mmc_jax.realizable.features import Features
 from mmc_jax.realizable.routers import ROUTERS
 from mmc_jax.realizable.routers.seen import Seen
@@ -261,12 +263,13 @@ def load_router(path: str | os.PathLike[str]) -> FittedRouter:
     file = folder / _FACTS
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no router; train_router writes one")
+    limits.check_file("result", file)
     try:
         content = json.loads(file.read_text())
         if content["format"] != _FORMAT or content["router"] not in ROUTERS:
             raise ValueError("another format, or a router that is not known")
         like = {
-            name: np.zeros(shape, dtype)
+            name: _like(name, shape, dtype, file)
             for name, (shape, dtype) in content["arrays"].items()
         }
         with ocp.StandardCheckpointer() as checkpointer:
@@ -282,6 +285,21 @@ def load_router(path: str | os.PathLike[str]) -> FittedRouter:
         raise ValueError(
             f"{folder}: not a router that can be read ({error}); train it again"
         ) from error
+
+
+def _like(
+    name: str, shape: Sequence[int], dtype: str, file: pathlib.Path
+) -> np.ndarray:
+    """Returns an array of a shape and dtype that a file states, checked.
+
+    Raises:
+      ValueError: It is no array of numbers, or too large.
+    """
+    number = np.dtype(dtype)
+    if number.kind not in "fiu" or not all(size >= 0 for size in shape):
+        raise ValueError(f"array {name!r} is {dtype} of shape {shape}")
+    limits.check("arrays", math.prod(shape) * number.itemsize, file)
+    return np.zeros(shape, number)
 
 
 def _seen(name: str, texts: Texts, known_domains: Sequence[str]) -> Seen:

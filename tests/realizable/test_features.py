@@ -89,6 +89,22 @@ class FilesTest(parameterized.TestCase):
             self.assertEqual(found.ids, ("a", "b"))
             np.testing.assert_array_equal(found.values, values)
 
+    def test_ids_that_look_like_numbers(self):
+        (self.folder / "f.csv").write_text("text_id,x\n007,1.5\n7,2\n")
+        found = realizable.read_features(self.folder / "f.csv")
+        self.assertEqual(found.ids, ("007", "7"))
+        np.testing.assert_array_equal(found.values, [[1.5], [2]])
+
+    def test_a_shape_that_is_not_there(self):
+        np.save(self.folder / "f.npy", np.ones((2, 2)))
+        (self.folder / "f.ids.txt").write_text("a\nb\n")
+        file = self.folder / "f.npy"
+        file.write_bytes(
+            file.read_bytes().replace(b"(2, 2), }       ", b"(2, 20000000), }")
+        )
+        with self.assertRaisesRegex(ValueError, "f.npy: not readable"):
+            realizable.read_features(file)
+
     def test_npy_with_ids(self):
         np.save(self.folder / "f.npy", np.arange(4).reshape(2, 2))
         with self.assertRaisesRegex(FileNotFoundError, "f.ids.txt: missing"):

@@ -69,7 +69,13 @@ class OnDiskTest(parameterized.TestCase):
         realizable.save_router(router, self.folder)
         file = self.folder / "router.json"
         content = json.loads(file.read_text())
-        for change in ({"format": 0}, {"router": "x"}, {"arrays": {}}):
+        for change in (
+            {"format": 0},
+            {"router": "x"},
+            {"arrays": {}},
+            {"arrays": {"means": [[10**9, 10**9], "float64"]}},
+            {"arrays": {"means": [[1], "object"]}},
+        ):
             file.write_text(json.dumps({**content, **change}))
             with self.assertRaisesRegex(ValueError, "not a router that can be"):
                 realizable.load_router(self.folder)
