@@ -39,7 +39,7 @@ class RouterLaw(NamedTuple):
       reasons: Why a law was not fitted, by the same names.
       floor_share: Share of the distance between the floors of single models
         and oracle that the router's floor has come; NaN where a law is missing
-        or the oracle's floor is not the lower.
+        or its floor does not lie between those two: the points leave it open.
     """
 
     router: str
@@ -120,7 +120,7 @@ def router_law(
     share = float("nan")
     if not {"routed", "oracle", "single"} & reasons.keys():
         floors = {line: fit.L_inf for line, fit in laws.items()}
-        if floors["oracle"] < floors["single"]:
+        if floors["oracle"] <= floors["routed"] < floors["single"]:
             share = (floors["single"] - floors["routed"]) / (
                 floors["single"] - floors["oracle"]
             )

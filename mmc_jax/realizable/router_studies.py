@@ -106,7 +106,8 @@ def cold_start(
 
     The other models are predicted from all texts. The new one is predicted as
     their mean plus its difference from their mean on the texts that it was
-    scored on, as a router learns it that is fitted to these texts alone.
+    scored on, as a router learns it that is fitted to these texts alone. With
+    all scores it is an ordinary router.
 
     Args:
       contest: The losses, the texts, and which of them judge.
@@ -133,11 +134,11 @@ def cold_start(
     for number in [*numbers, len(learned)]:
         few = np.zeros(len(contest.test), bool)
         few[learned[order[:number]]] = True
-        together = predicted_of(contest, name, learn=few)
-        predicted = np.empty_like(together)
-        predicted[old] = of_old
-        difference = together[new] - together[old].mean(axis=0)
-        predicted[new] = of_old.mean(axis=0) + difference
+        predicted = predicted_of(contest, name, learn=few)
+        if number < len(learned):
+            difference = predicted[new] - predicted[old].mean(axis=0)
+            predicted[old] = of_old
+            predicted[new] = of_old.mean(axis=0) + difference
         found.append(contest.evaluation(name, predicted))
     return ColdStart(
         name,

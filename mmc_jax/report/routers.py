@@ -169,7 +169,12 @@ def _law_section(found: RouterStudy, normalisation: str, cost: str) -> Section:
             )
         elif line in law.reasons:
             lines.append(f"law of {title}: not fitted: {law.reasons[line]}")
-    if not np.isnan(law.floor_share):
+    if np.isnan(law.floor_share):
+        lines.append(
+            "the points leave open which share of the floors' gap "
+            f"{law.router} closes"
+        )
+    else:
         lines.append(
             f"{law.router} closes {law.floor_share:.1%} of the gap between the "
             "floors of single models and oracle"
