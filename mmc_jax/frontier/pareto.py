@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax import oracle
+from mmc_jax import oracle, stages
 from mmc_jax.statistics.inputs import Inputs, checked_inputs
 
 
@@ -143,6 +143,7 @@ def subset_losses(inputs: Inputs, masks: np.ndarray) -> np.ndarray:
     The exact sum over texts, rounded once: a subset has the same floats on
     every machine, whichever search found it.
     """
+    stages.say(f"exact losses of {len(masks):,} subsets")
     return oracle.exact_losses(inputs.losses, masks, inputs.weights)
 
 

@@ -27,6 +27,8 @@ def matrix(
 ) -> Figure:
     """Returns a number for each pair of models, in the order given.
 
+    Models beyond `figures.MOST_ROWS` make the cells smaller, without names.
+
     Args:
       values: Number of each pair, [M, M]; NaN is left white.
       names: Name of each model, [M].
@@ -35,10 +37,8 @@ def matrix(
       diverging: Whether 0 is the middle of the colours.
     """
     num_models = len(names)
-    figure = Figure(
-        figsize=(3.4 + 0.2 * num_models, 2.2 + 0.2 * num_models),
-        layout="constrained",
-    )
+    size = 0.2 * min(num_models, figures.MOST_ROWS)
+    figure = Figure(figsize=(3.4 + size, 2.2 + size), layout="constrained")
     axes = figure.add_subplot()
     cells = np.where(np.eye(num_models, dtype=bool), np.nan, values)
     options = {"cmap": "viridis"}
@@ -48,8 +48,11 @@ def matrix(
     image = axes.imshow(cells, interpolation="nearest", **options)
     shown = list(map(labels.shown, names))
     figure.colorbar(image, ax=axes, shrink=0.8)
-    axes.set_xticks(range(num_models), shown, rotation=90, fontsize=7)
-    axes.set_yticks(range(num_models), shown, fontsize=7)
+    if num_models > figures.MOST_ROWS:
+        axes.set_xlabel(f"{num_models:,} models, by family")
+    else:
+        axes.set_xticks(range(num_models), shown, rotation=90, fontsize=7)
+        axes.set_yticks(range(num_models), shown, fontsize=7)
     for m in range(1, num_models):
         if families[m] != families[m - 1]:
             axes.axhline(m - 0.5, color="black", linewidth=0.8)
@@ -67,6 +70,8 @@ def contributions(
 ) -> Figure:
     """Returns what each model wins and brings, in the order given.
 
+    Of very many models the first `figures.MOST_ROWS` are shown.
+
     Args:
       names: Name of each model, [M].
       win_shares: Share of the texts on which each model is the best, [M].
@@ -74,7 +79,7 @@ def contributions(
       marginal: Loss that is added without each model, [M].
       unit: Unit of the losses.
     """
-    num_models = len(names)
+    num_models = min(len(names), figures.MOST_ROWS)
     figure = Figure(figsize=(10, 1.6 + 0.2 * num_models), layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
     places = np.arange(num_models)
@@ -88,13 +93,19 @@ def contributions(
         ),
         (panels[2], marginal, None, f"Lost without it\n({unit})"),
     ):
+        values = values[:num_models]
+        errors = None if errors is None else errors[:num_models]
         axes.barh(places, values, xerr=errors, color=_MIXED, ecolor="0.3")
         axes.set_title(title, fontsize=9)
         axes.grid(alpha=0.25, axis="x")
         axes.tick_params(axis="x", labelsize=8)
-    panels[0].set_yticks(places, list(map(labels.shown, names)), fontsize=7)
+    shown = list(map(labels.shown, names[:num_models]))
+    panels[0].set_yticks(places, shown, fontsize=7)
     panels[0].set_ylim(num_models - 0.5, -0.5)
-    figure.suptitle("What each model brings to the pool")
+    title = "What each model brings to the pool"
+    if num_models < len(names):
+        title += f": {num_models} of {len(names):,} models"
+    figure.suptitle(title)
     return figure
 
 
@@ -103,24 +114,30 @@ def elimination(
 ) -> Figure:
     """Returns the loss of a pool whose models are dropped one by one.
 
+    Of very many models the last `figures.MOST_ROWS` to be dropped are shown.
+
     Args:
       dropped: What `diversity.elimination` returns.
       names: Name of each model, [M].
       loss_label: What the losses are, with their unit.
     """
-    num_models = len(names)
+    num_models = min(len(names), figures.MOST_ROWS)
     figure = Figure(figsize=(8, 1.8 + 0.17 * num_models), layout="constrained")
     axes = figure.add_subplot()
-    axes.plot(dropped.losses, range(num_models), ".-", color="black")
+    losses = dropped.losses[-num_models:]
+    axes.plot(losses, range(num_models), ".-", color="black")
     axes.set_yticks(
         range(num_models),
-        [labels.shown(names[m]) for m in dropped.order],
+        [labels.shown(names[m]) for m in dropped.order[-num_models:]],
         fontsize=7,
     )
     axes.set_ylim(num_models - 0.5, -0.5)
     axes.set_xlabel(f"{loss_label} of the models from here on")
     axes.grid(alpha=0.25)
-    axes.set_title("Dropped first: the model without which least is lost")
+    title = "Dropped first: the model without which least is lost"
+    if num_models < len(names):
+        title += f"\nthe last {num_models} of {len(names):,} models"
+    axes.set_title(title)
     return figure
 
 

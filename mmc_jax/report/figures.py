@@ -12,6 +12,8 @@ from mmc_jax import law
 from mmc_jax.frontier import Frontier
 
 COLORS = matplotlib.colormaps["tab10"].colors
+# Models that have a row with their name: more would be no page but a roll.
+MOST_ROWS = 120
 
 # A floor below this share of the least loss is not shown: the axis would have
 # to reach down to it, and the data do not say where it lies.

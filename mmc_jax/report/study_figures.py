@@ -235,17 +235,20 @@ def membership(
       cost_label: What the costs are.
     """
     index = _family_index(families)
+    # Of very many models those that are in the most subsets, the first of ties.
+    num_subsets = frontier.masks.sum(axis=0)
+    shown = np.argsort(-num_subsets, kind="stable")[: figures.MOST_ROWS]
     order = sorted(
-        range(len(models)), key=lambda m: (index[families[m]], costs[m])
+        shown.tolist(), key=lambda m: (index[families[m]], costs[m], m)
     )
-    cells = np.zeros((len(models), len(frontier.costs)), int)
+    cells = np.zeros((len(order), len(frontier.costs)), int)
     for row, m in enumerate(order):
         cells[row] = np.where(
             frontier.masks[:, m],
             1 + index[families[m]] % len(figures.COLORS),
             0,
         )
-    figure = Figure(figsize=(9, 1.4 + 0.22 * len(models)), layout="constrained")
+    figure = Figure(figsize=(9, 1.4 + 0.22 * len(order)), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(
         cells,
@@ -256,15 +259,21 @@ def membership(
         interpolation="nearest",
     )
     names = [labels.shown(models[m]) for m in order]
-    axes.set_yticks(range(len(models)), names, fontsize=8)
+    axes.set_yticks(range(len(order)), names, fontsize=8)
     points = np.unique(
         np.linspace(0, len(frontier.costs) - 1, 8).round().astype(int)
     )
     short = EngFormatter(places=1, sep="")
     axes.set_xticks(points, [short(frontier.costs[i]) for i in points])
     axes.set_xlabel(f"{cost_label} of the subset, least first")
-    axes.set_title("Models in each subset of the oracle frontier, by family")
-    for row in range(1, len(models)):
+    title = "Models in each subset of the oracle frontier, by family"
+    if len(order) < len(models):
+        title += (
+            f"\nthe {len(order)} of {len(models):,} models that are in the "
+            "most subsets"
+        )
+    axes.set_title(title)
+    for row in range(1, len(order)):
         axes.axhline(row - 0.5, color="0.9", linewidth=0.5)
     return figure
 

@@ -73,7 +73,9 @@ def certified(
     point how far from the best it can be at most: at any time the proof so far
     is a valid one. Without a time limit the answer is the same every time.
 
-    Costs are exact. Losses are rounded to 32 bits of the widest spread of a
+    Costs are exact, and stated in float64. Where the exact costs of two subsets
+    round to one number, the better subset is the point, and the point before it
+    may stay unproven. Losses are rounded to 32 bits of the widest spread of a
     text; if that is too coarse to tell neighbouring points apart, up to one
     loss in a hundred, the largest, is cut, and subsets that lose so much may
     stay unproven. Bounds allow for both, and `resolution` says what rounding

@@ -1,0 +1,64 @@
+"""Figures of more models than have rows: none grows with the pool."""
+
+import numpy as np
+from absl.testing import absltest
+
+from mmc_jax import diversity, frontier
+from mmc_jax.report import diversity_figures, figures, study_figures
+
+
+class ManyModelsTest(absltest.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.enterContext(absltest.mock.patch.object(figures, "MOST_ROWS", 3))
+        self.losses = np.random.default_rng(0).random((5, 20))
+        self.names = [f"model-{m}" for m in range(5)]
+        self.families = list("aabbb")
+
+    def _rows(self, figure):
+        return [label.get_text() for label in figure.axes[0].get_yticklabels()]
+
+    def test_membership_shows_the_models_of_the_most_subsets(self):
+        masks = np.array([[0, 1, 0, 0, 1], [0, 1, 0, 1, 1], [1, 1, 0, 1, 1]])
+        line = frontier.Frontier(np.arange(3.0), -np.arange(3.0), masks > 0)
+        drawn = study_figures.membership(
+            line, self.names, self.families, np.arange(5.0), cost_label="cost"
+        )
+        self.assertEqual(self._rows(drawn), ["model-1", "model-3", "model-4"])
+        self.assertIn("the 3 of 5 models", drawn.axes[0].get_title())
+
+    def test_elimination_shows_the_last(self):
+        dropped = diversity.elimination(self.losses)
+        drawn = diversity_figures.elimination(dropped, self.names, "loss")
+        last = [self.names[m] for m in dropped.order[-3:]]
+        self.assertEqual(self._rows(drawn), last)
+        self.assertIn("last 3 of 5 models", drawn.axes[0].get_title())
+
+    def test_contributions_show_the_first(self):
+        drawn = diversity_figures.contributions(
+            self.names,
+            diversity.win_shares(self.losses),
+            diversity.shapley(self.losses),
+            diversity.marginal_contributions(self.losses),
+            "nats",
+        )
+        self.assertEqual(self._rows(drawn), self.names[:3])
+        self.assertLen(drawn.axes[2].patches, 3)
+
+    def test_a_matrix_has_smaller_cells_without_names(self):
+        values = diversity.pair_gains(self.losses)
+        drawn = diversity_figures.matrix(
+            values, self.names, self.families, "gain"
+        )
+        self.assertEqual(drawn.axes[0].get_xlabel(), "5 models, by family")
+        fewer = diversity_figures.matrix(
+            values[:3, :3], self.names[:3], self.families[:3], "gain"
+        )
+        self.assertEqual(
+            drawn.get_size_inches().tolist(), fewer.get_size_inches().tolist()
+        )
+        self.assertEqual(self._rows(fewer), self.names[:3])
+
+
+if __name__ == "__main__":
+    absltest.main()
