@@ -38,6 +38,7 @@ import yaml
 
 from mmc_jax import limits
 
+_GGUF = b"GGUF"
 _POOL_FIELDS = ("name", "description", "models")
 _REQUIRED = ("name", "checkpoint", "family")
 _KINDS = ("base", "instruct")
@@ -112,6 +113,19 @@ class Pool:
                     f"pool {self.name}: {name!r} is selected twice"
                 )
         return Pool(self.name, tuple(by_name[name] for name in names))
+
+
+def is_gguf(path: pathlib.Path) -> bool:
+    """Returns whether a checkpoint is a GGUF file, by its name or first bytes.
+
+    Ollama keeps such files without a suffix, under their digest.
+    """
+    if not path.is_file():
+        return False
+    if path.suffix == ".gguf":
+        return True
+    with open(path, "rb") as file:
+        return file.read(len(_GGUF)) == _GGUF
 
 
 def read(path: str | os.PathLike[str]) -> Pool:
@@ -291,8 +305,7 @@ def _checkpoint(entry: dict[str, Any], file: pathlib.Path, where: str) -> str:
             )
         return checkpoint
     folder = file.parent.joinpath(checkpoint).absolute()
-    is_file = folder.suffix == ".gguf" and folder.is_file()
-    if not is_file and not folder.is_dir():
+    if not is_gguf(folder) and not folder.is_dir():
         raise ValueError(
             f"{where}: checkpoint: no folder or GGUF file {folder}; correct "
             "it, or add `revision` for a Hugging Face hub id"

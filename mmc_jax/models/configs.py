@@ -17,7 +17,7 @@ from typing import Any
 import transformers
 from absl import logging
 
-from mmc_jax import limits
+from mmc_jax import limits, pool
 from mmc_jax.corpus import files
 from mmc_jax.models import (
     adapters,
@@ -91,7 +91,7 @@ def read(folder: pathlib.Path) -> transformers.PreTrainedConfig:
         transformers or the port refuses what it holds; or a file beside it
         changes what would be loaded. The message names all that is refused.
     """
-    if gguf_files.is_gguf(folder):
+    if pool.is_gguf(folder):
         return gguf_files.open(folder).config()
     for name, reason in _REFUSED_FILES.items():
         if (folder / name).is_file():

@@ -16,9 +16,11 @@ import numpy as np
 import transformers
 
 from mmc_jax import limits
+from mmc_jax.corpus import files
 from mmc_jax.models import gguf_configs
 from mmc_jax.models.families import FAMILIES
 from mmc_jax.models.tensors import Region
+from mmc_jax.pool import is_gguf
 
 SUFFIX = ".gguf"
 # A file in several parts is named so by llama.cpp.
@@ -32,11 +34,6 @@ _KINDS = (
 _SUFFIXES = (".weight", ".bias")
 
 
-def is_gguf(path: pathlib.Path) -> bool:
-    """Returns whether a checkpoint is a GGUF file rather than a folder."""
-    return path.suffix == SUFFIX and path.is_file()
-
-
 def parts(path: pathlib.Path) -> list[pathlib.Path]:
     """Returns all files of a GGUF checkpoint.
 
@@ -47,14 +44,14 @@ def parts(path: pathlib.Path) -> list[pathlib.Path]:
     if match is None:
         return [path]
     stem = path.name[: match.start()]
-    files = [
+    found = [
         path.with_name(f"{stem}-{i:05}-of-{match[2]}{SUFFIX}")
         for i in range(1, int(match[2]) + 1)
     ]
-    for file in files:
+    for file in found:
         if not file.is_file():
             raise FileNotFoundError(f"{file}: missing; {path.name} is a part")
-    return files
+    return found
 
 
 def _gguf() -> types.ModuleType:
@@ -108,6 +105,7 @@ class GgufFile:
         self._tensors: dict[str, Any] = {}
         gguf = _gguf()
         for file in parts(path):
+            files.refuse_pointer(file)
             _check_counts(file)
             try:
                 reader = gguf.GGUFReader(file)

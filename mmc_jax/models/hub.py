@@ -6,7 +6,7 @@ import re
 
 import huggingface_hub
 
-from mmc_jax.models import gguf_files
+from mmc_jax import pool
 
 # Files of a hub repository that scoring needs: no weights but safetensors, no
 # code.
@@ -34,7 +34,7 @@ def resolve(
       ValueError: A local folder is given with a revision.
     """
     folder = pathlib.Path(checkpoint)
-    if folder.is_dir() or gguf_files.is_gguf(folder):
+    if folder.is_dir() or pool.is_gguf(folder):
         if revision is not None:
             raise ValueError(
                 f"{folder}: a local checkpoint has no revision {revision!r}"

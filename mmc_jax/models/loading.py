@@ -26,6 +26,7 @@ import transformers
 from flax import nnx
 from transformers.models.auto import modeling_auto
 
+from mmc_jax import pool
 from mmc_jax.models import (
     adapters,
     attributes,
@@ -91,7 +92,7 @@ def load(
     with contextlib.ExitStack() as stack:
         opened = None
         is_cached = entry is not None and entry.is_dir()
-        if not is_cached and not gguf_files.is_gguf(folder):
+        if not is_cached and not pool.is_gguf(folder):
             # Where there are none, what the config holds is said first.
             with contextlib.suppress(FileNotFoundError):
                 opened = tensors.Tensors(folder, attributes.family(config))
@@ -135,7 +136,7 @@ def model_files(checkpoint: pathlib.Path) -> list[pathlib.Path]:
       ValueError: The index of the weights cannot be read, or several files of
         other names may be meant.
     """
-    if gguf_files.is_gguf(checkpoint):
+    if pool.is_gguf(checkpoint):
         return gguf_files.parts(checkpoint)
     files = [checkpoint / configs.CONFIG, *weight_files.find(checkpoint)]
     adapter = [checkpoint / adapters.CONFIG, checkpoint / adapters.WEIGHTS]
@@ -352,7 +353,7 @@ def _opened(
     names: Mapping[str, tensors.TensorNames],
 ) -> _Opened:
     """Returns the tensors of a folder or of a GGUF file."""
-    if gguf_files.is_gguf(checkpoint):
+    if pool.is_gguf(checkpoint):
         expected = {name for group in names.values() for name in group.all}
         return gguf_files.Tensors(checkpoint, config, expected)
     return tensors.Tensors(checkpoint, attributes.family(config))

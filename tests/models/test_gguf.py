@@ -17,7 +17,7 @@ import transformers
 from absl.testing import absltest, parameterized
 from tokenizers import pre_tokenizers
 
-from mmc_jax import models, training
+from mmc_jax import models, pool, training
 from mmc_jax.models import gguf_files
 from mmc_jax.scoring import tokenization
 from tests import tolerances
@@ -434,11 +434,38 @@ class RefusalsTest(GgufTest):
         model = _hugging_face("qwen3", self.folder)
         path = _write("qwen3", self.folder, model.config)
         whole = path.read_bytes()
-        for content in (b"", b"GGUF", whole[:100], whole[:-1000], b"x" * 999):
+        pointer = b"version https://git-lfs.github.com/spec/v1\n"
+        for content, message in (
+            (b"", ""),
+            (b"GGUF", ""),
+            (whole[:100], ""),
+            (whole[:-1000], ""),
+            (b"x" * 999, ""),
+            (pointer, "a pointer of Git LFS"),
+        ):
             with self.subTest(len(content)):
                 path.write_bytes(content)
-                with self.assertRaisesRegex(ValueError, "model.gguf"):
+                with self.assertRaisesRegex(
+                    ValueError, f"model.gguf.*{message}"
+                ):
                     models.load(path)
+
+    def test_a_file_without_a_suffix(self):
+        model = _hugging_face("qwen3", self.folder)
+        path = _write("qwen3", self.folder, model.config)
+        expected = models.num_params(path)
+        # As Ollama keeps them.
+        blob = path.rename(self.folder / "sha256-0123abcd")
+        self.assertEqual(models.num_params(blob), expected)
+        pool_file = self.folder / "pool.yaml"
+        pool_file.write_text(
+            "models: [{name: a, family: f, checkpoint: sha256-0123abcd}]"
+        )
+        (found,) = pool.read(pool_file).models
+        self.assertEqual(found.checkpoint, str(blob))
+        blob.write_bytes(b"no such file")
+        with self.assertRaisesRegex(ValueError, "no folder or GGUF file"):
+            pool.read(pool_file)
 
     def test_weights_that_are_not_finite(self):
         model = _hugging_face("qwen3", self.folder)
