@@ -127,6 +127,18 @@ LIMITS = {
         "instructions",
         "each is carried out in Python; arrays take one",
     ),
+    "member": Limit(
+        "member of an archive of logs (.eval), unpacked",
+        2**30,
+        "bytes",
+        "it is in memory as a whole; that of a long transcript has 100 MB",
+    ),
+    "fold": Limit(
+        "archive of logs (.eval), unpacked",
+        1000,
+        "times its own size",
+        "JSON packs to a tenth, and repeated transcripts to a hundredth",
+    ),
     "points": Limit(
         "CSV file of points",
         2**28,

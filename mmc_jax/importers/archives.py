@@ -12,10 +12,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-# Bytes of one member, and of all for each byte of the file: beyond, it is a
-# bomb and no log.
-_MOST_BYTES = 2**30
-_MOST_FOLD = 1000
+from mmc_jax import limits
 
 _ZSTANDARD = 93
 _LOCAL_HEADER = 30
@@ -43,16 +40,8 @@ class Archive:
         for name, info in self._members.items():
             _refuse_outside(path, name)
             total += info.file_size
-            if info.file_size > _MOST_BYTES:
-                raise ValueError(
-                    f"{path}, member {name!r}: {info.file_size:,} bytes; at "
-                    f"most {_MOST_BYTES:,} are read"
-                )
-        if total > _MOST_FOLD * path.stat().st_size:
-            raise ValueError(
-                f"{path}: its members have {total:,} bytes, more than "
-                f"{_MOST_FOLD} times those of the file"
-            )
+            limits.check("member", info.file_size, f"{path}, member {name!r}")
+        limits.check("fold", total // max(path.stat().st_size, 1), path)
 
     def __enter__(self) -> "Archive":
         return self

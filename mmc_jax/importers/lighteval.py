@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from absl import logging
 
+from mmc_jax import limits
 from mmc_jax.corpus import files
 from mmc_jax.importers import json_files, logs
 from mmc_jax.importers.documents import Document, joined
@@ -134,6 +135,8 @@ def _rows(file: pathlib.Path) -> list[dict[str, Any]]:
                         f"{file}: no column {name!r}, only {', '.join(names)}; "
                         "details of lighteval from 0.10 on are read"
                     )
+            shape = opened.metadata
+            limits.check("cells", shape.num_rows * shape.num_columns, file)
             return opened.read(list(_COLUMNS)).to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{file}: not readable: {error}") from error

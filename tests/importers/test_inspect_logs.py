@@ -193,7 +193,7 @@ class ArchivesTest(absltest.TestCase):
     def test_bombs(self):
         with zipfile.ZipFile(self.path, "w", zipfile.ZIP_LZMA) as archive:
             archive.writestr("a", b"\0" * 2**24)
-        with self.assertRaisesRegex(ValueError, "more than 1000 times"):
+        with self.assertRaisesRegex(ValueError, "at most 1,000 are read"):
             archives.Archive(self.path)
         raw = io.BytesIO()
         with zipfile.ZipFile(raw, "w") as archive:
@@ -203,7 +203,7 @@ class ArchivesTest(absltest.TestCase):
         place = claimed.index(b"PK\x01\x02") + 24
         size = struct.pack("<I", 2**31)
         self.path.write_bytes(claimed[:place] + size + claimed[place + 4 :])
-        with self.assertRaisesRegex(ValueError, "'a': 2,147,483,648 bytes"):
+        with self.assertRaisesRegex(ValueError, "'a'.*2,147,483,648 bytes"):
             archives.Archive(self.path)
 
     def test_damage(self):
