@@ -41,7 +41,7 @@ def _table_section(found: RouterStudy, unit: str) -> Section:
     lines = [
         f"routers: learned from {len(contest.test) - num_test:,} texts, judged "
         f"by {num_test:,}; loss in {unit}",
-        f"{'router':<20}{'loss':>9}{'closed gap':>26}{'on noise':>10}"
+        f"{'router':<20}{'loss':>9}{'closed gap':>28}{'on noise':>10}"
         f"{'agreement':>11}{'seconds':>9}",
     ]
     for name, entry in found.entries.items():
@@ -49,7 +49,7 @@ def _table_section(found: RouterStudy, unit: str) -> Section:
         noise = entry.on_noise
         lines.append(
             f"{name:<20}{e.routed.value:9.4f}"
-            f"{_percent(e.closed_gap):>26}"
+            f"{_percent(e.closed_gap):>28}"
             f"{'' if noise is None else _percent(noise.closed_gap, False):>10}"
             f"{e.agreement.value:11.1%}"
             + ("" if np.isnan(entry.seconds) else f"{entry.seconds:9.1f}")
@@ -149,7 +149,7 @@ def _law_section(found: RouterStudy, normalisation: str, cost: str) -> Section:
         "",
         f"what {law.router} buys at each budget ({cost}), on texts that judge",
         f"{'budget':>14}{'models':>8}{'routed':>10}{'oracle':>10}"
-        f"{'closed gap':>26}",
+        f"{'closed gap':>28}",
     ]
     shown = np.unique(
         np.linspace(0, len(law.masks) - 1, 10).round().astype(int)
@@ -158,7 +158,7 @@ def _law_section(found: RouterStudy, normalisation: str, cost: str) -> Section:
         e = law.evaluations[f]
         lines.append(
             f"{law.costs[f]:14,.6g}{law.masks[f].sum():8d}{e.routed.value:10.4f}"
-            f"{e.oracle.value:10.4f}{_percent(law.closed_gaps[f]):>26}"
+            f"{e.oracle.value:10.4f}{_percent(law.closed_gaps[f]):>28}"
         )
     for line, (title, _) in router_figures.LINES.items():
         if line in law.laws:
@@ -226,13 +226,13 @@ def _cold_section(found: RouterStudy) -> Section:
         "",
         f"{cold.model} is new to {cold.router}; routed loss without it: "
         f"{cold.without.routed.value:.4f}",
-        f"{'texts scored':>14}{'routed':>10}{'closed gap':>26}"
+        f"{'texts scored':>14}{'routed':>10}{'closed gap':>28}"
         f"{'share it gets':>15}",
     ]
     new = list(found.prepared.contest.models).index(cold.model)
     for number, e in zip(cold.num_texts, cold.evaluations, strict=True):
         lines.append(
-            f"{number:14,d}{e.routed.value:10.4f}{_percent(e.closed_gap):>26}"
+            f"{number:14,d}{e.routed.value:10.4f}{_percent(e.closed_gap):>28}"
             f"{e.shares[new]:15.1%}"
         )
     return Section(
