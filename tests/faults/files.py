@@ -55,8 +55,9 @@ def _table():
             num_bytes=np.arange(2, 22),
             num_chars=np.arange(1, 21),
             sha256=tuple(f"{i:064x}" for i in range(20)),
-            texts=None,
+            texts=tuple(f"This is text {i}." for i in range(20)),
         ),
+        query_costs=rng.exponential(size=(2, 20)),
         nll_nats=rng.exponential(size=(2, 20)),
         num_tokens=num_tokens,
         num_scored=num_tokens,
@@ -73,8 +74,12 @@ def _write_table(folder: pathlib.Path) -> None:
 def _read_table(folder: pathlib.Path) -> object:
     from mmc_jax import scores
 
-    table = scores.open(folder)
+    has_texts = (folder / "texts.parquet").exists()
+    table = scores.open(folder, with_texts=has_texts)
+    costs = table.query_costs
     return {
+        "texts themselves": table.texts.texts,
+        "query_costs": None if costs is None else costs.tolist(),
         **jobs.scores_found(folder),
         "provenance": [model.provenance for model in table.models],
         "domains": table.texts.domains,
@@ -99,6 +104,35 @@ def _write_parts(folder: pathlib.Path) -> None:
                 table.round_trips[0, rows],
                 seconds=1.0,
             )
+
+
+def _write_tokens(folder: pathlib.Path) -> None:
+    from mmc_jax import scores
+
+    table = _table()
+    scores.write_corpus(folder, table.texts)
+    with scores.ModelWriter(
+        folder, table.models[0], {"a": 1}, keep_tokens=True
+    ) as writer:
+        nll = [np.full(num, 0.5, np.float32) for num in table.num_tokens[0]]
+        writer.append(
+            table.texts.ids,
+            [row.sum(dtype=np.float64) for row in nll],
+            table.num_tokens[0],
+            table.num_scored[0],
+            table.round_trips[0],
+            token_scores=scores.token_scores(
+                nll, [np.arange(1, len(row) + 1) for row in nll]
+            ),
+        )
+        writer.finish()
+
+
+def _read_tokens(folder: pathlib.Path) -> object:
+    from mmc_jax import scores
+
+    found = scores.open(folder).tokens["m0"]
+    return [np.asarray(field).tolist() for field in found]
 
 
 def _finish_parts(folder: pathlib.Path) -> object:
@@ -353,9 +387,12 @@ KINDS = {
     "corpus of a score table": Kind(
         _write_table, "corpus.parquet", _read_table
     ),
+    "costs of calls": Kind(_write_table, "query_costs/m0.parquet", _read_table),
+    "texts of a score table": Kind(_write_table, "texts.parquet", _read_table),
     "part of a model's scores": Kind(
         _write_parts, "models/m0.parts/part-*.parquet", _finish_parts
     ),
+    "tokens of a model": Kind(_write_tokens, "tokens/m0.parquet", _read_tokens),
     "result.json": Kind(_write_result, "result.json", _read_result),
     "arrays of a result": Kind(_write_result, "arrays.npz", _read_result),
     "certificate of a result": Kind(
