@@ -30,6 +30,18 @@ HEURISTICS = {
 _MOST_EXHAUSTIVE = 16
 # Field of a kept row that holds its checksum.
 _CHECKSUM = "checksum"
+_FIELDS = {
+    "num_models",
+    "num_texts",
+    "noise",
+    "seed",
+    "num_new_texts",
+    "num_points",
+    "num_proven",
+    "largest_subset",
+    "share_non_dominated_on_new_texts",
+    *HEURISTICS,
+}
 
 
 def search_errors(
@@ -135,7 +147,8 @@ def _kept_rows(file: pathlib.Path) -> list[dict[str, Any]]:
         try:
             row = json.loads(line)
             written = row.pop(_CHECKSUM, None)
-            is_same = written is None or written == _checksum(row)
+            is_older = written is None and row.keys() <= _FIELDS
+            is_same = is_older or written == _checksum(row)
         except (ValueError, AttributeError):
             is_same = False
         if not is_same:
