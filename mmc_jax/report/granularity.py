@@ -115,6 +115,11 @@ def _sentences(found: GranularityStudy) -> list[str]:
         f"fixed share is best per {best.kind}: {abs(margin) / texts:.2%} "
         f"{'below' if margin > 0 else 'above'} the oracle that chooses per text"
     )
+    if any(found.noise_share(level) > 1 for level in found.levels):
+        lines.append(
+            "noise above 100%: the residuals of these models are alike, and "
+            "gain less than independent ones would"
+        )
     broken = [
         f"{level.kind} with {row.num_switches} switches"
         for level in found.levels
@@ -196,7 +201,9 @@ def _laws(found: GranularityStudy) -> Figure:
             capsize=3,
         )
         axes.set_ylabel(label)
-    _name_sizes(lower, order)
+    _name_sizes(lower, [])
+    _name_sizes(upper, order)
+    upper.set_xlabel("")
     upper.set_title("The law of the frontier, by the bytes of a choice")
     return figure
 
