@@ -41,7 +41,9 @@ _ALLOWED: Mapping[str, Callable[[Any], bool]] = {
     "init_lora_weights": lambda value: (
         value in (None, True, False, "eva", "gaussian", "orthogonal")
     ),
-    "lora_alpha": lambda value: type(value) in (int, float),
+    "lora_alpha": lambda value: (
+        type(value) in (int, float) and abs(value) < math.inf
+    ),
     "peft_type": lambda value: value == "LORA",
     "r": lambda value: type(value) is int and value > 0,
     "use_rslora": lambda value: value in (None, True, False),

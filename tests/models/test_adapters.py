@@ -122,6 +122,7 @@ class AdaptersTest(parameterized.TestCase):
         dict(rank_pattern={"q_proj": 8}),
         dict(init_lora_weights="pissa"),
         dict(r=0),
+        dict(lora_alpha=math.nan),
         dict(something_new=[1]),
     )
     def test_more_than_plain_lora(self, **changes):
