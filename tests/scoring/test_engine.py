@@ -514,7 +514,9 @@ class RefusalsTest(ScoreTest):
         folder = self._copy("m", "gpt2")
         first = self._score(m=folder)
         self._make("m", "gpt2", seed=1)
-        with self.assertRaisesRegex(ValueError, r"differently: files \("):
+        with self.assertRaisesRegex(
+            ValueError, r"differently: files: model.safetensors \("
+        ):
             self._score_again(folder, rescore=False)
         again = self._score_again(folder, rescore=True)
         self.assertFalse(np.any(again.nll_nats == first.nll_nats))
