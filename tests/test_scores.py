@@ -364,7 +364,9 @@ class FilesTest(_TestInFolder):
         opened = scores.open(self.path)
         self.assertIsNone(opened.num_tokens)
         self._assert_equal(opened, table)
-        columns = pyarrow.parquet.read_table(self.path / "corpus.parquet")
+        columns = pyarrow.parquet.read_table(
+            self.path / "corpus.parquet", partitioning=None
+        )
         self.assertEqual(columns.column("num_bytes").null_count, 4)
 
     def test_round_trip_of_a_selection_keeps_k(self):
@@ -584,7 +586,9 @@ class FilesTest(_TestInFolder):
             ValueError, "m3.parquet: its columns are a"
         ):
             scores.open(self.path)
-        table = pyarrow.parquet.read_table(self.path / "models/m0.parquet")
+        table = pyarrow.parquet.read_table(
+            self.path / "models/m0.parquet", partitioning=None
+        )
         pyarrow.parquet.write_table(table.replace_schema_metadata(None), file)
         with self.assertRaisesRegex(ValueError, "m3.parquet: no provenance"):
             scores.open(self.path)
@@ -1066,7 +1070,7 @@ class ModelWriterTest(_TestInFolder):
 
     def test_table_is_readable_without_us(self):
         self._score()
-        table = pyarrow.parquet.read_table(self.file)
+        table = pyarrow.parquet.read_table(self.file, partitioning=None)
         self.assertEqual(
             table.column("text_id").to_pylist(), list(self.table.texts.ids)
         )
