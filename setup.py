@@ -128,7 +128,9 @@ setuptools.setup(
     # The programs are installed inside the package: `mmc <program>`.
     package_dir={"mmc_jax.experiments": "experiments"},
     entry_points={"console_scripts": ["mmc = mmc_jax.cli:main"]},
-    package_data={"mmc_jax": ["pools/*.yaml", "pools/*/*", "pools/*/*/*"]},
+    package_data={
+        "mmc_jax": ["models/*.yaml", "pools/*.yaml", "pools/*/*", "pools/*/*/*"]
+    },
     ext_modules=[_extension()],
     cmdclass={"build_ext": BuildNative},
     install_requires=[
