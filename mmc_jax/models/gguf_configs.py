@@ -9,76 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# Keys that describe a model and do not change its logits.
-_INERT = ("vocab_size", "tensor_data_layout")
-
-
-class Metadata:
-    """The metadata of one architecture, with a note of what was read.
-
-    Args:
-      values: All metadata by key.
-      tensors: Shapes of the file's tensors by name, of matrices [out, in].
-      factors: Values of the small tensors that hold rotary factors, by name.
-    """
-
-    def __init__(
-        self,
-        values: Mapping[str, Any],
-        tensors: Mapping[str, tuple[int, ...]],
-        factors: Mapping[str, np.ndarray],
-    ):
-        self.architecture = str(values.get("general.architecture"))
-        self.tensors = tensors
-        self.factors = factors
-        self._prefix = f"{self.architecture}."
-        self._values = values
-        self._read = {self._prefix + key for key in _INERT}
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """Returns the value of a key of the architecture."""
-        self._read.add(self._prefix + key)
-        value = self._values.get(self._prefix + key, default)
-        return _shortest(value) if isinstance(value, float) else value
-
-    def need(self, key: str) -> Any:
-        """Returns the value of a key that must be there.
-
-        Raises:
-          ValueError: It is not.
-        """
-        value = self.get(key)
-        if value is None:
-            raise ValueError(f"metadata {self._prefix}{key} is missing")
-        return value
-
-    def expect(self, key: str, *values: Any) -> None:
-        """Reads a key that may be missing or have one of some values.
-
-        Raises:
-          ValueError: It has another value.
-        """
-        found = self.get(key)
-        if found is not None and found not in values:
-            raise ValueError(
-                f"metadata {self._prefix}{key}={found!r} is not implemented"
-            )
-
-    def check(self) -> None:
-        """Refuses keys of the architecture that nobody read.
-
-        Raises:
-          ValueError: With all of them.
-        """
-        others = [
-            f"{key}={value!r}"
-            for key, value in self._values.items()
-            if key.startswith(self._prefix) and key not in self._read
-        ]
-        if others:
-            raise ValueError(
-                f"metadata that is not implemented: {', '.join(others)}"
-            )
+from mmc_jax.models.gguf_metadata import Metadata
 
 
 class Architecture(NamedTuple):
@@ -102,16 +33,11 @@ class Architecture(NamedTuple):
     transposed: Sequence[str] = ()
 
 
-def _shortest(value: float) -> float:
-    """Returns the shortest decimal that is the same float32: 1e-05."""
-    return float(str(np.float32(value)))
-
-
 def _sizes(found: Metadata) -> dict[str, Any]:
     """Returns what most configs share, under the names that most have."""
     return {
         "hidden_size": found.need("embedding_length"),
-        "num_hidden_layers": found.need("block_count"),
+        "num_hidden_layers": found.num_layers(),
         "num_attention_heads": found.need("attention.head_count"),
         "max_position_embeddings": found.need("context_length"),
         "vocab_size": found.tensors["token_embd.weight"][0],
@@ -145,13 +71,19 @@ def _head_dim(found: Metadata) -> int:
 
 def _rope(found: Metadata) -> dict[str, Any]:
     """Returns rotary parameters, as scaled as the file says."""
-    rope = {
-        "rope_type": "default",
-        "rope_theta": found.get("rope.freq_base", 10000.0),
-    }
-    scaling = found.get("rope.scaling.type", "none")
-    factor = found.get("rope.scaling.factor")
-    original = found.get("rope.scaling.original_context_length")
+    theta = found.get("rope.freq_base", 10000.0)
+    if not theta > 0:
+        raise ValueError(f"rotary base {theta!r} is not positive")
+    rope = {"rope_type": "default", "rope_theta": theta}
+    # Where a file names no kind, llama.cpp scales linearly by its factor, and
+    # 0 stands for none.
+    factor = found.get("rope.scaling.factor") or 1.0
+    scaling = found.get(
+        "rope.scaling.type", "none" if factor == 1.0 else "linear"
+    )
+    original = found.get(
+        "rope.scaling.original_context_length", found.get("context_length")
+    )
     if scaling == "linear":
         rope |= {"rope_type": "linear", "factor": factor}
     elif scaling == "yarn":
@@ -163,6 +95,11 @@ def _rope(found: Metadata) -> dict[str, Any]:
     elif scaling != "none":
         raise ValueError(f"rope scaling {scaling!r} is not implemented")
     if "rope_freqs.weight" in found.factors:
+        if rope["rope_type"] != "default":
+            raise ValueError(
+                f"rope scaling {scaling!r} beside rope_freqs.weight is not "
+                "implemented"
+            )
         rope |= _llama3_factors(
             found.factors["rope_freqs.weight"], rope["rope_theta"]
         )
@@ -341,7 +278,7 @@ def _mamba(found: Metadata) -> dict[str, Any]:
     width = found.need("embedding_length")
     return {
         "hidden_size": width,
-        "num_hidden_layers": found.need("block_count"),
+        "num_hidden_layers": found.num_layers(),
         "vocab_size": found.tensors["token_embd.weight"][0],
         "tie_word_embeddings": "output.weight" not in found.tensors,
         "layer_norm_epsilon": found.need("attention.layer_norm_rms_epsilon"),

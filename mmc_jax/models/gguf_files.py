@@ -17,7 +17,7 @@ import transformers
 
 from mmc_jax import limits
 from mmc_jax.corpus import files
-from mmc_jax.models import gguf_configs
+from mmc_jax.models import gguf_configs, gguf_metadata
 from mmc_jax.models.families import FAMILIES
 from mmc_jax.models.tensors import Region
 from mmc_jax.pool import is_gguf
@@ -178,7 +178,7 @@ class GgufFile:
         """
         stored = self.architecture()
         shapes = self.shapes()
-        found = gguf_configs.Metadata(
+        found = gguf_metadata.Metadata(
             self.metadata,
             shapes,
             {
@@ -190,16 +190,22 @@ class GgufFile:
         try:
             attributes = stored.config(found)
             found.check()
+            return transformers.AutoConfig.for_model(
+                stored.model_type,
+                **attributes,
+                bos_token_id=self.metadata.get("tokenizer.ggml.bos_token_id"),
+                eos_token_id=self.metadata.get("tokenizer.ggml.eos_token_id"),
+            )
         except KeyError as error:
             raise ValueError(f"{self.path}: no tensor {error}") from None
         except ValueError as error:
             raise ValueError(f"{self.path}: {error}") from None
-        return transformers.AutoConfig.for_model(
-            stored.model_type,
-            **attributes,
-            bos_token_id=self.metadata.get("tokenizer.ggml.bos_token_id"),
-            eos_token_id=self.metadata.get("tokenizer.ggml.eos_token_id"),
-        )
+        # Values of other types end in errors of many kinds.
+        except Exception as error:
+            raise ValueError(
+                f"{self.path}: no {stored.model_type} can be built of its "
+                f"metadata ({' '.join(str(error).split())})"
+            ) from error
 
 
 @functools.lru_cache(maxsize=2)

@@ -13,6 +13,13 @@ from mmc_jax.scoring import backends, sentencepiece_models
 # Kinds of tokens in the metadata; those of SentencePiece have the same numbers.
 _UNKNOWN, _CONTROL, _USER_DEFINED, _BYTE = 2, 3, 4, 6
 
+# Lists without which there is no tokenizer of a kind, and what is in them.
+_LISTS = {
+    "llama": {"tokens": str, "token_type": int, "scores": float},
+    "gpt2": {"tokens": str, "token_type": int, "merges": str},
+}
+_FLAGS = ("add_bos_token", "add_space_prefix", "remove_extra_whitespaces")
+
 # How words are split by the tokenizers of LLaMA 3 and Qwen 2, which differ in
 # the number of digits that stay together.
 _WORDS = (
@@ -39,8 +46,10 @@ def read(path: pathlib.Path) -> backends.TokenizerFiles:
         for key, value in metadata.items()
         if key.startswith("tokenizer.ggml.")
     }
-    bos, eos = found.get("bos_token_id"), found.get("eos_token_id")
     kind = found.get("model")
+    if isinstance(kind, str) and kind in _LISTS:
+        _check(found, kind, path)
+    bos, eos = found.get("bos_token_id"), found.get("eos_token_id")
     if kind == "llama":
         backend, adds_bos = _of_pieces(found, path), True
     elif kind == "gpt2":
@@ -53,6 +62,42 @@ def read(path: pathlib.Path) -> backends.TokenizerFiles:
         )
     adds_bos = found.get("add_bos_token", adds_bos)
     return backends.TokenizerFiles(backend, bos if adds_bos else None, bos, eos)
+
+
+def _check(found: Mapping[str, Any], kind: str, path: pathlib.Path) -> None:
+    """Refuses metadata of which no tokenizer can be made.
+
+    Raises:
+      ValueError: A list is missing, or is of other values or of another length
+        than the tokens; a special token is none of them; text is normalised.
+    """
+    problems = []
+    tokens = found.get("tokens")
+    num_tokens = len(tokens) if isinstance(tokens, list) else 0
+    for name, of_type in _LISTS[kind].items():
+        values = found.get(name)
+        is_list = isinstance(values, list) and all(
+            isinstance(value, of_type) for value in values
+        )
+        if not is_list:
+            problems.append(f"{name} is no list of {of_type.__name__}")
+        elif name != "merges" and len(values) != num_tokens:
+            problems.append(f"{name} has {len(values)} of {num_tokens} values")
+        elif name == "merges" and not all(" " in merge for merge in values):
+            problems.append("merges holds one that is no pair")
+    for name in ("bos_token_id", "eos_token_id"):
+        id = found.get(name)
+        if id is not None and (type(id) is not int or not 0 <= id < num_tokens):
+            problems.append(f"{name}={id!r} is none of {num_tokens} tokens")
+    for name in _FLAGS:
+        if not isinstance(found.get(name, True), bool):
+            problems.append(f"{name}={found[name]!r} is neither true nor false")
+    if found.get("precompiled_charsmap"):
+        problems.append("precompiled_charsmap is not implemented")
+    if problems:
+        raise ValueError(
+            f"{path}: tokenizer.ggml.* of its metadata: {'; '.join(problems)}"
+        )
 
 
 def _of_pieces(
@@ -99,13 +144,18 @@ def _of_merges(
     name = found.get("pre") or ("gpt-2" if architecture == "gpt2" else None)
     splits, normalizer = _splits(name, path, found)
     tokens, kinds = found["tokens"], found["token_type"]
-    tokenizer = tokenizers.Tokenizer(
-        tokenizers.models.BPE(
+    try:
+        model = tokenizers.models.BPE(
             {token: id for id, token in enumerate(tokens)},
             [tuple(merge.split(" ", 1)) for merge in found["merges"]],
             ignore_merges=name in _LLAMA3,
         )
-    )
+    # The library raises Exception itself.
+    except Exception as error:
+        raise ValueError(
+            f"{path}: its tokenizer cannot be loaded ({error})"
+        ) from error
+    tokenizer = tokenizers.Tokenizer(model)
     if normalizer is not None:
         tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(splits)

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import pathlib
 import tempfile
+from unittest import mock
 
 import gguf
 import jax
@@ -341,6 +342,17 @@ class ParityTest(GgufTest):
             more={"rope.scaling.type": "linear", "rope.scaling.factor": 4.0},
         )
         self._assert_same_logits(model, models.load(path))
+        # llama.cpp takes a factor alone for that of the linear kind.
+        path = _write(
+            "qwen3",
+            self.folder,
+            model.config,
+            more={"rope.scaling.factor": 4.0},
+        )
+        self.assertEqual(
+            gguf_files.open(path).config().rope_parameters["rope_type"],
+            "linear",
+        )
 
 
 def _of_file(name: str, path: pathlib.Path) -> torch.nn.Module:
@@ -419,6 +431,38 @@ class RefusalsTest(GgufTest):
             ValueError, "model.gguf: metadata that.*llama.logit_scale=0.5"
         ):
             models.load(path)
+
+    def test_metadata_of_no_model(self):
+        model = _hugging_face("llama", self.folder)
+        path = _write("llama", self.folder, model.config)
+        opened = gguf_files.open(path)
+        for key, value, message in (
+            ("block_count", 2**31 - 1, "block_count: .* at most"),
+            ("block_count", 0, "block_count=0, but there are tensors of 3"),
+            ("attention.head_count", -4, "head_count=-4 is negative"),
+            ("attention.head_count", 0, "no llama can be built"),
+            ("attention.head_count_kv", [1, 2], "no llama can be built"),
+            ("embedding_length", "x", "no llama can be built"),
+            ("rope.dimension_count", 2**30, "dimension_count: .* at most"),
+            ("rope.freq_base", float("nan"), "freq_base=nan is not finite"),
+            ("rope.freq_base", 0.0, "rotary base 0.0 is not positive"),
+            ("rope.scaling.type", [1], "scaling .1. is not implemented"),
+        ):
+            change = {f"llama.{key}": value}
+            with (
+                self.subTest(**{key: value}),
+                mock.patch.dict(opened.metadata, change),
+                self.assertRaisesRegex(ValueError, f"model.gguf.*{message}"),
+            ):
+                models.load(path)
+        more = {"rope.scaling.factor": 2.0}
+        path = _write("llama", self.folder, model.config, more=more)
+        opened = gguf_files.open(path)
+        opened.rows = lambda name, rows: np.ones(8, np.float32)
+        shapes = opened.shapes() | {"rope_freqs.weight": (8,)}
+        opened.shapes = lambda: shapes
+        with self.assertRaisesRegex(ValueError, "linear' beside rope_freqs"):
+            opened.config()
 
     def test_another_architecture(self):
         path = self.folder / "model.gguf"
@@ -538,6 +582,33 @@ class TokenizersTest(GgufTest):
             self._assert_same_tokens(
                 "x", self._metadata(tokenizer, "some-bpe"), None
             )
+
+    def test_metadata_of_no_tokenizer(self):
+        tokenizer = training.bpe_tokenizer(["a b"], 300, "<|endoftext|>")
+        stated = self._metadata(tokenizer, "gpt-2")
+        model = _hugging_face("gpt2", self.folder)
+        path = _write("gpt2", self.folder, model.config, tokens=stated)
+        opened = gguf_files.open(path)
+        num_tokens = len(stated["tokens"])
+        for key, value, message in (
+            ("tokens", 7, "tokens is no list of str"),
+            ("token_type", None, "token_type is no list of int"),
+            ("token_type", [1], f"token_type has 1 of {num_tokens} values"),
+            ("merges", ["ab"], "merges holds one that is no pair"),
+            ("merges", ["a never"], "cannot be loaded .*out of vocabulary"),
+            ("bos_token_id", -1, "bos_token_id=-1 is none of"),
+            ("eos_token_id", num_tokens, "eos_token_id=.* is none of"),
+            ("add_bos_token", "x", "'x' is neither true nor false"),
+            ("precompiled_charsmap", [1], "charsmap is not implemented"),
+            ("model", [1], "model=.1. is not read"),
+        ):
+            change = {f"tokenizer.ggml.{key}": value}
+            with (
+                self.subTest(**{key: value}),
+                mock.patch.dict(opened.metadata, change),
+                self.assertRaisesRegex(ValueError, f"model.gguf: .*{message}"),
+            ):
+                tokenization.load(path)
 
     def test_pieces(self):
         import io
