@@ -206,6 +206,13 @@ def _chosen(
                 f"stands in {path}; there are {listed(there)}; take the row "
                 "out, or choose models by --only_models"
             )
+        if m in rows:
+            raise ValueError(
+                f"{path}: the rows {records[rows.index(m)].name!r} and "
+                f"{fact.name!r} both mean the scores of {there[m]!r} in "
+                f"{imported.path}; take one out, or choose models by "
+                "--only_models"
+            )
         rows.append(m)
         records.append(_merged(imported.models[m], fact))
         if there[m] != fact.name:

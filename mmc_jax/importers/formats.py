@@ -180,7 +180,15 @@ def csv(
 def _read(format_: Format, path: pathlib.Path, options: Options) -> Result:
     if options.facts is not None:  # Small, and so the first to be refused.
         logging.debug("%s: %d models", options.models, len(options.facts))
-    return assembled(_module(format_).read(path, options), options)
+    try:
+        imported = _module(format_).read(path, options)
+    except (AttributeError, LookupError, OverflowError, TypeError) as error:
+        # A list where an object is expected, and the like, deep in a file.
+        raise ValueError(
+            f"{path}: something in it is not as {format_.text} have it "
+            f"({type(error).__name__}: {error}); --verbosity=1 shows where"
+        ) from error
+    return assembled(imported, options)
 
 
 def _module(format_: Format) -> ModuleType:

@@ -9,7 +9,7 @@ import pathlib
 import pyarrow as pa
 
 from mmc_jax.importers import long_tables, wide_tables
-from mmc_jax.importers.columns import kind_of, read_columns
+from mmc_jax.importers.columns import header, kind_of, read_columns
 from mmc_jax.importers.frame import Imported, Options
 from mmc_jax.importers.named_columns import NamedColumns
 from mmc_jax.scores import columns as written
@@ -46,6 +46,9 @@ def read(path: pathlib.Path, options: Options) -> Imported:
         written.SHA256,
         written.TEXT,
     )
+    if options.decimal_comma:
+        # As written: whether 1.234 is a thousand cannot be told of a number.
+        texts += tuple(header(path))
     columns = read_columns(
         path, options.file_kind, text_columns=[t for t in texts if t]
     )

@@ -96,6 +96,11 @@ def read(path: pathlib.Path, options: Options) -> Imported:
         unit = "nll_nats"
     elif higher and all(0 <= d.value <= 1 for _, of in scored for d in of):
         unit = "score"
+    elif higher and options.higher_is_better is None:
+        raise ValueError(
+            f"{path}: values of {value} beyond [0, 1]; say --higher_is_better "
+            "or --lower_is_better"
+        )
     provenance = {"tool": "lighteval", "read": value}
     return joined(path, scored, unit, options, provenance)
 

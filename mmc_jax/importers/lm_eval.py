@@ -14,6 +14,7 @@ order differs between models, and there is a line for each filter.
 import collections
 import dataclasses
 import hashlib
+import math
 import pathlib
 
 from absl import logging
@@ -117,8 +118,8 @@ def _refuse_two_sizes(taken: list[Run]) -> None:
 def _size(run: Run) -> float | None:
     # -1 where the model could not say it.
     found = run.config("model_num_parameters")
-    known = isinstance(found, int | float) and found > 0
-    return float(found) if known else None
+    known = isinstance(found, int | float) and not isinstance(found, bool)
+    return float(found) if known and 0 < found < math.inf else None
 
 
 def _scored_model(

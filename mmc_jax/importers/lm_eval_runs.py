@@ -253,7 +253,7 @@ def _model_of(content: dict[str, Any] | None, path: pathlib.Path) -> str | None:
     arguments = config.get("model_args")
     if isinstance(arguments, dict):
         arguments = ",".join(f"{k}={v}" for k, v in arguments.items())
-    arguments = arguments or ""
+    arguments = arguments if isinstance(arguments, str) else ""
     name = content.get("model_name")
     if not name:
         for key in _NAMING:

@@ -244,7 +244,7 @@ def _right(sample: Sample, run: Run) -> int:
             for i, continuation in enumerate(continuations)
             if str(continuation).strip() == text.strip()
         }
-    if is_number is not False and re.fullmatch(r"\d+", text):
+    if is_number is not False and re.fullmatch(r"[0-9]{1,9}", text):
         found |= {int(text)} & set(range(num_choices))
     found = _with_accuracy(sample, found, best, num_choices, told)
     if len(found) != 1:

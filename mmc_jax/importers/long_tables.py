@@ -36,10 +36,11 @@ def of_columns(table: NamedColumns, options: Options) -> Imported:
         for name in (*written.COUNTS, written.SHA256, options.domain)
         if name is not None and name in table.index
     }
+    # A cell without a row has no score: it is refused or left out later.
     by_cell = {
         field: table.more(field, column)[rows]
         for field, column in written.PER_MODEL.items()
-        if column in table.index and (rows >= 0).all()
+        if column in table.index
     }
     used = {options.text_id, options.model_column, options.value_column}
     used |= {*by_text, *(written.PER_MODEL[field] for field in by_cell)}

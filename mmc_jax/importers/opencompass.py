@@ -18,6 +18,8 @@ import pathlib
 import re
 from typing import Any
 
+from absl import logging
+
 from mmc_jax.corpus import files
 from mmc_jax.importers import json_files, logs
 from mmc_jax.importers.documents import Document, joined
@@ -119,6 +121,17 @@ def _documents(log: _File, options: Options) -> list[Document]:
         content = json_files.value(file)
         if not isinstance(content, dict):
             raise ValueError(f"{file}: no object of items")
+        if options.value == "accuracy" and not any(
+            name.startswith(_PREFIX)
+            for item in content.values()
+            if isinstance(item, dict)
+            for name in item
+        ):
+            logging.warning(
+                "%s: generated texts are compared with the answers as they "
+                "stand; one that says more than the answer counts as wrong",
+                file,
+            )
         for key, item in content.items():
             where = f"{file}, item {key!r}"
             if not isinstance(item, dict) or not key.isdigit():

@@ -81,8 +81,9 @@ def read(path: pathlib.Path, options: Options) -> Imported:
     ids, said, tasks = (
         cells.strings(table.column(name), path, name) for name in _TEXT_COLUMNS
     )
-    costs = numbers(_COST)
-    unknown = np.isnan(costs)
+    values, costs = numbers(""), numbers(_COST)
+    # A cell without a score is refused or left out later.
+    unknown = np.isnan(costs) & ~np.isnan(values)
     if unknown.any():
         m, x = np.unravel_index(np.argmax(unknown), unknown.shape)
         logging.warning(
@@ -93,7 +94,7 @@ def read(path: pathlib.Path, options: Options) -> Imported:
         path=path,
         models=tuple(ScoredModel(model) for model in models),
         text_ids=tuple(ids),
-        values=numbers(""),
+        values=values,
         unit="score",
         domains=tuple(tasks),
         query_costs=None if unknown.any() else costs,

@@ -222,7 +222,9 @@ class OpenCompassTest(_FolderTest):
         for i in (1, 0, 10):
             item = {"prediction": "x", "gold": "x" if i == 10 else "y"}
             self._predictions([item], f"predictions/model-a/set_{i}.json")
-        table = self._read("accuracy")
+        with self.assertLogs("absl", "WARNING") as logged:
+            table = self._read("accuracy")
+        self.assertIn("compared with the answers as they stand", str(logged))
         self.assertEqual(table.texts.ids, ("set/0", "set/1", "set/2"))
         self.assertEqual(table.nll_nats.tolist(), [[1, 1, 0]])
 
@@ -265,6 +267,13 @@ class LightevalTest(_FolderTest):
         self.assertEqual(self._read("accuracy").nll_nats.tolist(), [[1, 0]])
         with self.assertRaisesRegex(ValueError, "no metric 'em'; .* acc"):
             self._read("em")
+
+    def test_an_accuracy_in_percent(self):
+        self._details([self._row(0, [-1.0, -2.0], acc=90)])
+        with self.assertRaisesRegex(ValueError, "acc beyond .0, 1.; say --h"):
+            self._read("accuracy")
+        table = self._read("accuracy", higher_is_better=True)
+        self.assertEqual(table.nll_nats.tolist(), [[-90]])
 
     def test_other_examples_in_front(self):
         for model, examples in (("org/a", ["x"]), ("org/b", ["y"])):

@@ -174,6 +174,11 @@ class LmEvalTest(parameterized.TestCase):
             [m.costs for m in table.models], [{"num_params": 160e6}, {}]
         )
 
+    def test_a_size_that_is_none(self):
+        for size in (True, float("inf"), "7B"):
+            self.logs.new("org/a", "wiki", [_rolling(0, 1.0)], size=size)
+            self.assertEqual(self._table().models[0].costs, {})
+
     def test_old_and_new_layout_join(self):
         samples = [_rolling(i, i + 1.0) for i in range(3)]
         self.logs.new("org/a", "wiki", samples)

@@ -117,6 +117,15 @@ class RouterBenchTest(_Case):
         np.testing.assert_array_equal(table.nll_nats, [[0, 0.75]])
         self.assertIsNone(table.query_costs)
         self.assertIsNone(table.texts.texts)
+        with self.subTest("no cost where there is no score"):
+            path = self._write(
+                "rb.csv",
+                "sample_id,prompt,eval_name,m,m|total_cost\n"
+                "1,p,s,1,0.5\n2,q,s,,\n",
+            )
+            options = importers.Options(missing="drop_texts")
+            table = importers.read(path, options).table
+            np.testing.assert_array_equal(table.query_costs, [[0.5]])
 
     def test_refusals(self):
         pickle = self._write("routerbench_0shot.pkl", "no matter")
@@ -305,6 +314,11 @@ class RouterEvalTest(_Case):
         path = self.folder / "arc_router_dataset.pkl"
         path.write_bytes(pickle.dumps({**content, **changes}))
         return path
+
+    def test_content_of_another_form(self):
+        path = self._pickle(easy={3: [1]})
+        with self.assertRaisesRegex(ValueError, "pkl: something in it is not"):
+            importers.read(path)
 
     def test_all_groups(self):
         path = self._pickle()

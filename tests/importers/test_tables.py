@@ -147,6 +147,11 @@ class KindsTest(_Case):
         ("shape", {"text_id": ["a"], "m": [[1.0, 2.0]]}, "'m': its shape is"),
         ("length", {"text_id": ["a"], "m": [1.0, 2.0]}, "'m': 2 values, and 1"),
         (
+            "complex",
+            {"text_id": ["a"], "m": [1j]},
+            "'m': complex128 is neither",
+        ),
+        (
             "models",
             {"text_id": ["a"], "models": ["m"], "values": [[1.0], [2.0]]},
             "'values' has the shape .2, 1., for .1,. models",
@@ -238,6 +243,46 @@ class KindsTest(_Case):
         with self.assertRaisesRegex(ValueError, "'1,2,3' is not a number"):
             self._read(path, decimal_comma=True)
 
+    def test_points_beside_decimal_commas(self):
+        text = "text_id;a;b\nx;12.345;0,5\ny;2.5;NA\n"
+        path = self._write("s.csv", text)
+        with self.assertRaisesRegex(
+            ValueError, "row 1, column 'a': 12.345 may be 12345 with"
+        ):
+            self._read(path, decimal_comma=True)
+        path = self._write("s.csv", text.replace("12.345", "12345"))
+        table = self._read(path, decimal_comma=True, missing="drop_texts")
+        np.testing.assert_array_equal(table.nll_nats, [[12345], [0.5]])
+
+    def test_numbers_that_python_alone_reads(self):
+        path = self._write("s.csv", "text_id,a\nx,+1\ny,+2.5\n")
+        np.testing.assert_array_equal(self._read(path).nll_nats, [[1, 2.5]])
+        for cell in ("1_0", "\u0661", "0b1"):
+            path = self._write("s.csv", f"text_id,a\nx,{cell}\ny,2\n")
+            with self.assertRaisesRegex(ValueError, "row 1, .* not a number"):
+                self._read(path, only_models=["a"])
+
+    def test_names_that_look_like_times(self):
+        ids = ["2020-01-01", "2020-01-02T03:04:05Z"]
+        columns = {"text_id": ids, "model": ["2024-05-01"] * 2, "value": [1, 2]}
+        path = self._write("s.jsonl", _json_lines(columns))
+        table = self._read(path)
+        self.assertEqual(table.texts.ids, tuple(ids))
+        self.assertEqual(table.models[0].name, "2024-05-01")
+
+    def test_arrays_of_other_machines(self):
+        path = self.folder / "s.npz"
+        np.savez(
+            path,
+            models=np.array([b"a"]),
+            text_id=np.array([7, 8], ">i8"),
+            values=np.array([[1, 2]], ">f4"),
+        )
+        table = self._read(path)
+        self.assertEqual(table.models[0].name, "a")
+        self.assertEqual(table.texts.ids, ("7", "8"))
+        np.testing.assert_array_equal(table.nll_nats, [[1, 2]])
+
     def test_a_row_of_another_length(self):
         path = self._write("s.csv", "sep=;\ntext_id;a\nx;1\ny;2;3\n")
         with self.assertRaisesRegex(
@@ -317,6 +362,14 @@ class LongTest(_Case):
         models = self._write("m.csv", "model,num_params\na,1\nb,2\nd,3\n")
         with self.assertRaisesRegex(ValueError, message):
             self._read(path, models=models, value="nll_nats")
+
+    def test_counts_where_scores_are_missing(self):
+        text = "text_id,model,value,num_tokens\nx,a,1,5\ny,a,2,6\nx,b,3,7\n"
+        path = self._write("s.csv", text)
+        table = self._read(path, missing="drop_texts")
+        np.testing.assert_array_equal(table.num_tokens, [[5], [7]])
+        table = self._read(path, missing="drop_models")
+        np.testing.assert_array_equal(table.num_tokens, [[5, 6]])
 
     def test_only_models_with_gaps_elsewhere(self):
         text = "text_id,model,value\nx,a,1\ny,a,2\nx,b,\ny,org/c,4\n"
@@ -467,6 +520,20 @@ class ModelsTest(_Case):
         self.assertLen(result.table.models, 6)
         with self.assertRaisesRegex(ValueError, "no model has num_params"):
             self._read(path, only_sized=True)
+
+    def test_a_size_without_its_unit(self):
+        path = self._write("s.csv", "text_id,a,b\nx,1,2\n")
+        models = self._write("m.csv", "model,num_params\na,7\nb,1.3B\n")
+        with self.assertRaisesRegex(
+            ValueError, "row 1, column 'num_params': 7 has no unit.*1.3B"
+        ):
+            self._read(path, models=models)
+
+    def test_two_rows_of_facts_for_one_model(self):
+        path = self._write("s.csv", "text_id,x\nt,1\n")
+        models = self._write("m.csv", "model,num_params\na/x,1\nb/x,2\n")
+        with self.assertRaisesRegex(ValueError, "'a/x' and 'b/x' both mean"):
+            self._read(path, models=models)
 
     @parameterized.parameters("8x7B", "8 x 22b", "8X7")
     def test_a_product_of_experts(self, size):

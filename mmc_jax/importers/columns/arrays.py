@@ -51,7 +51,7 @@ def read(
         )
     return _table(
         path,
-        [*arrays, *map(str, models)],
+        [*arrays, *_names(path, models)],
         [*arrays.values(), *values],
     )
 
@@ -82,6 +82,29 @@ def _arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
     return arrays
 
 
+def _names(path: pathlib.Path, models: np.ndarray) -> list[str]:
+    if models.dtype.kind != "S":
+        return [str(name) for name in models]
+    try:
+        return [bytes(name).decode() for name in models]
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}, array 'models': not UTF-8 ({error.reason})"
+        ) from error
+
+
+def _of_this_machine(
+    path: pathlib.Path, name: str, array: np.ndarray
+) -> np.ndarray:
+    """Returns an array in the order of bytes that Arrow reads."""
+    if array.dtype.kind not in "biufSUM" or array.dtype.char == "g":
+        raise ValueError(
+            f"{path}, array {name!r}: {array.dtype} is neither numbers nor "
+            "strings; save it as float64"
+        )
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
 def _table(
     path: pathlib.Path, names: list[str], arrays: list[np.ndarray]
 ) -> pa.Table:
@@ -97,5 +120,5 @@ def _table(
                 f"{path}, array {name!r}: {len(array)} values, and "
                 f"{len(arrays[0])} of {names[0]!r}"
             )
-        columns.append(pa.array(array))
+        columns.append(pa.array(_of_this_machine(path, name, array)))
     return pa.table(columns, names=names)

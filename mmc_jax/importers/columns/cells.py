@@ -23,6 +23,7 @@ _UNITS = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 
 # 1,5 is 1.5; 1,234 may be a thousand, and 0,234 may not.
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+(,\d+)?([eE][+-]?\d+)?\s*")
+_POINTS = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+")
 _THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2},\d{3}\s*")
 
 
@@ -120,11 +121,15 @@ def _parsed(column, path, name, empty, sizes, decimal_comma):
         blank = pyarrow.compute.is_in(lower, pa.array(_MISSING))
     known = ~np.asarray(blank)
     cells = pyarrow.compute.if_else(blank, None, cells)
+    if decimal_comma:
+        _refuse_points(cells.to_pylist(), path, name)
     try:
         values = cells.cast(pa.float64())
     except pa.ArrowInvalid:
         text = [cell or "" for cell in cells.to_pylist()]
-        read = _as_sizes(text) if sizes else None
+        read = [_float(cell) for cell in text]  # Such as +1.
+        if any(v is None and c for v, c in zip(read, text, strict=True)):
+            read = _as_sizes(text, path, name) if sizes else None
         if read is None:
             read = _with_decimal_commas(text, decimal_comma)
         if read is None:
@@ -136,17 +141,44 @@ def _parsed(column, path, name, empty, sizes, decimal_comma):
     )
 
 
-def _as_sizes(cells: list[str]) -> list[float | None] | None:
-    """Returns "13B" as 13e9 and so on; None where a cell is something else."""
-    read = []
+def _refuse_points(
+    cells: list[str | None], path: pathlib.Path, name: str
+) -> None:
+    """Raises the error of a point that may stand after thousands."""
+    for row, cell in enumerate(cells, start=1):
+        if cell and _POINTS.fullmatch(cell):
+            raise ValueError(
+                f"{where(path, row, name)}: {cell} may be "
+                f"{cell.replace('.', '')} with --decimal_comma; write "
+                "thousands without a point, and a decimal comma"
+            )
+
+
+def _as_sizes(
+    cells: list[str], path: pathlib.Path, name: str
+) -> list[float | None] | None:
+    """Returns "13B" as 13e9 and so on; None where a cell is something else.
+
+    Raises:
+      ValueError: 13 stands beside 7B, and may mean 13B.
+    """
+    read, with_unit = [], None
     for cell in cells:
         match = _SIZE.fullmatch(cell)
         value = _float(cell)
         if match is not None:
             value = round(float(match[1]) * _UNITS[match[2].lower()])
+            with_unit = cell
         elif cell and value is None:
             return None
         read.append(value)
+    for row, (cell, value) in enumerate(zip(cells, read, strict=True), 1):
+        bare = value is not None and value == _float(cell)
+        if with_unit and bare and 0 < value < _UNITS["k"]:
+            raise ValueError(
+                f"{where(path, row, name)}: {cell} has no unit, and others of "
+                f"the column have, such as {with_unit}; write it in each cell"
+            )
     return read
 
 
@@ -176,6 +208,9 @@ def _with_decimal_commas(
 
 
 def _float(cell: str) -> float | None:
+    # Python alone reads 1_000 and the digits of other scripts.
+    if "_" in cell or not cell.isascii():
+        return None
     try:
         return float(cell)
     except ValueError:

@@ -25,7 +25,7 @@ def read(
     text_columns: Sequence[str],
     only_columns: Sequence[str] | None,
 ) -> pa.Table:
-    """Returns the columns of the first sheet, all of them strings.
+    """Returns the columns of the first sheet, strings unless all are floats.
 
     A formula is the value that it had when the file was saved.
 
@@ -80,6 +80,11 @@ def read(
                 "names the columns"
             )
         cells = [row[i] if i < len(row) else None for row in rows[1:]]
+        if str(header[i]).strip() not in text_columns and all(
+            cell is None or type(cell) is float for cell in cells
+        ):
+            columns.append(pa.array(cells, pa.float64()))
+            continue
         columns.append(pa.array([_text(cell) for cell in cells], pa.string()))
     return pa.table(columns, names=header[:width])
 

@@ -42,11 +42,27 @@ def read(
       ValueError: A line is no JSON object; the message names it.
     """
     raw = files.in_utf8(path).read()
-    try:
+
+    def parsed(dates: list[str]) -> pa.Table:
         return pyarrow.json.read_json(
             pa.BufferReader(raw),
             read_options=pyarrow.json.ReadOptions(block_size=_BLOCK_BYTES),
+            parse_options=pyarrow.json.ParseOptions(
+                explicit_schema=pa.schema(
+                    [(name, pa.string()) for name in dates]
+                )
+            ),
         )
+
+    try:
+        table = parsed([])
+        # Arrow takes texts such as 2020-01-01 for times, and rewrites them.
+        dates = [
+            field.name
+            for field in table.schema
+            if pa.types.is_timestamp(field.type)
+        ]
+        return parsed(dates) if dates else table
     except pa.ArrowException:
         # Slowly, to name the line, or because numbers and strings stand in one
         # column, or numbers are larger than 64 bits.
