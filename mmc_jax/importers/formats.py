@@ -23,11 +23,14 @@ class Format(NamedTuple):
       text: What it is, a phrase for lists of formats.
       file_kind: Kind of file, a key of `columns.KINDS`, for a table; "" for
         any.
+      unit: What its numbers always are, a key of `units.VALUES`; "" where the
+        options choose what is read.
     """
 
     module: str
     text: str
     file_kind: str = ""
+    unit: str = ""
 
 
 # Formats that a path may be are tried in this order: tables last, because any
@@ -42,13 +45,23 @@ FORMATS = {
         "every_eval_ever", "instance files of Every Eval Ever"
     ),
     "levanter": Format("levanter", "scored documents of Levanter or Marin"),
-    "model_map": Format("model_map", "the model map, 1,018 models"),
-    "router_bench": Format("router_bench", "RouterBench, wide, with costs"),
-    "llm_router_bench": Format(
-        "llm_router_bench", "a tree of LLMRouterBench, with costs"
+    "model_map": Format(
+        "model_map", "the model map, 1,018 models", unit="log_likelihood"
     ),
-    "router_eval": Format("router_eval", "a pickle of RouterEval"),
-    "embed_llm": Format("embed_llm", "EmbedLLM, long, without costs"),
+    "router_bench": Format(
+        "router_bench", "RouterBench, wide, with costs", unit="score"
+    ),
+    "llm_router_bench": Format(
+        "llm_router_bench",
+        "a tree of LLMRouterBench, with costs",
+        unit="score",
+    ),
+    "router_eval": Format(
+        "router_eval", "a pickle of RouterEval", unit="score"
+    ),
+    "embed_llm": Format(
+        "embed_llm", "EmbedLLM, long, without costs", unit="score"
+    ),
     "csv": Format("grid", "delimited text, wide or long", "csv"),
     "jsonl": Format("grid", "JSON lines, wide or long", "jsonl"),
     "parquet": Format("grid", "Parquet, wide or long", "parquet"),
@@ -180,9 +193,21 @@ def csv(
 def _read(format_: Format, path: pathlib.Path, options: Options) -> Result:
     if options.facts is not None:  # Small, and so the first to be refused.
         logging.debug("%s: %d models", options.models, len(options.facts))
+    if format_.unit and options.value not in (None, format_.unit):
+        raise ValueError(
+            f"{path}: --value={options.value}, but numbers of {format_.text}, "
+            f"are of {format_.unit}; leave --value out, or say how else to "
+            "read the file by --format"
+        )
     try:
         imported = _module(format_).read(path, options)
-    except (AttributeError, LookupError, OverflowError, TypeError) as error:
+    except (
+        AttributeError,
+        LookupError,
+        OverflowError,
+        TypeError,
+        UnicodeError,  # Half a character, as JSON may hold it.
+    ) as error:
         # A list where an object is expected, and the like, deep in a file.
         raise ValueError(
             f"{path}: something in it is not as {format_.text} have it "

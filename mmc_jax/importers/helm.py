@@ -162,6 +162,10 @@ def _documents(run: _Run, value: str) -> list[Document]:
             counts = [stat for name, stat in stats if name == "num_bytes"]
             if counts:
                 num_bytes = _mean(where, "num_bytes", counts[0])
+                if num_bytes < 0:
+                    raise ValueError(
+                        f"{where}, num_bytes: {num_bytes:g} is below 0"
+                    )
         name = f"{run.task}/{instance['instance_id']}"
         document = Document(
             text_id=name,

@@ -232,6 +232,10 @@ def _document(
         tokens = json_files.number(
             facts.get("num_tokens"), where, f"{field}.num_tokens"
         )
+        if tokens < 0:
+            raise ValueError(
+                f"{where}, {field}.num_tokens: {tokens:g} is below 0"
+            )
     else:
         given = score.get("value")
         if given is None or (isinstance(given, float) and given != given):

@@ -66,7 +66,8 @@ def read(path: pathlib.Path, options: Options) -> Imported:
 
     Args:
       path: File of one model, or folder of several.
-      options: `value` is needed for summaries: "bits_per_byte".
+      options: `value` is needed for summaries: "bits_per_byte"; of documents
+        it is None or "nll_nats".
 
     Raises:
       ValueError: A file is damaged or lacks a column, two models have other
@@ -75,6 +76,11 @@ def read(path: pathlib.Path, options: Options) -> Imported:
     """
     if path.is_file() and _is_summary(path):
         return _summaries(path, options)
+    if options.value not in (None, "nll_nats"):
+        raise ValueError(
+            f"{path}: --value={options.value}, but the losses of scored "
+            "documents are in nats; leave --value out"
+        )
     found = []
     for name, file in _files(path).items():
         files.refuse_pointer(file)

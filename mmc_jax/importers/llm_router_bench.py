@@ -166,4 +166,9 @@ def _text_of(record: Any, where: str) -> tuple[str, str]:
 
 def _number(record: dict[str, Any], field: str, where: str) -> float:
     value = record.get(field)
-    return np.nan if value is None else json_files.number(value, where, field)
+    if value is None:
+        return np.nan
+    found = json_files.number(value, where, field)
+    if field == "cost" and found < 0:
+        raise ValueError(f"{where}, cost: {found:g} is below 0")
+    return found

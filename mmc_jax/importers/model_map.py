@@ -170,12 +170,24 @@ def _facts(path: pathlib.Path | None) -> dict[str, dict[str, Any]]:
         for row in content
     ):
         raise ValueError(f"{path}: no list of dicts with model_name")
-    return {row["model_name"]: row for row in content}
+    facts: dict[str, dict[str, Any]] = {}
+    for row in content:
+        name = row["model_name"]
+        first = facts.setdefault(name, row)
+        # As text: a size that is not known is NaN.
+        sizes = [str(of.get("model_size")) for of in (first, row)]
+        if sizes[0] != sizes[1]:
+            raise ValueError(
+                f"{path}: {name!r} is there twice, with the sizes "
+                f"{' and '.join(sizes)}; keep one"
+            )
+    return facts
 
 
 def _model(name: str, facts: dict[str, Any]) -> ScoredModel:
     size, family = facts.get("model_size"), facts.get("model_type")
-    known = isinstance(size, int | float) and np.isfinite(size) and size > 0
+    known = isinstance(size, int | float) and not isinstance(size, bool)
+    known = known and np.isfinite(size) and size > 0
     return ScoredModel(
         name=name,
         family=family if isinstance(family, str) else "",

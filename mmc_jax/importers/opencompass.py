@@ -198,7 +198,7 @@ def _document(
     num_bytes = len(text.encode())
     nll = nats_per_byte * num_bytes
     tokens = nll / mean if mean else 0.0
-    if not tokens or abs(tokens - round(tokens)) > _ROUNDING:
+    if tokens < 1 or abs(tokens - round(tokens)) > _ROUNDING:
         raise ValueError(
             f"{where}, {field}: BPB times {num_bytes} bytes over PPL is "
             f"{tokens:g} tokens, no whole number: the text is not the one that "

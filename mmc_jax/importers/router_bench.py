@@ -84,6 +84,11 @@ def read(path: pathlib.Path, options: Options) -> Imported:
     values, costs = numbers(""), numbers(_COST)
     # A cell without a score is refused or left out later.
     unknown = np.isnan(costs) & ~np.isnan(values)
+    for m, x in np.argwhere(costs < 0):
+        raise ValueError(
+            f"{cells.where(path, x + 1, models[m] + _COST)}: {costs[m, x]:g} "
+            "is below 0"
+        )
     if unknown.any():
         m, x = np.unravel_index(np.argmax(unknown), unknown.shape)
         logging.warning(

@@ -73,6 +73,11 @@ class HelmTest(_FolderTest):
         self.assertEqual(by_id["mmlu:subject=law/id1"], [1, 2])
         self.assertEqual(sorted(table.texts.num_bytes), [11, 12])
 
+    def test_bytes_below_zero(self):
+        self._run("a", [self._instance("id1", logprob=-1.0, num_bytes=-2)])
+        with self.assertRaisesRegex(ValueError, "num_bytes: -2 is below 0"):
+            self._read("logprob")
+
     def test_trials_and_perturbations(self):
         noise = {"name": "typos"}
         instances = [
@@ -188,6 +193,19 @@ class OpenCompassTest(_FolderTest):
             },
             "rolling",
             "1.5 tokens, no whole number",
+        ),
+        (
+            "tokens below zero",
+            {
+                "label: 0": {
+                    "testing input": "abc",
+                    "prompt": "abc",
+                    "PPL": -1.0,
+                    "BPB": 2.0,
+                }
+            },
+            "rolling",
+            "-6 tokens, no whole number",
         ),
         (
             "no likelihood",

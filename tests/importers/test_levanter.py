@@ -137,6 +137,10 @@ class LevanterTest(absltest.TestCase):
         )
         np.testing.assert_allclose(self._read(file).nll_nats, [[6.5, 6, 5]])
 
+    def test_another_unit_than_nats(self):
+        with self.assertRaisesRegex(ValueError, "=bits_per_byte, but .*nats"):
+            self._read(value="bits_per_byte")
+
     def test_a_span_is_the_text(self):
         """What stands before it is context; a token across is not followed."""
         for start, ends in ((3, [6]), (4, None)):

@@ -113,6 +113,11 @@ class ModelMapTest(absltest.TestCase):
             self._write(raw, content)
             with self.assertRaisesRegex(ValueError, message):
                 model_map.read(self.folder, Options())
+        self._write(raw, {"a": np.zeros(3)})
+        rows = [{"model_name": "a", "model_size": size} for size in (7, 70)]
+        self._write("model-data-1018.pkl", rows)
+        with self.assertRaisesRegex(ValueError, "'a' is .* sizes 7 and 70"):
+            model_map.read(self.folder, Options())
         clipped = self.folder / "data/clipped_log-likelihood_1018.pkl"
         with self.assertRaisesRegex(ValueError, "lowest 2%"):
             model_map.read(clipped, Options())

@@ -117,6 +117,13 @@ class RouterBenchTest(_Case):
         np.testing.assert_array_equal(table.nll_nats, [[0, 0.75]])
         self.assertIsNone(table.query_costs)
         self.assertIsNone(table.texts.texts)
+        with self.subTest("a cost below zero"):
+            path = self._write(
+                "rb.csv",
+                "sample_id,prompt,eval_name,m,m|total_cost\n1,p,s,1,-0.5\n",
+            )
+            with self.assertRaisesRegex(ValueError, "row 1, .*-0.5 is below"):
+                importers.read(path)
         with self.subTest("no cost where there is no score"):
             path = self._write(
                 "rb.csv",
@@ -187,6 +194,11 @@ class EmbedLlmTest(_Case):
 
 
 class LlmRouterBenchTest(_Case):
+    def test_a_cost_below_zero(self):
+        self._run("a", "20250101_120000", [1], costs=[-0.5])
+        with self.assertRaisesRegex(ValueError, "record 0, cost: -0.5 is bel"):
+            importers.read(self.folder)
+
     def _run(self, model, time, scores, *, costs=None, demo=False, **changes):
         costs = (
             [0.01 * (i + 1) for i in range(len(scores))]
@@ -314,6 +326,14 @@ class RouterEvalTest(_Case):
         path = self.folder / "arc_router_dataset.pkl"
         path.write_bytes(pickle.dumps({**content, **changes}))
         return path
+
+    def test_another_unit_than_the_format_has(self):
+        path = self._pickle()
+        options = importers.Options(value="nll_bits")
+        with self.assertRaisesRegex(ValueError, "=nll_bits, but .*of score"):
+            importers.read(path, options)
+        options = importers.Options(value="score")
+        self.assertEqual(importers.read(path, options).table.unit, "error")
 
     def test_content_of_another_form(self):
         path = self._pickle(easy={3: [1]})
