@@ -154,6 +154,9 @@ class AgreementTest(absltest.TestCase):
         raw = dataclasses.replace(table, unit="raw")
         with self.assertRaisesRegex(ValueError, "units, nll_nats and raw"):
             scores.agreement(table, raw)
+        unsaid = dataclasses.replace(table, unit=None)
+        with self.assertRaisesRegex(ValueError, "is nll_nats, and that of"):
+            scores.agreement(unsaid, table)
         with self.assertRaisesRegex(ValueError, "no common model: m0"):
             scores.agreement(
                 table.select(models=["m0"]), table.select(models=["m1"])

@@ -47,9 +47,20 @@ class NamedColumns:
             )
         return self.table.column(self.index[name][0])
 
+    def _one(self, name: str) -> pa.ChunkedArray:
+        """Returns a column of a name; several must be equal."""
+        first = self.column(name)
+        for i in self.index[name][1:]:
+            if not self.table.column(i).equals(first):
+                raise ValueError(
+                    f"{self.path}: the columns of the name {name!r} differ; "
+                    "rename one"
+                )
+        return first
+
     def strings(self, name: str) -> pa.Array:
         """Returns a column as text, "" where it is empty."""
-        column = cells.texts(self.column(name), self.path, name)
+        column = cells.texts(self._one(name), self.path, name)
         return column.combine_chunks()
 
     def numbers(self, name: str) -> np.ndarray:
@@ -78,7 +89,7 @@ class NamedColumns:
 
     def more(self, field: str, name: str) -> np.ndarray:
         """Returns a column of counts, truth values or costs of a model."""
-        values = cells.numbers(self.column(name), self.path, name)
+        values = cells.numbers(self._one(name), self.path, name)
         bad, what = values < 0, "a cost of 0 or more"
         if field != "query_costs":
             bad, what = bad | (values != np.floor(values)), "a count"
@@ -94,7 +105,7 @@ class NamedColumns:
 
     def counts(self, name: str) -> np.ndarray:
         """Returns a column of whole numbers of 1 or more."""
-        values = cells.numbers(self.column(name), self.path, name)
+        values = cells.numbers(self._one(name), self.path, name)
         for i in np.flatnonzero((values < 1) | (values != np.floor(values))):
             raise ValueError(
                 f"{cells.where(self.path, i + 1, name)}: {values[i]:g} is not "

@@ -100,12 +100,17 @@ def agreement(table: ScoreTable, other: ScoreTable) -> Agreement:
         another dtype or by another tool.
 
     Raises:
-      ValueError: The tables have other units, no common model or text, or other
-        texts under one id.
+      ValueError: The tables have other units or only one says its unit, no
+        common model or text, or other texts under one id.
     """
     if None not in (table.unit, other.unit) and table.unit != other.unit:
         raise ValueError(
             f"the tables have other units, {table.unit} and {other.unit}"
+        )
+    if (table.unit is None) != (other.unit is None):
+        raise ValueError(
+            f"the unit of one table is {table.unit or other.unit}, and that of "
+            "the other is not said; say it by --value"
         )
     names, other_names = (
         [model.name for model in t.models] for t in (table, other)

@@ -283,6 +283,19 @@ class KindsTest(_Case):
         self.assertEqual(table.texts.ids, ("7", "8"))
         np.testing.assert_array_equal(table.nll_nats, [[1, 2]])
 
+    @parameterized.parameters("model", "text_id", "num_bytes", "topic")
+    def test_two_columns_of_one_name(self, name):
+        names = ["text_id", "model", "value", "num_bytes", "topic"]
+        for cell, is_fine in (("1", True), ("2", False)):
+            row = ",".join(["1"] * len(names) + [cell])
+            path = self._write("s.csv", f"{','.join(names)},{name}\n{row}\n")
+            with self.subTest(cell):
+                if is_fine:
+                    self.assertLen(self._read(path, domain="topic").models, 1)
+                    continue
+                with self.assertRaisesRegex(ValueError, f"'{name}' differ"):
+                    self._read(path, domain="topic")
+
     def test_a_row_of_another_length(self):
         path = self._write("s.csv", "sep=;\ntext_id;a\nx;1\ny;2;3\n")
         with self.assertRaisesRegex(
@@ -528,6 +541,9 @@ class ModelsTest(_Case):
             ValueError, "row 1, column 'num_params': 7 has no unit.*1.3B"
         ):
             self._read(path, models=models)
+        models = self._write("m.csv", "model,context\na,512\nb,4k\n")
+        costs = [m.costs for m in self._read(path, models=models).models]
+        self.assertEqual(costs, [{"context": 512}, {"context": 4000}])
 
     def test_two_rows_of_facts_for_one_model(self):
         path = self._write("s.csv", "text_id,x\nt,1\n")

@@ -168,7 +168,8 @@ def _as_sizes(
         value = _float(cell)
         if match is not None:
             value = round(float(match[1]) * _UNITS[match[2].lower()])
-            with_unit = cell
+            # 512 beside 4k is no size of a model.
+            with_unit = cell if match[2] not in "kK" else with_unit
         elif cell and value is None:
             return None
         read.append(value)
