@@ -143,6 +143,7 @@ def _names(file: pathlib.Path) -> set[str]:
 def _documents(run: _Run, value: str) -> list[Document]:
     """Returns the instances of a run that have the statistic."""
     trials: dict[str, list[Document]] = {}
+    seen: set[tuple[str, str]] = set()
     for i, instance in enumerate(_instances(run.file)):
         where = f"{run.file}, item {i + 1}"
         stats = _stats(where, instance)
@@ -167,6 +168,13 @@ def _documents(run: _Run, value: str) -> list[Document]:
                         f"{where}, num_bytes: {num_bytes:g} is below 0"
                     )
         name = f"{run.task}/{instance['instance_id']}"
+        trial = name, str(instance.get("train_trial_index", i))
+        if trial in seen:
+            raise ValueError(
+                f"{where}: trial {trial[1]} of instance "
+                f"{instance['instance_id']!r} stands there twice"
+            )
+        seen.add(trial)
         document = Document(
             text_id=name,
             value=score,

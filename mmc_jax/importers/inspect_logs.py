@@ -168,6 +168,7 @@ def _documents(
     """Returns the samples of a log that have a score, and what was read."""
     of_sample: dict[str, list[Document]] = {}
     order: dict[str, int] = {}
+    seen: dict[str, set[str]] = {}
     for where, sample in _samples(log.file):
         if not isinstance(sample, dict) or "id" not in sample:
             raise ValueError(f"{where}: no sample with an id")
@@ -179,7 +180,10 @@ def _documents(
         document = _document(log, where, sample, value, options)
         if document is not None:
             document = document._replace(order=place)
-            of_sample.setdefault(document.text_id, []).append(document)
+            others = of_sample.setdefault(document.text_id, [])
+            epochs = seen.setdefault(document.text_id, set())
+            _refuse_other_sample(document, others, sample.get("epoch"), epochs)
+            others.append(document)
     if not of_sample:
         raise ValueError(f"{log.file}: no sample has a score")
     # Several epochs of one sample.
@@ -187,6 +191,22 @@ def _documents(
         epochs[0]._replace(value=sum(d.value for d in epochs) / len(epochs))
         for epochs in of_sample.values()
     ], str(value)
+
+
+def _refuse_other_sample(
+    document: Document, others: list[Document], epoch: Any, epochs: set[str]
+) -> None:
+    """Raises the error of another sample under the id of an earlier one."""
+    if others and document.prompt != others[0].prompt:
+        raise ValueError(
+            f"{document.where}: another input than in {others[0].where} under "
+            "the same id"
+        )
+    if epoch is not None and str(epoch) in epochs:
+        raise ValueError(
+            f"{document.where}: the epoch {epoch} of this id stands there twice"
+        )
+    epochs.add(str(epoch))
 
 
 def _scorer(where: str, scores: dict[str, Any]) -> str:

@@ -94,9 +94,12 @@ def _object(where: str, item: Any) -> tuple[str, dict[str, Any]]:
 
 
 def _kind(item: Any) -> str:
-    return {list: "a list", str: "a string", type(None): "null"}.get(
-        type(item), "a number"
-    )
+    return {
+        list: "a list",
+        dict: "an object",
+        str: "a string",
+        type(None): "null",
+    }.get(type(item), "a number")
 
 
 def number(item: Any, where: str, field: str) -> float:

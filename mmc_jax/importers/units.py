@@ -86,9 +86,11 @@ def _refuse(imported: Imported, bad: np.ndarray, value: str, cure) -> None:
     """Raises the error of the first number that is not what is said."""
     if bad.any():
         m, x = np.unravel_index(np.argmax(bad), bad.shape)
+        # A unit that the format fixes has no other flag.
+        advice = "" if imported.unit else f"; {cure(imported.values)}"
         raise ValueError(
             f"{imported.place(m, x)}: {imported.values[m, x]:g} is no "
-            f"{value} ({VALUES[value].split(';')[0]}); {cure(imported.values)}"
+            f"{value} ({VALUES[value].split(';')[0]}){advice}"
         )
 
 

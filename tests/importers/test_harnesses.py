@@ -73,6 +73,12 @@ class HelmTest(_FolderTest):
         self.assertEqual(by_id["mmlu:subject=law/id1"], [1, 2])
         self.assertEqual(sorted(table.texts.num_bytes), [11, 12])
 
+    def test_one_trial_twice(self):
+        instances = [self._instance("id1", 0, exact_match=v) for v in (0, 1)]
+        self._run("a", instances)
+        with self.assertRaisesRegex(ValueError, "item 2: trial 0 of .*'id1'"):
+            self._read("exact_match")
+
     def test_bytes_below_zero(self):
         self._run("a", [self._instance("id1", logprob=-1.0, num_bytes=-2)])
         with self.assertRaisesRegex(ValueError, "num_bytes: -2 is below 0"):

@@ -76,6 +76,17 @@ class InspectLogsTest(parameterized.TestCase):
         self.assertEqual(table.num_tokens.tolist(), [[2, 3]] * 2)
         self.assertEqual(table.unit, "nll_nats")
 
+    def test_two_samples_of_one_id(self):
+        first = _sample(0, {"match": {"value": "C"}})
+        for second, message in (
+            ({**first, "input": "x", "epoch": 2}, "another input than in"),
+            ({**first, "id": "0"}, "the epoch 1 of this id stands there twice"),
+        ):
+            log = _header(samples=[{**first, "id": 0}, second])
+            (self.folder / "a.json").write_text(json.dumps(log))
+            with self.assertRaisesRegex(ValueError, f"sample 2: {message}"):
+                self._read("match")
+
     def test_accuracy_over_epochs(self):
         samples = [
             _sample(0, {"match": {"value": "C"}}, 1),

@@ -335,6 +335,14 @@ class RouterEvalTest(_Case):
         options = importers.Options(value="score")
         self.assertEqual(importers.read(path, options).table.unit, "error")
 
+    def test_no_advice_where_the_unit_is_fixed(self):
+        path = self._pickle()
+        content = pickle.loads(path.read_bytes())
+        content["easy"][3]["all_strong"]["data"]["train_score"][0, 0] = 7
+        path.write_bytes(pickle.dumps(content))
+        with self.assertRaisesRegex(ValueError, "7 is no score .*0 and 1.$"):
+            importers.read(path)
+
     def test_content_of_another_form(self):
         path = self._pickle(easy={3: [1]})
         with self.assertRaisesRegex(ValueError, "pkl: something in it is not"):
