@@ -243,6 +243,12 @@ class KindsTest(_Case):
         with self.assertRaisesRegex(ValueError, "'1,2,3' is not a number"):
             self._read(path, decimal_comma=True)
 
+    def test_blank_rows(self):
+        path = self._write("s.csv", "\n\r\n\ntext_id;a\n\nx;1\n\n")
+        table = self._read(path)
+        self.assertEqual(table.texts.ids, ("x",))
+        np.testing.assert_array_equal(table.nll_nats, [[1]])
+
     def test_points_beside_decimal_commas(self):
         text = "text_id;a;b\nx;12.345;0,5\ny;2.5;NA\n"
         path = self._write("s.csv", text)

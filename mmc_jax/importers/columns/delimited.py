@@ -115,6 +115,8 @@ def _beginning(path: pathlib.Path) -> tuple[dict[str, object], list[str], int]:
     """Returns Arrow's options, the names of the columns, the header's bytes."""
     with files.opened(path) as file:
         first, second = _record(file), _record(file)
+        while second and not first.strip():  # Arrow leaves blank rows out too.
+            first, second = second, _record(file)
     if files.encoding_mark(first[:4]) is None:
         first = files.without_mark(first, path)
     else:
