@@ -34,6 +34,10 @@ _INERT = frozenset(
     qalora_group_size revision runtime_config target_modules task_type
     """.split()
 )
+# Far above any published rank or alpha.
+_MOST = 2**22
+# Kinds of numbers of an adapter's tensors that are read.
+_FLOATS = ("float64", "float32", "float16", "bfloat16")
 # Other keys, each with what may stand there.
 _ALLOWED: Mapping[str, Callable[[Any], bool]] = {
     "bias": lambda value: value in (None, "none"),
@@ -42,10 +46,10 @@ _ALLOWED: Mapping[str, Callable[[Any], bool]] = {
         value in (None, True, False, "eva", "gaussian", "orthogonal")
     ),
     "lora_alpha": lambda value: (
-        type(value) in (int, float) and abs(value) < math.inf
+        type(value) in (int, float) and abs(value) <= _MOST
     ),
     "peft_type": lambda value: value == "LORA",
-    "r": lambda value: type(value) is int and value > 0,
+    "r": lambda value: type(value) is int and 0 < value <= _MOST,
     "use_rslora": lambda value: value in (None, True, False),
 }
 _NAME = re.compile(
@@ -187,10 +191,13 @@ def _pairs(path: pathlib.Path, rank: int) -> dict[str, _Pair]:
     files.refuse_pointer(path)
     try:
         stored = safetensors.numpy.load_file(path)
-    except safetensors.SafetensorError as error:
+    # NumPy lacks some kinds of numbers, which ends in an AttributeError.
+    except (safetensors.SafetensorError, AttributeError) as error:
         raise ValueError(
             f"{path}: not readable as safetensors: {error}"
         ) from None
+    if not stored:
+        raise ValueError(f"{path}: no tensors, so that it changes nothing")
     found: dict[str, dict[str, np.ndarray]] = {}
     for name, value in stored.items():
         match = _NAME.fullmatch(name)
@@ -199,7 +206,14 @@ def _pairs(path: pathlib.Path, rank: int) -> dict[str, _Pair]:
                 f"{path}: tensor {name} is none of plain LoRA on a linear "
                 f"layer; {_CURE}"
             )
+        if value.dtype.name not in _FLOATS:
+            raise ValueError(
+                f"{path}: tensor {name} is {value.dtype}; read are "
+                f"{', '.join(_FLOATS)}"
+            )
         pair = found.setdefault(f"{match['module']}.weight", {})
+        if match["matrix"] in pair:
+            raise ValueError(f"{path}: tensor {name} is there a second time")
         pair[match["matrix"]] = value.astype(np.float32)
     for name, pair in found.items():
         ranks = (

@@ -80,6 +80,11 @@ UNDECLARED: Mapping[str, Callable[[transformers.PreTrainedConfig], tuple]] = {
 }
 
 
+# Names of the number of positions that a query sees.
+_WINDOWS = ("attention_window_size", "sliding_window", "window_size")
+_HEADS_OF_BOTH = ("num_attention_heads", "num_key_value_heads")
+
+
 def text(
     config: transformers.PreTrainedConfig,
 ) -> transformers.PreTrainedConfig:
@@ -166,7 +171,7 @@ def built(
             f"({type(error).__name__}: {error})"
         ) from error
     else:
-        problems = watched.refused(inert(config))
+        problems = watched.refused(inert(config)) + watched.impossible()
         if not problems:
             return model
     raise ValueError("; ".join(dict.fromkeys([*problems, *refused(config)])))
@@ -223,6 +228,25 @@ class Watched:
                 problems.append(
                     f"config attribute {name}={value!r}: the port of "
                     f"{config.model_type} does not implement it"
+                )
+        return problems
+
+    def impossible(self) -> list[str]:
+        """Returns the sizes that were read and that no model has.
+
+        PyTorch fails on them, some only when it computes.
+        """
+        problems = []
+        for name in _WINDOWS:
+            window = getattr(self._config, name, None)
+            if name in self._read and type(window) is int and window < 1:
+                problems.append(f"{name}={window}; it is at least 1")
+        if {*_HEADS_OF_BOTH} <= self._read:
+            heads, kv_heads = (getattr(self._config, n) for n in _HEADS_OF_BOTH)
+            if kv_heads and heads % kv_heads:
+                problems.append(
+                    f"num_attention_heads={heads} is no multiple of "
+                    f"num_key_value_heads={kv_heads}"
                 )
         return problems
 

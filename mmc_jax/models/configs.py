@@ -111,7 +111,8 @@ def read(folder: pathlib.Path) -> transformers.PreTrainedConfig:
         config = config_class.from_dict(_as_declared(raw, config_class))
         inner = attributes.text(config)
     except Exception as error:  # transformers raises errors of many types.
-        raise ValueError(f"{path}: {error}") from error
+        said = " ".join(str(error).split())  # Some say it in several lines.
+        raise ValueError(f"{path}: {said}") from error
     if problems := _contradictions(raw, config):
         # What the port refuses besides is said in the same message.
         problems += attributes.refused(inner)

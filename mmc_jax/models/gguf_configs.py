@@ -69,6 +69,12 @@ def _head_dim(found: Metadata) -> int:
     return size
 
 
+def _window(found: Metadata) -> int | None:
+    """Returns the positions that a query sees, None for all before it."""
+    # llama.cpp writes a window of 0 where there is none.
+    return found.get("attention.sliding_window") or None
+
+
 def _rope(found: Metadata) -> dict[str, Any]:
     """Returns rotary parameters, as scaled as the file says."""
     theta = found.get("rope.freq_base", 10000.0)
@@ -149,7 +155,7 @@ def _llama(found: Metadata) -> dict[str, Any]:
 def _mistral(found: Metadata) -> dict[str, Any]:
     return _gated(found) | {
         "head_dim": _head_dim(found),
-        "sliding_window": found.get("attention.sliding_window"),
+        "sliding_window": _window(found),
     }
 
 
@@ -222,8 +228,7 @@ def _phi3(found: Metadata) -> dict[str, Any]:
     )
     return config | {
         "original_max_position_embeddings": original,
-        # llama.cpp writes a window of 0 where there is none.
-        "sliding_window": found.get("attention.sliding_window") or None,
+        "sliding_window": _window(found),
     }
 
 
@@ -263,7 +268,7 @@ def _starcoder2(found: Metadata) -> dict[str, Any]:
         "num_key_value_heads": found.need("attention.head_count_kv"),
         "norm_epsilon": found.need("attention.layer_norm_epsilon"),
         "rope_parameters": _rope(found),
-        "sliding_window": found.get("attention.sliding_window"),
+        "sliding_window": _window(found),
         "use_bias": "blk.0.attn_q.bias" in found.tensors,
         "head_dim": _head_dim(found),
     }

@@ -110,6 +110,10 @@ def rotary_positions(
             raise ValueError(
                 f"rope_parameters: rope_type {kind!r} needs {name!r}"
             )
+    for name in ("rope_theta", "factor"):
+        value = rope_parameters.get(name)
+        if isinstance(value, int | float) and not value > 0:
+            raise ValueError(f"rope_parameters: {name}={value} is not positive")
     share = rope_parameters.get("partial_rotary_factor", 1.0)
     if share != 1.0 and not partial:
         raise ValueError(

@@ -8,6 +8,7 @@ import tempfile
 import jax
 import numpy as np
 import safetensors.numpy
+import safetensors.torch
 import torch
 from absl.testing import absltest, parameterized
 
@@ -123,6 +124,7 @@ class AdaptersTest(parameterized.TestCase):
         dict(init_lora_weights="pissa"),
         dict(r=0),
         dict(lora_alpha=math.nan),
+        dict(lora_alpha=10**400),
         dict(something_new=[1]),
     )
     def test_more_than_plain_lora(self, **changes):
@@ -160,6 +162,36 @@ class AdaptersTest(parameterized.TestCase):
                 models.load(self.folder)
         safetensors.numpy.save_file({"base_model.x": stored[name]}, path)
         with self.assertRaisesRegex(ValueError, "tensor base_model.x is none"):
+            models.load(self.folder)
+
+    def test_weights_that_are_none(self):
+        self.saved("llama")
+        self.write_config()
+        module = "base_model.model.model.layers.0.self_attn.q_proj"
+        A, B = f"{module}.lora_A.weight", f"{module}.lora_B.weight"
+        good = {
+            A: np.ones((_RANK, 1), np.float32),
+            B: np.ones((1, _RANK), np.float32),
+        }
+        for changes, message in (
+            ({A: good[A].astype(np.int8)}, f"tensor {A} is int8; read are"),
+            ({f"{module}.lora_A.default.weight": good[A]}, "a second time"),
+        ):
+            with self.subTest(message):
+                safetensors.numpy.save_file(
+                    good | changes, self.folder / adapters.WEIGHTS
+                )
+                with self.assertRaisesRegex(ValueError, message):
+                    models.load(self.folder)
+        safetensors.numpy.save_file({}, self.folder / adapters.WEIGHTS)
+        with self.assertRaisesRegex(ValueError, "it changes nothing"):
+            models.load(self.folder)
+        half = {
+            A: torch.ones(_RANK, 1).to(torch.float8_e4m3fn),
+            B: torch.ones(1, _RANK).to(torch.float8_e4m3fn),
+        }
+        safetensors.torch.save_file(half, self.folder / adapters.WEIGHTS)
+        with self.assertRaisesRegex(ValueError, "not readable as safetensors"):
             models.load(self.folder)
 
     def test_without_its_weights_or_its_base(self):

@@ -311,12 +311,25 @@ class RefusedTest(FolderTest):
         ("gpt2", dict(n_head=-2), "n_head is -2; it is at least 1"),
         ("llama", dict(rope_parameters=dict(rope_theta=None)), ""),
         ("llama", dict(num_key_value_heads=0), ""),
+        ("llama", dict(num_key_value_heads=7), "is no multiple of num_key_v"),
+        ("mistral", dict(sliding_window=0), "sliding_window=0; it is at least"),
+        (
+            "recurrent_gemma",
+            dict(attention_window_size=0),
+            "attention_window_size=0; it is at least 1",
+        ),
+        (
+            "llama",
+            dict(rope_parameters=dict(rope_type="linear", factor=0.0)),
+            "factor=0.0 is not positive",
+        ),
     )
     def test_sizes_of_no_model(self, model_type, changes, message):
         self.write(model_type, **changes)
         said = self.refusal()
         self.assertIn(str(self.folder), said)
         self.assertIn(message, said)
+        self.assertNotIn("\n", said)
 
     def test_two_kinds_of_rotary_scaling(self):
         rope = dict(rope_type="linear", type="yarn", factor=2.0)
