@@ -74,6 +74,7 @@ flags.mark_flags_as_mutual_exclusive(["scores", "csv"], required=True)
 def main():
     from mmc_jax import report, scores
 
+    _check_flags()
     table, sections = tables.read(keep_texts=bool(_ROUTERS.value)), []
     lengths = _lengths(table) if _BY_LENGTH.value else ()
     if _SUM_BY_DOMAIN.value:
@@ -94,6 +95,18 @@ def main():
     print(
         report.write_sections(_OUT.value, sections, flags=program.flag_values())
     )
+
+
+def _check_flags():
+    names = _ROUTERS.value
+    if not names and (_ROUTER_LAW.value or _NEW_MODEL.value):
+        raise ValueError("--router_law and --new_model need --routers")
+    for name in names if names != ["all"] else ():
+        if name not in choices.ROUTERS:
+            raise ValueError(
+                f"--routers: no router {name!r}; there are all, or some of "
+                f"{', '.join(choices.ROUTERS)}"
+            )
 
 
 def _lengths(table):

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -107,9 +108,15 @@ def predict(out: str, path: str, price: float) -> str:
     Raises:
       FileNotFoundError: No router is there, or no texts.
       ValueError: The router does not know a model of --only_models, or needs
-        what is not known of the texts.
+        what is not known of the texts; this program did not write it.
     """
     router = realizable.load_router(f"{out}/{_ROUTER}")
+    _check_facts(router.facts, f"{out}/{_ROUTER}")
+    if "prefix_losses" in realizable.ROUTERS[router.name].NEEDS:
+        raise ValueError(
+            f"router {router.name} needs the scores of new texts' beginnings, "
+            "which --predict does not have: train another router"
+        )
     texts = routing.read_corpus(path)
     known = realizable.Texts(
         texts.ids,
@@ -138,3 +145,24 @@ def predict(out: str, path: str, price: float) -> str:
     most = sorted(zip(counts.tolist(), names.tolist(), strict=True))[::-1]
     shares = ", ".join(f"{model} {count:,}" for count, model in most)
     return f"{file}: {len(chosen):,} texts; {shares}"
+
+
+def _check_facts(facts: Mapping[str, Any], folder: str) -> None:
+    """Raises where facts are not those that `train` writes."""
+    features, costs = facts.get("features"), facts.get("costs")
+    if not (
+        isinstance(features, dict)
+        and isinstance(features.get("kinds"), list)
+        and all(isinstance(kind, str) for kind in features["kinds"])
+        and isinstance(features.get("num_features"), int)
+        and all(
+            isinstance(features.get(name, 0), str | None)
+            for name in ("pool", "reader")
+        )
+        and isinstance(costs, dict)
+        and all(isinstance(cost, int | float) for cost in costs.values())
+    ):
+        raise ValueError(
+            f"{folder}/router.json: its facts are not those that train_router "
+            "writes; train it again"
+        )

@@ -133,17 +133,27 @@ def features_again(
       cache_dir: Folder where features are kept.
 
     Raises:
-      ValueError: The kinds cannot be made of these texts.
+      ValueError: The kinds cannot be made of these texts; --features names
+        other kinds, or no files where the router learned from files.
     """
     from mmc_jax import pool, realizable
+    from mmc_jax.realizable import readings
 
+    made = ("ngrams", *readings.KINDS)
+    learned = [kind if kind in made else "a file" for kind in facts["kinds"]]
+    kinds = _FEATURES.value if _FEATURES.present else facts["kinds"]
+    given = [kind if kind in made else "a file" for kind in kinds]
+    # Ids such as row numbers may be those of the texts that it learned from.
+    if given != learned or ("a file" in learned and not _FEATURES.present):
+        raise ValueError(
+            f"the router learned from the features {', '.join(learned)}: "
+            "--features must name the same in that order, with files of the "
+            "new texts"
+        )
     reader = None
     if facts["reader"] is not None:
         models = pool.read(_POOL.value or facts["pool"])
         (reader,) = models.select([facts["reader"]]).models
-    kinds = facts["kinds"]
-    if _FEATURES.present:
-        kinds = _FEATURES.value
     return realizable.text_features(
         kinds,
         texts.ids,

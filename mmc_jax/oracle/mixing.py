@@ -24,6 +24,9 @@ from mmc_jax.oracle import checks, xla
 
 # Up to so many nats a sum of probabilities would lose digits of its logarithm.
 _NEAR_NATS = {"float32": 16.0, "float64": 0.02}
+# Prior weights that differ by more nats cost digits where sums are taken far
+# from a probability of 1, above all in float32.
+_WEIGHT_NATS = {"float32": 4.0, "float64": 30.0}
 # Nats that float32 holds in one window: of wider texts float64 is faster.
 _FLOAT32_NATS = 60.0
 # Down to these mean probabilities, relative to the likeliest model's, sums are
@@ -51,7 +54,9 @@ def mixture_losses(
     every text, however long it is.
 
     A loss is off by at most 1e-12 of itself in float64 and 1e-6 in float32, for
-    any number of texts and any range of nll, as long as no nll is negative.
+    any number of texts and any range of nll, as long as no nll is negative and
+    no prior weight is more than 4 (float32) or 600 nats (float64) below the
+    largest. On CPUs float32 has the same 600.
 
     Args:
       nll_nats: Negative log-likelihood of each text under each model, in nats,
@@ -117,13 +122,21 @@ def mixture_losses(
 
 
 def _is_better_in_float64(nll, *others: ArrayLike | None) -> bool:
-    """Returns whether known float32 arrays on a CPU need several windows."""
+    """Returns whether known float32 arrays on a CPU are better in float64.
+
+    They need several windows, or their prior weights differ by too much.
+    """
     if nll.dtype != jnp.float32 or not all(
         other is None or checks.is_known(other) for other in (nll, *others)
     ):
         return False
     if any(device.platform != "cpu" for device in nll.devices()):
         return False
+    if others[1] is not None:
+        logs = np.asarray(others[1])
+        logs = logs[np.isfinite(logs)]
+        if logs.size and np.ptp(logs) > _WEIGHT_NATS["float32"]:
+            return True
     host = np.asarray(nll)
     finite = np.where(np.isposinf(host), 0.0, host)
     return bool((np.ptp(finite, axis=0) > _FLOAT32_NATS).any())
@@ -218,7 +231,10 @@ def _mixture_sums(nll, members, log_weights, log_totals, share_of):
             (sums * shares > limit).all(), lambda: share_of(found()), some_far
         )
 
-    return jax.lax.cond((least < _NEAR_NATS[nll.dtype.name]).any(), near, far)
+    finite = jnp.where(jnp.isfinite(log_weights), log_weights, 0.0)
+    wide = finite.min() < -_WEIGHT_NATS[nll.dtype.name]
+    is_near = (least < _NEAR_NATS[nll.dtype.name]).any()
+    return jax.lax.cond(wide | is_near, near, far)
 
 
 def _far_nll(nll, members, share_of):

@@ -217,7 +217,13 @@ def _of_npy(path: pathlib.Path) -> tuple[list[str], np.ndarray]:
         values = np.load(path, allow_pickle=False, mmap_mode="r")
     except (ValueError, EOFError, OSError) as error:
         raise ValueError(f"{path}: not readable: {error}") from error
-    ids = beside.read_text().splitlines()
+    if not isinstance(values, np.ndarray):
+        raise ValueError(f"{path}: an archive of arrays; np.save writes one")
+    try:
+        # Text mode ends lines at \n and \r\n; an id may hold any other break.
+        ids = beside.read_text("utf-8-sig").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{beside}: no UTF-8: {error}") from error
     if values.ndim != 2 or values.dtype.kind not in "fiu" or not values.size:
         raise ValueError(
             f"{path}: {values.dtype} of shape {values.shape}; numbers of shape "
@@ -234,6 +240,9 @@ def _of_npy(path: pathlib.Path) -> tuple[list[str], np.ndarray]:
 def _of_table(path: pathlib.Path) -> tuple[list[str], np.ndarray]:
     # An id such as 007 is no number.
     table = kinds.read_columns(path, text_columns=[_TEXT_ID])
+    for name in table.column_names:
+        if table.column_names.count(name) > 1:
+            raise ValueError(f"{path}: two columns are called {name!r}")
     if _TEXT_ID not in table.column_names:
         raise ValueError(
             f"{path}: no column {_TEXT_ID!r}, which names the text of each row"

@@ -171,6 +171,15 @@ def predicted_losses(router: FittedRouter, texts: Texts) -> np.ndarray:
             f"{predicted.shape} for {len(router.models)} models and "
             f"{len(texts.ids)} texts; train it again."
         )
+    bad = ~np.isfinite(predicted)
+    if bad.any():
+        m, x = np.argwhere(bad)[0]
+        raise ValueError(
+            f"router {router.name} predicts the loss {predicted[m, x]} of "
+            f"model {router.models[m]!r} on text {texts.ids[x]!r}: its "
+            "features are far from those that it learned from, or its arrays "
+            "are damaged."
+        )
     return predicted
 
 
@@ -212,6 +221,24 @@ def chosen_models(
     if price:
         total += price * np.array([[costs[model]] for model in allowed])
     return [allowed[m] for m in total.argmin(axis=0)]
+
+
+def check_needs(name: str, texts: Texts) -> None:
+    """Raises where something that a router needs is not known of texts.
+
+    Args:
+      name: Name of the router, one of `ROUTERS`.
+      texts: What is known of the texts.
+
+    Raises:
+      ValueError: It is not known; the message names it and the flag.
+    """
+    for need in ROUTERS[name].NEEDS:
+        if getattr(texts, need) is None:
+            raise ValueError(
+                f"router {name} needs the texts' {need.replace('_', ' ')} "
+                f"({_FLAGS[need]})."
+            )
 
 
 def save_router(router: FittedRouter, path: str | os.PathLike[str]) -> None:
@@ -268,11 +295,26 @@ def load_router(path: str | os.PathLike[str]) -> FittedRouter:
         content = json.loads(file.read_text())
         if content["format"] != _FORMAT or content["router"] not in ROUTERS:
             raise ValueError("another format, or a router that is not known")
+        _check_names("models", content["models"])
+        _check_names("domains", content["domains"])
+        if not isinstance(content["facts"], dict):
+            raise ValueError("its facts are no object")
         like = {
             name: _like(name, shape, dtype, file)
             for name, (shape, dtype) in content["arrays"].items()
         }
         with ocp.StandardCheckpointer() as checkpointer:
+            kept = checkpointer.metadata(folder / _ARRAYS).item_metadata
+            for name, array in like.items():
+                # Orbax would restore another shape, and cast another dtype.
+                if (kept[name].shape, kept[name].dtype) != (
+                    array.shape,
+                    array.dtype,
+                ):
+                    raise ValueError(
+                        f"array {name!r} is {kept[name].dtype} of shape "
+                        f"{kept[name].shape}, not what {_FACTS} says"
+                    )
             arrays = checkpointer.restore(folder / _ARRAYS, like)
         return FittedRouter(
             content["router"],
@@ -285,6 +327,16 @@ def load_router(path: str | os.PathLike[str]) -> FittedRouter:
         raise ValueError(
             f"{folder}: not a router that can be read ({error}); train it again"
         ) from error
+
+
+def _check_names(what: str, names: object) -> None:
+    """Raises where names from a file are no list of different texts."""
+    if (
+        not isinstance(names, list)
+        or not all(isinstance(name, str) for name in names)
+        or len(set(names)) < len(names)
+    ):
+        raise ValueError(f"its {what} are no list of different names")
 
 
 def _like(
@@ -308,14 +360,9 @@ def _seen(name: str, texts: Texts, known_domains: Sequence[str]) -> Seen:
     Raises:
       ValueError: It needs what is not known of the texts.
     """
+    check_needs(name, texts)
     features = domains = None
     needs = ROUTERS[name].NEEDS
-    for need in needs:
-        if getattr(texts, need) is None:
-            raise ValueError(
-                f"router {name} needs the texts' {need.replace('_', ' ')} "
-                f"({_FLAGS[need]})."
-            )
     if "features" in needs:
         features = texts.features.of(texts.ids).values
     if "domains" in needs:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import tqdm
 
+from mmc_jax.realizable.contests import Contest
+from mmc_jax.realizable.fitted import check_needs
 from mmc_jax.realizable.preparation import Prepared
 from mmc_jax.realizable.router_laws import RouterLaw, router_law
 from mmc_jax.realizable.router_studies import (
@@ -62,6 +64,7 @@ def router_study(
         is not known of the texts.
     """
     contest = prepared.contest
+    _check(contest, routers, law_router, cold_model)
     with tqdm.tqdm(total=len(routers), desc="routers", unit="router") as bar:
 
         def show(name: str) -> None:
@@ -84,3 +87,28 @@ def router_study(
             cold_texts,
         )
     return RouterStudy(prepared, entries, reasons, law, cold)
+
+
+def _check(
+    contest: Contest,
+    routers: Sequence[str],
+    law_router: str | None,
+    cold_model: str | None,
+) -> None:
+    """Raises what would end the study later, with all that was learned."""
+    last = law_router or ("nearest_neighbours" if cold_model else None)
+    for name in (*routers, *([] if last is None else [last])):
+        if name not in ROUTERS:
+            raise ValueError(
+                f"no router {name!r}; there are {', '.join(ROUTERS)}."
+            )
+    if last is not None:
+        check_needs(last, contest.texts)
+    if law_router is not None and contest.costs is None:
+        raise ValueError(
+            f"no law of router {law_router}: the models have no costs."
+        )
+    if cold_model is not None and cold_model not in contest.models:
+        raise ValueError(
+            f"no model {cold_model!r}; there are {', '.join(contest.models)}."
+        )

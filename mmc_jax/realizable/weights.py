@@ -73,8 +73,11 @@ def fitted_weights(
     """
     nll, weights = checked_losses(nll_nats, weights)
     shares = np.ones(nll.shape[1]) if weights is None else weights
+    # Relative to the largest: a sum of weights may be beyond floats.
+    shares = shares / shares.max()
+    shares = shares / shares.sum()
     used = shares > 0
-    shares = shares[used] / shares.sum()
+    shares = shares[used]
     probabilities = np.exp(nll[:, used].min(axis=0) - nll[:, used])
     pi = np.full(len(nll), 1 / len(nll))
     for _ in range(_EM_STEPS):

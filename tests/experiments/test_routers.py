@@ -87,7 +87,10 @@ class TrainRouterTest(parameterized.TestCase):
         self.assertIn("3 texts; m0 3", done.stdout)
         for arguments, message in (
             (("--only_models=z",), "does not know the model 'z'; it knows m0"),
-            ((f"--features={self.folder}/f.npy",), "f.npy: no such file"),
+            (
+                (f"--features={self.folder}/f.npy",),
+                "learned from the features ngrams: --features must name",
+            ),
         ):
             failed = self._run(f"--predict={self.folder}/new.jsonl", *arguments)
             self.assertEqual(failed.returncode, 1)

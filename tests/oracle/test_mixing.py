@@ -69,6 +69,17 @@ class MixtureLossesTest(parameterized.TestCase):
         np.testing.assert_allclose(found, expected, rtol=_RTOL[dtype])
 
     @parameterized.parameters("float32", "float64")
+    def test_subsets_of_small_prior_weights(self, dtype):
+        # A small loss beside logarithms that are large and fall out of it.
+        nll = np.array([[9.0, 8.0], [0.03, 0.05], [0.02, 7.0]], dtype)
+        logs = np.array([0, -500, -505], dtype)
+        masks = np.array([[0, 1, 0], [0, 1, 1], [1, 1, 1]], bool)
+        with jax.enable_x64(dtype == "float64"):
+            found = mixture_losses(nll, masks, logs)
+        expected = _expected(nll, masks, logs, np.ones(2), np.ones(2))
+        np.testing.assert_allclose(found, expected, rtol=_RTOL[dtype])
+
+    @parameterized.parameters("float32", "float64")
     def test_models_far_from_the_best(self, dtype):
         # Each model is hundreds of nats behind the one before, so that none is
         # a float beside the best; masks of all kinds lack the first of them.

@@ -140,6 +140,39 @@ class FilesTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, message):
             realizable.read_features(self.folder / "f.npy")
 
+    def test_an_archive_is_no_array(self):
+        np.savez(self.folder / "f.npz", np.ones((1, 2)))
+        (self.folder / "f.npz").rename(self.folder / "f.npy")
+        (self.folder / "f.ids.txt").write_text("a\n")
+        with self.assertRaisesRegex(ValueError, "an archive of arrays"):
+            realizable.read_features(self.folder / "f.npy")
+
+    def test_bytes_of_ids(self):
+        np.save(self.folder / "f.npy", np.ones((2, 2)))
+        for content, ids in (
+            (b"\xef\xbb\xbfa\r\nb\r\n", ("a", "b")),
+            ("a\u2028\x0c\nb".encode(), ("a\u2028\x0c", "b")),
+        ):
+            (self.folder / "f.ids.txt").write_bytes(content)
+            found = realizable.read_features(self.folder / "f.npy")
+            self.assertEqual(found.ids, ids)
+        (self.folder / "f.ids.txt").write_bytes(b"a\xe9\nb\n")
+        with self.assertRaisesRegex(ValueError, "f.ids.txt: no UTF-8"):
+            realizable.read_features(self.folder / "f.npy")
+
+    def test_two_columns_of_one_name(self):
+        ids, values = pa.array(["a", "b"]), pa.array([1.0, 2.0])
+        for name in ("text_id", "x"):
+            columns = {"text_id": ids, "x": values}
+            pa.parquet.write_table(
+                pa.Table.from_arrays(
+                    [columns[name], *columns.values()], [name, *columns]
+                ),
+                self.folder / "f.parquet",
+            )
+            with self.assertRaisesRegex(ValueError, f"are called '{name}'"):
+                realizable.read_features(self.folder / "f.parquet")
+
 
 class JoinedTest(absltest.TestCase):
     def test_rows_go_by_id(self):

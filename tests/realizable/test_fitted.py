@@ -75,6 +75,12 @@ class OnDiskTest(parameterized.TestCase):
             {"arrays": {}},
             {"arrays": {"means": [[10**9, 10**9], "float64"]}},
             {"arrays": {"means": [[1], "object"]}},
+            {"arrays": {"means": [[2], "float64"]}},
+            {"arrays": {"means": [[1], "int32"]}},
+            {"models": "a"},
+            {"models": ["a", "a"]},
+            {"domains": [1]},
+            {"facts": []},
         ):
             file.write_text(json.dumps({**content, **change}))
             with self.assertRaisesRegex(ValueError, "not a router that can be"):
@@ -91,6 +97,14 @@ class ArraysTest(absltest.TestCase):
                 realizable.predicted_losses(
                     router._replace(arrays=arrays), _texts(2)
                 )
+
+    def test_no_prediction_is_nan(self):
+        router = realizable.fit_router(
+            "best_single", np.ones((2, 4)), "ab", _texts(4)
+        )
+        router = router._replace(arrays={"means": np.array([1.0, np.nan])})
+        with self.assertRaisesRegex(ValueError, "loss nan of model 'b' on te"):
+            realizable.chosen_models(router, _texts(2))
 
 
 class ChosenModelsTest(absltest.TestCase):

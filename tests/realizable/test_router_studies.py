@@ -1,9 +1,12 @@
 """All routers side by side, new models, and the law of a router."""
 
+from unittest import mock
+
 import numpy as np
 from absl.testing import absltest, parameterized
 
 from mmc_jax import realizable
+from mmc_jax.realizable.routers import ROUTERS
 from tests.realizable import losses as tables
 
 
@@ -19,7 +22,7 @@ def _contest(**known):
     )
 
 
-class ComparedTest(absltest.TestCase):
+class ComparedTest(parameterized.TestCase):
     def test_side_by_side(self):
         found, reasons = realizable.compared_routers(
             _contest(), ["best_single", "random", "ridge", "prefix"]
@@ -37,6 +40,22 @@ class ComparedTest(absltest.TestCase):
     def test_no_such_router(self):
         with self.assertRaisesRegex(ValueError, "no router 'x'"):
             realizable.compared_routers(_contest(), ["ridge", "x"])
+
+    @parameterized.parameters(
+        ({"cold_model": "z"}, "no model 'z'"),
+        ({"law_router": "prefix"}, "needs the texts' prefix losses"),
+        ({"routers": ["ridge", "x"]}, "no router 'x'"),
+    )
+    def test_faults_are_told_before_routers_learn(self, options, message):
+        prepared = realizable.Prepared(_contest(), None, np.empty(0, int))
+        with (
+            mock.patch.object(ROUTERS["ridge"], "fit") as fit,
+            self.assertRaisesRegex(ValueError, message),
+        ):
+            realizable.router_study(
+                prepared, **{"routers": ["ridge"]} | options
+            )
+        fit.assert_not_called()
 
     def test_what_reads_is_paid(self):
         contest = _contest()

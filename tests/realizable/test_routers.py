@@ -102,6 +102,22 @@ class RoutersTest(_TestCase):
             alone[:, 0], together[:, 5], rtol=tolerances.FLOAT32_KERNEL
         )
 
+    @parameterized.product(
+        name=[name for name in ROUTERS if name not in ("random", "mlp")],
+        change=[(2.0**-300, 0.0), (2.0**300, 0.0), (1.0, 2.0**28)],
+    )
+    def test_units_and_offsets_decide_nothing(self, name, change):
+        scale, offset = change
+        domains = (self.features[:, 0] > 0).astype(np.int64)
+        right = self.losses + self.features[:, :4].T
+        chosen = []
+        for losses in (right, scale * right + offset):
+            seen = Seen(60, self.features, domains, right)
+            fitted = ROUTERS[name].fit(seen, losses, seed=0)
+            predicted = ROUTERS[name].predict(fitted, seen)
+            chosen.append(predicted.argmin(axis=0).tolist())
+        self.assertEqual(*chosen)
+
     def test_neighbours_against_brute_force(self):
         fitted = ROUTERS["nearest_neighbours"].fit(
             Seen(60, self.features), self.losses, seed=0, num_neighbours=3

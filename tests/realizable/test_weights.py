@@ -67,6 +67,18 @@ class FittedWeightsTest(parameterized.TestCase):
         self.assertLess(found.nll_nats, uniform[0])
         self.assertGreater(found.num_steps, 0)
 
+    @parameterized.parameters(([1e308, 1e308],), ([5e-324, 5e-324],))
+    def test_weights_at_the_ends_of_floats(self, weights):
+        found = realizable.fitted_weights([[0.0, 9.0], [9.0, 0.0]], weights)
+        np.testing.assert_allclose(found.weights, [0.5, 0.5])
+
+    def test_a_weight_that_is_nothing_beside_another(self):
+        found = realizable.fitted_weights(
+            [[0.0, 1e6], [1e6, 0.0]], [1e300, 1e-300]
+        )
+        self.assertLess(found.gap, tolerances.DUALITY_GAP)
+        self.assertGreater(found.weights[0], 0.999)
+
     def test_bad_input(self):
         with self.assertRaisesRegex(ValueError, "finite losses are needed"):
             realizable.fitted_weights([[1.0, np.inf]])

@@ -62,7 +62,7 @@ def fit(
     return {
         **scales,
         "points": points,
-        "losses": losses.astype(np.float32),
+        "losses": np.asarray(losses, np.float64),
         "num_neighbours": np.array(num_neighbours),
     }
 
@@ -86,7 +86,7 @@ def _means(
     *,
     apart: bool,
 ) -> np.ndarray:
-    """Returns mean losses over some numbers of neighbours, float32 [N, M, X].
+    """Returns mean losses over some numbers of neighbours, float64 [N, M, X].
 
     Args:
       queries: Texts whose neighbours are wanted, of length 1, [Q, D].
@@ -97,10 +97,11 @@ def _means(
         its own neighbour.
     """
     if not numbers:
-        return np.empty((0, len(losses), len(queries)), np.float32)
-    by_text, last = losses.T.astype(np.float32), numbers[-1]
+        return np.empty((0, len(losses), len(queries)))
+    # float32 would lose what tells models apart beside a large loss.
+    by_text, last = losses.T.astype(np.float64), numbers[-1]
     device_points = jnp.asarray(points)
-    found = np.empty((len(numbers), len(losses), len(queries)), np.float32)
+    found = np.empty((len(numbers), len(losses), len(queries)))
     for start in range(0, len(queries), _ROWS):
         rows = queries[start : start + _ROWS]
         # One shape, so that one program is compiled.

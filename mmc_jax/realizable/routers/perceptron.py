@@ -55,7 +55,7 @@ def fit(seen: Seen, losses: np.ndarray, *, seed: int) -> dict[str, np.ndarray]:
     scales = scaling.scales(seen.features)
     features = _scaled(seen.features, scales)
     means = losses.mean(axis=1)
-    deviation = max(float((losses - means[:, None]).std()), 1e-12)
+    deviation = float((losses - means[:, None]).std()) or 1.0
     targets = ((losses - means[:, None]) / deviation).T.astype(np.float32)
 
     def routed(held_out: np.ndarray) -> np.ndarray:
