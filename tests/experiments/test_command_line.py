@@ -302,21 +302,20 @@ class MmcTest(absltest.TestCase):
             )
 
     def test_starts_a_program(self):
-        (self.folder / "points.csv").write_text(
-            "cost,loss\n"
-            + "".join(f"{10**k},{3 * 10 ** (-0.2 * k) + 1}\n" for k in range(6))
+        (self.folder / "scores.csv").write_text("text_id,a\n1,2.5\n2,3.5\n")
+        (self.folder / "models.csv").write_text(
+            "model,family,num_params\na,f,7\n"
         )
-        fitted = self._mmc(
-            "fit_law",
-            "--points=points.csv",
-            "--num_resamples=4",
-            "--num_starts=8",
-            "--forms=power_law",
-            "--out=~/law",
+        done = self._mmc(
+            "import_scores",
+            "--input=scores.csv",
+            "--models=models.csv",
+            "--value=raw",
+            "--out=~/scores",
             HOME=str(self.folder),
         )
-        self.assertEqual(fitted.returncode, 0, fitted.stderr)
-        self.assertTrue((self.folder / "law/result.json").exists())
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertTrue((self.folder / "scores/corpus.parquet").exists())
         self.assertFalse((self.folder / "~").exists())
 
     def test_the_program_s_own_help(self):

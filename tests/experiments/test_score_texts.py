@@ -42,7 +42,7 @@ class ScoreTextsTest(absltest.TestCase):
                 **environment,
                 "JAX_PLATFORMS": "cpu",
                 "JAX_NUM_CPU_DEVICES": "4",
-                "XDG_CACHE_HOME": str(self.folder / "cache"),
+                "MMC_CACHE_DIR": str(self.folder / "cache"),
             },
             check=False,
         )
@@ -70,7 +70,7 @@ class ScoreTextsTest(absltest.TestCase):
             table.models[0].provenance["mesh"], {"data": 2, "model": 2}
         )
         with self.subTest("a compilation cache"):
-            self.assertTrue((self.folder / "cache" / "mmc_jax").is_dir())
+            self.assertTrue((self.folder / "cache" / "xla").is_dir())
 
 
 if __name__ == "__main__":
