@@ -1,6 +1,7 @@
 """What a study says: sections, and result folders with tables and figures."""
 
 from mmc_jax.lazy import attach
+from mmc_jax.report import drawing  # noqa: F401  Imports Matplotlib safely.
 
 __getattr__, __dir__, __all__ = attach(
     __name__,

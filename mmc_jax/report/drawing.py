@@ -56,6 +56,8 @@ def saved(draw: Callable[[], Figure] | Figure) -> dict[str, bytes]:
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         # The margin of an axis whose values are near the end of float64.
         warnings.filterwarnings("ignore", "overflow encountered in exp")
+        # On a busy machine the search for a legend's place takes a second.
+        warnings.filterwarnings("ignore", "Creating legend with loc=")
         figure = draw() if callable(draw) else draw
         _show_text_as_it_is(figure)
         files = {}

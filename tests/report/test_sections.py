@@ -145,6 +145,7 @@ class DrawingTest(absltest.TestCase):
         pathlib.Path(folder, "matplotlibrc").write_text("font.size: 40\n")
         script = (
             "import hashlib\n"
+            "from mmc_jax.report import sandwich\n"  # Draws, as others do.
             "from mmc_jax.report import drawing\n"
             "from tests.report.test_sections import odd_figure\n"
             "files = drawing.saved(odd_figure)\n"
