@@ -49,6 +49,40 @@ class Document(NamedTuple):
     tokens: tuple[np.ndarray, np.ndarray | None] | None = None
 
 
+def metric_unit(
+    path: pathlib.Path,
+    scored: Sequence[tuple[ScoredModel, Sequence[Document]]],
+    value: str,
+    higher: bool,
+    options: Options,
+) -> str:
+    """Returns the unit of a metric, "score" or "raw".
+
+    Args:
+      path: File or folder that is imported, for errors.
+      scored: Each model with its documents.
+      value: Name of the metric.
+      higher: Whether higher values are better, as the metric's name tells it or
+        the options do.
+      options: Options of the import; they alone can say the direction of a
+        metric that is no share.
+
+    Raises:
+      ValueError: Values beyond [0, 1] of which the name alone tells that higher
+        is better.
+    """
+    if not higher:
+        return "raw"
+    if all(0 <= d.value <= 1 for _, of_model in scored for d in of_model):
+        return "score"
+    if options.higher_is_better is None:
+        raise ValueError(
+            f"{path}: values of {value} beyond [0, 1]; say --higher_is_better "
+            "or --lower_is_better"
+        )
+    return "raw"
+
+
 def joined(
     path: pathlib.Path,
     scored: Sequence[tuple[ScoredModel, Sequence[Document]]],

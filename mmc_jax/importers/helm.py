@@ -17,7 +17,7 @@ from typing import Any
 from absl import logging
 
 from mmc_jax.importers import json_files, logs
-from mmc_jax.importers.documents import Document, joined
+from mmc_jax.importers.documents import Document, joined, metric_unit
 from mmc_jax.importers.frame import Imported, Options
 from mmc_jax.scores import ScoredModel
 
@@ -75,16 +75,9 @@ def read(path: pathlib.Path, options: Options) -> Imported:
     for model, taken, left in logs.of_models(path, found, options):
         documents = [d for run in taken for d in _documents(run, value)]
         scored.append((_model(model, taken, left), documents))
-    unit = "raw"
-    if value == "logprob":
-        unit = "nll_nats"
-    elif higher and all(0 <= d.value <= 1 for _, of in scored for d in of):
-        unit = "score"
-    elif higher and options.higher_is_better is None:
-        raise ValueError(
-            f"{path}: values of {value} beyond [0, 1]; say --higher_is_better "
-            "or --lower_is_better"
-        )
+    unit = "nll_nats"
+    if value != "logprob":
+        unit = metric_unit(path, scored, value, higher, options)
     provenance = {"tool": "HELM", "read": value}
     return joined(path, scored, unit, options, provenance)
 

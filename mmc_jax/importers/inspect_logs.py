@@ -22,7 +22,7 @@ from absl import logging
 
 from mmc_jax.corpus import files
 from mmc_jax.importers import archives, json_files, logs
-from mmc_jax.importers.documents import Document, joined
+from mmc_jax.importers.documents import Document, joined, metric_unit
 from mmc_jax.importers.frame import Imported, Options
 from mmc_jax.scores import ScoredModel
 
@@ -89,25 +89,16 @@ def read(path: pathlib.Path, options: Options) -> Imported:
         raise ValueError(f"{path}: no log of Inspect that ended with success")
     value = options.value
     scored = []
-    shares = True
     for model, taken, left in logs.of_models(path, opened, options):
         of_model = []
         for log in taken:
             documents, value = _documents(log, value, options)
             of_model += documents
-        shares &= all(0 <= document.value <= 1 for document in of_model)
         scored.append((_model(model, taken, left), of_model))
-    if value in _LIKELIHOODS:
-        unit = "nll_nats"
-    elif options.higher_is_better is None or options.higher_is_better:
-        if not shares and options.higher_is_better is None:
-            raise ValueError(
-                f"{path}: values of {value} beyond [0, 1]; say "
-                "--higher_is_better or --lower_is_better"
-            )
-        unit = "score" if shares else "raw"
-    else:
-        unit = "raw"
+    unit = "nll_nats"
+    if value not in _LIKELIHOODS:
+        higher = options.higher_is_better is not False
+        unit = metric_unit(path, scored, value, higher, options)
     provenance = {"tool": "Inspect", "read": value}
     return joined(path, scored, unit, options, provenance)
 

@@ -24,7 +24,7 @@ from absl import logging
 from mmc_jax import limits
 from mmc_jax.corpus import files
 from mmc_jax.importers import json_files, logs
-from mmc_jax.importers.documents import Document, joined
+from mmc_jax.importers.documents import Document, joined, metric_unit
 from mmc_jax.importers.frame import Imported, Options
 from mmc_jax.scores import ScoredModel
 
@@ -91,16 +91,9 @@ def read(path: pathlib.Path, options: Options) -> Imported:
             "runs_left_out": [log.file.name for log in left],
         }
         scored.append((ScoredModel(model, provenance=facts), of_model))
-    unit = "raw"
-    if is_nll:
-        unit = "nll_nats"
-    elif higher and all(0 <= d.value <= 1 for _, of in scored for d in of):
-        unit = "score"
-    elif higher and options.higher_is_better is None:
-        raise ValueError(
-            f"{path}: values of {value} beyond [0, 1]; say --higher_is_better "
-            "or --lower_is_better"
-        )
+    unit = "nll_nats"
+    if not is_nll:
+        unit = metric_unit(path, scored, value, higher, options)
     provenance = {"tool": "lighteval", "read": value}
     return joined(path, scored, unit, options, provenance)
 
