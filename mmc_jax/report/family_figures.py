@@ -44,15 +44,9 @@ def frontiers(
             ("mixed", compared.heterogeneous, _MIXED, "o"),
         ):
             losses.append(line.losses)
-            axes.step(
-                line.costs,
-                line.losses,
-                where="post",
-                color=color,
-                linewidth=1,
-                marker=marker,
-                markersize=3,
-                label=f"{kind} ({len(line.costs)} subsets)",
+            label = f"{kind} ({len(line.costs)} subsets)"
+            figures.draw_frontier(
+                axes, line, label, color, marker=marker, marker_size=3
             )
             of_line = found.laws.get(line_name(kind, size))
             if of_line is not None:

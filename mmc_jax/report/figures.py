@@ -72,16 +72,21 @@ def draw_law(
 def draw_frontier(
     axes: Axes,
     line: Frontier,
-    name: str,
+    label: str,
     color: str | tuple[float, ...],
+    *,
+    marker: str = ".",
+    marker_size: float = 4,
 ) -> None:
     """Draws a frontier as steps, with a mark at each point.
 
     Args:
       axes: Where to draw.
       line: Frontier that is drawn.
-      name: Name of the frontier, such as "oracle".
+      label: The frontier's line in the legend.
       color: Color of the frontier, as Matplotlib names it.
+      marker: Mark of a point, as Matplotlib names it.
+      marker_size: Size of a mark, in points of print.
     """
     axes.step(
         line.costs,
@@ -89,9 +94,9 @@ def draw_frontier(
         where="post",
         color=color,
         linewidth=1,
-        marker=".",
-        markersize=4,
-        label=f"{name} ({len(line.costs)} points)",
+        marker=marker,
+        markersize=marker_size,
+        label=label,
     )
 
 

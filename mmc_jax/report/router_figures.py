@@ -146,7 +146,8 @@ def laws(law: RouterLaw, *, cost_label: str, loss_label: str) -> Figure:
         if line is None:
             continue
         title = law.router if name == "routed" else title
-        figures.draw_frontier(axes, line, title, color)
+        label = f"{title} ({len(line.costs)} points)"
+        figures.draw_frontier(axes, line, label, color)
         if name in law.laws:
             figures.draw_law(
                 axes, law.laws[name], title, line.costs, least, color

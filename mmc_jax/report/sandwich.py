@@ -92,7 +92,8 @@ def sandwich_figure(found: Sandwich) -> Figure:
     cost_label = labels.cost_label(found.cost)
     for name, (title, color) in _LINES.items():
         line: Frontier = getattr(found, name)
-        figures.draw_frontier(above, line, title, color)
+        label = f"{title} ({len(line.costs)} points)"
+        figures.draw_frontier(above, line, label, color)
         if name in found.laws:
             figures.draw_law(
                 above,

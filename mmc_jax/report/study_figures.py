@@ -58,16 +58,8 @@ def laws(
     )
     axes = figure.add_subplot()
     points = _scatter_families(axes, single_costs, single_losses, families)
-    axes.step(
-        pool.costs,
-        pool.losses,
-        where="post",
-        color=_POOL_COLOR,
-        linewidth=1,
-        marker=".",
-        markersize=4,
-        label=f"oracle frontier ({len(pool.costs)} subsets)",
-    )
+    label = f"oracle frontier ({len(pool.costs)} subsets)"
+    figures.draw_frontier(axes, pool, label, _POOL_COLOR)
     costs = np.concatenate([single_costs, pool.costs])
     for name, fit, color in (
         ("single models", single_law, _SINGLE_COLOR),
