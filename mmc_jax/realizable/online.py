@@ -87,6 +87,9 @@ def fixed_share(
     nll, masks = checked(nll_nats, masks)
     if not 0 <= rate <= 1:
         raise ValueError(f"rate is {rate}; a probability is needed")
+    if rate < jnp.finfo(jnp.float32).tiny:
+        # No weight comes back: those of models far behind would end at 0.
+        return bayes_mixture(nll, masks)
     return over_texts(_fixed_share, nll, masks, jnp.float32(rate))
 
 

@@ -110,6 +110,16 @@ class OnlineTest(parameterized.TestCase):
                 rtol=tolerances.ONLINE,
             )
 
+    def test_fixed_share_that_never_changes(self):
+        """Also where the best of all is hopeless at first."""
+        nll = [[[0.0, 200.0], [0.0, 200.0], [500.0, 0.0], [500.0, 0.0]]]
+        masks = [[True, True]]
+        for rate in (0.0, 1e-45):
+            np.testing.assert_array_equal(
+                online.fixed_share(nll, masks, rate),
+                online.bayes_mixture(nll, masks),
+            )
+
     @parameterized.parameters(0.05, 0.5, 1.0)
     def test_fixed_share_is_a_mixture_of_sequences(self, rate):
         prior = _prior_of_fixed_share(rate)
