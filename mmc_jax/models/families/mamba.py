@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import transformers
 from flax import nnx
 
-from mmc_jax.models import layers, scans, sharding
+from mmc_jax.models import convolutions, layers, scans, sharding
 
 PREFIX = "backbone."
 LAYERS = "backbone.layers"
@@ -45,23 +45,6 @@ _CHUNK = 32
 Config = transformers.MambaConfig | transformers.FalconMambaConfig
 
 
-class Conv1D(nnx.Module):
-    """A causal convolution of each feature by itself, stored [E, 1, width]."""
-
-    def __init__(self, num_features: int, width: int, *, bias: bool, rngs):
-        init = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-        weight = init(rngs.params(), (width, num_features)).T
-        self.weight = nnx.Param(weight[:, None, :])
-        self.bias = nnx.Param(jnp.zeros(num_features)) if bias else None
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        T, width = x.shape[1], self.weight.shape[-1]
-        padded = jnp.pad(x, ((0, 0), (width - 1, 0), (0, 0)))
-        taps = self.weight[...][:, 0, :]
-        y = sum(padded[:, i : i + T] * taps[:, i] for i in range(width))
-        return y if self.bias is None else y + self.bias[...]
-
-
 class Mixer(nnx.Module):
     """Convolution, selective scan, gate and projection."""
 
@@ -71,7 +54,7 @@ class Mixer(nnx.Module):
         self.rank = int(config.time_step_rank)
         bias = config.use_bias
         self.in_proj = nnx.Linear(width, 2 * inner, use_bias=bias, rngs=rngs)
-        self.conv1d = Conv1D(
+        self.conv1d = convolutions.CausalConv1D(
             inner, config.conv_kernel, bias=config.use_conv_bias, rngs=rngs
         )
         num_selected = self.rank + 2 * self.state_size

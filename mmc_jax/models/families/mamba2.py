@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import transformers
 from flax import nnx
 
-from mmc_jax.models import layers, scans, sharding
+from mmc_jax.models import convolutions, layers, scans, sharding
 from mmc_jax.models.families import mamba
 
 PREFIX = "backbone."
@@ -78,7 +78,7 @@ class Mixer(nnx.Module):
             use_bias=bias,
             rngs=rngs,
         )
-        self.conv1d = mamba.Conv1D(
+        self.conv1d = convolutions.CausalConv1D(
             num_convolved,
             config.conv_kernel,
             bias=config.use_conv_bias,

@@ -23,8 +23,7 @@ import jax.numpy as jnp
 import transformers
 from flax import nnx
 
-from mmc_jax.models import layers, scans, sharding
-from mmc_jax.models.families import mamba
+from mmc_jax.models import convolutions, layers, scans, sharding
 from mmc_jax.models.rotary import Rotary, rotary_positions, rotate
 
 PREFIX = "model."
@@ -125,7 +124,7 @@ class RecurrentBlock(nnx.Module):
         self.linear_y = nnx.Linear(width, inner, rngs=rngs)
         self.linear_x = nnx.Linear(width, inner, rngs=rngs)
         self.linear_out = nnx.Linear(inner, width, rngs=rngs)
-        self.conv_1d = mamba.Conv1D(
+        self.conv_1d = convolutions.CausalConv1D(
             inner, config.conv1d_width, bias=True, rngs=rngs
         )
         self.rg_lru = RGLRU(config, rngs=rngs)
