@@ -16,7 +16,7 @@ import transformers
 from flax import nnx
 
 from mmc_jax.models import rotary
-from mmc_jax.models.families import FAMILIES
+from mmc_jax.models.families import FAMILIES, WRAPPERS
 
 _Model = TypeVar("_Model")
 
@@ -60,9 +60,13 @@ INERT: Mapping[str, str] = {
 }
 # Attributes of vision-language configs that the text tower does not use.
 TOWERS: Mapping[str, str] = dict.fromkeys(
-    "boi_token_index eoi_token_index image_token_id image_token_index "
-    "mm_tokens_per_image text_config vision_config".split(),
-    "it joins the vision tower and the text tower",
+    "audio_config audio_token_id boa_token_id boi_token_id boi_token_index "
+    "eoa_token_index eoi_token_id eoi_token_index image_token_id "
+    "image_token_index mm_tokens_per_image multimodal_projector_bias "
+    "projector_hidden_act spatial_merge_size text_config video_token_id "
+    "vision_config vision_end_token_id vision_feature_layer "
+    "vision_start_token_id".split(),
+    "it belongs to other towers, or joins them to the text's",
 )
 
 # Attributes that transformers reads though most classes do not declare them,
@@ -90,21 +94,31 @@ def text(
 ) -> transformers.PreTrainedConfig:
     """Returns the config of the text tower; of most models it is their own.
 
+    Whether head and embedding are tied is what the larger model says, which
+    has the head.
+
     Raises:
-      ValueError: The larger model has an attribute that nobody knows.
+      ValueError: The larger model has an attribute that nobody knows; or it
+        has a head of its own and the text tower a tied one.
     """
     inner = config.get_text_config()
     if inner is not config:
         watched = Watched(config)
         problems = []
-        if watched.tie_word_embeddings != inner.tie_word_embeddings:
+        tied = watched.tie_word_embeddings
+        if inner.tie_word_embeddings and not tied:
             problems = [
-                f"tie_word_embeddings={config.tie_word_embeddings}, but the "
-                "text_config has the opposite"
+                f"tie_word_embeddings={tied}, but the text_config has the "
+                "opposite"
             ]
         problems += watched.refused({**INERT, **TOWERS})
+        if inner.model_type in WRAPPERS:
+            problems.append(f"text_config: {inner.model_type!r} is no text")
         if problems:
             raise ValueError("; ".join(problems))
+        if tied and not inner.tie_word_embeddings:
+            inner = copy.deepcopy(inner)
+            inner.tie_word_embeddings = True
     return inner
 
 

@@ -113,7 +113,11 @@ def read(folder: pathlib.Path) -> transformers.PreTrainedConfig:
     except Exception as error:  # transformers raises errors of many types.
         said = " ".join(str(error).split())  # Some say it in several lines.
         raise ValueError(f"{path}: {said}") from error
-    if problems := _contradictions(raw, config):
+    problems = _contradictions(raw, config)
+    if inner is not config:
+        attributes.check_model_type(inner.model_type, f"{path}: text_config")
+        problems += _contradictions(raw.get("text_config") or {}, inner)
+    if problems:
         # What the port refuses besides is said in the same message.
         problems += attributes.refused(inner)
         raise ValueError(f"{path}: {'; '.join(problems)}")
@@ -209,9 +213,14 @@ def _as_declared(
         if "float" in kinds and "int" not in kinds and field.name in content:
             content[field.name] = _floats(content[field.name])
     for name, inner in config_class.sub_configs.items():
-        if isinstance(content.get(name), dict) and dataclasses.is_dataclass(
-            inner
-        ):
+        if not isinstance(content.get(name), dict):
+            continue
+        if inner is transformers.AutoConfig:  # The content says of which class.
+            model_type = content[name].get("model_type")
+            if model_type not in transformers.CONFIG_MAPPING:
+                continue
+            inner = transformers.CONFIG_MAPPING[model_type]
+        if dataclasses.is_dataclass(inner):
             content[name] = _as_declared(content[name], inner)
     return content
 

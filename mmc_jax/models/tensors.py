@@ -18,7 +18,7 @@ import safetensors
 import transformers
 
 from mmc_jax.corpus import files
-from mmc_jax.models import adapters, layers, weight_files
+from mmc_jax.models import adapters, layers, towers, weight_files
 
 # Names that wrappers of PyTorch put between those of modules: torch.compile,
 # FSDP and activation checkpointing.
@@ -106,18 +106,23 @@ def stacks(
 class Tensors(contextlib.ExitStack):
     """The tensors of all files of a folder, by their full names.
 
-    What a LoRA adapter in the folder adds is in them.
+    What a LoRA adapter in the folder adds is in them. Those of towers that no
+    text reaches are not.
     """
 
     def __init__(self, folder: pathlib.Path, family: types.ModuleType):
         super().__init__()
         self.folder = folder
         renamed = getattr(family, "RENAMED", {})
+        wrapped = towers.wraps(folder)
+        if wrapped:
+            renamed = {**towers.RENAMED, **renamed}
         in_files = [
             (name, path, file)
             for path in weight_files.find(folder)
             for file in [self._opened(path)]
             for name in file.keys()  # noqa: SIM118
+            if not (wrapped and towers.is_other(name))
         ]
         full_names = _full_names(
             [name for name, _, _ in in_files], family.PREFIX, renamed

@@ -852,3 +852,46 @@ CASES: dict[str, tuple[dict, ...]] = {
         ),
     ),
 }
+
+_SIGLIP = dict(
+    model_type="siglip_vision_model",
+    hidden_size=12,
+    intermediate_size=20,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    image_size=16,
+    patch_size=4,
+)
+_PIXTRAL = dict(
+    model_type="pixtral",
+    hidden_size=12,
+    intermediate_size=20,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    head_dim=6,
+    image_size=16,
+    patch_size=4,
+)
+# model_type of a model that also sees or hears -> the case of its text tower,
+# and the rest of a tiny config.
+WRAPPERS: dict[str, tuple[str, dict]] = {
+    "gemma3": (
+        "gemma3_text",
+        dict(
+            vision_config=_SIGLIP,
+            mm_tokens_per_image=4,
+            boi_token_index=136,
+            eoi_token_index=137,
+            image_token_id=138,
+        ),
+    ),
+    "mistral3": (
+        "mistral",
+        dict(
+            vision_config=_PIXTRAL,
+            image_token_index=112,
+            vision_feature_layer=-1,
+            tie_word_embeddings=False,
+        ),
+    ),
+}

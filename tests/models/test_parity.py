@@ -19,6 +19,7 @@ import transformers
 from absl.testing import absltest, parameterized
 
 from mmc_jax import models
+from mmc_jax.models.families import WRAPPERS
 from tests import optimisation, tolerances
 from tests.models.cases import CASES, STRUCTURES
 
@@ -48,7 +49,7 @@ _forward_full = jax.jit(
 _largest_errors: dict[str, float] = {}
 
 
-def _forward(
+def forward(
     model: models.layers.LanguageModel, tokens: np.ndarray
 ) -> jax.Array:
     """Returns the logits, compiled in full for one family a structure."""
@@ -80,7 +81,10 @@ def make_reference(
     # Falcon's eager attention in transformers 5.23 adds its linear biases
     # twice, in the mask and in the scores; its default, sdpa, adds them once.
     biased = getattr(config, "alibi", False)
-    model = transformers.AutoModelForCausalLM.from_config(
+    auto = transformers.AutoModelForCausalLM
+    if config.model_type in WRAPPERS:
+        auto = transformers.AutoModelForImageTextToText
+    model = auto.from_config(
         config, attn_implementation="sdpa" if biased else "eager"
     ).eval()
     if perturbed:
@@ -128,8 +132,7 @@ def _port(
 
 class ParityTest(parameterized.TestCase):
     def test_every_family_has_a_case(self):
-        towers = {"gemma3"}  # The case of the text tower is gemma3_text.
-        self.assertEqual(set(CASES), set(models.FAMILIES) - towers)
+        self.assertEqual(set(CASES), set(models.FAMILIES) - set(WRAPPERS))
 
     @parameterized.named_parameters(*_ALL_CASES)
     def test_logits(self, model_type, case):
@@ -138,7 +141,7 @@ class ParityTest(parameterized.TestCase):
         for perturbed in (False, True):
             reference = make_reference(config, perturbed=perturbed)
             expected = reference_logits(reference, tokens)
-            logits = _forward(_port(model_type, case, perturbed), tokens)
+            logits = forward(_port(model_type, case, perturbed), tokens)
             self.assertEqual(logits.dtype, jnp.float32)
             largest = error(logits, expected)
             _largest_errors[model_type] = max(
@@ -161,7 +164,7 @@ class ParityTest(parameterized.TestCase):
     def test_one_text_of_one_token(self, model_type):
         tokens = random_tokens(model_type, 1, 1)
         reference = make_reference(make_config(model_type), perturbed=True)
-        logits = _forward(_port(model_type, 0, True), tokens)
+        logits = forward(_port(model_type, 0, True), tokens)
         self.assertLess(
             error(logits, reference_logits(reference, tokens)),
             tolerances.PARITY_LOGITS,
@@ -178,10 +181,10 @@ class ParityTest(parameterized.TestCase):
         ]
         for tokens in padded:
             tokens[:1, :77] = text
-        first, second = (_forward(model, tokens)[:1, :77] for tokens in padded)
+        first, second = (forward(model, tokens)[:1, :77] for tokens in padded)
         np.testing.assert_array_equal(first, second)
         self.assertLess(
-            error(first, _forward(model, text)), tolerances.PARITY_LOGITS
+            error(first, forward(model, text)), tolerances.PARITY_LOGITS
         )
 
     # One of each kind: scanned layers, a recurrence, experts.
@@ -190,7 +193,7 @@ class ParityTest(parameterized.TestCase):
         model = _port(model_type, 0, True)
         text = random_tokens(model_type, 1, 77)
         self.assertLess(
-            error(model(text), _forward(model, text)),
+            error(model(text), forward(model, text)),
             tolerances.PARITY_LOGITS,
         )
 
@@ -219,7 +222,7 @@ class ParityTest(parameterized.TestCase):
         window = CASES[model_type][0][_window_name(model_type)]
         reference = make_reference(make_config(model_type), perturbed=True)
         tokens = random_tokens(model_type, 1, window + 1)
-        logits = _forward(_port(model_type, 0, True), tokens)
+        logits = forward(_port(model_type, 0, True), tokens)
         for length in (window - 1, window, window + 1):
             expected = reference_logits(reference, tokens[:, :length])
             with self.subTest(length=length):
@@ -422,7 +425,7 @@ class MutationTest(parameterized.TestCase):
         if not of_config:
             with torch.no_grad():
                 mutate(reference)
-        logits = _forward(_port(model_type, 0, perturbed), tokens)
+        logits = forward(_port(model_type, 0, perturbed), tokens)
         self.assertGreater(
             error(logits, reference_logits(reference, tokens)),
             tolerances.PARITY_LOGITS,

@@ -41,8 +41,16 @@ from mmc_jax.models.families import (
     xglm,
 )
 
+# Models that also see or hear: Hugging Face's model_type -> the port of the
+# text tower that most of them have; their `text_config` says which it is.
+WRAPPERS: dict[str, types.ModuleType] = {
+    "gemma3": gemma3_text,
+    "mistral3": llama,
+}
+
 # Hugging Face's model_type -> the family's module.
 FAMILIES: dict[str, types.ModuleType] = {
+    **WRAPPERS,
     "bloom": bloom,
     "cohere": cohere,
     "cohere2": cohere2,
@@ -51,7 +59,6 @@ FAMILIES: dict[str, types.ModuleType] = {
     "falcon_mamba": mamba,
     "gemma": gemma,
     "gemma2": gemma2,
-    "gemma3": gemma3_text,
     "gemma3_text": gemma3_text,
     "gpt2": gpt2,
     "gpt_neo": gpt_neo,

@@ -26,19 +26,9 @@ from mmc_jax.models.rotary import Rotary, rotary_by_layer, rotate
 
 PREFIX = "model."
 LAYERS = "model.layers"
-IGNORED = (
-    r"\.rotary_emb\.inv_freq$",
-    r"^(model\.)?vision_tower\.",
-    r"^(model\.)?multi_modal_projector\.",
-)
+IGNORED = (r"\.rotary_emb\.inv_freq$",)
 INERT = {
     "_sliding_window_pattern": "layer_types holds what it says",
-}
-# In a checkpoint that sees, of either age.
-RENAMED = {
-    "language_model.model.": "model.",
-    "language_model.lm_head.": "lm_head.",
-    "model.language_model.": "model.",
 }
 
 
