@@ -73,6 +73,12 @@ LIMITS = {
         "tensors",
         "published files have a few thousand",
     ),
+    "gguf_values": Limit(
+        "values of all arrays of a GGUF file's metadata",
+        2**23,
+        "values",
+        "262,144 tokens and their merges take 1.3 million; each is an object",
+    ),
     "layers": Limit("layers of a model", 10_000, "layers", _PUBLISHED),
     "width": Limit(
         "widths, heads and experts of a model", 2**22, "", _PUBLISHED

@@ -155,6 +155,19 @@ class LimitsTest(parameterized.TestCase):
         ):
             gguf_files.open(path)
 
+    @parameterized.product(order=("<", ">"), kind=(0, 4, 8, 9))
+    def test_arrays_of_gguf(self, order, kind):
+        beginning = struct.pack(f"{order}IQQQ1sI", 3, 0, 2, 1, b"a", 4)
+        number = struct.pack(f"{order}I", 1)
+        array = struct.pack(f"{order}Q1sIIQ", 1, b"b", 9, kind, 2**40)
+        path = self._file(
+            "model.gguf", b"GGUF" + beginning + number + array + bytes(99)
+        )
+        with self.assertRaisesRegex(
+            ValueError, "1,099,511,627,776 values; at most"
+        ):
+            gguf_files.open(path)
+
     def test_a_safetensors_header(self):
         most = limits.LIMITS["safetensors_header"].most
         self._file("model.safetensors", struct.pack("<Q", most + 1) + b"{}")

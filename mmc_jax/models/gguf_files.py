@@ -7,7 +7,6 @@ package. Needs the extra `gguf`.
 import functools
 import pathlib
 import re
-import struct
 import types
 from collections.abc import Iterable
 from typing import Any
@@ -15,9 +14,8 @@ from typing import Any
 import numpy as np
 import transformers
 
-from mmc_jax import limits
 from mmc_jax.corpus import files
-from mmc_jax.models import gguf_configs, gguf_metadata
+from mmc_jax.models import gguf_configs, gguf_limits, gguf_metadata
 from mmc_jax.models.families import FAMILIES
 from mmc_jax.models.tensors import Region
 from mmc_jax.pool import is_gguf
@@ -70,20 +68,6 @@ def _gguf() -> types.ModuleType:
     return gguf
 
 
-def _check_counts(path: pathlib.Path) -> None:
-    """Refuses a file that states more tensors or keys than any has.
-
-    Its beginning: four letters, the version in 4 bytes, and both counts in 8
-    bytes each. What is no GGUF file passes: its reader says so.
-    """
-    with path.open("rb") as file:
-        beginning = file.read(24)
-    if len(beginning) == 24 and beginning[4:8] != b"\0\0\0\3":
-        num_tensors, num_keys = struct.unpack("<QQ", beginning[8:])
-        limits.check("gguf_tensors", num_tensors, path)
-        limits.check("gguf_keys", num_keys, path)
-
-
 class GgufFile:
     """A GGUF checkpoint, opened: its metadata, and tensors where they lie.
 
@@ -106,7 +90,7 @@ class GgufFile:
         gguf = _gguf()
         for file in parts(path):
             files.refuse_pointer(file)
-            _check_counts(file)
+            gguf_limits.check(file)
             try:
                 reader = gguf.GGUFReader(file)
                 # The first part has the metadata of all.
