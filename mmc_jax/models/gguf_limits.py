@@ -3,7 +3,7 @@
 The package `gguf` makes objects of every value that an array is said to have,
 also where the file has ended: a file of a hundred bytes would take all memory.
 
-Source: the format's description, github.com/ggml-org/ggml/blob/master/docs/gguf.md.
+Source: docs/gguf.md of github.com/ggml-org/ggml.
 """
 
 import mmap
