@@ -14,6 +14,8 @@ from collections.abc import Iterator
 
 # Seconds between two lines, and before the first.
 _SECONDS = 5.0
+# When the work began that no line has spoken of, and when a stage last ended.
+_silent_since = _last_end = float("-inf")
 
 # The stages that are open, the innermost last, each with how far it is.
 _open: list["_Stage"] = []
@@ -39,7 +41,8 @@ def stage(what: str) -> Iterator[None]:
 
     Stages may lie in one another: the innermost one speaks. In a terminal the
     lines replace each other; elsewhere, such as in a log file, they follow each
-    other.
+    other. Stages that follow each other within 5 seconds are one work, so that
+    many short ones are not silent for long.
 
     Args:
       what: What the block does, such as "searching the frontier".
@@ -49,10 +52,13 @@ def stage(what: str) -> Iterator[None]:
     ...     print(1 + 1)
     2
     """
+    global _silent_since, _last_end
     ended = threading.Event()
     with _lock:
         is_outermost = not _open
         _open.append(own := _Stage(what))
+        if is_outermost and own.started - _last_end > _SECONDS:
+            _silent_since = own.started
     if is_outermost:
         thread = threading.Thread(target=_speak, args=(ended,), daemon=True)
         thread.start()
@@ -61,6 +67,7 @@ def stage(what: str) -> Iterator[None]:
     finally:
         with _lock:
             _open.remove(own)
+            _last_end = time.monotonic()
         if is_outermost:
             ended.set()
             thread.join()
@@ -81,10 +88,12 @@ def say(how_far: str) -> None:
 
 def _speak(ended: threading.Event) -> None:
     """Writes a line every few seconds, until the outermost stage has ended."""
+    global _silent_since
     is_terminal = sys.stderr.isatty()
     has_spoken = False
-    while not ended.wait(_SECONDS):
+    while not ended.wait(_silent_since + _SECONDS - time.monotonic()):
         with _lock:
+            _silent_since = time.monotonic()
             line = _open[-1].line() if _open else ""
         if is_terminal:
             # One column less than there are, so that no line is broken.

@@ -2,6 +2,7 @@
 
 import io
 import threading
+import time
 from unittest import mock
 
 from absl.testing import absltest
@@ -73,6 +74,17 @@ class StagesTest(absltest.TestCase):
             with stages.stage("short"):
                 stages.say("half")
         self.assertEqual(lines.getvalue(), "")
+
+    def test_short_stages_that_follow_each_other_are_one_work(self):
+        lines, now = _Lines(1), time.monotonic()
+        with (
+            mock.patch("sys.stderr", lines),
+            mock.patch.object(stages, "_silent_since", now - 6),
+            mock.patch.object(stages, "_last_end", now),
+            stages.stage("second"),
+        ):
+            self.assertTrue(lines.enough.wait(4))
+        self.assertEqual(lines.getvalue(), "second (0 s)\n")
 
     def test_as_a_decorator(self):
         @stages.stage("adding")
