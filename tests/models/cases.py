@@ -631,8 +631,8 @@ CASES: dict[str, tuple[dict, ...]] = {
         dict(
             tie_word_embeddings=True,
             sliding_window=None,
-            max_position_embeddings=1060,
-            original_max_position_embeddings=265,
+            max_position_embeddings=1080,
+            original_max_position_embeddings=270,
             rope_parameters=dict(
                 rope_type="longrope",
                 short_factor=[1.0, 1.1, 1.3, 1.7, 2.5],
@@ -642,8 +642,8 @@ CASES: dict[str, tuple[dict, ...]] = {
         ),
         dict(
             num_key_value_heads=None,
-            max_position_embeddings=1060,
-            original_max_position_embeddings=265,
+            max_position_embeddings=1080,
+            original_max_position_embeddings=270,
             rope_parameters=dict(
                 rope_type="longrope",
                 short_factor=[1.0, 1.1, 1.3, 1.7],

@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import tempfile
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +33,9 @@ _FAMILIES = [
     dict(testcase_name=model_type, model_type=model_type)
     for model_type in CASES
 ]
-_BATCH, _LENGTH = 2, 261
+# The context of the cases' configs, in full, and a longer one.
+_BATCH, _LENGTH, _LONG = 3, 270, 2048
+_CONTEXTS = {"max_position_embeddings", "max_seq_len", "n_positions"}
 
 
 def _window_name(model_type: str) -> str | None:
@@ -89,19 +92,33 @@ def make_reference(
     ).eval()
     if perturbed:
         with torch.no_grad():
-            for parameter in model.parameters():
-                parameter += 0.1 * torch.randn(parameter.shape)
+            for tensor in (*model.parameters(), *saved_buffers(model)):
+                tensor += 0.1 * torch.randn(tensor.shape)
     return model
 
 
+def saved_buffers(model: transformers.PreTrainedModel) -> list[torch.Tensor]:
+    """Returns the tensors of a checkpoint that PyTorch does not train."""
+    buffers = dict(model.named_buffers())
+    return [buffers[name] for name in model.state_dict() if name in buffers]
+
+
 def reference_logits(
-    model: transformers.PreTrainedModel, tokens: np.ndarray
+    model: transformers.PreTrainedModel,
+    tokens: np.ndarray,
+    lengths: Sequence[int] | None = None,
 ) -> np.ndarray:
+    """Returns PyTorch's logits; tokens behind a text's length are padding."""
     if hasattr(model.config, "num_experts_per_tok"):
         # PyTorch's grouped product refuses odd sizes in bfloat16.
         model.set_experts_implementation("eager")
+    mask = None
+    if lengths is not None:
+        is_text = np.arange(tokens.shape[1]) < np.array(lengths)[:, None]
+        mask = torch.tensor(is_text.astype(np.int64))
     with torch.no_grad():
-        return model(torch.tensor(tokens)).logits.float().numpy()
+        logits = model(torch.tensor(tokens), attention_mask=mask).logits
+    return logits.float().numpy()
 
 
 def error(logits: jax.Array, expected: jax.Array) -> float:
@@ -115,6 +132,23 @@ def error(logits: jax.Array, expected: jax.Array) -> float:
 def random_tokens(model_type: str, *shape: int) -> np.ndarray:
     vocab_size = CASES[model_type][0]["vocab_size"]
     return np.random.default_rng(1).integers(0, vocab_size, shape)
+
+
+def unusual_texts(
+    model_type: str, num_tokens: int
+) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Returns texts such as no language has, and the length of each.
+
+    The whole vocabulary in any order; one token again and again; and one token
+    before the longest run of padding.
+    """
+    vocab_size = CASES[model_type][0]["vocab_size"]
+    rng = np.random.default_rng(1)
+    tokens = np.zeros((_BATCH, num_tokens), int)
+    tokens[0] = rng.permutation(num_tokens) % vocab_size
+    tokens[1] = vocab_size - 1
+    tokens[2, 0] = rng.integers(vocab_size)
+    return tokens, (num_tokens, num_tokens, 1)
 
 
 @functools.cache
@@ -136,18 +170,41 @@ class ParityTest(parameterized.TestCase):
 
     @parameterized.named_parameters(*_ALL_CASES)
     def test_logits(self, model_type, case):
+        """On all tokens, on one repeated, and before a run of padding."""
         config = make_config(model_type, case)
-        tokens = random_tokens(model_type, _BATCH, _LENGTH)
+        tokens, lengths = unusual_texts(model_type, _LENGTH)
         for perturbed in (False, True):
             reference = make_reference(config, perturbed=perturbed)
-            expected = reference_logits(reference, tokens)
+            expected = reference_logits(reference, tokens, lengths)
             logits = forward(_port(model_type, case, perturbed), tokens)
             self.assertEqual(logits.dtype, jnp.float32)
-            largest = error(logits, expected)
+            self.assert_parity(
+                model_type, logits, expected, lengths, perturbed=perturbed
+            )
+
+    # One of each structure: what errors of positions or states add up to.
+    @parameterized.parameters(*STRUCTURES, "llama", "bloom", "mixtral")
+    def test_long_texts(self, model_type):
+        named = _CONTEXTS & set(CASES[model_type][0])
+        config = make_config(model_type, **dict.fromkeys(named, _LONG))
+        reference = make_reference(config, perturbed=True)
+        with tempfile.TemporaryDirectory() as folder:
+            reference.save_pretrained(folder)
+            port = models.load(folder)
+        tokens, lengths = unusual_texts(model_type, _LONG)
+        tokens, lengths = tokens[:2], lengths[:2]
+        expected = reference_logits(reference, tokens)
+        logits = forward(port, tokens)
+        self.assert_parity(model_type, logits, expected, lengths)
+
+    def assert_parity(self, model_type, logits, expected, lengths, **case):
+        """Compares each text by itself, without its padding."""
+        for text, length in enumerate(lengths):
+            largest = error(logits[text, :length], expected[text, :length])
             _largest_errors[model_type] = max(
                 largest, _largest_errors.get(model_type, 0.0)
             )
-            with self.subTest(perturbed=perturbed):
+            with self.subTest(text=text, **case):
                 self.assertLess(largest, tolerances.PARITY_LOGITS)
 
     @parameterized.named_parameters(*_ALL_CASES)
@@ -156,8 +213,10 @@ class ParityTest(parameterized.TestCase):
         reference = make_reference(config, perturbed=False)
         with tempfile.TemporaryDirectory() as folder:
             config.save_pretrained(folder)
+            num_saved = sum(x.numel() for x in saved_buffers(reference))
             self.assertEqual(
-                models.num_params(folder), reference.num_parameters()
+                models.num_params(folder),
+                reference.num_parameters() + num_saved,
             )
 
     @parameterized.named_parameters(*_FAMILIES)
