@@ -34,7 +34,7 @@ _FAMILIES = [
     for model_type in CASES
 ]
 # The context of the cases' configs, in full, and a longer one.
-_BATCH, _LENGTH, _LONG = 3, 270, 2048
+_BATCH, _LENGTH, _LONG = 3, 270, 1024
 _CONTEXTS = {"max_position_embeddings", "max_seq_len", "n_positions"}
 
 
@@ -183,8 +183,10 @@ class ParityTest(parameterized.TestCase):
             )
 
     # One of each structure: what errors of positions or states add up to.
-    @parameterized.parameters(*STRUCTURES, "llama", "bloom", "mixtral")
-    def test_long_texts(self, model_type):
+    @parameterized.named_parameters(
+        (name, name) for name in (*STRUCTURES, "llama", "bloom", "mixtral")
+    )
+    def test_long_text(self, model_type):
         named = _CONTEXTS & set(CASES[model_type][0])
         config = make_config(model_type, **dict.fromkeys(named, _LONG))
         reference = make_reference(config, perturbed=True)
@@ -192,10 +194,9 @@ class ParityTest(parameterized.TestCase):
             reference.save_pretrained(folder)
             port = models.load(folder)
         tokens, lengths = unusual_texts(model_type, _LONG)
-        tokens, lengths = tokens[:2], lengths[:2]
-        expected = reference_logits(reference, tokens)
-        logits = forward(port, tokens)
-        self.assert_parity(model_type, logits, expected, lengths)
+        expected = reference_logits(reference, tokens[:1])
+        logits = forward(port, tokens[:1])
+        self.assert_parity(model_type, logits, expected, lengths[:1])
 
     def assert_parity(self, model_type, logits, expected, lengths, **case):
         """Compares each text by itself, without its padding."""
