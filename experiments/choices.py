@@ -35,6 +35,7 @@ VALUES = (
 LAYOUTS = ("wide", "long")
 MISSING = ("error", "drop_models", "drop_texts")
 DTYPES = ("float32", "bfloat16")
+PREFIXES = ("own", "bos", "eos", "none")
 NORMALISATIONS = (
     "text_length",
     "bits_per_byte",

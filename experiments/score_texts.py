@@ -22,7 +22,7 @@ import sys
 
 from absl import flags
 
-from . import corpora, processes, program, shared_flags
+from . import choices, corpora, processes, program, shared_flags
 
 flags.adopt_module_key_flags(corpora)
 flags.adopt_module_key_flags(processes)
@@ -36,6 +36,13 @@ _STRIDE = flags.DEFINE_integer(
     None,
     "Tokens by which the windows of a long text move on; half a window if "
     "unset.",
+)
+_PREFIX = flags.DEFINE_enum(
+    "prefix",
+    "own",
+    choices.PREFIXES,
+    "What stands before every window: the tokenizer's own choice, BOS, EOS, or "
+    "none: then the first token of a text has no score.",
 )
 _TOKENS_PER_BATCH = shared_flags.tokens_per_batch()
 _RESCORE = flags.DEFINE_bool(
@@ -85,6 +92,7 @@ def main():
         dtype=_DTYPE.value,
         max_context=_MAX_CONTEXT.value,
         stride=_STRIDE.value,
+        prefix=_PREFIX.value,
         tokens_per_batch=_TOKENS_PER_BATCH.value,
         num_data=num_data,
         num_model=num_model,

@@ -87,8 +87,8 @@ def open(
 
     Raises:
       FileNotFoundError: The checkpoint is not there.
-      ValueError: Its family is not ported, it has no tokenizer, or the stride
-        does not suit the windows.
+      ValueError: Its family is not ported, it has no tokenizer, the tokenizer
+        lacks the prefix, or the stride does not suit the windows.
     """
     folder = hub.resolve(checkpoint, revision)
     config = configs.read(folder).get_text_config()
@@ -111,7 +111,7 @@ def open(
     return Checkpoint(
         folder,
         config,
-        tokenization.load(folder),
+        tokenization.load(folder, settings.prefix),
         context,
         source,
         stride,

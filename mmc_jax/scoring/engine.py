@@ -32,7 +32,7 @@ from mmc_jax.scoring import (
     texts,
     tokenizer_checks,
 )
-from mmc_jax.scoring.settings import DTYPES, Settings
+from mmc_jax.scoring.settings import DTYPES, PREFIXES, Settings
 
 # Batches that wait for the device.
 _BATCHES_AHEAD = 4
@@ -139,6 +139,10 @@ def _check(corpus: Corpus | Stream, settings: Settings) -> None:
         raise ValueError(
             f"dtype {settings.dtype!r}: use {' or '.join(DTYPES)} (float16 "
             "overflows in several families)"
+        )
+    if settings.prefix not in PREFIXES:
+        raise ValueError(
+            f"prefix {settings.prefix!r}: use one of {', '.join(PREFIXES)}"
         )
     if isinstance(corpus, Corpus) and corpus.texts is None:
         raise ValueError(

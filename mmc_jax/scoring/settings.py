@@ -5,12 +5,13 @@ from typing import NamedTuple
 
 # Never float16: it overflows in several families.
 DTYPES = ("float32", "bfloat16")
+PREFIXES = ("own", "bos", "eos", "none")
 
 
 class Settings(NamedTuple):
     """How texts are scored.
 
-    The first three are part of what a score depends on: a table refuses scores
+    The first four are part of what a score depends on: a table refuses scores
     that were made with others. The rest changes speed and memory.
 
     Attributes:
@@ -19,6 +20,10 @@ class Settings(NamedTuple):
         less, or where None is given.
       stride: Tokens by which windows move on; half the window's positions where
         None is given.
+      prefix: What stands before every window, one of `PREFIXES`: "own" is the
+        token that the tokenizer itself puts there, else BOS, else EOS; "bos"
+        and "eos" are that token; with "none" the first token of a text has no
+        score. The last three are for comparisons with tools that score so.
       tokens_per_batch: Token budget of a batch, padding included, for each
         device that batches are spread over; what suits the devices where None
         is given. A bucket of which a batch does not fit in memory goes on with
@@ -38,6 +43,7 @@ class Settings(NamedTuple):
     dtype: str = "float32"
     max_context: int | None = None
     stride: int | None = None
+    prefix: str = "own"
     tokens_per_batch: int | None = None
     part_seconds: float = 10.0
     num_data: int | None = None

@@ -78,20 +78,36 @@ class Encoded(NamedTuple):
     end_bytes: list[np.ndarray | None] | None = None
 
 
-def load(folder: pathlib.Path) -> Tokenizer:
+def load(folder: pathlib.Path, prefix: str = "own") -> Tokenizer:
     """Returns the tokenizer of a checkpoint folder.
 
     Its tokens are those that transformers 4.57 reads from the folder's files. A
     special token that is spelled out in a text is read as text, not as the
-    special token. The prefix is the token that the tokenizer's own
-    post-processor puts before a text, else BOS, else EOS.
+    special token.
+
+    Args:
+      folder: Folder of the checkpoint, or its GGUF file.
+      prefix: What stands before a text, one of `settings.PREFIXES`. "own" is
+        the token that the tokenizer's own post-processor puts there, else BOS,
+        else EOS.
 
     Raises:
-      ValueError: The folder has none that can be read.
+      ValueError: The folder has none that can be read, or the tokenizer has no
+        such token as the prefix.
     """
     files = tokenizer_files.read(folder)
-    candidates = (files.in_front, files.bos, files.eos)
+    candidates = {
+        "own": (files.in_front, files.bos, files.eos),
+        "bos": (files.bos,),
+        "eos": (files.eos,),
+        "none": (),
+    }[prefix]
     token = next((id for id in candidates if id is not None), None)
+    if token is None and prefix in ("bos", "eos"):
+        raise ValueError(
+            f"{folder}: the tokenizer names no {prefix.upper()} token, which "
+            f"the prefix {prefix!r} asks for"
+        )
     policy = {files.eos: "eos", files.bos: "bos", None: "none"}.get(
         token, "post_processor"
     )

@@ -17,6 +17,7 @@ from experiments.recipes import trained
 from mmc_jax import cli, diversity, exporters, importers, law, scores, studies
 from mmc_jax.oracle import backends
 from mmc_jax.realizable import granularities
+from mmc_jax.scoring import settings
 
 _ROOT = pathlib.Path(__file__).parents[2]
 
@@ -148,6 +149,8 @@ class ChoicesTest(absltest.TestCase):
         self.assertEqual(choices.HUBER_DELTA, law.HUBER_DELTA)
         self.assertEqual(choices.SHAPES, tuple(scoring_speed.SHAPES))
         self.assertEqual(choices.STUDIES, tuple(trained.STUDIES))
+        self.assertEqual(choices.DTYPES, settings.DTYPES)
+        self.assertEqual(choices.PREFIXES, settings.PREFIXES)
 
 
 class FlagsTest(parameterized.TestCase):

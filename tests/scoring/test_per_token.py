@@ -84,14 +84,20 @@ class SurprisalTest(absltest.TestCase):
         text = "x = y + 1"
         tokenizer = training.byte_tokenizer(_SEPARATOR)
         ids = [tokenizer.token_to_id(_SEPARATOR), *tokenizer.encode(text).ids]
-        with torch.no_grad():
-            logits = network(torch.tensor([ids])).logits[0, :-1]
-        log_probs = torch.log_softmax(logits, dim=-1).numpy()
-        expected = -log_probs[np.arange(len(ids) - 1), ids[1:]]
-        shown = scoring.surprisal(self.folder, text)
-        np.testing.assert_allclose(
-            shown.nll_nats, expected, rtol=tolerances.SCORE_TORCH
-        )
+        for prefix, row in (("own", ids), ("none", ids[1:])):
+            with torch.no_grad():
+                logits = network(torch.tensor([row])).logits[0, :-1]
+            log_probs = torch.log_softmax(logits, dim=-1).numpy()
+            expected = -log_probs[np.arange(len(row) - 1), row[1:]]
+            shown = scoring.surprisal(
+                self.folder, text, settings=scoring.Settings(prefix=prefix)
+            )
+            np.testing.assert_allclose(
+                shown.nll_nats[-len(expected) :],
+                expected,
+                rtol=tolerances.SCORE_TORCH,
+            )
+            self.assertEqual(shown.num_scored, len(expected))
 
     def test_without_a_prefix(self):
         folder = pathlib.Path(tempfile.mkdtemp(), "model")

@@ -214,6 +214,22 @@ class PrefixTest(TokenizationTest):
         # Without names the ids of the model's config would count.
         (self.folder / "config.json").write_text("{}")
         self.assertEqual(tokenization.load(self.folder).prefix, expected)
+        self.assertEqual(
+            tokenization.load(self.folder, "none").prefix, ("none", None)
+        )
+        for asked in ("bos", "eos"):
+            spelled = special_tokens.get(f"{asked}_token")
+            with self.subTest(asked=asked):
+                if spelled is None:
+                    with self.assertRaisesRegex(
+                        ValueError, f"names no {asked.upper()} token"
+                    ):
+                        tokenization.load(self.folder, asked)
+                else:
+                    self.assertEqual(
+                        tokenization.load(self.folder, asked).prefix,
+                        (asked, ["<a>", "<b>"].index(spelled)),
+                    )
 
     def test_named_by_the_class_alone(self):
         # As the files of the first GPT-2 do.
