@@ -129,7 +129,13 @@ setuptools.setup(
     package_dir={"mmc_jax.experiments": "experiments"},
     entry_points={"console_scripts": ["mmc = mmc_jax.cli:main"]},
     package_data={
-        "mmc_jax": ["models/*.yaml", "pools/*.yaml", "pools/*/*", "pools/*/*/*"]
+        "mmc_jax": [
+            "models/*.yaml",
+            "pools/*.yaml",
+            "pools/*/*",
+            "pools/*/*/*",
+            "report/page/assets/*",
+        ]
     },
     ext_modules=[_extension()],
     cmdclass={"build_ext": BuildNative},

@@ -43,12 +43,7 @@ _BY_LENGTH = flags.DEFINE_bool(
     "domain.",
 )
 _HELD_OUT = shared_flags.held_out()
-_ROUTERS = flags.DEFINE_list(
-    "routers",
-    [],
-    "Names of the routers to compare, or all: "
-    f"{', '.join(choices.ROUTERS)}; none if unset.",
-)
+_ROUTERS = shared_flags.routers([])
 _ROUTER_LAW = flags.DEFINE_enum(
     "router_law", None, choices.ROUTERS, "The router whose law is fitted."
 )

@@ -299,6 +299,17 @@ def cluster_by_domain() -> flags.FlagHolder:
     )
 
 
+def routers(default: Sequence[str]) -> flags.FlagHolder:
+    """Which routers are compared."""
+    return flags.DEFINE_list(
+        "routers",
+        list(default),
+        "Names of the routers to compare, or all; none where it is empty: "
+        f"{', '.join(choices.ROUTERS)}.",
+        **_SHARED,
+    )
+
+
 def num_resamples(default: int, *, lower_bound: int = 1) -> flags.FlagHolder:
     """How many resamples intervals are made of."""
     return flags.DEFINE_integer(

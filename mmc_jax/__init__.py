@@ -27,6 +27,7 @@ __getattr__, __dir__, __all__ = attach(
         "limits",
         "models",
         "oracle",
+        "overviews",
         "pool",
         "realizable",
         "report",

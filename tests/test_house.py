@@ -29,6 +29,7 @@ _FLOORS = (
     ("diversity",),
     ("realizable",),
     ("studies",),
+    ("overviews",),
     ("report",),
     ("cli",),
     ("__main__",),

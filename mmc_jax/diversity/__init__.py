@@ -13,6 +13,12 @@ from mmc_jax.diversity.correlations import (
     group_means,
     residual_correlations,
 )
+from mmc_jax.diversity.domains import (
+    DomainLosses,
+    ExtremeTexts,
+    domain_losses,
+    extreme_texts,
+)
 from mmc_jax.diversity.factors import PairGroup, PairMean, similarity
 from mmc_jax.diversity.families import (
     GROUPINGS,
@@ -27,6 +33,7 @@ from mmc_jax.diversity.family_studies import (
     FamilyStudy,
     agreement,
     family_study,
+    line_name,
     table_studies,
 )
 from mmc_jax.diversity.findings import Finding, diagnosis
@@ -57,7 +64,9 @@ __all__ = [
     "GROUPINGS",
     "Claim",
     "Comparison",
+    "DomainLosses",
     "Elimination",
+    "ExtremeTexts",
     "FamilyStudy",
     "Finding",
     "Gain",
@@ -76,13 +85,16 @@ __all__ = [
     "bonus",
     "compare",
     "diagnosis",
+    "domain_losses",
     "elimination",
     "equal_cost_gains",
+    "extreme_texts",
     "family_study",
     "group_means",
     "groups_of",
     "heterogeneous",
     "homogeneous",
+    "line_name",
     "marginal_contributions",
     "mixed_pair_test",
     "optimism",

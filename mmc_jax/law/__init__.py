@@ -26,6 +26,7 @@ __getattr__, __dir__, __all__ = attach(
         "groups": ["SharedFit", "compare_groups"],
         "optimizers": ["HUBER_DELTA", "LEAST_SQUARES"],
         "profiles": ["Profile", "profile", "statement"],
+        "readings": ["Readings", "law_readings"],
         "refitting": ["PUBLISHED", "Refit", "refit"],
         "resampling": [
             "Bootstrap",

@@ -84,6 +84,35 @@ def merged(sections: Sequence[Section]) -> Section:
     )
 
 
+def chapter(name: str, sections: Sequence[Section]) -> Section:
+    """Returns sections as one whose keys begin with a name.
+
+    Analyses that stand beside others in one result.json may so have the same
+    keys: what one found stands in an object of its own. Its sentences stand
+    there as well, in "sentences". Figures are left out.
+
+    Args:
+      name: Key of the object, and first word of the arrays' names.
+      sections: What the analysis says.
+
+    Raises:
+      ValueError: What `merged` refuses; a section has the key "sentences".
+
+    >>> chapter("study", [Section({"loss": 0.5}, sentences=["good"])]).numbers
+    {'study': {'loss': 0.5, 'sentences': ['good']}}
+    """
+    found = merged(sections)
+    numbers = found.numbers
+    if found.sentences:
+        sentences = [labels.printable(line) for line in found.sentences]
+        numbers = _union([numbers, {"sentences": sentences}], "numbers")
+    return Section(
+        {name: numbers},
+        arrays={f"{name}_{key}": array for key, array in found.arrays.items()},
+        files=found.files,
+    )
+
+
 def write_sections(
     out: str | os.PathLike[str],
     sections: Sequence[Section],

@@ -105,6 +105,8 @@ class HelpTest(absltest.TestCase):
                 "num_points",
                 "num_sets",
                 "num_texts",
+                # Of report, a page in place of a folder.
+                "out",
                 "points",
                 "time_limit",
             },

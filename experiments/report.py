@@ -1,0 +1,142 @@
+"""Writes one page of all that a score table says, for people to send around.
+
+  python -m experiments.report --scores=results/scores --out=report.html
+
+or with --csv and --models, as for trace_frontier. The page is one file that
+opens without a network. Its numbers are those of report/result.json beside it.
+With a proof, other texts and routers, and results of other programs:
+
+  python -m experiments.report --scores=results/scores --out=report.html \
+      --method=certified --held_out=0.2 --routers=ridge --corpus=texts.jsonl \
+      --more_results=results/granularity
+
+Texts themselves stand on it with --show_texts and --corpus alone.
+"""
+
+from absl import flags
+
+from . import choices, program, routing, shared_flags, tables
+
+flags.adopt_module_key_flags(tables)
+flags.adopt_module_key_flags(routing)
+_METHOD = shared_flags.method()
+_TIME_LIMIT = shared_flags.time_limit(
+    None,
+    "With --method=certified: seconds after which it says how far it is from "
+    "a proof; 0 for bounds alone. The same command goes on.",
+)
+_MORE_COSTS = flags.DEFINE_list(
+    "more_costs",
+    ["num_active_params", "flops_per_byte"],
+    "Further costs that the law's figure can be switched to, where every model "
+    "has them.",
+)
+_MORE_NORMALISATIONS = flags.DEFINE_list(
+    "more_normalisations",
+    ["bits_per_byte"],
+    "Further normalisations that the law's figure can be switched to, where "
+    "the table allows them.",
+)
+_MIXTURES = flags.DEFINE_bool(
+    "mixtures",
+    True,
+    "Compare mixtures of models; --nomixtures for scores that are no nll.",
+)
+_FAMILIES = flags.DEFINE_bool(
+    "families",
+    True,
+    "Compare pools of one family with mixed pools on texts that did not choose "
+    "them.",
+)
+_ROUTERS = shared_flags.routers(["best_per_domain"])
+_HELD_OUT = shared_flags.held_out()
+_NUM_SPLITS = shared_flags.num_splits(3, lower_bound=0)
+_NUM_RESAMPLES = shared_flags.num_resamples(200, lower_bound=0)
+_CLUSTER_BY_DOMAIN = shared_flags.cluster_by_domain()
+_NUM_TEXTS = flags.DEFINE_integer(
+    "num_texts",
+    10,
+    "Number of the worst, and of the most contested texts that are shown.",
+    lower_bound=1,
+)
+_SHOW_TEXTS = flags.DEFINE_bool(
+    "show_texts",
+    False,
+    "With --corpus: the texts themselves stand on the page.",
+)
+_MORE_RESULTS = shared_flags.paths(
+    "more_results",
+    "Result folders of measure_granularity or compare_systems, whose chapters "
+    "stand on the page as well.",
+)
+_SEED = shared_flags.seed()
+_OUT = shared_flags.path(
+    "out",
+    None,
+    "Page to write, a name that ends in .html; the numbers go into the folder "
+    "of that name without .html.",
+    required=True,
+)
+
+flags.mark_flags_as_mutual_exclusive(["scores", "csv"], required=True)
+
+
+def main():
+    from mmc_jax import overviews, report, studies
+
+    folder = report.folder_of(_OUT.value)
+    table = tables.read(keep_texts=_SHOW_TEXTS.value or bool(_ROUTERS.value))
+    found = overviews.overview(
+        table,
+        normalisation=tables.NORMALISATION.value,
+        cost=tables.COST.value,
+        more_normalisations=_MORE_NORMALISATIONS.value,
+        more_costs=_MORE_COSTS.value,
+        method=_METHOD.value,
+        checks=studies.Checks(
+            held_out=_HELD_OUT.value,
+            num_splits=_NUM_SPLITS.value,
+            num_resamples=_NUM_RESAMPLES.value,
+            by_domain=_CLUSTER_BY_DOMAIN.value,
+            seed=_SEED.value,
+        ),
+        limits=studies.Limits(seconds=_TIME_LIMIT.value),
+        mixtures=_MIXTURES.value,
+        families=_FAMILIES.value,
+        routers=_routers if _ROUTERS.value else None,
+        num_texts=_NUM_TEXTS.value,
+        folder=folder,
+    )
+    sections = report.overview_sections(found, _texts(table))
+    sections += report.result_chapters(_MORE_RESULTS.value)
+    print(report.write_page(_OUT.value, sections, flags=program.flag_values()))
+    studies.delete_parts(found.study, folder)
+
+
+def _routers(table):
+    from mmc_jax import realizable
+
+    names = _ROUTERS.value
+    prepared = routing.prepared(
+        table,
+        cache_dir=f"{_OUT.value.removesuffix('.html')}/features",
+        by_domain=_CLUSTER_BY_DOMAIN.value,
+        num_resamples=_NUM_RESAMPLES.value or 2,
+        seed=_SEED.value,
+    )
+    return realizable.router_study(
+        prepared, choices.ROUTERS if names == ["all"] else names
+    )
+
+
+def _texts(table):
+    if not _SHOW_TEXTS.value:
+        return None
+    found = routing.texts_of(table)
+    if found is None:
+        raise ValueError("--show_texts needs the texts: give --corpus")
+    return dict(zip(found.ids, found.texts, strict=True))
+
+
+if __name__ == "__main__":
+    program.run(main)

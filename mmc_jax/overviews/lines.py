@@ -1,0 +1,243 @@
+"""The lines of the law's figure: points, laws, what laws say.
+
+M models, F frontier points, G places on the axis.
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from mmc_jax import diversity, frontier, law, oracle, stages, studies
+from mmc_jax.frontier import Frontier
+from mmc_jax.scores import ScoreTable, nll_of_table
+from mmc_jax.statistics import attempt
+
+# The lines of the law's figure, from the largest loss to the least.
+LINES = (
+    "single",
+    "mixture",
+    "homogeneous",
+    "heterogeneous",
+    "routed",
+    "oracle",
+)
+# Budgets at which laws are read, and how far beyond the dearest point.
+_NUM_READINGS, _BEYOND = 121, 10.0
+# Resampled laws need no more starts than this for intervals.
+_NUM_STARTS = 16
+# Points of a line whose texts are resampled one by one.
+_MOST_RESAMPLED = 512
+
+
+class Line(NamedTuple):
+    """One line of the law's figure.
+
+    Attributes:
+      points: The points; those of "routed" have the models that run as masks.
+      law: Law of the points with its resamples; None where it has none.
+      reason: Why there is no law; "" where there is one.
+      readings: What the law says at the view's budgets and losses; None where
+        there is no law.
+    """
+
+    points: Frontier
+    law: law.ResampledFit | None
+    reason: str
+    readings: law.Readings | None
+
+
+class View(NamedTuple):
+    """The law's figure at one normalisation and one cost.
+
+    Attributes:
+      normalisation: One of `scores.NORMALISATIONS`.
+      cost: Name of the cost.
+      costs: Cost of each model, [M].
+      losses: Mean loss of each model, [M].
+      lines: The lines by name, of `LINES`.
+      reasons: Why a line is missing, by its name.
+      budgets: Budgets at which the laws are read, [G], up to ten times the
+        dearest point.
+      loss_places: Losses at which the laws are read, [G].
+      num_inside: Number of `budgets` up to the dearest point.
+    """
+
+    normalisation: str
+    cost: str
+    costs: np.ndarray
+    losses: np.ndarray
+    lines: dict[str, Line]
+    reasons: dict[str, str]
+    budgets: np.ndarray
+    loss_places: np.ndarray
+    num_inside: int
+
+
+def lines_of_view(
+    table: ScoreTable,
+    normalisation: str,
+    cost: str,
+    method: str,
+    checks: studies.Checks,
+    mixtures: bool,
+    known: Mapping[str, Frontier],
+    known_laws: Mapping[str, law.ResampledFit],
+) -> View:
+    """Returns the lines of one normalisation and cost, with their laws.
+
+    Args:
+      table: Score table of the models and texts.
+      normalisation: One of `scores.NORMALISATIONS`.
+      cost: Name of a cost that every model has.
+      method: One of `studies.METHODS`.
+      checks: What is resampled, how often, and by which seed.
+      mixtures: Whether mixtures are searched for.
+      known: Lines that were traced before, by name.
+      known_laws: Laws that were fitted before, by the name of their line.
+
+    Raises:
+      ValueError: The table lacks what the normalisation or the cost needs.
+    """
+    losses, costs = table.losses(normalisation), table.costs(cost)
+    # Without limits a proof may take hours; one frontier was proven already.
+    search = studies.METHODS["pruned" if method == "certified" else method]
+    pool = known.get("oracle")
+    with stages.stage(f"tracing lines ({normalisation}, {cost})"):
+        pool = search(losses, costs) if pool is None else pool
+        lines, reasons = attempt(
+            {
+                "single": lambda: frontier.single_models(losses, costs),
+                "mixture": lambda: _mixture(
+                    table, normalisation, costs, pool, mixtures
+                ),
+                "homogeneous": lambda: diversity.homogeneous(
+                    losses, costs, diversity.groups_of(table)
+                ),
+                "heterogeneous": lambda: diversity.heterogeneous(
+                    losses, costs, diversity.groups_of(table)
+                ),
+                "routed": lambda: _routed(table, losses, cost),
+            }
+            | {name: lambda line=line: line for name, line in known.items()}
+        )
+    lines["oracle"] = pool
+    dearest = max(line.costs[-1] for line in lines.values())
+    cheapest = min(line.costs[line.costs > 0].min() for line in lines.values())
+    budgets = np.geomspace(cheapest, _BEYOND * dearest, _NUM_READINGS)
+    with stages.stage(f"fitting lines ({normalisation}, {cost})"):
+        laws = {
+            name: (known_laws[name], "")
+            if name in known_laws
+            else _law(name, table, losses, line, normalisation, checks)
+            for name, line in lines.items()
+        }
+    ends = [line.losses[[0, -1]] for line in lines.values()] + [
+        law.loss(found.fit, budgets[[0, -1]])
+        for found, _ in laws.values()
+        if found is not None
+    ]
+    places = np.linspace(np.max(ends), np.min(ends), _NUM_READINGS)
+    return View(
+        normalisation=normalisation,
+        cost=cost,
+        costs=costs,
+        losses=oracle.exact_means(losses),
+        lines={
+            name: Line(
+                lines[name],
+                found,
+                reason,
+                None
+                if found is None
+                else law.law_readings(found, budgets, places),
+            )
+            for name in LINES
+            if name in lines
+            for found, reason in [laws[name]]
+        },
+        reasons=reasons,
+        budgets=budgets,
+        loss_places=places,
+        num_inside=int((budgets <= dearest).sum()),
+    )
+
+
+def _mixture(
+    table: ScoreTable,
+    normalisation: str,
+    costs: np.ndarray,
+    pool: Frontier,
+    asked: bool,
+) -> Frontier:
+    if not asked:
+        raise ValueError("not asked for (--nomixtures)")
+    return frontier.mixture(
+        nll_of_table(table),
+        costs,
+        lengths=table.lengths(normalisation),
+        starts=pool.masks,
+    )
+
+
+def _routed(table: ScoreTable, losses: np.ndarray, cost: str) -> Frontier:
+    """Returns the routed frontier, with the models that run as masks."""
+    by_query = cost == "mean_query_cost" and table.query_costs is not None
+    found = frontier.routed(
+        losses,
+        table.query_costs if by_query else table.costs(cost),
+        lambdas=200,
+    )
+    return frontier.non_dominated(found.costs, found.losses, found.shares > 0)
+
+
+def _law(
+    name: str,
+    table: ScoreTable,
+    losses: np.ndarray,
+    line: Frontier,
+    normalisation: str,
+    checks: studies.Checks,
+) -> tuple[law.ResampledFit | None, str]:
+    """Returns the law of a line with its resamples, or why there is none."""
+    resampled = None
+    if checks.num_resamples and name != "routed":
+        resampled = functools.partial(
+            _resampled_laws, table, losses, line, normalisation, checks
+        )
+    found, reasons = law.fit_each(
+        {name: (line.costs, line.losses)},
+        None if resampled is None else lambda of: resampled(of),
+    )
+    return found.get(name), reasons.get(name, "")
+
+
+def _resampled_laws(
+    table: ScoreTable,
+    losses: np.ndarray,
+    line: Frontier,
+    normalisation: str,
+    checks: studies.Checks,
+    name: str,
+) -> law.Fits:
+    """Returns the laws of resampled texts, the subsets fixed."""
+    # Many points of one frontier say little more than some of them.
+    chosen = np.linspace(0, len(line.costs) - 1, _MOST_RESAMPLED)
+    chosen = np.unique(chosen.round().astype(int))
+    masks = line.masks[chosen]
+    if name == "mixture":
+        # The loss of a mixture is no minimum of its models' losses: each
+        # mixture is a row of its own.
+        losses = oracle.mixture_nll(nll_of_table(table), masks)
+        losses /= table.lengths(normalisation)
+        masks = np.eye(len(masks), dtype=bool)
+    return law.text_bootstrap(
+        losses,
+        line.costs[chosen],
+        masks,
+        clusters=table.clusters(by_domain=checks.by_domain),
+        num_resamples=checks.num_resamples,
+        seed=checks.seed,
+        num_starts=_NUM_STARTS,
+    ).laws

@@ -1,0 +1,171 @@
+"""All that a page says of one table, as chapters of one result.json.
+
+M models, X texts, F frontier points, G places on the axis.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmc_jax.law import ResampledFit
+from mmc_jax.overviews import Line, Overview, View
+from mmc_jax.report import labels, result
+from mmc_jax.report.diversity import diagnosis_section, diversity_sections
+from mmc_jax.report.families import families_sections
+from mmc_jax.report.routers import routers_sections
+from mmc_jax.report.sandwich import sandwich_sections
+from mmc_jax.report.sections import Section, chapter
+from mmc_jax.report.study import study_sections
+from mmc_jax.scores import NORMALISATIONS
+
+_PARAMETERS = ("A", "alpha", "L_inf")
+# The tables of a study of families are named; a page has one.
+_ALL_TEXTS = "all texts"
+
+
+def overview_sections(
+    found: Overview, texts: Mapping[str, str] | None = None
+) -> list[Section]:
+    """Returns the chapters of a page, each with its numbers under its name.
+
+    Args:
+      found: What `overviews.overview` returns.
+      texts: Texts by their ids, where the page shall show the worst and the
+        most contested ones themselves; None to show their ids alone.
+    """
+    study = found.study
+    axes = {"normalisation": study.normalisation, "cost": study.cost}
+    chapters: dict[str, list[Section]] = {
+        "study": study_sections(study),
+        "law": [_law_section(found.views)],
+        "diagnosis": [
+            diagnosis_section(
+                found.findings,
+                found.dropped,
+                [model.name for model in study.table.models],
+                study.normalisation,
+            )
+        ],
+        "texts": [_texts_section(found, texts)],
+        "not_there": [Section(found.reasons)],
+    }
+    if found.systems is not None:
+        chapters["systems"] = sandwich_sections(found.systems)
+    if found.families is not None:
+        chapters["families"] = families_sections(
+            {_ALL_TEXTS: found.families}, {_ALL_TEXTS: study.table}, **axes
+        )
+    if found.summary is not None:
+        chapters["diversity"] = [
+            *diversity_sections(found.summary),
+            Section({"pair_gains": found.summary.matrices["pair_gains"]}),
+        ]
+    if found.domains is not None:
+        chapters["domains"] = [_domains_section(found)]
+    if found.routers is not None:
+        chapters["routers"] = routers_sections(found.routers, **axes)
+    return [chapter(name, sections) for name, sections in chapters.items()]
+
+
+def _law_section(views: Sequence[View]) -> Section:
+    """Returns the lines of the law's figure at each normalisation and cost."""
+    return Section({"views": [_view_numbers(view) for view in views]})
+
+
+def _view_numbers(view: View) -> dict[str, Any]:
+    return {
+        "normalisation": view.normalisation,
+        "loss_unit": NORMALISATIONS[view.normalisation],
+        "cost": view.cost,
+        "cost_label": labels.cost_label(view.cost),
+        "model_costs": view.costs,
+        "model_losses": view.losses,
+        "budgets": view.budgets,
+        "losses": view.loss_places,
+        "num_budgets_inside": view.num_inside,
+        "lines": {
+            name: _line_numbers(line) for name, line in view.lines.items()
+        },
+        "not_there": view.reasons,
+    }
+
+
+def _line_numbers(line: Line) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "costs": line.points.costs,
+        "losses": line.points.losses,
+        "models": [mask.nonzero()[0] for mask in line.points.masks],
+        "law": None,
+        "not_fitted": line.reason or None,
+        "readings": None,
+    }
+    if line.law is not None and line.readings is not None:
+        found["law"] = _law_numbers(line.law)
+        loss, budget = line.readings
+        found["readings"] = result.fitted(
+            {
+                "loss": loss.value,
+                "loss_low": loss.low,
+                "loss_high": loss.high,
+                "budget": budget.value,
+                "budget_low": budget.low,
+                "budget_high": budget.high,
+            }
+        )
+    return found
+
+
+def _law_numbers(found: ResampledFit) -> dict[str, Any]:
+    intervals = {}
+    if found.resampled is not None:
+        intervals = {
+            name: result.interval_numbers(found.interval(name))
+            for name in _PARAMETERS
+        }
+    return {**result.law_numbers(found.fit), "intervals": intervals}
+
+
+def _domains_section(found: Overview) -> Section:
+    domains = found.domains
+    return Section(
+        {
+            "domains": [
+                {
+                    "name": name,
+                    "num_texts": domains.num_texts[d],
+                    "oracle_loss": domains.oracle[d],
+                    "best_model": found.study.table.models[
+                        int(domains.losses[d].argmin())
+                    ].name,
+                    "best_loss": domains.losses[d].min(),
+                }
+                for d, name in enumerate(domains.domains)
+            ],
+            "losses": domains.losses,
+        }
+    )
+
+
+def _texts_section(found: Overview, texts: Mapping[str, str] | None) -> Section:
+    extremes, losses = found.extremes, found.study.losses
+    table = found.study.table
+
+    def row(x: int) -> dict[str, Any]:
+        of_text = {
+            "text_id": table.texts.ids[x],
+            "domain": table.texts.domains[x],
+            "oracle_loss": losses[:, x].min(),
+            "best_model": table.models[int(losses[:, x].argmin())].name,
+            "gain": extremes.gains[x],
+            "losses": losses[:, x],
+        }
+        if texts is not None:
+            of_text["text"] = texts.get(table.texts.ids[x])
+        return of_text
+
+    return Section(
+        {
+            "best_model": table.models[extremes.best_model].name,
+            "worst": [row(x) for x in extremes.worst],
+            "contested": [row(x) for x in extremes.contested],
+        }
+    )

@@ -1,0 +1,410 @@
+"use strict";
+// Charts of lines, bars and matrices. They compute no number: they place those
+// of the result.
+
+const charts = (() => {
+  // Drawn anew where the width changes, so that text keeps its size.
+  function onWidth(place, draw) {
+    let drawn = 0;
+    const again = () => {
+      const width = Math.max(300, Math.floor(place.clientWidth));
+      if (width === drawn) return;
+      drawn = width;
+      draw(width);
+    };
+    new ResizeObserver(again).observe(place);
+    again();
+  }
+
+  function canvas(place, width, height, caption) {
+    place.replaceChildren();
+    return d3
+      .select(place)
+      .append("svg")
+      .attr("viewBox", `0 0 ${width} ${height}`)
+      .attr("width", width)
+      .attr("height", height)
+      .attr("role", "img")
+      .attr("aria-label", caption);
+  }
+
+  // A log axis where all is above 0, else a linear one.
+  function scale(values, range, log, pad = 0.03) {
+    let [low, high] = d3.extent(values.filter(Number.isFinite));
+    if (low === undefined) [low, high] = [0, 1];
+    if (low === high) [low, high] = [low - Math.abs(low || 1) * 0.1, high + Math.abs(high || 1) * 0.1];
+    if (log && low > 0) {
+      const more = Math.pow(high / low, pad);
+      return d3.scaleLog([low / more, high * more], range);
+    }
+    const more = (high - low) * pad;
+    return d3.scaleLinear([low - more, high + more], range);
+  }
+
+  function ticks(axis, number, format) {
+    if (!axis.base) return [axis.ticks(number), format];
+    const [low, high] = axis.domain();
+    // Over less than a decade the ticks of a linear axis are the readable ones.
+    if (high / low < 8) return [d3.ticks(low, high, number), format];
+    let found = axis.ticks(number);
+    const many = Math.log10(high / low) > 3 ? [1] : [1, 2, 5];
+    found = found.filter((t) =>
+      many.includes(Math.round(t / 10 ** Math.floor(Math.log10(t) + 1e-9))),
+    );
+    while (found.length > number + 2) found = found.filter((_, i) => i % 2 === 0);
+    return [found, format];
+  }
+
+  function axes(svg, x, y, box, { xLabel, yLabel, xFormat, yFormat }) {
+    const [xTicks] = ticks(x, Math.max(3, (box.right - box.left) / 90));
+    const [yTicks] = ticks(y, Math.max(3, (box.bottom - box.top) / 55));
+    svg
+      .append("g")
+      .attr("class", "grid")
+      .attr("transform", `translate(${box.left},0)`)
+      .call(
+        d3
+          .axisLeft(y)
+          .tickValues(yTicks)
+          .tickSize(box.left - box.right)
+          .tickFormat(""),
+      );
+    svg
+      .append("g")
+      .attr("class", "axis")
+      .attr("transform", `translate(0,${box.bottom})`)
+      .call(d3.axisBottom(x).tickValues(xTicks).tickFormat(xFormat));
+    svg
+      .append("g")
+      .attr("class", "axis")
+      .attr("transform", `translate(${box.left},0)`)
+      .call(d3.axisLeft(y).tickValues(yTicks).tickFormat(yFormat));
+    svg
+      .append("text")
+      .attr("x", (box.left + box.right) / 2)
+      .attr("y", box.bottom + 36)
+      .attr("text-anchor", "middle")
+      .text(xLabel);
+    svg.append("text").attr("x", 4).attr("y", box.top - 10).text(yLabel);
+  }
+
+  const DASHES = ["none", "6 3", "2 2", "8 3 2 3"];
+  const COLOURS = [
+    "var(--line-oracle)",
+    "var(--family-1)",
+    "var(--family-0)",
+    "var(--family-2)",
+  ];
+
+  function lines(place, spec) {
+    const x0 = data.column(spec.x);
+    const series = spec.lines.map((line) => ({
+      name: line.name,
+      y: data.column(line.y),
+      band: line.band && line.band.map(data.column),
+    }));
+    onWidth(place, (width) => {
+      const legend = 18 * series.length;
+      const height = 330 + legend;
+      const box = { left: 58, right: width - 14, top: 26 + legend, bottom: height - 46 };
+      const svg = canvas(place, width, height, spec.caption);
+      const x = scale(x0, [box.left, box.right], true);
+      const y = scale(
+        series.flatMap((line) => [...line.y, ...(line.band ?? []).flat()]),
+        [box.bottom, box.top],
+        true,
+      );
+      axes(svg, x, y, box, {
+        xLabel: spec.xLabel,
+        yLabel: spec.yLabel,
+        xFormat: shown.cost,
+        yFormat: (value) => shown.number(value, ".4~g"),
+      });
+      const curve = spec.steps ? d3.curveStepAfter : d3.curveLinear;
+      series.forEach((line, i) => {
+        if (line.band) {
+          svg
+            .append("path")
+            .attr("fill", COLOURS[i])
+            .attr("fill-opacity", 0.15)
+            .attr(
+              "d",
+              d3
+                .area()
+                .curve(curve)
+                .x((_, k) => x(x0[k]))
+                .y0((_, k) => y(line.band[0][k]))
+                .y1((_, k) => y(line.band[1][k]))(x0),
+            );
+        }
+        svg
+          .append("path")
+          .attr("fill", "none")
+          .attr("stroke", COLOURS[i])
+          .attr("stroke-width", 1.8)
+          .attr("stroke-dasharray", DASHES[i])
+          .attr(
+            "d",
+            d3
+              .line()
+              .curve(curve)
+              .defined((_, k) => line.y[k] !== null)
+              .x((_, k) => x(x0[k]))
+              .y((_, k) => y(line.y[k]))(x0),
+          );
+        const row = svg.append("g").attr("transform", `translate(4,${12 + 18 * i})`);
+        row
+          .append("line")
+          .attr("x2", 26)
+          .attr("stroke", COLOURS[i])
+          .attr("stroke-width", 1.8)
+          .attr("stroke-dasharray", DASHES[i]);
+        row
+          .append("text")
+          .attr("x", 32)
+          .attr("y", 4)
+          .text(line.name + (line.band ? ", with its 95% interval" : ""));
+      });
+    });
+  }
+
+  // A colour bar by the family, and its name, beside a row.
+  function rowName(svg, model, x, y, most) {
+    svg
+      .append("text")
+      .attr("x", x)
+      .attr("y", y)
+      .attr("dy", "0.35em")
+      .attr("text-anchor", "end")
+      .text(shown.name(model.name, most));
+  }
+
+  const ROW = 18;
+
+  function bars(place, spec) {
+    const rows = [...data.at(spec.rows)].sort((a, b) =>
+      d3.descending(a[spec.panels[0].value], b[spec.panels[0].value]),
+    );
+    onWidth(place, (width) => {
+      const narrow = width < 620;
+      const panels = narrow ? spec.panels.slice(0, 1) : spec.panels;
+      const left = Math.min(220, width * 0.4);
+      const height = 34 + ROW * rows.length;
+      const svg = canvas(place, width, height, spec.caption);
+      const each = (width - left) / panels.length;
+      rows.forEach((row, i) => {
+        rowName(svg, row, left - 6, 34 + ROW * (i + 0.5), Math.floor(left / 7.5));
+      });
+      panels.forEach((panel, p) => {
+        const start = left + p * each;
+        const values = rows.map((row) => row[panel.value]);
+        const ends = rows.map(
+          (row) => row[panel.value] + (panel.error ? row[panel.error] ?? 0 : 0),
+        );
+        const x = d3.scaleLinear(
+          [Math.min(0, d3.min(values)), Math.max(d3.max(ends), 1e-300)],
+          [start, start + each - 62],
+        );
+        svg
+          .append("text")
+          .attr("x", start)
+          .attr("y", 18)
+          .attr("font-weight", 600)
+          .text(panel.title);
+        rows.forEach((row, i) => {
+          const y = 34 + ROW * i;
+          const value = row[panel.value];
+          svg
+            .append("rect")
+            .attr("x", Math.min(x(0), x(value)))
+            .attr("width", Math.max(1, Math.abs(x(value) - x(0))))
+            .attr("y", y + 3)
+            .attr("height", ROW - 6)
+            .attr("fill", families.colour(row.family));
+          const error = panel.error ? row[panel.error] : null;
+          if (error) {
+            svg
+              .append("line")
+              .attr("x1", x(value - error))
+              .attr("x2", x(value + error))
+              .attr("y1", y + ROW / 2)
+              .attr("y2", y + ROW / 2)
+              .attr("stroke", "var(--ink)");
+          }
+          svg
+            .append("text")
+            .attr("x", x(value + (error ?? 0)) + 5)
+            .attr("y", y + ROW / 2)
+            .attr("dy", "0.35em")
+            .attr("class", "faint")
+            .text(shown.number(value, panel.form));
+        });
+      });
+    });
+  }
+
+  function legendOfFamilies(place, used) {
+    const names = families.names.filter((name) => used.has(name));
+    if (names.length < 2) return;
+    const list = document.createElement("ul");
+    list.className = "families";
+    for (const family of names) {
+      const item = document.createElement("li");
+      const svg = d3
+        .select(item)
+        .append("svg")
+        .attr("width", 14)
+        .attr("height", 14)
+        .attr("aria-hidden", "true");
+      mark(svg.append("g").attr("transform", "translate(7,7)"), family, 60);
+      const name = document.createElement("bdi");
+      name.textContent = shown.name(family || "no family", 28);
+      item.append(name);
+      list.append(item);
+    }
+    place.after(list);
+  }
+
+  function mark(g, family, size = 44) {
+    const colour = families.colour(family);
+    return g
+      .append("path")
+      .attr("d", d3.symbol(families.mark(family), size)())
+      .attr("fill", families.hollow(family) ? "none" : colour)
+      .attr("stroke", colour);
+  }
+
+  // Squares of a matrix; a tap or the pointer says what one holds.
+  function heat(place, spec) {
+    const values = data.at(spec.values);
+    const rows = data.column(spec.rows).map((name) => name || "no domain");
+    const columns = data.column(spec.columns);
+    const models = data.at(spec.families);
+    const ofFamily = models.map((model, m) => [families.names.indexOf(model.family), m]);
+    const order = ofFamily.sort((a, b) => a[0] - b[0] || a[1] - b[1]).map((pair) => pair[1]);
+    const rowOrder = spec.perRow ? d3.range(rows.length) : order;
+    const words = document.createElement("p");
+    words.className = "cursor-words";
+    words.setAttribute("aria-live", "polite");
+    words.textContent = "Point at a square, or tap it.";
+    place.after(words);
+    onWidth(place, (width) => {
+      const left = Math.min(190, width * 0.34);
+      const side = Math.max(
+        3,
+        Math.min(30, Math.floor((width - left - 4) / columns.length)),
+      );
+      const tall = spec.perRow ? Math.max(side, 16) : side;
+      const named = side >= 13;
+      const top = named ? Math.min(150, 18 + 6 * d3.max(columns, (n) => Math.min(n.length, 20))) : 12;
+      const height = top + tall * rowOrder.length + 4;
+      const svg = canvas(place, width, height, spec.caption);
+      const all = values.flat().filter(Number.isFinite);
+      const extent = (row) => d3.extent(spec.perRow ? values[row] : all);
+      rowOrder.forEach((r, i) => {
+        const [low, high] = extent(r);
+        if (tall >= 12) {
+          svg
+            .append("text")
+            .attr("x", left - 6)
+            .attr("y", top + tall * (i + 0.5))
+            .attr("dy", "0.35em")
+            .attr("text-anchor", "end")
+            .text(shown.name(rows[r], Math.floor(left / 7.5)));
+        }
+        order.forEach((c, j) => {
+          const value = values[r][c];
+          let share = high > low ? (value - low) / (high - low) : 0;
+          // Of losses the least is dark, of gains the largest.
+          if (spec.perRow) share = 1 - share;
+          svg
+            .append("rect")
+            .attr("x", left + side * j)
+            .attr("y", top + tall * i)
+            .attr("width", side - (side > 6 ? 1 : 0))
+            .attr("height", tall - (tall > 6 ? 1 : 0))
+            .attr("fill", "var(--link)")
+            .attr("fill-opacity", 0.06 + 0.94 * share)
+            .attr("data-row", r)
+            .attr("data-column", c);
+        });
+      });
+      order.forEach((c, j) => {
+        const x = left + side * (j + 0.5);
+        if (named) {
+          svg
+            .append("text")
+            .attr("transform", `translate(${x + 4},${top - 10}) rotate(-60)`)
+            .text(shown.name(columns[c], 20));
+        }
+        svg
+          .append("rect")
+          .attr("x", left + side * j)
+          .attr("width", side)
+          .attr("y", top - 6)
+          .attr("height", 4)
+          .attr("fill", families.colour(models[c].family));
+      });
+      const say = (event) => {
+        const square = event.target;
+        const { row, column } = square.dataset ?? {};
+        if (row === undefined) return;
+        words.textContent =
+          `${shown.name(rows[row], 60)} × ${shown.name(columns[column], 60)}: ` +
+          `${shown.number(values[row][column])}  (result.json#${spec.values}/${row}/${column})`;
+      };
+      svg.on("pointerover", say).on("pointerdown", say);
+    });
+    legendOfFamilies(words, new Set(models.map((model) => model.family)));
+  }
+
+  // Which models are in which subsets of a line.
+  function membership(place, spec) {
+    const line = data.at(spec.line);
+    const models = data.at(spec.models);
+    const used = new Set(line.models.flat());
+    const order = [...used].sort(
+      (a, b) =>
+        families.names.indexOf(models[a].family) -
+          families.names.indexOf(models[b].family) || models[a].cost - models[b].cost,
+    );
+    onWidth(place, (width) => {
+      const left = Math.min(220, width * 0.4);
+      const height = 10 + ROW * order.length + 26;
+      const svg = canvas(place, width, height, spec.caption);
+      const x = d3.scaleLinear([0, line.models.length], [left, width - 4]);
+      const row = new Map(order.map((m, i) => [m, i]));
+      // One path a model: runs of points that have it.
+      const runs = new Map(order.map((m) => [m, []]));
+      line.models.forEach((subset, i) => {
+        for (const m of subset) {
+          const of = runs.get(m);
+          const last = of[of.length - 1];
+          if (last && last[1] === i) last[1] = i + 1;
+          else of.push([i, i + 1]);
+        }
+      });
+      for (const m of order) {
+        const y = 6 + ROW * row.get(m);
+        rowName(svg, models[m], left - 6, y + ROW / 2, Math.floor(left / 7.5));
+        svg
+          .append("path")
+          .attr("fill", families.colour(models[m].family))
+          .attr(
+            "d",
+            runs
+              .get(m)
+              .map(([a, b]) => `M${x(a)},${y + 3}H${x(b)}v${ROW - 6}H${x(a)}Z`)
+              .join(""),
+          );
+      }
+      svg
+        .append("text")
+        .attr("x", left)
+        .attr("y", height - 8)
+        .text(`${line.models.length} subsets, from cheap to dear`);
+    });
+  }
+
+  return { lines, bars, heat, membership, onWidth, canvas, scale, axes, mark, legendOfFamilies };
+})();

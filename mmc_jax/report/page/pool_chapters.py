@@ -1,0 +1,308 @@
+"""Domains, who wins where, granularity, routers, diagnosis, single texts."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from mmc_jax.report.page.charts import chart
+from mmc_jax.report.page.elements import (
+    Child,
+    Result,
+    element,
+    name_of,
+    pointer,
+    table,
+)
+
+
+def domains(result: Result) -> Iterator[Child]:
+    """Yields the losses of each domain.
+
+    Args:
+      result: The result, with "/domains".
+    """
+    rows = [
+        [
+            name_of(domain["name"] or "no domain"),
+            result.number(f"{at}/num_texts", "int"),
+            name_of(domain["best_model"]),
+            result.number(f"{at}/best_loss"),
+            result.number(f"{at}/oracle_loss"),
+        ]
+        for d, domain in enumerate(result.get("/domains/domains"))
+        for at in [pointer("domains", "domains", d)]
+    ]
+    yield table(
+        "The best single model of each domain, and the ideal choice among all",
+        ["domain", "texts", "best model", "its loss", "oracle"],
+        rows,
+    )
+    yield chart(
+        {
+            "kind": "heat",
+            "values": "/domains/losses",
+            "rows": ["/domains/domains", "name"],
+            "columns": ["/study/models", "name"],
+            "families": "/study/models",
+            "perRow": True,
+        },
+        "Mean loss of each model in each domain. A row has colours of its own: "
+        "dark is its best model.",
+        wide=True,
+    )
+
+
+def winners(result: Result) -> Iterator[Child]:
+    """Yields what each model brings, alone and in pairs.
+
+    Args:
+      result: The result, with "/diversity".
+    """
+    models = result.get("/diversity/models")
+    yield chart(
+        {
+            "kind": "bars",
+            "rows": "/diversity/models",
+            "panels": [
+                {"value": "win_share", "form": ".1%", "title": "texts won"},
+                {
+                    "value": "shapley",
+                    "error": "shapley_standard_error",
+                    "form": ".3~g",
+                    "title": "Shapley value",
+                },
+                {
+                    "value": "marginal_contribution",
+                    "form": ".3~g",
+                    "title": "lost without it",
+                },
+            ],
+        },
+        "What each model brings to the pool. Bars of Shapley values have one "
+        "standard error over texts.",
+        table(
+            "What each model brings",
+            [
+                "model",
+                "family",
+                "loss",
+                "texts won",
+                "Shapley value",
+                "standard error",
+                "lost without it",
+            ],
+            [
+                [
+                    name_of(model["name"]),
+                    name_of(model["family"] or "-"),
+                    result.number(f"{at}/loss"),
+                    result.number(f"{at}/win_share", ".1%"),
+                    result.number(f"{at}/shapley"),
+                    result.number(f"{at}/shapley_standard_error", ".2g"),
+                    result.number(f"{at}/marginal_contribution", ".3g"),
+                ]
+                for m, model in enumerate(models)
+                for at in [pointer("diversity", "models", m)]
+            ],
+            num_names=2,
+        ),
+        wide=True,
+    )
+    yield chart(
+        {
+            "kind": "heat",
+            "values": "/diversity/pair_gains",
+            "rows": ["/study/models", "name"],
+            "columns": ["/study/models", "name"],
+            "families": "/study/models",
+        },
+        "Gain matrix: what an ideal choice between two models gains over the "
+        "better of them.",
+        _largest_table(result),
+        wide=True,
+    )
+    yield chart(
+        {
+            "kind": "membership",
+            "line": "/law/views/0/lines/oracle",
+            "models": "/study/models",
+        },
+        "Members of the subsets of the oracle's frontier, the cheapest first.",
+        wide=True,
+    )
+
+
+def granularity(result: Result) -> Iterator[Child]:
+    """Yields what a finer choice of the model gains.
+
+    Args:
+      result: The result, with "/granularity/granularity".
+    """
+    base = "/granularity/granularity"
+    rows = []
+    for i, level in enumerate(result.get(f"{base}/levels")):
+        at = f"{base}/levels/{i}"
+        rows.append(
+            [
+                level["kind"],
+                result.number(f"{at}/bytes_per_choice", ".1f"),
+                result.interval(
+                    f"{at}/all_models",
+                    f"{at}/all_models_interval/low",
+                    f"{at}/all_models_interval/high",
+                ),
+                result.number(f"{at}/control"),
+                result.number(f"{at}/noise_share_of_gain", ".0%"),
+                result.number(f"{at}/systems/bayes_mixture"),
+                result.number(f"{at}/systems/fixed_share"),
+            ]
+        )
+    yield table(
+        f"What a finer choice gains, loss in {result.get(f'{base}/unit')}",
+        [
+            "choice per",
+            "bytes",
+            "oracle",
+            "control: noise alone",
+            "noise in the gain",
+            "Bayes mixture",
+            "fixed share",
+        ],
+        rows,
+    )
+
+
+def routers(result: Result) -> Iterator[Child]:
+    """Yields what routers attain.
+
+    Args:
+      result: The result, with "/routers/routers".
+    """
+    base = "/routers/routers"
+    yield table(
+        "Routers: the share of the gap between the best single model and the "
+        "oracle that each closes, on texts that it did not learn from",
+        ["router", "loss", "closed gap", "on noise features", "agreement"],
+        [
+            [
+                name_of(name),
+                _estimate(result, f"{at}/routed", ".4g"),
+                _estimate(result, f"{at}/closed_gap", ".1%"),
+                result.number(f"{at}/on_noise/closed_gap/value", ".1%"),
+                result.number(f"{at}/agreement/value", ".1%"),
+            ]
+            for name in result.get(f"{base}/entries")
+            for at in [pointer("routers", "routers", "entries", name)]
+        ],
+    )
+    for name, why in result.get(f"{base}/not_there", {}).items():
+        yield element("p", f"No {name}: {why}.", class_="hint")
+
+
+def diagnosis(result: Result) -> Iterator[Child]:
+    """Yields what is wrong with the pool and its texts, in sentences.
+
+    Args:
+      result: The result, with "/diagnosis/findings".
+    """
+    yield element(
+        "ul",
+        [
+            element(
+                "li",
+                element("b", finding["about"]),
+                ": ",
+                element(
+                    "span",
+                    finding["words"],
+                    class_="n",
+                    data_at=f"/diagnosis/findings/{i}/words",
+                ),
+            )
+            for i, finding in enumerate(result.get("/diagnosis/findings"))
+        ],
+    )
+
+
+def texts(result: Result) -> Iterator[Child]:
+    """Yields the worst and the most contested texts, with every model's loss.
+
+    Args:
+      result: The result, with "/texts".
+    """
+    best = result.get("/texts/best_model")
+    for kind, title in (
+        ("worst", ["The largest oracle losses"]),
+        ("contested", ["The largest gains over ", name_of(best)]),
+    ):
+        yield element("h3", title)
+        found = result.get(f"/texts/{kind}")
+        yield element(
+            "ol",
+            [
+                _text(result, f"/texts/{kind}/{i}", t)
+                for i, t in enumerate(found)
+            ],
+        )
+        yield element(
+            "details",
+            element("summary", "Loss of every model on these texts"),
+            table(
+                "Loss of every model on these texts",
+                ["model", *(name_of(text["text_id"], 16) for text in found)],
+                [
+                    [
+                        name_of(model["name"]),
+                        *(
+                            result.number(f"/texts/{kind}/{i}/losses/{m}")
+                            for i in range(len(found))
+                        ),
+                    ]
+                    for m, model in enumerate(result.get("/study/models"))
+                ],
+            ),
+        )
+
+
+def _text(result: Result, at: str, text: dict[str, Any]) -> Child:
+    return element(
+        "li",
+        name_of(text["text_id"]),
+        [" (", name_of(text["domain"]), ")"] if text["domain"] else None,
+        ": oracle ",
+        result.number(f"{at}/oracle_loss"),
+        ", gain ",
+        result.number(f"{at}/gain", ".3g"),
+        ", best is ",
+        name_of(text["best_model"]),
+        element(
+            "blockquote",
+            [
+                element("div", line or " ", dir="auto")
+                for line in text["text"].split("\n")
+            ],
+        )
+        if text.get("text")
+        else None,
+    )
+
+
+def _largest_table(result: Result) -> Child:
+    pairs = result.get("/diversity/largest/pair_gains", [])
+    return table(
+        "The pairs that gain most, the best of all pairs (with selection bias)",
+        ["first", "second", "gain"],
+        [
+            [
+                name_of(pair["pair"][0]),
+                name_of(pair["pair"][1]),
+                result.interval(f"{at}/bonus", f"{at}/low", f"{at}/high"),
+            ]
+            for i, pair in enumerate(pairs)
+            for at in [pointer("diversity", "largest", "pair_gains", i)]
+        ],
+        num_names=2,
+    )
+
+
+def _estimate(result: Result, at: str, form: str) -> Child:
+    return result.interval(f"{at}/value", f"{at}/low", f"{at}/high", form)
