@@ -135,6 +135,8 @@ setuptools.setup(
             "pools/*/*",
             "pools/*/*/*",
             "report/page/assets/*",
+            "score_tables/*/*",
+            "score_tables/*/*/*",
         ]
     },
     ext_modules=[_extension()],

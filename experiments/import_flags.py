@@ -1,5 +1,6 @@
 """The flags by which programs take scores that others made."""
 
+import os
 from typing import TYPE_CHECKING
 
 from absl import flags, logging
@@ -99,7 +100,8 @@ def table(path: str, *, keep_texts: bool = False) -> "scores.ScoreTable":
     A warning names those that are not finished.
 
     Args:
-      path: Folder of a score table, or what others made.
+      path: Folder of a score table, the name of one that ships, or what others
+        made.
       keep_texts: Whether texts or prompts that files of others hold stay in the
         table.
 
@@ -110,6 +112,11 @@ def table(path: str, *, keep_texts: bool = False) -> "scores.ScoreTable":
     from mmc_jax import scores
 
     if not scores.is_table(path):
+        if not os.path.exists(path) and os.path.basename(path) == path:
+            raise FileNotFoundError(
+                f"{path}: no such file or folder, and no score table of that "
+                f"name ships; there is {', '.join(scores.shipped())}"
+            )
         return read(path, keep_texts=keep_texts).table
     unfinished = scores.unfinished(path)
     if unfinished:

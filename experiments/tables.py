@@ -15,8 +15,8 @@ flags.adopt_module_key_flags(import_flags)
 _SCORES = shared_flags.path(
     "scores",
     None,
-    "Scores: the folder of a score table, or what others made, as "
-    "import_scores reads it.",
+    "Scores: the folder of a score table, surprisal14 for the one that ships, "
+    "or what others made, as import_scores reads it.",
 )
 _CSV = shared_flags.path(
     "csv",

@@ -163,3 +163,6 @@ DUALITY_GAP = 1e-9
 # Online mixtures in float32, over some segments, against sums over all
 # sequences of models in float64.
 ONLINE = 3e-6
+
+# A floor that a page states with four digits after the point, relative.
+STATED_FLOOR = 3e-5

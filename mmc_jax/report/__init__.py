@@ -37,7 +37,7 @@ __getattr__, __dir__, __all__ = attach(
         ],
         "sections": ["Section", "chapter", "write_sections"],
         "similarity": ["similarity_section"],
-        "study": ["study_sections"],
+        "study": ["law_sections", "study_sections"],
         "whose_words": ["coloured_text", "winners_section"],
     },
 )

@@ -33,10 +33,7 @@ def study_sections(found: studies.Study) -> list[Section]:
     Args:
       found: What `studies.study` returns.
     """
-    axes = {
-        "cost_label": labels.cost_label(found.cost),
-        "loss_label": labels.loss_label(found.normalisation),
-    }
+    axes = _axes(found)
     sections = [
         pool_section(found),
         frontier_section(found, **axes),
@@ -54,6 +51,15 @@ def study_sections(found: studies.Study) -> list[Section]:
         )
     )
     return sections
+
+
+def law_sections(found: studies.Study) -> list[Section]:
+    """Returns the two laws of a study and their figure, and nothing else.
+
+    Args:
+      found: What `studies.study` returns.
+    """
+    return [pool_section(found), laws_section(found, **_axes(found))]
 
 
 def pool_section(found: studies.Study) -> Section:
@@ -254,6 +260,13 @@ def _printed_points(
         f"loss in {NORMALISATIONS[normalisation]}"
     )
     return lines
+
+
+def _axes(found: studies.Study) -> dict[str, str]:
+    return {
+        "cost_label": labels.cost_label(found.cost),
+        "loss_label": labels.loss_label(found.normalisation),
+    }
 
 
 def _names(found: studies.Study) -> list[str]:

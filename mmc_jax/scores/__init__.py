@@ -34,6 +34,7 @@ from mmc_jax.scores.normalisations import (
     text_length,
 )
 from mmc_jax.scores.segmentation import Places, unfollowed_texts
+from mmc_jax.scores.shipped_tables import shipped
 from mmc_jax.scores.summing import nll_of_table, summed
 from mmc_jax.scores.table import (
     NORMALISATIONS,
@@ -71,6 +72,7 @@ __all__ = [
     "open",
     "pair_differences",
     "raw",
+    "shipped",
     "summed",
     "text_length",
     "token_scores",

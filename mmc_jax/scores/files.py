@@ -37,6 +37,7 @@ from mmc_jax.scores.facts import (
     with_digest,
     with_facts,
 )
+from mmc_jax.scores.shipped_tables import place
 from mmc_jax.scores.table import ScoredModel, ScoreTable
 
 CORPUS_SCHEMA = pa.schema(
@@ -77,7 +78,8 @@ def open(
     costs), the table has none.
 
     Args:
-      path: Folder of the score table.
+      path: Folder of the score table, or the name of one that ships with the
+        package, such as "surprisal14" (`shipped`).
       leave_out_unfinished: Open the complete models and leave out those that
         are still being scored, instead of refusing.
       with_texts: Also read the texts themselves, from a folder that keeps them.
@@ -88,7 +90,7 @@ def open(
         texts than the folder's corpus or in other units (all are listed), a
         file that cannot be read, or no complete model.
     """
-    path = pathlib.Path(path)
+    path = place(path)
     texts, chars_per_token = _read_corpus(path)
     text_ids = pa.array(texts.ids, pa.string())
     expected = corpus_sha256(texts)
@@ -152,20 +154,21 @@ def is_table(path: str | os.PathLike[str]) -> bool:
     """Returns whether a path is the folder of a score table.
 
     Args:
-      path: Any path; nothing needs to be there.
+      path: Any path, or the name of a table that ships; nothing needs to be
+        there.
     """
-    return pathlib.Path(path, "corpus.parquet").exists()
+    return (place(path) / "corpus.parquet").exists()
 
 
 def unfinished(path: str | os.PathLike[str]) -> list[str]:
     """Returns the names of the models of a folder whose scoring has not ended.
 
     Args:
-      path: Folder of a score table.
+      path: Folder of a score table, or the name of one that ships.
     """
     return [
         urllib.parse.unquote(parts.stem)
-        for parts in sorted(pathlib.Path(path, "models").glob("*.parts"))
+        for parts in sorted((place(path) / "models").glob("*.parts"))
         if not parts.with_suffix(".parquet").exists()
     ]
 

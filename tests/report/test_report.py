@@ -54,6 +54,21 @@ class StudyTest(absltest.TestCase):
         self.assertEqual(found.pool_law.L_inf, fit.L_inf)
         self.assertEqual(found.reasons, {})
 
+    def test_the_law_alone(self):
+        """Its numbers are those of the full study; one figure is drawn."""
+        found = studies.study(falling_table())
+        short, full = tempfile.mkdtemp(), tempfile.mkdtemp()
+        report.write_sections(short, report.law_sections(found), flags={})
+        report.write_sections(full, report.study_sections(found), flags={})
+        drawn = {file.name for file in pathlib.Path(short).glob("*.svg")}
+        self.assertEqual(drawn, {"laws.svg"})
+        numbers = [
+            json.loads(pathlib.Path(folder, "result.json").read_text())
+            for folder in (short, full)
+        ]
+        self.assertEqual(numbers[0]["laws"], numbers[1]["laws"])
+        self.assertEqual(numbers[0]["models"], numbers[1]["models"])
+
     def test_up_to_a_size_and_polished(self):
         table = falling_table()
         found = studies.study(table, method="polished", max_size=2)
