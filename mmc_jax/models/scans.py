@@ -46,6 +46,17 @@ def scan_chunks(
     return jnp.moveaxis(y, 0, 1).reshape(B, -1, *rest)[:, :T]
 
 
+def segment_sums(x: jax.Array) -> jax.Array:
+    """Returns sum_(s < r <= t) x_r, [..., T, S] of [..., T]; -inf where s > t.
+
+    Differences of one cumulative sum would lose the small sums to rounding.
+    """
+    T = x.shape[-1]
+    distance = jnp.arange(T)[:, None] - jnp.arange(T)
+    sums = jnp.cumsum(jnp.where(distance > 0, x[..., None], 0.0), axis=-2)
+    return jnp.where(distance >= 0, sums, -jnp.inf)
+
+
 class Recurrence(NamedTuple):
     """State and output of each position, from the state before it.
 

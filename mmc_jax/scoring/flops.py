@@ -28,6 +28,9 @@ _MULTIPLIED = re.compile(
 
 # exp(step a), two; inflow, one; h = decay h + inflow, two; y = h . c, two.
 _MAMBA_OPERATIONS = 7
+# Of a delta rule's state: decay, one; S^T k, two; k times a correction, added,
+# two; S^T q, two.
+_DELTA_RULE_OPERATIONS = 7
 # As Mamba, but one decay for a whole head, which then hardly counts.
 _MAMBA2_OPERATIONS = 5
 
@@ -150,6 +153,17 @@ def _mamba2_flops(config: transformers.Mamba2Config, T: int) -> int:
     return _MAMBA2_OPERATIONS * T * states * config.num_hidden_layers
 
 
+def _delta_rule_flops(config: transformers.Qwen3NextConfig, T: int) -> int:
+    states = (
+        config.linear_num_value_heads
+        * config.linear_key_head_dim
+        * config.linear_value_head_dim
+    )
+    num_linear = list(config.layer_types).count("linear_attention")
+    linear = _DELTA_RULE_OPERATIONS * T * states * num_linear
+    return linear + _attention_flops(config, T)
+
+
 # model_type -> how positions mix, where it is not softmax attention over keys
 # and values of `head_dim` features in windows by `layer_types`.
 _MIXING: dict[str, Callable[[transformers.PreTrainedConfig, int], int]] = {
@@ -158,6 +172,7 @@ _MIXING: dict[str, Callable[[transformers.PreTrainedConfig, int], int]] = {
     "gpt_neo": _gpt_neo_flops,
     "mamba": _mamba_flops,
     "mamba2": _mamba2_flops,
+    "qwen3_next": _delta_rule_flops,
     "recurrent_gemma": _recurrent_gemma_flops,
     "rwkv": lambda config, T: 0,
 }

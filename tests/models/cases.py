@@ -735,6 +735,44 @@ CASES: dict[str, tuple[dict, ...]] = {
             sliding_window=31,
         ),
     ),
+    "qwen3_next": (
+        dict(
+            vocab_size=149,
+            hidden_size=44,
+            intermediate_size=52,
+            moe_intermediate_size=28,
+            shared_expert_intermediate_size=20,
+            num_attention_heads=6,
+            num_key_value_heads=2,
+            head_dim=10,
+            linear_num_key_heads=2,
+            linear_num_value_heads=4,
+            linear_key_head_dim=14,
+            linear_value_head_dim=18,
+            linear_conv_kernel_dim=3,
+            num_hidden_layers=3,
+            layer_types=[
+                "linear_attention",
+                "linear_attention",
+                "full_attention",
+            ],
+            num_experts=5,
+            num_experts_per_tok=2,
+            max_position_embeddings=270,
+            rms_norm_eps=2e-5,
+            rope_parameters=dict(
+                rope_type="default", rope_theta=900.0, partial_rotary_factor=0.4
+            ),
+        ),
+        dict(
+            norm_topk_prob=False,
+            attention_bias=True,
+            tie_word_embeddings=True,
+            linear_num_value_heads=2,
+            num_hidden_layers=2,
+            layer_types=["full_attention", "linear_attention"],
+        ),
+    ),
     "recurrent_gemma": (
         dict(
             vocab_size=149,

@@ -404,6 +404,12 @@ def _queries_and_keys(model):
             yield query, key
         elif hasattr(module, "time_decay"):  # RWKV's gate instead of queries.
             yield module.receptance.weight, module.key.weight
+        elif hasattr(module, "in_proj_qkvz"):  # By key heads.
+            heads = module.in_proj_qkvz.weight.unflatten(
+                0, (module.num_k_heads, -1)
+            )
+            size = module.head_k_dim
+            yield heads[:, :size], heads[:, size : 2 * size]
         elif hasattr(module, "n_groups"):  # Mamba-2's output, input weights.
             num = module.n_groups * module.ssm_state_size
             start = 2 * module.intermediate_size

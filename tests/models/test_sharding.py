@@ -24,7 +24,8 @@ from tests.models.cases import CASES, STRUCTURES
 _SIZES = frozenset(
     """
     attention_hidden_size d_model ffn_dim ffn_hidden_size hidden_size
-    intermediate_size kv_lora_rank lru_width moe_intermediate_size n_embd
+    intermediate_size kv_lora_rank linear_num_key_heads
+    linear_num_value_heads lru_width moe_intermediate_size n_embd
     n_groups n_head n_heads n_inner num_attention_heads num_heads
     num_key_value_heads num_kv_heads q_lora_rank
     shared_expert_intermediate_size vocab_size word_embed_proj_dim
