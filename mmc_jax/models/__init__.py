@@ -11,6 +11,8 @@ Each family of `families/` is a Python module with
       {path: layers.Stack(its last name in files, the number of each row)};
   `IGNORED`: patterns of tensors that a checkpoint may hold and no port needs;
 and, where it needs them,
+  `FUSED`, `JOINED` and `OTHER_NAMES`: tensors that files hold together, apart
+      or under other names (see `pieces`);
   `RENAMED`: other checkpoints' names: {the beginning of a name in the file: the
       port's};
   `INERT`: config attributes that transformers declares or reads and that the

@@ -10,6 +10,8 @@ B batch, T and S position in a chunk, K key heads, G value heads a key head, D
 key features, V value features.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -19,6 +21,85 @@ from mmc_jax.models import scans
 # Positions of a chunk: its memory is square in this, and so are the products
 # that solve its system. Of 32, 64 and 128 the fastest on CPUs.
 CHUNK = 32
+
+
+class Heads(NamedTuple):
+    """The heads of a layer, value heads in groups that share a key head.
+
+    Attributes:
+      num_keys: Number of key heads, K; as many are those of queries.
+      num_values: Number of value heads, K G.
+      key_dim: Number of features of a key, D.
+      value_dim: Number of features of a value, V.
+    """
+
+    num_keys: int
+    num_values: int
+    key_dim: int
+    value_dim: int
+
+    @property
+    def keys(self) -> int:
+        """Number of features of all keys."""
+        return self.num_keys * self.key_dim
+
+    @property
+    def values(self) -> int:
+        """Number of features of all values."""
+        return self.num_values * self.value_dim
+
+    def check(self, names: str):
+        """Refuses value heads that are no multiple of the key heads.
+
+        Args:
+          names: The config's names of the value heads and of the key heads,
+            with a blank between.
+        """
+        values, keys = names.split()
+        if min(self) < 1 or self.num_values % self.num_keys:
+            raise ValueError(
+                f"{values} {self.num_values} is no multiple of {keys} "
+                f"{self.num_keys}"
+            )
+
+
+def linear_attention(
+    qkv: jax.Array,
+    rate: jax.Array,
+    step: jax.Array,
+    A_log: jax.Array,
+    dt_bias: jax.Array,
+    heads: Heads,
+) -> jax.Array:
+    """Returns the heads of a Gated DeltaNet, float32 [B, T, K G, V].
+
+    Queries and keys have length 1, and the logarithm of a decay is
+    -exp(A_log) softplus(step + dt_bias).
+
+    Args:
+      qkv: Queries, keys and values, [B, T, 2 keys + values].
+      rate: Shares of a correction that are made, 0 to 2, [B, T, K G].
+      step: Steps before their bias, [B, T, K G].
+      A_log: Logarithms of the rates of decay, [K G].
+      dt_bias: Bias of the steps, [K G].
+      heads: Number and sizes of the heads.
+
+    Source: Yang, Kautz and Hatamizadeh, arXiv 2412.06464, section 3.4.
+    """
+    B, T, _ = qkv.shape
+    K, D, V = heads.num_keys, heads.key_dim, heads.value_dim
+    q, k, v = jnp.split(qkv, [heads.keys, 2 * heads.keys], axis=-1)
+    q, k = (_normalised(x.reshape(B, T, K, D)) for x in (q, k))
+    step = step.astype(jnp.float32) + dt_bias.astype(jnp.float32)
+    log_decay = -jnp.exp(A_log.astype(jnp.float32)) * jax.nn.softplus(step)
+    y = gated_delta_rule(
+        q * D**-0.5,
+        k,
+        v.astype(jnp.float32).reshape(B, T, K, -1, V),
+        log_decay.reshape(B, T, K, -1),
+        rate.astype(jnp.float32).reshape(B, T, K, -1),
+    )
+    return y.reshape(B, T, heads.num_values, V)
 
 
 def gated_delta_rule(
@@ -106,7 +187,7 @@ def solve(matrix: jax.Array, right: jax.Array) -> jax.Array:
     return inverse @ right
 
 
-def normalised(x: jax.Array) -> jax.Array:
+def _normalised(x: jax.Array) -> jax.Array:
     """Returns vectors of length 1, float32: x / sqrt(x . x + 1e-6).
 
     The epsilon is fixed in all published models.

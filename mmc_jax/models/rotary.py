@@ -44,7 +44,11 @@ _PARAMETERS = {
     ),
 }
 # `type` is the old name of rope_type, which transformers copies.
-_COMMON = ("rope_type", "type", "rope_theta", "partial_rotary_factor")
+_COMMON = (
+    *("rope_type", "type", "rope_theta", "partial_rotary_factor"),
+    # How images share the features of a head; on text all axes are one.
+    *("mrope_interleaved", "mrope_section"),
+)
 
 
 class Rotary(NamedTuple):

@@ -18,7 +18,7 @@ import safetensors
 import transformers
 
 from mmc_jax.corpus import files
-from mmc_jax.models import adapters, layers, towers, weight_files
+from mmc_jax.models import adapters, layers, pieces, towers, weight_files
 
 # Names that wrappers of PyTorch put between those of modules: torch.compile,
 # FSDP and activation checkpointing.
@@ -125,7 +125,9 @@ class Tensors(contextlib.ExitStack):
             if not (wrapped and towers.is_other(name))
         ]
         full_names = _full_names(
-            [name for name, _, _ in in_files], family.PREFIX, renamed
+            [pieces.renamed(name, family) for name, _, _ in in_files],
+            family.PREFIX,
+            renamed,
         )
         self._tensors: dict[str, Any] = {}
         paths: dict[str, pathlib.Path] = {}
@@ -140,6 +142,7 @@ class Tensors(contextlib.ExitStack):
                     f"in {path.name} with other values"
                 )
             paths[full] = path
+        self._tensors = pieces.arranged(self._tensors, family)
         self._adapter = adapters.opened(
             folder, is_transposed=getattr(family, "TRANSPOSED", False)
         )

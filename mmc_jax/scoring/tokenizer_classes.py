@@ -31,7 +31,8 @@ _MODEL_TYPES = {
     "olmoe rwkv stablelm",
     "GemmaTokenizer": "gemma gemma2 gemma3 gemma3_text recurrent_gemma",
     "LlamaTokenizer": "deepseek_v2 llama mistral mixtral phi3",
-    "Qwen2Tokenizer": "qwen2 qwen2_moe qwen3 qwen3_moe qwen3_next",
+    "Qwen2Tokenizer": "qwen2 qwen2_moe qwen3 qwen3_5 qwen3_5_moe "
+    "qwen3_5_moe_text qwen3_5_text qwen3_moe qwen3_next",
     "XGLMTokenizer": "xglm",
 }
 _CLASSES = {

@@ -710,6 +710,76 @@ CASES: dict[str, tuple[dict, ...]] = {
         ),
         dict(tie_word_embeddings=True, attention_bias=True),
     ),
+    "qwen3_5_text": (
+        dict(
+            vocab_size=151,
+            hidden_size=44,
+            intermediate_size=52,
+            num_attention_heads=6,
+            num_key_value_heads=2,
+            head_dim=20,
+            linear_num_key_heads=2,
+            linear_num_value_heads=4,
+            linear_key_head_dim=14,
+            linear_value_head_dim=18,
+            linear_conv_kernel_dim=3,
+            num_hidden_layers=3,
+            layer_types=[
+                "linear_attention",
+                "linear_attention",
+                "full_attention",
+            ],
+            max_position_embeddings=270,
+            rms_norm_eps=2e-5,
+            rope_parameters=dict(
+                rope_type="default",
+                rope_theta=900.0,
+                partial_rotary_factor=0.6,
+                mrope_interleaved=True,
+                mrope_section=[2, 2, 2],
+            ),
+        ),
+        dict(
+            attention_bias=True,
+            tie_word_embeddings=True,
+            linear_num_value_heads=2,
+            num_hidden_layers=2,
+            layer_types=["full_attention", "linear_attention"],
+        ),
+    ),
+    "qwen3_5_moe_text": (
+        dict(
+            vocab_size=157,
+            hidden_size=44,
+            moe_intermediate_size=28,
+            shared_expert_intermediate_size=20,
+            num_attention_heads=6,
+            num_key_value_heads=2,
+            head_dim=20,
+            linear_num_key_heads=2,
+            linear_num_value_heads=4,
+            linear_key_head_dim=14,
+            linear_value_head_dim=18,
+            linear_conv_kernel_dim=3,
+            num_hidden_layers=3,
+            layer_types=[
+                "linear_attention",
+                "linear_attention",
+                "full_attention",
+            ],
+            num_experts=5,
+            num_experts_per_tok=2,
+            max_position_embeddings=270,
+            rms_norm_eps=2e-5,
+            rope_parameters=dict(
+                rope_type="default",
+                rope_theta=900.0,
+                partial_rotary_factor=0.6,
+                mrope_interleaved=True,
+                mrope_section=[2, 2, 2],
+            ),
+        ),
+    ),
     "qwen3_moe": (
         dict(
             vocab_size=139,
@@ -910,6 +980,22 @@ _PIXTRAL = dict(
     image_size=16,
     patch_size=4,
 )
+_QWEN_VISION = dict(
+    hidden_size=12,
+    intermediate_size=20,
+    depth=1,
+    num_heads=2,
+    patch_size=4,
+    out_hidden_size=44,
+    num_position_embeddings=16,
+)
+_QWEN_TOKENS = dict(
+    vision_config=_QWEN_VISION,
+    image_token_id=147,
+    video_token_id=148,
+    vision_start_token_id=145,
+    vision_end_token_id=146,
+)
 # model_type of a model that also sees or hears -> the case of its text tower,
 # and the rest of a tiny config.
 WRAPPERS: dict[str, tuple[str, dict]] = {
@@ -932,4 +1018,6 @@ WRAPPERS: dict[str, tuple[str, dict]] = {
             tie_word_embeddings=False,
         ),
     ),
+    "qwen3_5": ("qwen3_5_text", _QWEN_TOKENS),
+    "qwen3_5_moe": ("qwen3_5_moe_text", _QWEN_TOKENS),
 }

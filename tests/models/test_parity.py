@@ -184,7 +184,8 @@ class ParityTest(parameterized.TestCase):
 
     # One of each structure: what errors of positions or states add up to.
     @parameterized.named_parameters(
-        (name, name) for name in (*STRUCTURES, "llama", "bloom", "mixtral")
+        (name, name)
+        for name in (*STRUCTURES, "llama", "bloom", "mixtral", "qwen3_next")
     )
     def test_long_text(self, model_type):
         named = _CONTEXTS & set(CASES[model_type][0])
@@ -410,6 +411,11 @@ def _queries_and_keys(model):
             )
             size = module.head_k_dim
             yield heads[:, :size], heads[:, size : 2 * size]
+        elif hasattr(module, "in_proj_qkv"):
+            query, key, _ = module.in_proj_qkv.weight.split(
+                [module.key_dim, module.key_dim, module.value_dim]
+            )
+            yield query, key
         elif hasattr(module, "n_groups"):  # Mamba-2's output, input weights.
             num = module.n_groups * module.ssm_state_size
             start = 2 * module.intermediate_size

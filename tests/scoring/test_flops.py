@@ -25,7 +25,10 @@ pytestmark = pytest.mark.full_optimisation
 # each query with each key.
 _T = 8
 # Their scans are made of other operations than matrix products, or of more.
-_RECURRENT = ("falcon_mamba", "mamba", "mamba2", "recurrent_gemma")
+_RECURRENT = (
+    *("falcon_mamba", "mamba", "mamba2", "recurrent_gemma"),
+    *("qwen3_5_moe_text", "qwen3_5_text", "qwen3_next"),
+)
 
 
 def _abstract(config: transformers.PreTrainedConfig) -> nnx.Module:
@@ -231,8 +234,29 @@ class FlopsTest(parameterized.TestCase):
             flops.mixing_flops(config, 77), 77 * once * config.num_hidden_layers
         )
 
+    def test_delta_rule_by_hand(self):
+        config = test_parity.make_config("qwen3_next")
+        N, H = config.num_attention_heads, config.head_dim
+        M = config.linear_num_value_heads
+        K, V = config.linear_key_head_dim, config.linear_value_head_dim
+
+        def step(state, decay, q, k, v):
+            state = decay[:, None, None] * state
+            v = v - (k[..., None] * state).sum(axis=1)
+            state = state + k[..., None] * v[:, None]
+            return (q[..., None] * state).sum(axis=1)
+
+        once = _elementwise(step, (M, K, V), (M,), (M, K), (M, K), (M, V))
+        # What is one operation a feature is left out.
+        linear = 77 * 2 * (once - M * V)
+        self.assertEqual(
+            flops.mixing_flops(config, 77),
+            linear + 4 * N * H * flops.num_pairs(77),
+        )
+
     @parameterized.parameters(
-        "deepseek_v2", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe"
+        *("deepseek_v2", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe"),
+        *("qwen3_next",),
     )
     def test_active_parameters(self, model_type):
         """An expert more a token is its parameters more."""

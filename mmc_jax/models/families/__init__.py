@@ -32,6 +32,8 @@ from mmc_jax.models.families import (
     qwen2,
     qwen2_moe,
     qwen3,
+    qwen3_5,
+    qwen3_5_moe,
     qwen3_moe,
     qwen3_next,
     recurrent_gemma,
@@ -47,6 +49,8 @@ from mmc_jax.models.families import (
 WRAPPERS: dict[str, types.ModuleType] = {
     "gemma3": gemma3_text,
     "mistral3": llama,
+    "qwen3_5": qwen3_5,
+    "qwen3_5_moe": qwen3_5_moe,
 }
 
 # Hugging Face's model_type -> the family's module.
@@ -83,6 +87,8 @@ FAMILIES: dict[str, types.ModuleType] = {
     "qwen2": qwen2,
     "qwen2_moe": qwen2_moe,
     "qwen3": qwen3,
+    "qwen3_5_moe_text": qwen3_5_moe,
+    "qwen3_5_text": qwen3_5,
     "qwen3_moe": qwen3_moe,
     "qwen3_next": qwen3_next,
     "recurrent_gemma": recurrent_gemma,

@@ -73,89 +73,65 @@ class DeltaNet(nnx.Module):
     """
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
-        self.num_keys = config.linear_num_key_heads
-        self.num_values = config.linear_num_value_heads
-        self.key_dim = config.linear_key_head_dim
-        self.value_dim = config.linear_value_head_dim
+        self.heads = heads = delta_heads(config)
         self.make_projections(config.hidden_size, rngs)
-        keys, values = self.features
         self.conv1d = convolutions.CausalConv1D(
-            2 * keys + values,
+            2 * heads.keys + heads.values,
             config.linear_conv_kernel_dim,
             bias=False,
             rngs=rngs,
         )
-        self.A_log = nnx.Param(jnp.log(jnp.linspace(0.5, 16, self.num_values)))
-        self.dt_bias = nnx.Param(jnp.ones(self.num_values))
+        rates = jnp.linspace(0.5, 16, heads.num_values)
+        self.A_log = nnx.Param(jnp.log(rates))
+        self.dt_bias = nnx.Param(jnp.ones(heads.num_values))
         self.norm = delta_rule.GatedRMSNorm(
-            self.value_dim, epsilon=config.rms_norm_eps
+            heads.value_dim, epsilon=config.rms_norm_eps
         )
         self.out_proj = nnx.Linear(
-            values, config.hidden_size, use_bias=False, rngs=rngs
+            heads.values, config.hidden_size, use_bias=False, rngs=rngs
         )
         self.act = layers.activation(config.hidden_act)
 
-    @property
-    def features(self) -> tuple[int, int]:
-        """Number of features of all keys, and of all values."""
-        return (
-            self.num_keys * self.key_dim,
-            self.num_values * self.value_dim,
-        )
-
     def make_projections(self, width: int, rngs: nnx.Rngs):
         """Makes the layers of `projections`."""
-        keys, values = self.features
+        features = 2 * (self.heads.keys + self.heads.values)
         self.in_proj_qkvz = nnx.Linear(
-            width, 2 * (keys + values), use_bias=False, rngs=rngs
+            width, features, use_bias=False, rngs=rngs
         )
         self.in_proj_ba = nnx.Linear(
-            width, 2 * self.num_values, use_bias=False, rngs=rngs
+            width, 2 * self.heads.num_values, use_bias=False, rngs=rngs
         )
 
     def projections(self, x: jax.Array) -> tuple[jax.Array, ...]:
         """Returns what is convolved, and gates, rates and steps.
 
-        [B, T, (2 keys, values)], [B, T, values], [B, T, value heads] twice.
+        [B, T, 2 keys + values], [B, T, values], [B, T, value heads] twice.
         """
-        B, T, _ = x.shape
-        group = self.num_values // self.num_keys
-        values = group * self.value_dim
+        (B, T, _), (num_keys, num_values, D, V) = x.shape, self.heads
+        group = num_values // num_keys
         # The features of a key head and of its value heads stand together.
-        qkvz = self.in_proj_qkvz(x).reshape(B, T, self.num_keys, -1)
-        ends = [self.key_dim, 2 * self.key_dim, 2 * self.key_dim + values]
+        qkvz = self.in_proj_qkvz(x).reshape(B, T, num_keys, -1)
         *qkv, gate = (
-            part.reshape(B, T, -1) for part in jnp.split(qkvz, ends, axis=-1)
+            y.reshape(B, T, -1)
+            for y in jnp.split(qkvz, [D, 2 * D, 2 * D + group * V], axis=-1)
         )
-        ba = self.in_proj_ba(x).reshape(B, T, self.num_keys, 2, group)
+        ba = self.in_proj_ba(x).reshape(B, T, num_keys, 2, group)
         rate, step = (ba[..., i, :].reshape(B, T, -1) for i in range(2))
         return jnp.concatenate(qkv, axis=-1), gate, rate, step
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Returns the layer's output: [B, T, D] -> [B, T, D]."""
-        B, T, _ = x.shape
-        K, G = self.num_keys, self.num_values // self.num_keys
         qkv, gate, rate, step = self.projections(x)
-        qkv = self.act(self.conv1d(qkv))
-        keys, _ = self.features
-        q, k, v = jnp.split(qkv, [keys, 2 * keys], axis=-1)
-        q, k = (
-            delta_rule.normalised(y.reshape(B, T, K, self.key_dim))
-            for y in (q, k)
+        y = delta_rule.linear_attention(
+            self.act(self.conv1d(qkv)),
+            jax.nn.sigmoid(rate),
+            step,
+            self.A_log[...],
+            self.dt_bias[...],
+            self.heads,
         )
-        v = v.astype(jnp.float32).reshape(B, T, K, G, self.value_dim)
-        a = -jnp.exp(self.A_log[...].astype(jnp.float32))
-        step = step.astype(jnp.float32) + self.dt_bias[...].astype(jnp.float32)
-        y = delta_rule.gated_delta_rule(
-            q * self.key_dim**-0.5,
-            k,
-            v,
-            (a * jax.nn.softplus(step)).reshape(B, T, K, G),
-            jax.nn.sigmoid(rate).astype(jnp.float32).reshape(B, T, K, G),
-        )
-        heads = (B, T, self.num_values, self.value_dim)
-        y = self.norm(y.reshape(heads), gate.reshape(heads))
-        return self.out_proj(y.reshape(B, T, -1))
+        y = self.norm(y, gate.reshape(y.shape))
+        return self.out_proj(y.reshape(gate.shape))
 
 
 class Attention(nnx.Module):
@@ -364,12 +340,17 @@ def check_layers(config: Config) -> None:
             f"{config.num_hidden_layers} are not ported: both of "
             f"{', '.join(STACKS)}, and no others, are"
         )
-    keys, values = config.linear_num_key_heads, config.linear_num_value_heads
-    if keys < 1 or values < 1 or values % keys:
-        raise ValueError(
-            f"linear_num_value_heads {values} is no multiple of "
-            f"linear_num_key_heads {keys}"
-        )
+    delta_heads(config).check("linear_num_value_heads linear_num_key_heads")
+
+
+def delta_heads(config: Config) -> delta_rule.Heads:
+    """Returns the heads of the delta rule."""
+    return delta_rule.Heads(
+        config.linear_num_key_heads,
+        config.linear_num_value_heads,
+        config.linear_key_head_dim,
+        config.linear_value_head_dim,
+    )
 
 
 def _rms_norm(config: Config) -> RMSNorm:
