@@ -17,7 +17,10 @@ _PLANNED = frozenset(
     deepseek_v2 mamba mamba2 falcon_mamba rwkv recurrent_gemma
     """.split()
 )
-_MIXTURES = ("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "deepseek_v2")
+_MIXTURES = (
+    *("mixtral", "qwen2_moe", "qwen3_5_moe", "qwen3_moe", "olmoe"),
+    "deepseek_v2",
+)
 
 
 class ShippedTest(parameterized.TestCase):
@@ -77,6 +80,7 @@ class ShippedTest(parameterized.TestCase):
         ("Mixtral-8x7B-v0.1", 32, 8 - 2, 4096, 14336),
         ("Qwen1.5-MoE-A2.7B", 24, 60 - 4, 2048, 1408),
         ("Qwen3-30B-A3B-Base", 48, 128 - 8, 2048, 768),
+        ("Qwen3.5-35B-A3B-Base", 40, 256 - 8, 2048, 512),
         ("OLMoE-1B-7B-0924", 16, 64 - 8, 2048, 1024),
         ("DeepSeek-V2-Lite", 26, 64 - 6, 2048, 1408),
     )

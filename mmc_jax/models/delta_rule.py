@@ -21,6 +21,9 @@ from mmc_jax.models import scans
 # Positions of a chunk: its memory is square in this, and so are the products
 # that solve its system. Of 32, 64 and 128 the fastest on CPUs.
 CHUNK = 32
+# Positions that are compared feature by feature, where features decay each by
+# itself: a divisor of the chunk.
+_BLOCK = 8
 
 
 class Heads(NamedTuple):
@@ -89,7 +92,7 @@ def linear_attention(
     B, T, _ = qkv.shape
     K, D, V = heads.num_keys, heads.key_dim, heads.value_dim
     q, k, v = jnp.split(qkv, [heads.keys, 2 * heads.keys], axis=-1)
-    q, k = (_normalised(x.reshape(B, T, K, D)) for x in (q, k))
+    q, k = (normalised(x.reshape(B, T, K, D)) for x in (q, k))
     step = step.astype(jnp.float32) + dt_bias.astype(jnp.float32)
     log_decay = -jnp.exp(A_log.astype(jnp.float32)) * jax.nn.softplus(step)
     y = gated_delta_rule(
@@ -160,6 +163,109 @@ def gated_delta_rule(
     return scans.scan_chunks(scan_chunk, state, arrays, CHUNK)
 
 
+def channel_delta_rule(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    log_decay: jax.Array,
+    rate: jax.Array,
+) -> jax.Array:
+    """Returns what the queries read of the states, float32 [B, T, K, V].
+
+    As `gated_delta_rule`, but each feature of a key decays by itself:
+    S_t = a_t S_(t-1) + r_t k_t (v_t - (a_t S_(t-1))^T k_t)^T with a_t =
+    diag(exp(log_decay_t)), and y_t = S_t^T q_t, from S = 0.
+
+    Args:
+      query: Queries, float32 [B, T, K, D].
+      key: Keys of length 1, float32 [B, T, K, D].
+      value: Values, float32 [B, T, K, V].
+      log_decay: Logarithms of the factors by which a state's features decay, at
+        most 0, float32 [B, T, K, D].
+      rate: Shares of a correction that are made, 0 to 1, float32 [B, T, K].
+
+    Source: Kimi Team, arXiv 2510.26692, eq. 1 and section 3.
+    """
+
+    def scan_chunk(state, chunk):
+        query, key, value, log_decay = (
+            jnp.moveaxis(x, 1, -2) for x in chunk[:4]
+        )
+        rate = jnp.moveaxis(chunk[4], 1, -1)[..., None]
+        both = jnp.stack([query, key])
+        scores, products = channel_scores(both, key, log_decay)
+        # From before the chunk to t, and from s to its end.
+        before = jnp.exp(jnp.cumsum(log_decay, axis=-2))
+        after = jnp.exp(_sums_behind(log_decay))
+        read, known = jnp.einsum("ZBKTD,BKDV->ZBKTV", before * both, state)
+        change = solve(rate * products, rate * (value - known))
+        y = jnp.einsum("BKTS,BKSV->BKTV", scores, change) + read
+        inflow = jnp.einsum("BKSD,BKSV->BKDV", after * key, change)
+        state = before[..., -1, :, None] * state + inflow
+        return state, jnp.moveaxis(y, -2, 1)
+
+    B, T, K, V = value.shape
+    # Blocks of a chunk are of one length.
+    pad = -T % _BLOCK
+    arrays = tuple(
+        jnp.pad(x, ((0, 0), (0, pad), *(x.ndim - 2) * [(0, 0)]))
+        for x in (query, key, value, log_decay, rate)
+    )
+    state = jnp.zeros((B, K, key.shape[-1], V), jnp.float32)
+    return scans.scan_chunks(scan_chunk, state, arrays, CHUNK)[:, :T]
+
+
+def channel_scores(
+    left: jax.Array, key: jax.Array, log_decay: jax.Array
+) -> jax.Array:
+    """Returns products of features that decay each by itself: [..., T, T].
+
+    sum_d left_td k_sd exp(sum_(s < r <= t) log_decay_rd) where s <= t, and 0
+    elsewhere.
+
+    A product of two factors, one a position, would need exp of what is far
+    above 0. So only positions of one block are compared one by one. Between
+    blocks the decay goes over the beginning of the later block: both factors
+    are at most 1.
+
+    Args:
+      left: Left sides, [..., T, D]; T is a multiple of the block's length.
+      key: Keys, of a shape that broadcasts to that of `left`.
+      log_decay: Logarithms of decays, at most 0, of the keys' shape.
+    """
+
+    def blocks(x):  # [..., T, D] -> T / block arrays [..., block, D]
+        return jnp.split(x, x.shape[-2] // _BLOCK, axis=-2)
+
+    T = key.shape[-2]
+    rows, past = [], []
+    for one, own, decay in zip(
+        blocks(left), blocks(key), blocks(log_decay), strict=True
+    ):
+        sums = scans.segment_sums(jnp.swapaxes(decay, -1, -2))
+        inside = jnp.einsum(
+            "...TD,...SD,...DTS->...TS", one, own, jnp.exp(sums)
+        )
+        turned = one * jnp.exp(jnp.cumsum(decay, axis=-2))
+        row = [turned @ jnp.swapaxes(other, -1, -2) for other in past]
+        right = T - _BLOCK * (len(past) + 1)
+        empty = jnp.zeros((*inside.shape[:-1], right), inside.dtype)
+        rows.append(jnp.concatenate([*row, inside, empty], axis=-1))
+        total = jnp.exp(decay.sum(axis=-2, keepdims=True))
+        past = [total * other for other in past]
+        past.append(own * jnp.exp(_sums_behind(decay)))
+    return jnp.concatenate(rows, axis=-2)
+
+
+def _sums_behind(x: jax.Array) -> jax.Array:
+    """Returns sum_(r > t) x_r of the last axis but one: [..., T, D].
+
+    Not the difference of two sums, which would lose small ones to rounding.
+    """
+    behind = jnp.concatenate([x[..., 1:, :], 0 * x[..., :1, :]], axis=-2)
+    return jax.lax.cumsum(behind, axis=x.ndim - 2, reverse=True)
+
+
 def solve(matrix: jax.Array, right: jax.Array) -> jax.Array:
     """Returns x with x + L x = right, L what is below the diagonal of `matrix`.
 
@@ -187,7 +293,7 @@ def solve(matrix: jax.Array, right: jax.Array) -> jax.Array:
     return inverse @ right
 
 
-def _normalised(x: jax.Array) -> jax.Array:
+def normalised(x: jax.Array) -> jax.Array:
     """Returns vectors of length 1, float32: x / sqrt(x . x + 1e-6).
 
     The epsilon is fixed in all published models.

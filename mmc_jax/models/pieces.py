@@ -111,7 +111,7 @@ def arranged(
 
     Args:
       tensors: The tensors of the files, by their full names.
-      family: The port.
+      family: Module of the port, with what it declares.
     """
     found = dict(tensors)
     for end, modules in getattr(family, "FUSED", {}).items():

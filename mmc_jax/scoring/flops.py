@@ -172,6 +172,7 @@ _MIXING: dict[str, Callable[[transformers.PreTrainedConfig, int], int]] = {
     "gpt_neo": _gpt_neo_flops,
     "mamba": _mamba_flops,
     "mamba2": _mamba2_flops,
+    "olmo_hybrid": _delta_rule_flops,
     "qwen3_5_moe_text": _delta_rule_flops,
     "qwen3_5_text": _delta_rule_flops,
     "qwen3_next": _delta_rule_flops,

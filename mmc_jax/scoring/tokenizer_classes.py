@@ -26,7 +26,8 @@ _MODEL_TYPES = {
     "BloomTokenizer": "bloom",
     "CodeGenTokenizer": "phi",
     "CohereTokenizer": "cohere cohere2",
-    "GPT2Tokenizer": "gpt2 gpt_neo gptj granite olmo3 opt starcoder2",
+    "GPT2Tokenizer": "gpt2 gpt_neo gptj granite olmo3 olmo_hybrid opt "
+    "starcoder2",
     "GPTNeoXTokenizer": "falcon_mamba gpt_neox mamba mamba2 mpt olmo olmo2 "
     "olmoe rwkv stablelm",
     "GemmaTokenizer": "gemma gemma2 gemma3 gemma3_text recurrent_gemma",

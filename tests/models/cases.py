@@ -556,6 +556,40 @@ CASES: dict[str, tuple[dict, ...]] = {
             tie_word_embeddings=True,
         ),
     ),
+    # Value heads of more than a few features: the norm divides by their root
+    # mean square, and where that is small, PyTorch's own rounding would show.
+    "olmo_hybrid": (
+        dict(
+            vocab_size=157,
+            hidden_size=60,
+            intermediate_size=28,
+            num_attention_heads=6,
+            num_key_value_heads=2,
+            linear_num_key_heads=2,
+            linear_num_value_heads=4,
+            linear_key_head_dim=14,
+            linear_value_head_dim=18,
+            linear_conv_kernel_dim=3,
+            num_hidden_layers=3,
+            layer_types=[
+                "linear_attention",
+                "linear_attention",
+                "full_attention",
+            ],
+            max_position_embeddings=270,
+            rms_norm_eps=2e-5,
+            rope_parameters=dict(rope_type="default", rope_theta=900.0),
+            pad_token_id=None,
+            eos_token_id=1,
+        ),
+        dict(
+            attention_bias=True,
+            tie_word_embeddings=True,
+            linear_allow_neg_eigval=False,
+            linear_num_value_heads=2,
+            rope_parameters=dict(rope_type="default", rope_theta=None),
+        ),
+    ),
     "olmoe": (
         dict(
             vocab_size=149,
@@ -710,6 +744,7 @@ CASES: dict[str, tuple[dict, ...]] = {
         ),
         dict(tie_word_embeddings=True, attention_bias=True),
     ),
+    # Value heads of more than a few features, as for olmo_hybrid.
     "qwen3_5_text": (
         dict(
             vocab_size=151,

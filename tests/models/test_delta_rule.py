@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from absl.testing import absltest, parameterized
 
 from mmc_jax.models import delta_rule
@@ -88,14 +87,96 @@ class GatedDeltaRuleTest(parameterized.TestCase):
             _rule(*arrays)[:, :40], _rule(*others)[:, :40]
         )
 
-    def test_is_lowered_for_gpus(self):
-        traced = jax.jit(delta_rule.gated_delta_rule).trace(
-            *_float32(_arrays(_CHUNK + 1))
-        )
+    @parameterized.parameters(
+        (delta_rule.gated_delta_rule, False),
+        (delta_rule.channel_delta_rule, True),
+    )
+    def test_is_lowered_for_gpus(self, rule, by_feature):
+        arrays = _channel_arrays if by_feature else _arrays
+        traced = jax.jit(rule).trace(*_float32(arrays(_CHUNK + 1)))
         text = traced.lower(lowering_platforms=("cuda",)).as_text()
         self.assertIn("dot_general", text)
         # Nothing but products: no solver of a library.
         self.assertNotIn("triangular_solve", text)
+
+
+_channel_rule = jax.jit(delta_rule.channel_delta_rule)
+
+
+def _channel_arrays(length: int, *, same_key: bool = False):
+    query, key, value, _, rate = _arrays(length, same_key=same_key)
+    rng = np.random.default_rng(1)
+    log_decay = -np.exp(rng.uniform(-9.0, 5.0, size=key.shape))
+    return query, key, value[..., 0, :], log_decay, rate[..., 0]
+
+
+def _channel_loop(query, key, value, log_decay, rate) -> np.ndarray:
+    """Returns the outputs, one position after the other, in float64."""
+    B, length, K, V = value.shape
+    state, y = np.zeros((B, K, key.shape[-1], V)), np.zeros(value.shape)
+    for t in range(length):
+        state *= np.exp(log_decay[:, t])[..., None]
+        known = np.einsum("bkd,bkdv->bkv", key[:, t], state)
+        change = rate[:, t][..., None] * (value[:, t] - known)
+        state += key[:, t][..., None] * change[..., None, :]
+        y[:, t] = np.einsum("bkd,bkdv->bkv", query[:, t], state)
+    return y
+
+
+class ChannelDeltaRuleTest(parameterized.TestCase):
+    def assert_equal(self, arrays):
+        expected = _channel_loop(*arrays)
+        actual = _channel_rule(*_float32(arrays))
+        self.assertEqual(actual.dtype, jnp.float32)
+        atol = tolerances.FLOAT32_KERNEL * np.max(np.abs(expected))
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=atol)
+
+    @parameterized.parameters(*_LENGTHS)
+    def test_equals_a_loop(self, length):
+        self.assert_equal(_channel_arrays(length))
+
+    def test_one_key_repeated(self):
+        arrays = _channel_arrays(_LENGTHS[-1], same_key=True)
+        arrays[3][:] = -1e-4
+        self.assert_equal(arrays)
+
+    def test_one_decay_for_all_features(self):
+        """It is then the rule with a decay a head."""
+        query, key, value, log_decay, rate = _float32(_channel_arrays(3 * 32))
+        log_decay = log_decay[..., :1]
+        by_head = _rule(
+            query, key, value[..., None, :], log_decay, rate[..., None]
+        )
+        by_feature = _channel_rule(
+            query, key, value, jnp.broadcast_to(log_decay, key.shape), rate
+        )
+        np.testing.assert_allclose(
+            by_feature,
+            by_head[..., 0, :],
+            rtol=0,
+            atol=tolerances.FLOAT32_KERNEL * np.max(np.abs(by_head)),
+        )
+
+    def test_scores(self):
+        """Against the sums themselves, decays of any size in a chunk."""
+        rng = np.random.default_rng(0)
+        left, key = rng.normal(size=(2, 3, _CHUNK, 5))
+        log_decay = -np.exp(rng.uniform(-9.0, 5.0, size=key.shape))
+        expected = np.zeros((3, _CHUNK, _CHUNK))
+        for t in range(_CHUNK):
+            for s in range(t + 1):
+                decay = np.exp(log_decay[:, s + 1 : t + 1].sum(axis=1))
+                expected[:, t, s] = (left[:, t] * key[:, s] * decay).sum(
+                    axis=-1
+                )
+        np.testing.assert_allclose(
+            jax.jit(delta_rule.channel_scores)(
+                *_float32((left, key, log_decay))
+            ),
+            expected,
+            rtol=0,
+            atol=tolerances.FLOAT32_KERNEL * np.max(np.abs(expected)),
+        )
 
 
 class SolveTest(parameterized.TestCase):
@@ -114,17 +195,20 @@ class SolveTest(parameterized.TestCase):
             )
 
 
-@pytest.mark.full_optimisation
 class LongTextTest(parameterized.TestCase):
-    def test_memory_is_linear(self):
+    @parameterized.parameters(
+        (delta_rule.gated_delta_rule, _arrays),
+        (delta_rule.channel_delta_rule, _channel_arrays),
+    )
+    def test_memory_is_linear(self, rule, arrays):
         def compiled(length):
-            B, K, G, D, V = _SIZES
-            shapes = [(D,), (D,), (G, V), (G,), (G,)]
-            arrays = [
-                jax.ShapeDtypeStruct((B, length, K, *shape), jnp.float32)
-                for shape in shapes
-            ]
-            return jax.jit(delta_rule.gated_delta_rule).lower(*arrays).compile()
+            of_length = (
+                jax.ShapeDtypeStruct(
+                    (x.shape[0], length, *x.shape[2:]), jnp.float32
+                )
+                for x in arrays(1)
+            )
+            return jax.jit(rule).lower(*of_length).compile()
 
         short, long = (
             compiled(length).memory_analysis().temp_size_in_bytes

@@ -27,7 +27,7 @@ _T = 8
 # Their scans are made of other operations than matrix products, or of more.
 _RECURRENT = (
     *("falcon_mamba", "mamba", "mamba2", "recurrent_gemma"),
-    *("qwen3_5_moe_text", "qwen3_5_text", "qwen3_next"),
+    *("olmo_hybrid", "qwen3_5_moe_text", "qwen3_5_text", "qwen3_next"),
 )
 
 

@@ -56,6 +56,7 @@ Config = (
     transformers.Qwen3NextConfig
     | transformers.Qwen3_5TextConfig
     | transformers.Qwen3_5MoeTextConfig
+    | transformers.OlmoHybridConfig
 )
 
 
