@@ -55,6 +55,9 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+# A file's programs take up to 20,000.
+_MOST_MAPS = 20_000
+
 # Files whose tests go to the workers by family, as each compiles its own
 # programs. A file with something that all of its tests share goes as a whole.
 _BY_FAMILY = ("test_parity.py", "test_random_configs.py", "test_sharding.py")
@@ -94,10 +97,21 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _programs_of_one_module() -> Iterator[None]:
+def _not_too_many_programs() -> Iterator[None]:
     """Frees compiled programs: each maps memory, and Linux limits the maps.
 
     Without it XLA's compiler crashes at some 65,000 maps (vm.max_map_count).
+    Small programs are the same in many files, so they are kept up to there.
     """
     yield
-    jax.clear_caches()
+    if _num_maps() > _MOST_MAPS:
+        jax.clear_caches()
+
+
+def _num_maps() -> int:
+    """Returns how many ranges of memory this process maps."""
+    try:
+        with open("/proc/self/maps", "rb") as maps:
+            return sum(1 for _ in maps)
+    except OSError:
+        return _MOST_MAPS + 1

@@ -47,9 +47,9 @@ _Opened = tensors.Tensors | gguf_files.Tensors
 
 
 # Models in the abstract, by their configs: a trace takes a third of a second,
-# and scoring asks for it several times.
+# and scoring asks for it several times. One holds shapes alone, some 100 KB.
 _TRACED: dict[tuple[type, str], tuple[nnx.GraphDef, nnx.State]] = {}
-_NUM_TRACED = 8
+_NUM_TRACED = 128
 
 
 def load(
