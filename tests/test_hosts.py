@@ -1,12 +1,9 @@
 """Two processes on this machine, which meet over gloo on the CPU."""
 
 import json
-import os
 import pathlib
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from unittest import mock
@@ -20,35 +17,8 @@ from absl.testing import absltest
 from mmc_jax import corpus, hosts, pool, scores, scoring, training
 from mmc_jax.models import weight_files
 from tests import tolerances
+from tests.experiments import programs
 from tests.scoring import checkpoints
-
-_ROOT = pathlib.Path(__file__).parents[1]
-_PROGRAM = """
-import json, sys
-from unittest import mock
-from mmc_jax import corpus, pool, scoring
-from mmc_jax import hosts
-from mmc_jax.models import tensors
-
-process_id, address, runs = json.loads(sys.argv[1])
-hosts.initialize(address, 2, process_id, heartbeat_seconds=5)
-reader = mock.patch.object(tensors, "Tensors", wraps=tensors.Tensors).start()
-for run in runs:
-    out, pool_file, corpus_file, settings = run
-    try:
-        table = scoring.score(
-            pool.read(pool_file),
-            corpus.stream(corpus_file),
-            out,
-            settings=scoring.Settings(**settings),
-        )
-    except scoring.ScoringError as error:
-        print(f"{process_id}: {error}", flush=True)
-        table = error.table
-    print(process_id, table.nll_nats.sum(), flush=True)
-    print(f"{process_id}: conversions: {reader.call_count}", flush=True)
-    reader.reset_mock()
-"""
 
 
 class TwoProcessesTest(absltest.TestCase):
@@ -77,41 +47,32 @@ class TwoProcessesTest(absltest.TestCase):
         return file
 
     def _start(self, *runs):
-        """Starts both processes, each with two devices."""
+        """Returns both processes, and the folders of what they say."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{free.getsockname()[1]}"
-        environment = os.environ | {
-            "PYTHONPATH": str(_ROOT),
-            "JAX_PLATFORMS": "cpu",
-            "JAX_NUM_CPU_DEVICES": "2",
-            "JAX_ENABLE_COMPILATION_CACHE": "0",
-        }
+        said = [pathlib.Path(tempfile.mkdtemp(dir=self.folder)) for _ in "01"]
+        runs = [[*map(str, run[:3]), run[3]] for run in runs]
         processes = [
-            subprocess.Popen(
-                [
-                    sys.executable,
-                    "-c",
-                    _PROGRAM,
-                    json.dumps(
-                        [
-                            i,
-                            address,
-                            [[str(a) for a in r[:3]] + [r[3]] for r in runs],
-                        ]
-                    ),
-                ],
-                cwd=_ROOT,
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
+            programs.start(
+                "tests.scoring_host", json.dumps([i, address, runs]), said=to
             )
-            for i in range(2)
+            for i, to in enumerate(said)
         ]
         for process in processes:
             self.addCleanup(process.kill)
-        return processes
+        return list(zip(processes, said, strict=True))
+
+    def _ended(self, process, said):
+        """Returns the exit code of a process, and what it has said."""
+        process.join(timeout=300)
+        return process.exitcode, *programs.words(said)
+
+    def _ended_well(self, process, said):
+        """Returns what a process without an error has said."""
+        code, out, err = self._ended(process, said)
+        self.assertEqual(code, 0, msg=err)
+        return out, err
 
     def _assert_equal(self, table, expected):
         np.testing.assert_allclose(
@@ -146,11 +107,7 @@ class TwoProcessesTest(absltest.TestCase):
             (self.folder / "global", good_pool, corpus_file, both),
             (self.folder / "bad_table", one_bad_pool, corpus_file, settings),
         )
-        printed = []
-        for process in processes:
-            out, err = process.communicate(timeout=300)
-            self.assertEqual(process.returncode, 0, msg=err)
-            printed.append(out)
+        printed = [self._ended_well(*process)[0] for process in processes]
         one = scoring.score(
             pool.read(good_pool),
             corpus.read(corpus_file),
@@ -198,8 +155,7 @@ class TwoProcessesTest(absltest.TestCase):
             )
         )
         for i, process in enumerate(processes):
-            out, err = process.communicate(timeout=300)
-            self.assertEqual(process.returncode, 0, msg=err)
+            out, err = self._ended_well(*process)
             first, second = (
                 line[-1] for line in out.splitlines() if "conversions" in line
             )
@@ -222,16 +178,15 @@ class TwoProcessesTest(absltest.TestCase):
         settings = dict(tokens_per_batch=1, num_data=1, part_seconds=0.0)
         survivor, killed = self._start((out, pool_file, corpus_file, settings))
         parts = out / "models" / "first.parts"
-        while killed.poll() is None and not list(parts.glob("*-0001.parquet")):
+        while killed[0].is_alive() and not list(parts.glob("*-0001.parquet")):
             time.sleep(0.01)
-        killed.kill()
-        killed.communicate()
-        self.assertEqual(killed.returncode, -signal.SIGKILL)
+        killed[0].kill()
+        self.assertEqual(self._ended(*killed)[0], -signal.SIGKILL)
         killed_at = time.monotonic()
-        _, err = survivor.communicate(timeout=300)
+        code, _, err = self._ended(*survivor)
         seconds = time.monotonic() - killed_at
         with self.subTest("the survivor ends soon, and says why"):
-            self.assertNotEqual(survivor.returncode, 0)
+            self.assertNotIn(code, (0, None))
             self.assertRegex(err, "another (process is gone|task died)")
             self.assertLess(seconds, 60)  # 5 of silence, on a busy machine.
         with self.assertRaisesRegex(ValueError, "no model is finished"):
@@ -243,8 +198,7 @@ class TwoProcessesTest(absltest.TestCase):
         self.assertBetween(finished, 1, 599)
         settings = dict(tokens_per_batch=8192, num_data=1)
         for process in self._start((out, pool_file, corpus_file, settings)):
-            _, err = process.communicate(timeout=300)
-            self.assertEqual(process.returncode, 0, msg=err)
+            self._ended_well(*process)
         one = scoring.score(
             pool.read(pool_file),
             corpus.read(corpus_file),

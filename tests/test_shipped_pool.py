@@ -9,12 +9,13 @@ import torch
 import transformers
 from absl.testing import absltest, parameterized
 
-from mmc_jax import corpus, frontier, models, oracle, pool, scoring
-from mmc_jax.models import configs
+from mmc_jax import corpus, frontier, models, oracle, pool, scores, scoring
 from tests import tolerances
 
 _FAMILIES = ("gpt2", "gpt_neox", "llama", "qwen3", "mamba")
 _MAX_BYTES = 16_000_000
+# Windows of one length, in all tests: a program a model is compiled.
+_SETTINGS = scoring.Settings(max_context=64)
 
 
 class PoolTest(parameterized.TestCase):
@@ -48,13 +49,7 @@ class PoolTest(parameterized.TestCase):
         num_models = len(chosen.models)
         self.assertEqual(num_models, 6)
         texts = corpus.embedded("held_out").sample(8)
-        # Windows of one length: a program a model is compiled, not several.
-        table = scoring.score(
-            chosen,
-            texts,
-            tempfile.mkdtemp(),
-            settings=scoring.Settings(max_context=64),
-        )
+        table = _scored(chosen, texts)
         losses = table.losses("text_length")
         costs = table.costs("num_params")
         found = frontier.pruned(losses, costs)
@@ -95,13 +90,12 @@ class PoolTest(parameterized.TestCase):
         model = self.pool.select([f"{family}-30k"])
         checkpoint = model.models[0].checkpoint
         texts = corpus.embedded("held_out").sample(2)
-        table = scoring.score(model, texts, tempfile.mkdtemp())
+        table = _scored(model, texts)
         network = transformers.AutoModelForCausalLM.from_pretrained(
             checkpoint, dtype="float32"
         )
         tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
-        config = configs.read(pathlib.Path(checkpoint))
-        context = getattr(config, "max_position_embeddings", None)
+        context = _SETTINGS.max_context
         for x, text in enumerate(texts.texts):
             tokens = tokenizer(text, add_special_tokens=False).input_ids
             expected = _nll(network, tokenizer.bos_token_id, tokens, context)
@@ -110,9 +104,12 @@ class PoolTest(parameterized.TestCase):
             )
 
 
+def _scored(models_, texts) -> scores.ScoreTable:
+    return scoring.score(models_, texts, tempfile.mkdtemp(), settings=_SETTINGS)
+
+
 def _nll(network, prefix, tokens, context) -> float:
     """Returns the nll of a text by PyTorch, windows of half a context."""
-    context = context or len(tokens)
     total, done = 0.0, 0
     while done < len(tokens):
         end = min(len(tokens), done + (context if not done else context // 2))

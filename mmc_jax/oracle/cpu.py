@@ -34,6 +34,7 @@ _SUMS = {
 # As in native/dispatch.h and native/dispatch.cc.
 _MOST_THREADS = 1024
 _INTERFACE = 2
+_MIXTURES = "mmc_mixture_sums"
 
 
 def supports(dtype: jnp.dtype) -> bool:
@@ -109,6 +110,41 @@ def union_sums(
 ) -> jax.Array:
     """Returns sum over x of w_x min_{i in S or R} L_ix: [S, R]."""
     return _union_sums(losses, masks, others, weights, *_settings())
+
+
+def has_mixtures() -> bool:
+    """Returns whether `mixture_sums` can run here.
+
+    A library that was compiled before there were mixtures has none.
+    """
+    return why_not() is None and hasattr(_library(), _MIXTURES)
+
+
+def mixture_sums(
+    nll_nats: jax.Array,
+    masks: jax.Array,
+    log_weights: jax.Array,
+    shares: jax.Array,
+) -> jax.Array:
+    """Returns the sum over texts of share times loss of each mixture: [S].
+
+    All is computed in float64. The sum of a subset depends on its models alone.
+
+    Args:
+      nll_nats: Negative log-likelihood of each text under each model, in nats,
+        [M, X], no NaN; float32 or float64.
+      masks: Members of each subset, [S, M]. A row without a model of a weight
+        above 0 has the sum infinity or NaN.
+      log_weights: Logarithm of each model's prior weight, [M], the largest 0.
+      shares: What each text's loss is multiplied by, [X].
+    """
+    return _mixture_sums(nll_nats, masks, log_weights, shares, *_settings())
+
+
+@functools.partial(jax.jit, static_argnames=("level", "num_threads"))
+def _mixture_sums(nll_nats, masks, log_weights, shares, level, num_threads):
+    call = _call(_MIXTURES, masks.shape[:1], nll_nats.dtype, level, num_threads)
+    return call(nll_nats, masks, log_weights, shares)
 
 
 @functools.partial(jax.jit, static_argnames=("level", "num_threads"))
@@ -199,7 +235,9 @@ def _library() -> ctypes.CDLL:
         interface = getattr(library, "mmc_interface", lambda: 1)()
         if interface != _INTERFACE:
             raise ImportError("compiled from other sources than these")
-        for name in ("mmc_min_sum", "mmc_oracle_sums", "mmc_union_sums"):
+        names = ["mmc_min_sum", "mmc_oracle_sums", "mmc_union_sums"]
+        names += [_MIXTURES] if hasattr(library, _MIXTURES) else []
+        for name in names:
             handler = jax.ffi.pycapsule(getattr(library, name))
             jax.ffi.register_ffi_target(name, handler, platform="cpu")
     # Compiled for another machine, or another jaxlib.

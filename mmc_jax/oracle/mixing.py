@@ -13,14 +13,20 @@ all subsets. Probabilities are relative to the text's most likely model. Those
 of models that are hundreds of nats behind it are no floats any more, and so a
 subset without a near model is taken again, relative to the next model. Near a
 probability of 1 the sums are of differences from 1, which keep all digits.
+
+So it goes in XLA. On CPUs a kernel in C++ (native/mixture_sums.h) adds up the
+members' rows alone, and computes all of it in float64.
 """
+
+import functools
+import os
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from mmc_jax.oracle import checks, xla
+from mmc_jax.oracle import backends, checks, cpu, xla
 
 # Up to so many nats a sum of probabilities would lose digits of its logarithm.
 _NEAR_NATS = {"float32": 16.0, "float64": 0.02}
@@ -94,7 +100,10 @@ def mixture_losses(
             "mixture adds probabilities."
         )
     checks.check_mean(nll_nats, weights)
-    if _is_better_in_float64(nll_nats, masks, log_weights, weights, lengths):
+    native = _is_native()
+    if not native and _is_better_in_float64(
+        nll_nats, masks, log_weights, weights, lengths
+    ):
         with jax.enable_x64(True):
             wide, weights, lengths, log_weights = (
                 None if array is None else np.asarray(array, np.float64)
@@ -116,9 +125,15 @@ def mixture_losses(
     else:
         lengths = checks.checked_lengths(lengths, num_texts)
         shares = weights / jnp.asarray(lengths).astype(dtype)
-    sums, total = _sums(nll_nats, masks, log_weights, weights, shares)
+    sums, total = _sums(nll_nats, masks, log_weights, weights, shares, native)
     # As in `oracle_losses`: a division, and not a product with a reciprocal.
     return sums / jax.lax.optimization_barrier(jnp.full_like(sums, total))
+
+
+def _is_native() -> bool:
+    """Returns whether the kernel in C++ serves on CPUs."""
+    chosen = os.environ.get(backends.VARIABLE) or "cpu"
+    return chosen == "cpu" and cpu.has_mixtures()
 
 
 def _is_better_in_float64(nll, *others: ArrayLike | None) -> bool:
@@ -142,19 +157,42 @@ def _is_better_in_float64(nll, *others: ArrayLike | None) -> bool:
     return bool((np.ptp(finite, axis=0) > _FLOAT32_NATS).any())
 
 
-@jax.jit
-def _sums(nll, masks, log_weights, weights, shares):
+@functools.partial(jax.jit, static_argnames="native")
+def _sums(nll, masks, log_weights, weights, shares, native):
     """Returns sum_x v_x mix_S(x), [S], for shares v, and sum_x w_x."""
     dtype, num_texts = nll.dtype, nll.shape[1]
     in_doubt = jnp.isnan(nll)
     # A text of weight 0 counts for nothing, even where its nll is infinite.
     nll = jnp.where(in_doubt | (shares == 0), 0.0, nll)
-    nll = xla.padded(nll, xla.BLOCK, axis=1)
     shares, weights = (
-        xla.padded(jnp.where(row >= 0, row, jnp.nan), xla.BLOCK, axis=0)
-        for row in (shares, weights)
+        jnp.where(row >= 0, row, jnp.nan) for row in (shares, weights)
     )
     log_weights = log_weights - log_weights.max()
+    arrays = nll, masks, log_weights, shares
+    if native:
+        sums = jax.lax.platform_dependent(
+            *arrays, cpu=cpu.mixture_sums, default=_sums_by_xla
+        )
+    else:
+        sums = _sums_by_xla(*arrays)
+    weighted = (masks & jnp.isfinite(log_weights)).any(axis=1)
+    sums = jnp.where(weighted, sums, jnp.inf)
+    sums = jnp.where((masks & in_doubt.any(axis=1)).any(axis=1), jnp.nan, sums)
+    weights = xla.padded(weights, xla.BLOCK, axis=0)
+    total = xla.sum_of_blocks(
+        lambda start: xla.pairwise_sum(xla.block(weights, start)[None]),
+        num_texts,
+        (1,),
+        dtype,
+    )
+    return sums, total[0]
+
+
+def _sums_by_xla(nll, masks, log_weights, shares):
+    """Returns sum_x v_x mix_S(x), [S]; anything for no model with a weight."""
+    dtype, num_texts = nll.dtype, nll.shape[1]
+    nll = xla.padded(nll, xla.BLOCK, axis=1)
+    shares = xla.padded(shares, xla.BLOCK, axis=0)
 
     def tile_sums(masks):
         members = masks.T.astype(dtype)
@@ -175,19 +213,9 @@ def _sums(nll, masks, log_weights, weights, shares):
                 share_of,
             )
 
-        sums = xla.sum_of_blocks(block_sum, num_texts, masks.shape[:1], dtype)
-        weighted = (masks & jnp.isfinite(log_weights)).any(axis=1)
-        return jnp.where(weighted, sums, jnp.inf)
+        return xla.sum_of_blocks(block_sum, num_texts, masks.shape[:1], dtype)
 
-    sums = xla.in_tiles(tile_sums, masks)
-    sums = jnp.where((masks & in_doubt.any(axis=1)).any(axis=1), jnp.nan, sums)
-    total = xla.sum_of_blocks(
-        lambda start: xla.pairwise_sum(xla.block(weights, start)[None]),
-        num_texts,
-        (1,),
-        dtype,
-    )
-    return sums, total[0]
+    return xla.in_tiles(tile_sums, masks)
 
 
 def _mixture_sums(nll, members, log_weights, log_totals, share_of):

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import pathlib
 import runpy
+import select
 import subprocess
 import sys
 import tempfile
@@ -69,6 +70,22 @@ def start(
 def words(said: str | pathlib.Path) -> list[str]:
     """Returns what a program has written to stdout and to stderr."""
     return [file.read_text() if file.exists() else "" for file in _files(said)]
+
+
+def in_a_terminal(program: str, *arguments: str) -> tuple[int, str]:
+    """Returns the exit code and what a program writes to a terminal."""
+    ours, its = os.openpty()
+    with tempfile.TemporaryDirectory() as folder:
+        _files(folder)[0].symlink_to(os.ttyname(its))
+        process = start(program, *arguments, said=pathlib.Path(folder))
+        written = b""
+        while process.is_alive() or select.select([ours], [], [], 0)[0]:
+            if select.select([ours], [], [], 0.05)[0]:
+                written += os.read(ours, 65536)
+        process.join()
+    os.close(its)
+    os.close(ours)
+    return process.exitcode, written.decode()
 
 
 def _files(folder: str | pathlib.Path) -> list[pathlib.Path]:

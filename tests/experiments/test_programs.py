@@ -1,10 +1,8 @@
-import contextlib
 import json
 import os
 import pathlib
-import subprocess
-import sys
 import tempfile
+from unittest import mock
 
 import numpy as np
 import transformers
@@ -20,9 +18,7 @@ from mmc_jax import (
     scoring,
     training,
 )
-from tests.experiments.programs import csv_files, run
-
-_ROOT = pathlib.Path(__file__).parents[2]
+from tests.experiments.programs import csv_files, in_a_terminal, run
 
 
 def _tiny_checkpoint() -> pathlib.Path:
@@ -233,24 +229,10 @@ class ShowModelTest(absltest.TestCase):
 
     def _in_a_terminal(self, **environment: str) -> str:
         """Returns what the program writes to a terminal."""
-        ours, its = os.openpty()
-        with subprocess.Popen(
-            [sys.executable, "-m", *self.flags],
-            stdout=its,
-            stderr=subprocess.PIPE,
-            cwd=_ROOT,
-            env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
-        ) as program:
-            os.close(its)
-            written = b""
-            # A terminal that nobody writes to any more is an error on Linux.
-            with contextlib.suppress(OSError):
-                while read := os.read(ours, 65536):
-                    written += read
-            os.close(ours)
-            _, errors = program.communicate()
-        self.assertEqual(program.returncode, 0, errors)
-        return written.decode()
+        with mock.patch.dict(os.environ, environment):
+            code, written = in_a_terminal(*self.flags)
+        self.assertEqual(code, 0, written)
+        return written
 
     def test_what_the_scorer_says(self):
         shown = run(*self.flags)

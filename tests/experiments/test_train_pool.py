@@ -82,22 +82,27 @@ class SimilarityRecipeTest(absltest.TestCase):
     def test_sequences_hold_as_much_text(self):
         texts = corpus.embedded("train").sample(300)
         tokenizers = similarity.trained_tokenizers(texts)
+
+        @functools.cache
+        def bytes_per_token(tokenizer, domain):
+            chosen = [
+                text
+                for text, name in zip(texts.texts, texts.domains, strict=True)
+                if name == domain
+            ]
+            num_tokens = sum(
+                len(tokenizers[tokenizer].encode(text).ids) + 1
+                for text in chosen
+            )
+            return len("".join(chosen).encode()) / num_tokens
+
         for run in list(similarity.runs(1, 0))[:8]:
-            num_bytes = 0
-            for domain, share in run.recipe.mixture.items():
-                chosen = [
-                    text
-                    for text, name in zip(
-                        texts.texts, texts.domains, strict=True
-                    )
-                    if name == domain
-                ]
-                num_tokens = sum(
-                    len(tokenizers[run.tokenizer].encode(text).ids) + 1
-                    for text in chosen
-                )
-                bytes_per_token = len("".join(chosen).encode()) / num_tokens
-                num_bytes += share * run.recipe.seq_len * bytes_per_token
+            num_bytes = sum(
+                share
+                * run.recipe.seq_len
+                * bytes_per_token(run.tokenizer, domain)
+                for domain, share in run.recipe.mixture.items()
+            )
             with self.subTest(run.name):
                 np.testing.assert_allclose(
                     num_bytes,

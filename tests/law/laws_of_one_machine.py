@@ -1,9 +1,4 @@
-"""Prints the numbers of laws of fixed points; see test_same_digits.py.
-
-Each is printed in hexadecimal, so that no digit is lost.
-"""
-
-import sys
+"""The numbers of laws of fixed points; see tests/report/test_same_bytes.py."""
 
 import numpy as np
 
@@ -35,7 +30,3 @@ def numbers() -> list[float]:
     found += [profile.low, profile.estimate, profile.high]
     found += [float(law.loss(fit, 1e12)), float(law.budget_for(fit, 1.8))]
     return [float(number) for number in found]
-
-
-if __name__ == "__main__":
-    sys.stdout.write("\n".join(number.hex() for number in numbers()))

@@ -66,6 +66,7 @@ _LONGROPE = dict(
 _REFUSED = (
     ("gpt2", dict(add_cross_attention=True), "add_cross_attention=True"),
     ("gpt2", dict(activation_function="mish"), "'mish'"),
+    ("gpt2", dict(is_encoder_decoder=True), "is_encoder_decoder=True"),
     ("gpt2", dict(n_embd=25), "n_embd 25"),
     ("gpt_neox", dict(hidden_act="mish"), "'mish'"),
     ("gpt_neox", dict(hidden_size=37), "hidden size is not divisible"),
@@ -91,10 +92,6 @@ _REFUSED = (
         "qwen3",
         dict(rope_parameters=dict(partial_rotary_factor=0.5)),
         "partial_rotary_factor=0.5",
-    ),
-    *(
-        (family, dict(is_encoder_decoder=True), "is_encoder_decoder=True")
-        for family in _FAMILIES
     ),
 )
 
@@ -697,6 +694,13 @@ class ConfigTest(LoadingTest):
             with self.assertRaises(ValueError) as raised:
                 read(self.folder)
             self.assertIn(message, str(raised.exception))
+
+    @parameterized.parameters(*_FAMILIES)
+    def test_encoders_are_refused(self, model_type):
+        test_parity.make_config(model_type).save_pretrained(self.folder)
+        self.change_config(self.folder, is_encoder_decoder=True)
+        with self.assertRaisesRegex(ValueError, "is_encoder_decoder=True"):
+            models.num_params(self.folder)
 
     def test_model_type_that_is_not_ported(self):
         for model_type in ("bert", "no_such_model", None):

@@ -1,6 +1,9 @@
 """Mixture losses against 40 decimal digits, their contract and errors."""
 
 import functools
+import math
+import os
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +11,8 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from mmc_jax.oracle import (
+    backends,
+    cpu,
     exact_losses,
     exact_mixture_losses,
     mixture_losses,
@@ -177,6 +182,44 @@ class MixtureLossesTest(parameterized.TestCase):
             mixture_losses(nll.astype(np.uint32), masks)
         with self.assertRaisesRegex(ValueError, r"masks\[0\].*weight 0"):
             mixture_nll(nll, np.eye(2, dtype=bool), [-np.inf, 0.0])
+
+
+class WithoutKernelsTest(MixtureLossesTest):
+    """All of it once more, as where no C++ kernels are."""
+
+    def setUp(self):
+        super().setUp()
+        self.enter_context(
+            mock.patch.dict(os.environ, {backends.VARIABLE: "xla"})
+        )
+
+
+@absltest.skipIf(not cpu.has_mixtures(), "no C++ kernel of mixtures here")
+class LevelsTest(parameterized.TestCase):
+    @parameterized.product(
+        level=cpu.levels() if cpu.has_mixtures() else [],
+        dtype=["float32", "float64"],
+        scale=[1e-3, 3.0, 1e4],
+    )
+    def test_any_size(self, level, dtype, scale):
+        """Blocks and chunks of texts that are full and that are not."""
+        rng = np.random.default_rng(2)
+        masks = rng.random((300, 5)) < 0.5
+        masks[:, 0] |= ~masks.any(axis=1)
+        logs = np.array([0, -1, -2, -70, 0.5], dtype)
+        for num_texts in (1, 33, 4099):
+            nll = (scale * rng.lognormal(size=(5, num_texts))).astype(dtype)
+            shares = rng.random(num_texts).astype(dtype)
+            with (
+                jax.enable_x64(dtype == "float64"),
+                mock.patch.dict(os.environ, MMC_ORACLE_CPU_LEVEL=level),
+            ):
+                found = cpu.mixture_sums(nll, masks, logs - logs.max(), shares)
+            wide = nll.astype(np.float64)
+            expected = exact_mixture_losses(
+                wide, masks, logs.astype(np.float64), shares.astype(np.float64)
+            ) * math.fsum(shares)
+            np.testing.assert_allclose(found, expected, rtol=_RTOL[dtype])
 
 
 class WrittenMixturesTest(parameterized.TestCase):

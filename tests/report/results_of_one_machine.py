@@ -10,6 +10,7 @@ import sys
 import numpy as np
 
 from mmc_jax import corpus, diversity, report, scores, studies, synthetic
+from tests.law import laws_of_one_machine
 
 # What says where and how a result was computed.
 _ELSEWHERE = ("flags", "versions", "device", "sha256")
@@ -38,7 +39,11 @@ def _table() -> scores.ScoreTable:
 
 
 def write(folder: pathlib.Path) -> None:
-    """Writes the results of a study and of diversity."""
+    """Writes the results of a study and of diversity, and digits of laws."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # Fits of points that are no table's, to ten digits.
+    digits = (f"{number:.10g}" for number in laws_of_one_machine.numbers())
+    (folder / "laws.txt").write_text("\n".join(digits))
     table = _table()
     study = studies.study(
         table,

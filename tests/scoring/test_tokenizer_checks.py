@@ -18,7 +18,7 @@ from mmc_jax.scoring import tokenizer_checks
 _SEPARATOR = "<|endoftext|>"
 
 
-class CheckTest(absltest.TestCase):
+class FoldersTest(absltest.TestCase):
     def setUp(self):
         super().setUp()
         folder = tempfile.TemporaryDirectory()
@@ -34,6 +34,8 @@ class CheckTest(absltest.TestCase):
         tokenizer.save(str(folder / "tokenizer.json"))
         return folder
 
+
+class CheckTest(FoldersTest):
     def test_what_is_lost_is_listed(self):
         whole = self._write("whole")
         lower = self._write("lower", normalizer=normalizers.Lowercase())
@@ -102,7 +104,7 @@ class CheckTest(absltest.TestCase):
         started.assert_not_called()
 
 
-class PoolTest(CheckTest):
+class PoolTest(FoldersTest):
     def test_what_a_pool_s_tokenizers_lose(self):
         folders = {
             "fine": self._write("fine"),

@@ -257,6 +257,37 @@ void RunOracleSums(const Threads& threads, const Call& call,
   partial.AddUp(out);
 }
 
+void RunMixtureSums(const Threads& threads, const Call& call,
+                    const void* log_weights, const uint8_t* masks,
+                    int64_t num_subsets, void* out) {
+  if (num_subsets == 0) return;
+  // As for `RunOracleSums`.
+  const int64_t wanted = kTasksPerThread * threads.num;
+  const int64_t least_ranges = DivideUp(num_subsets, 4096);
+  Partial partial(*call.kernels, call.num_texts, call.kernels->mixture_chunk,
+                  DivideUp(wanted, least_ranges), num_subsets);
+  const Ranges& texts = partial.texts();
+  const Ranges subsets(
+      num_subsets, 1,
+      std::max(least_ranges, std::min(DivideUp(threads.num, texts.count()),
+                                      num_subsets / 256)));
+  MixtureTask task{};
+  task.nll = RowsOf(call, call.losses);
+  task.log_weights = log_weights;
+  task.masks = masks;
+  task.num_models = call.num_models;
+  task.num_subsets = num_subsets;
+  task.out = out;
+  task.partial = partial.sums();
+  Run(threads, texts.count() * subsets.count(), [&](int64_t i) {
+    MixtureTask part = task;
+    part.subsets = subsets[i % subsets.count()];
+    part.texts = texts[i / subsets.count()];
+    call.kernels->mixture_sums(part);
+  });
+  partial.AddUp(out);
+}
+
 }  // namespace mmc
 
 // Returns the number of what cpu.py and this library agree on. It grows with

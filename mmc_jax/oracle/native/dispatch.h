@@ -49,6 +49,12 @@ void RunUnionSums(const Threads& threads, const Call& call,
 void RunOracleSums(const Threads& threads, const Call& call,
                    const uint8_t* masks, int64_t num_subsets, void* out);
 
+// Fills out[S] from log_weights [M], of the losses' dtype, and masks [S, M]. The
+// weights are those of texts; no number is whole.
+void RunMixtureSums(const Threads& threads, const Call& call,
+                    const void* log_weights, const uint8_t* masks,
+                    int64_t num_subsets, void* out);
+
 }  // namespace mmc
 
 #endif  // MMC_JAX_ORACLE_NATIVE_DISPATCH_H_

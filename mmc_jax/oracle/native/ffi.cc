@@ -180,6 +180,31 @@ ffi::Error OracleSums(ffi::ThreadPool pool, std::string_view level,
   return NoMemory();
 }
 
+ffi::Error MixtureSums(ffi::ThreadPool pool, std::string_view level,
+                       int64_t num_threads, AnyBuffer nll, AnyBuffer masks,
+                       AnyBuffer log_weights, AnyBuffer shares,
+                       ffi::Result<AnyBuffer> out) try {
+  const auto checked = Check(pool, level, num_threads, nll, shares, *out);
+  if (checked.has_error()) return checked.error();
+  const auto& [threads, call, dtype] = checked.value();
+  if (!call.kernels->mixture_sums || !call.weights ||
+      log_weights.element_type() != dtype ||
+      !HasShape(log_weights, {call.num_models})) {
+    return ffi::Error::InvalidArgument("weights of wrong dtype or shape");
+  }
+  const auto subsets = Members(masks, call.num_models);
+  if (subsets.has_error()) return subsets.error();
+  const int64_t num_subsets = masks.dimensions()[0];
+  if (!HasShape(*out, {num_subsets})) {
+    return ffi::Error::InvalidArgument("sums of wrong shape");
+  }
+  RunMixtureSums(threads, call, log_weights.untyped_data(),
+                 subsets.value().data(), num_subsets, out->untyped_data());
+  return ffi::Error::Success();
+} catch (const std::bad_alloc&) {
+  return NoMemory();
+}
+
 // What every kernel is called with; its arrays follow.
 auto Settings() {
   return ffi::Ffi::Bind()
@@ -206,6 +231,14 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(mmc_oracle_sums, mmc::OracleSums,
                                   .Ret<xla::ffi::AnyBuffer>());
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(mmc_union_sums, mmc::UnionSums,
+                              mmc::Settings()
+                                  .Arg<xla::ffi::AnyBuffer>()
+                                  .Arg<xla::ffi::AnyBuffer>()
+                                  .Arg<xla::ffi::AnyBuffer>()
+                                  .Arg<xla::ffi::AnyBuffer>()
+                                  .Ret<xla::ffi::AnyBuffer>());
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mmc_mixture_sums, mmc::MixtureSums,
                               mmc::Settings()
                                   .Arg<xla::ffi::AnyBuffer>()
                                   .Arg<xla::ffi::AnyBuffer>()

@@ -94,6 +94,19 @@ struct OracleTask {
   void* partial;
 };
 
+// All floats are of the table's dtype. No nll is NaN.
+struct MixtureTask {
+  Rows nll;  // its weights: what each text's loss is multiplied by
+  const void* log_weights;  // [M], -infinity for a model without a weight
+  const uint8_t* masks;     // [S, M]
+  int64_t num_models;
+  int64_t num_subsets;
+  Range subsets;
+  Range texts;  // starts where a chunk starts
+  void* out;
+  void* partial;
+};
+
 // No block of texts is longer.
 constexpr int64_t kMaxBlock = 4096;
 
@@ -103,10 +116,12 @@ struct Kernels {
   // number of threads.
   int64_t min_sum_chunk;
   int64_t oracle_chunk;
+  int64_t mixture_chunk;
   int64_t total_bytes;
   PackFunction pack;
   void (*min_sum)(const MinSumTask&);
   void (*oracle_sums)(const OracleTask&);
+  void (*mixture_sums)(const MixtureTask&);  // null for whole numbers
   // Adds up partial[chunk][i] for each i and writes out[i].
   void (*combine)(const void* partial, int64_t num_chunks, int64_t num_sums,
                   void* out);

@@ -17,6 +17,7 @@
 
 #include "kernels.h"
 #include "min_sum.h"
+#include "mixture_sums.h"
 #include "oracle_sums.h"
 #include "packing.h"
 #include "roofline.h"
@@ -26,8 +27,28 @@ namespace {
 
 template <class T>
 constexpr Kernels KernelsOf() {
-  return {MinSums<T>::kChunk, SubsetSums<T>::kChunk,
-          sizeof(typename TotalOf<T>::type), Pack<T>, MinSum<T>, OracleSums<T>,
+  return {MinSums<T>::kChunk,
+          SubsetSums<T>::kChunk,
+          MixtureOfSubsets<T>::kChunk,
+          sizeof(typename TotalOf<T>::type),
+          Pack<T>,
+          MinSum<T>,
+          OracleSums<T>,
+          MixtureSums<T>,
+          Combine<T>};
+}
+
+template <>
+constexpr Kernels KernelsOf<uint32_t>() {
+  using T = uint32_t;
+  return {MinSums<T>::kChunk,
+          SubsetSums<T>::kChunk,
+          1,
+          sizeof(typename TotalOf<T>::type),
+          Pack<T>,
+          MinSum<T>,
+          OracleSums<T>,
+          nullptr,
           Combine<T>};
 }
 
