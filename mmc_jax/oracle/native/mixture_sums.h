@@ -84,8 +84,8 @@ inline Exponentials Exp(Float64s x) {
   series = series * rest + 0.5;
   const Float64s of_rest = rest + rest * rest * series;
   const Int64s exponent = BitsOfReg(shifted) - BitsOfReg(Constant(kRounder));
-  const Float64s power = OfBits((exponent + 1023) << 52);
-  const Float64s less_one = power * of_rest + (power - 1);
+  const Float64s power = OfBits((exponent + int64_t{1023}) << 52);
+  const Float64s less_one = power * of_rest + (power - 1.0);
   const Float64s exp = power * of_rest + power;
   return {is_float ? less_one : Constant(-1), is_float ? exp : Constant(0)};
 }
@@ -96,9 +96,9 @@ inline Float64s Log(Float64s y, Float64s small) {
   // Exponents such that what is left is between the roots of 1/2 and of 2.
   const Int64s root = BitsOfReg(Constant(0x1.6a09e667f3bcdp-1));
   const Int64s exponent = (BitsOfReg(y) - root) >> 52;
-  Float64s f = OfBits(BitsOfReg(y) - (exponent << 52)) - 1;
-  f = exponent == 0 ? small : f;
-  const Float64s t = f / (f + 2);
+  Float64s f = OfBits(BitsOfReg(y) - (exponent << 52)) - 1.0;
+  f = exponent == Int64s{} ? small : f;
+  const Float64s t = f / (f + 2.0);
   const Float64s square = t * t;
   // 2 / (2 n + 1) for n from 10 down to 1.
   Float64s series = Constant(2.0 / 21);
@@ -179,7 +179,7 @@ class MixtureOfSubsets {
   // Returns exp(x) and log(x) of a number.
   static double Exp1(double x) { return Exp(Constant(x)).exp[0]; }
   static double Log1(double x) {
-    return Log(Constant(x), Constant(x - 1))[0];
+    return Log(Constant(x), Constant(x - 1.0))[0];
   }
 
   void TakeWeights() {
@@ -256,8 +256,10 @@ class MixtureOfSubsets {
       for (int64_t x = 0; x < kBlock; x += Vec::kLanes) {
         const int64_t at = m * kBlock + x;
         const Float64s nll = Vec::Load(nll_.data() + at);
-        Float64s row;
-        if (is_near) {
+        Float64s row = Float64s{};
+        if (!(log_weight > -kInfinity)) {
+          // It may be likelier than `least_`.
+        } else if (is_near) {
           row = Exp(Vec::Load(least_ + x) - nll).less_one;
           row = row * weight;
         } else {
@@ -282,7 +284,7 @@ class MixtureOfSubsets {
         }
       }
       Int64s settled[kRegs];
-      Int64s all = Int64s{} - 1;
+      Int64s all = Int64s{} == Int64s{};
       MMC_UNROLL
       for (int r = 0; r < kRegs; ++r) {
         if (kIsNear) sums[r] *= shares_of_total_[s];
@@ -315,10 +317,10 @@ class MixtureOfSubsets {
   template <bool kIsNear>
   Float64s Loss(int64_t s, int r, Float64s sums) const {
     if (kIsNear) {
-      return Vec::Load(least_ + r * Vec::kLanes) - Log(sums + 1, sums);
+      return Vec::Load(least_ + r * Vec::kLanes) - Log(sums + 1.0, sums);
     }
     return Vec::Load(first_ + r * Vec::kLanes) +
-           (log_totals_[s] - Log(sums, sums - 1));
+           (log_totals_[s] - Log(sums, sums - 1.0));
   }
 
   // Returns the losses relative to the subset's own likeliest models.
@@ -336,7 +338,7 @@ class MixtureOfSubsets {
       const Float64s probability = Exp(first - weighted).exp;
       sum = sum + probability;
     }
-    const Float64s loss = first + (log_totals_[s] - Log(sum, sum - 1));
+    const Float64s loss = first + (log_totals_[s] - Log(sum, sum - 1.0));
     return first == Constant(kInfinity) ? first : loss;
   }
 
