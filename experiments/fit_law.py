@@ -10,9 +10,11 @@ frontier side by side), or a CSV file with the columns `cost` and `loss`, and
 
 (or --csv and --models, as for trace_frontier) traces the frontier itself. It
 resamples texts and leaves out models, so that the intervals hold for other
-texts and models. Prints the table of A, alpha and L_inf with 95 percent
-intervals, R^2 and n, other forms, and predictions; writes result.json and
-figures.
+texts and models. It also says what referees ask: the answer in three sentences,
+errors beyond the fitted budgets, other countings of parameters, training tokens
+and the age of texts (--text_dates) where they are known, a checklist. Prints
+the table of A, alpha and L_inf with 95 percent intervals, R^2 and n, other
+forms, and predictions; writes result.json and figures.
 """
 
 from absl import flags
@@ -24,6 +26,7 @@ _POINTS = shared_flags.path(
     "points", None, "Result folder of trace_frontier, or a CSV file of points."
 )
 _METHOD = shared_flags.method()
+_TEXT_DATES = shared_flags.text_dates()
 _CLUSTER_BY_DOMAIN = shared_flags.cluster_by_domain()
 _DELTA = flags.DEFINE_float(
     "huber_delta",
@@ -45,7 +48,7 @@ flags.mark_flags_as_mutual_exclusive(["points", "scores", "csv"], required=True)
 
 
 def main():
-    from mmc_jax import law, report, studies
+    from mmc_jax import law, report
 
     options = {
         "delta": _DELTA.value,
@@ -56,17 +59,9 @@ def main():
     }
     if _POINTS.value is not None:
         groups = report.read_points(_POINTS.value)
-        study = law.laws_of_points(groups, **options)
+        study, more = law.laws_of_points(groups, **options), []
     else:
-        study = law.laws_of_table(
-            tables.read(),
-            normalisation=tables.NORMALISATION.value,
-            cost=tables.COST.value,
-            search=studies.METHODS[_METHOD.value],
-            by_domain=_CLUSTER_BY_DOMAIN.value,
-            num_searches=_NUM_SEARCHES.value,
-            **options,
-        )
+        study, more = _of_table(options)
     print(
         report.write_laws(
             study,
@@ -74,8 +69,49 @@ def main():
             flags=program.flag_values(),
             budgets=_BUDGETS.value,
             losses=_LOSSES.value,
+            more=more,
         )
     )
+
+
+def _of_table(options):
+    from mmc_jax import importers, law, referee, report, studies
+
+    dates = None
+    if _TEXT_DATES.value is not None:
+        dates = importers.read_text_dates(_TEXT_DATES.value)
+    table = tables.read()
+    of_table = {
+        "normalisation": tables.NORMALISATION.value,
+        "cost": tables.COST.value,
+    }
+    how = {
+        "search": studies.METHODS[_METHOD.value],
+        "by_domain": _CLUSTER_BY_DOMAIN.value,
+    }
+    study = law.laws_of_table(
+        table, num_searches=_NUM_SEARCHES.value, **of_table, **how, **options
+    )
+    del options["forms"]
+    found = referee.referee_study(
+        table,
+        {name: (of.costs, of.losses) for name, of in study.laws.items()},
+        known={
+            name: law.ResampledFit(of.fit, of.resampled)
+            for name, of in study.laws.items()
+        },
+        text_dates=dates,
+        **of_table,
+        **how,
+        **options,
+    )
+    items = report.referee_items(
+        table, flags=program.flag_values(), laws=study, **of_table
+    )
+    return study, [
+        *report.referee_sections(found),
+        report.checklist_section(items),
+    ]
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ _MODELS = shared_flags.path(
     "models",
     None,
     "File with the columns model, family, num_params and whatever else is "
-    "known of a model.",
+    "known of a model, such as num_training_tokens and release_date.",
 )
 _VALUE = flags.DEFINE_string(
     "value",
@@ -129,6 +129,11 @@ def table(path: str, *, keep_texts: bool = False) -> "scores.ScoreTable":
     opened = scores.open(path, leave_out_unfinished=True)
     if ONLY_MODELS.value is not None:
         opened = opened.select(models=ONLY_MODELS.value)
+    if _MODELS.value is not None:
+        from mmc_jax import importers
+
+        facts = importers.read_models(_MODELS.value)
+        opened = importers.with_facts(opened, facts)
     return opened
 
 

@@ -192,6 +192,17 @@ def checkpoint(*, required: bool) -> flags.FlagHolder:
     )
 
 
+def text_dates() -> flags.FlagHolder:
+    """When texts were written."""
+    return path(
+        "text_dates",
+        None,
+        "File with the columns text_id and date, such as the corpus itself: "
+        "also the laws of texts by their age, and of those that no model can "
+        "have seen (release_date of --models or of the pool).",
+    )
+
+
 def only_models() -> flags.FlagHolder:
     """Which models are taken."""
     return flags.DEFINE_list(

@@ -19,6 +19,7 @@
           context_length: 2048    # tokens
           vocab_size: 50304       # rows of the embedding
           licence: Apache-2.0     # of the weights; SPDX's name if it has one
+          release_date: 2023-04-03  # day, month or year of its publication
 
 Parameters are counted from the checkpoint, `mmc_jax.models.num_params`; a
 `num_params` under `costs` is only used where no weights are there.
@@ -37,6 +38,7 @@ from typing import Any
 import yaml
 
 from mmc_jax import limits
+from mmc_jax.dates import date_span
 
 _GGUF = b"GGUF"
 _POOL_FIELDS = ("name", "description", "models")
@@ -45,7 +47,8 @@ _KINDS = ("base", "instruct")
 # Scores are kept in files of these names with endings of up to 55 bytes.
 _MAX_NAME = limits.LIMITS["name"].most
 _COUNTED_FACTS = ("context_length", "vocab_size")
-_FACTS = ("model_type", *_COUNTED_FACTS, "licence")
+_DATE_FACT = "release_date"
+_FACTS = ("model_type", *_COUNTED_FACTS, "licence", _DATE_FACT)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", re.ASCII)
 
@@ -63,9 +66,9 @@ class Model:
       kind: "base" or "instruct".
       costs: Costs that the model adds to a subset, each finite and not
         negative. `num_params` here is only used where no weights are there.
-      facts: Facts beside the costs: `model_type` and `licence`, strings;
-        `context_length` in tokens and `vocab_size`, integers. Unknown facts are
-        left out.
+      facts: Facts beside the costs: `model_type`, `licence` and
+        `release_date`, strings; `context_length` in tokens and `vocab_size`,
+        integers. Unknown facts are left out.
       context: Positions of a scoring window; None for what the checkpoint's
         config states.
     """
@@ -338,11 +341,21 @@ def _facts(facts: Any, where: str) -> dict[str, str | int]:
         raise ValueError(f"{where}: {facts!r} is not a mapping of facts")
     _check_keys(facts, _FACTS, (), where)
     for name, value in facts.items():
+        if name == _DATE_FACT:
+            continue
         if name not in _COUNTED_FACTS:
             _check_string(value, f"{where}.{name}")
         else:
             _check_count(value, f"{where}.{name}")
-    return facts
+    if _DATE_FACT not in facts:
+        return facts
+    # YAML reads 2023-04-03 as a date and 2023 as a number.
+    date = str(facts[_DATE_FACT])
+    try:
+        date_span(date)
+    except ValueError as error:
+        raise ValueError(f"{where}.{_DATE_FACT}: {error}") from error
+    return {**facts, _DATE_FACT: date}
 
 
 def _check_count(value: Any, where: str) -> None:

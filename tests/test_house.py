@@ -20,7 +20,7 @@ _PACKAGE = _ROOT / "mmc_jax"
 # From the ground up: a room imports from the floors below its own and from
 # itself. `experiments` stands on top of all; `cli` and `__main__` lead there.
 _FLOORS = (
-    ("lazy", "limits", "user_cache"),
+    ("dates", "lazy", "limits", "user_cache"),
     ("corpus", "pool", "hosts", "stages", "statistics"),
     ("models", "scores", "synthetic", "oracle"),
     ("catalogue", "exporters", "importers", "training", "scoring"),
@@ -28,7 +28,7 @@ _FLOORS = (
     ("law",),
     ("diversity",),
     ("realizable",),
-    ("studies",),
+    ("referee", "studies"),
     ("overviews",),
     ("report",),
     ("cli",),

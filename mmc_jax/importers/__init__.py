@@ -13,6 +13,9 @@ __getattr__, __dir__, __all__ = attach(
         "assembly": ["Result", "assembled"],
         "formats": ["FORMATS", "Format", "csv", "detected", "read"],
         "frame": ["MISSING", "Imported", "Options"],
+        "model_facts": ["read_models"],
+        "more_facts": ["with_facts"],
+        "text_dates": ["read_text_dates"],
         "units": ["VALUES"],
     },
 )

@@ -147,7 +147,7 @@ class Finder:
 
     def __init__(self, names: Sequence[str]):
         """Takes the names among which to look; a name may stand there twice."""
-        self._names = list(names)
+        self.names = list(names)
         self._index = {name: i for i, name in enumerate(names)}
         self._near: dict[str, set[int]] = {}
         for name, i in self._index.items():
@@ -159,7 +159,7 @@ class Finder:
             return self._index[name]
         near = self._near.get(last_word(name), set())
         # a/x and b/x are two models.
-        near = {i for i in near if "/" not in name or "/" not in self._names[i]}
+        near = {i for i in near if "/" not in name or "/" not in self.names[i]}
         return next(iter(near)) if len(near) == 1 else None
 
 

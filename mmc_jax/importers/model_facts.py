@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 from absl import logging
 
+from mmc_jax.dates import date_span
 from mmc_jax.importers.columns import cells, read_columns
 from mmc_jax.scores import ScoredModel, columns
 
-_FACTS = ("model", "family", "kind")
+_FACTS = ("model", "family", "kind", columns.RELEASE_DATE)
 
 
 def read_models(path: str | os.PathLike[str]) -> list[ScoredModel]:
@@ -22,13 +23,14 @@ def read_models(path: str | os.PathLike[str]) -> list[ScoredModel]:
     The provenance of a model that stands there twice holds all its families.
 
     Args:
-      path: File of columns with a column `model`, `family` and `kind` if
-        wanted, and any number of costs; "13B" is a number there.
+      path: File of columns with a column `model`, `family`, `kind` and
+        `release_date` if wanted, and any number of costs; "13B" is a number
+        there. The date becomes part of the provenance.
 
     Raises:
       FileNotFoundError: The file is not there.
-      ValueError: A cell that is no cost, or a model twice with other costs; the
-        message names it.
+      ValueError: A cell that is no cost or date, or a model twice with other
+        costs; the message names it.
     """
     path = pathlib.Path(path)
     table = read_columns(path, text_columns=[*_FACTS, columns.PROVENANCE])
@@ -46,7 +48,7 @@ def read_models(path: str | os.PathLike[str]) -> list[ScoredModel]:
                 for cost, values in costs.items()
                 if not np.isnan(values[i])
             },
-            provenance=provenance[i],
+            provenance={**provenance[i], **_release(facts, i)},
         )
         if name not in models:
             models[name] = model
@@ -106,7 +108,25 @@ def _facts(
                 f"{cells.where(path, row, 'kind')}: {kind!r} is neither base "
                 "nor instruct"
             )
+        _check_date(read[columns.RELEASE_DATE][row - 1], path, row)
     return read.pop("model"), read
+
+
+def _check_date(cell: str, path: pathlib.Path, row: int) -> None:
+    """Raises the error of a cell that is neither a date nor empty."""
+    try:
+        if cell:
+            date_span(cell)
+    except ValueError as error:
+        raise ValueError(
+            f"{cells.where(path, row, columns.RELEASE_DATE)}: {error}"
+        ) from error
+
+
+def _release(facts: dict[str, list[str]], row: int) -> dict[str, str]:
+    """Returns the date of a model's release under its name, where known."""
+    date = facts[columns.RELEASE_DATE][row]
+    return {columns.RELEASE_DATE: date} if date else {}
 
 
 def _provenance(

@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "batches": ["Fits", "fit_batch", "usable"],
+        "countings": ["COUNTINGS", "CountedLaws", "laws_by_counting"],
         "evaluation": [
             "budget_for",
             "budget_ratio",
@@ -21,6 +22,7 @@ __getattr__, __dir__, __all__ = attach(
             "loss",
             "objective",
         ],
+        "extrapolation": ["ExtrapolationError", "extrapolation_errors"],
         "fitting": ["Fit", "FormFit", "fit", "fit_form"],
         "forms": ["FORMS", "power_law"],
         "groups": ["SharedFit", "compare_groups"],
@@ -53,6 +55,14 @@ __getattr__, __dir__, __all__ = attach(
             "laws_of_table",
             "variants",
         ],
+        "text_dates": [
+            "AFTER_ALL",
+            "Ages",
+            "ModelAge",
+            "Period",
+            "laws_by_age",
+        ],
+        "training_tokens": ["TRAINING_TOKENS", "TokensLaw", "tokens_law"],
         "simulation": ["PLANTED", "Coverage", "coverage", "planted_points"],
     },
 )

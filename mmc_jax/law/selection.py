@@ -137,6 +137,34 @@ def compare_forms(
     return scores, reasons
 
 
+def information_criteria(
+    squares: float, num_points: int, num_parameters: int
+) -> tuple[float | None, float]:
+    """Returns AICc and BIC of a least-squares fit; AICc may be None.
+
+    With S the sum of squares, X points and K = k + 1: X log(S / X) + 2 K +
+    2 K (K + 1) / (X - K - 1), None where X is not above K + 1; and
+    X log(S / X) + K log X.
+
+    Args:
+      squares: Sum of the squares of the residuals, S.
+      num_points: Number of points, X.
+      num_parameters: Number of fitted parameters, k.
+
+    >>> aicc, bic = information_criteria(0.5, 10, 3)
+    >>> f"{aicc:.3f} {bic:.3f}"
+    '-13.957 -20.747'
+    """
+    num_free = num_parameters + 1  # With the variance.
+    mean_square = max(squares / num_points, _LEAST_RESIDUAL**2)
+    fitted = num_points * math.log(mean_square)
+    rest = num_points - num_free - 1
+    aicc = None
+    if rest > 0:
+        aicc = fitted + 2 * num_free + 2 * num_free * (num_free + 1) / rest
+    return aicc, fitted + num_free * math.log(num_points)
+
+
 def _score(name, costs, losses, shares, num_starts) -> FormScore:
     form = FORMS[name]
     (P,), L, _ = checked_points(form, costs, losses, None)
@@ -165,11 +193,10 @@ def _score(name, costs, losses, shares, num_starts) -> FormScore:
     objective = float(ends.objectives[0])
     if not optima.falls(objective, log_L, np.ones(len(L))):
         raise ValueError("losses do not fall with costs.")
-    num_points, num_free = len(L), len(form.parameters) + 1
     # The objective is half the sum of squares.
-    mean_square = max(2 * objective / num_points, _LEAST_RESIDUAL**2)
-    fitted = num_points * math.log(mean_square)
-    rest = num_points - num_free - 1
+    aicc, bic = information_criteria(
+        2 * objective, len(L), len(form.parameters)
+    )
     return FormScore(
         form=name,
         parameters=optima.in_unit_of_data(
@@ -179,12 +206,8 @@ def _score(name, costs, losses, shares, num_starts) -> FormScore:
             ),
             [scale],
         ),
-        aicc=(
-            fitted + 2 * num_free + 2 * num_free * (num_free + 1) / rest
-            if rest > 0
-            else None
-        ),
-        bic=fitted + num_free * math.log(num_points),
+        aicc=aicc,
+        bic=bic,
         r_squared=1
         - 2 * objective / float(((log_L - log_L.mean()) ** 2).sum()),
         converged=bool(optima.converged(ends)[0]),

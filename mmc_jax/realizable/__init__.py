@@ -10,6 +10,7 @@ from mmc_jax.lazy import attach
 # The public names of each module.
 _NAMES: dict[str, list[str]] = {
     "contests": ["Contest"],
+    "equal_budgets": ["Choice", "EqualBudget", "equal_budget"],
     "evaluation": ["Evaluation", "evaluated"],
     "features": [
         "Features",

@@ -6,7 +6,9 @@ from mmc_jax.report import drawing  # noqa: F401  Imports Matplotlib safely.
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "answer": ["answer_section"],
         "cards": ["pool_card"],
+        "checklist": ["Item", "checklist_section", "referee_items"],
         "diversity": [
             "diagnosis_section",
             "diversity_sections",
@@ -26,6 +28,13 @@ __getattr__, __dir__, __all__ = attach(
         "page.encoding": ["read_embedded"],
         "page.gathering": ["folder_of", "result_chapters"],
         "points": ["read_points"],
+        "referee": [
+            "ages_section",
+            "countings_section",
+            "extrapolation_section",
+            "referee_sections",
+            "tokens_section",
+        ],
         "refit": ["write_refit"],
         "result": ["check_file", "write_result"],
         "routers": ["routers_sections"],

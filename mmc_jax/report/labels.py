@@ -11,6 +11,8 @@ from mmc_jax.scores import NORMALISATIONS
 _COSTS = {
     "num_params": "Total parameters",
     "num_active_params": "Active parameters",
+    "num_non_embedding_params": "Parameters without embeddings",
+    "num_training_tokens": "Training tokens",
     "flops_per_token": "FLOPs per token",
     "flops_per_byte": "FLOPs per byte",
 }

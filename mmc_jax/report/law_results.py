@@ -20,6 +20,7 @@ def write_laws(
     flags: Mapping[str, Any],
     budgets: Sequence[float] = (),
     losses: Sequence[float] = (),
+    more: Sequence[Section] = (),
 ) -> str:
     """Writes laws as a result folder and returns what they say in words.
 
@@ -29,12 +30,14 @@ def write_laws(
       flags: What the program was called with.
       budgets: Budgets at which the loss is asked for.
       losses: Losses for which the budget is asked for.
+      more: Further sections of the folder, after those of the laws.
     """
     sections = [
         laws_section(study),
         *([pool_section(study)] if study.pool is not None else []),
         shared_section(study.shared),
         answers_section(law.answers(study.laws, budgets, losses)),
+        *more,
     ]
     return write_sections(out, sections, flags=flags)
 

@@ -67,7 +67,7 @@ def _table_section(found: RouterStudy, unit: str) -> Section:
         ]
     lines += [f"no {name}: {why}" for name, why in found.reasons.items()]
     lines += _leak_lines(found, num_test)
-    best = _best(found)
+    best = best_router(found)
     drawn: dict[str, Any] = {}
     if found.entries:
         drawn["routers"] = functools.partial(router_figures.closed_gaps, found)
@@ -253,8 +253,12 @@ def _cold_section(found: RouterStudy) -> Section:
     )
 
 
-def _best(found: RouterStudy) -> str:
-    """Returns the router of the least loss; "" without routers."""
+def best_router(found: RouterStudy) -> str:
+    """Returns the name of the router of the least loss; "" without routers.
+
+    Args:
+      found: What `realizable.router_study` returns.
+    """
     return min(
         found.entries,
         key=lambda name: found.entries[name].evaluation.routed.value,

@@ -17,6 +17,8 @@ PER_MODEL = {
     "round_trips": "round_trips",
     "query_costs": "query_cost",
 }
+# What files of facts and pools call the day of a model's release.
+RELEASE_DATE = "release_date"
 # What a file of facts says of all its models' table.
 CHARS_PER_TOKEN = "chars_per_token"
 PROVENANCE = "provenance"

@@ -43,8 +43,9 @@ class ScoredModel:
       family: Models that one team trained as one line; "" where not known.
       kind: "base" or "instruct".
       costs: What the model adds to the cost of a subset: num_params,
-        num_active_params, flops_per_token (without attention's products of
-        positions), any other number.
+        num_active_params, num_non_embedding_params, flops_per_token (without
+        attention's products of positions), num_training_tokens, any other
+        number.
       provenance: Where the scores come from, values as in JSON. Those of the
         scoring engine hold "key", what the scores depend on, and "seconds".
     """

@@ -22,6 +22,7 @@ import transformers
 from mmc_jax import hosts, pool, scores, user_cache
 from mmc_jax.corpus import Corpus, Stream
 from mmc_jax.models import attributes, gguf_files, hub, loading
+from mmc_jax.scores.columns import RELEASE_DATE
 from mmc_jax.scoring import (
     batching,
     checkpoints,
@@ -293,8 +294,7 @@ def _scored_model(
         kind=model.kind,
         # What the pool states goes before what is counted, but for the size.
         costs={
-            "num_active_params": flops.num_active_params(config),
-            "flops_per_token": flops.matmul_flops_per_token(config),
+            **flops.counted_costs(config),
             **model.costs,
             "num_params": flops.num_params(config),
         },
@@ -304,6 +304,7 @@ def _scored_model(
             "resolved_revision": hub.resolved_revision(checkpoint.folder),
             "model_type": config.model_type,
             "context_source": checkpoint.context_source,
+            **{k: v for k, v in model.facts.items() if k == RELEASE_DATE},
             "unread_config": attributes.unread(config),
             **gguf_files.provenance(checkpoint.folder),
             "device": mesh.devices.flat[0].device_kind,

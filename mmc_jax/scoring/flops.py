@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 import transformers
 
 from mmc_jax import models
-from mmc_jax.models import loading
+from mmc_jax.models import loading, tensors
 
 # Parameters that each token is multiplied by: of linear layers (of GPT-2's kind
 # as well), convolutions and the RG-LRU's gates.
@@ -73,9 +73,32 @@ def num_active_params(config: transformers.PreTrainedConfig) -> int:
     return sum(_num_active(*leaf, config) for leaf in _shapes(config))
 
 
+def counted_costs(config: transformers.PreTrainedConfig) -> dict[str, int]:
+    """Returns what of a model's costs can be counted, but for `num_params`."""
+    return {
+        "num_active_params": num_active_params(config),
+        "num_non_embedding_params": num_non_embedding_params(config),
+        "flops_per_token": matmul_flops_per_token(config),
+    }
+
+
 def num_params(config: transformers.PreTrainedConfig) -> int:
     """Returns the parameters of a model, tied ones once."""
     return sum(math.prod(shape) for _, shape in _shapes(config))
+
+
+def num_non_embedding_params(config: transformers.PreTrainedConfig) -> int:
+    """Returns the parameters beside embedding tables and the output head.
+
+    Tables of tokens and of positions are left out, and the head with its bias,
+    tied or not. Source: Kaplan et al. 2020 (arXiv 2001.08361), section 2.1.
+    """
+    return sum(
+        math.prod(shape)
+        for path, shape in _shapes(config)
+        if not path.endswith(".embedding")
+        and f"{path.partition('.')[0]}.weight" not in tensors.HEADS
+    )
 
 
 def mixing_flops(config: transformers.PreTrainedConfig, T: int) -> int:

@@ -304,7 +304,7 @@ class WithoutPrefixTest(ScoreTest):
 
 def _counted(folder: pathlib.Path) -> dict[str, int]:
     """Returns the costs of an untied checkpoint, from its tensors alone."""
-    whole, active, multiplied = 0, 0, 0
+    whole, active, multiplied, tables = 0, 0, 0, 0
     for name, value in safetensors.numpy.load_file(
         folder / weight_files.WEIGHTS
     ).items():
@@ -312,11 +312,14 @@ def _counted(folder: pathlib.Path) -> dict[str, int]:
         size = value.size * 2 // 5 if "experts" in name else value.size
         whole += value.size
         active += size
+        if "embed_tokens" in name or "lm_head" in name:
+            tables += value.size
         if value.ndim >= 2 and "embed_tokens" not in name:
             multiplied += size
     return {
         "num_params": whole,
         "num_active_params": active,
+        "num_non_embedding_params": whole - tables,
         "flops_per_token": 2 * multiplied,
     }
 

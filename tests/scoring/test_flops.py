@@ -181,6 +181,26 @@ class FlopsTest(parameterized.TestCase):
             flops.mixing_flops(config, 1024), 12 * 4 * 768 * 1024 * 1025 // 2
         )
         self.assertEqual(flops.num_active_params(config), 124_439_808)
+        tables = 768 * (50257 + 1024)
+        self.assertEqual(
+            flops.num_non_embedding_params(config), 124_439_808 - tables
+        )
+
+    def test_heads_are_no_body(self):
+        """An untied head and its bias count as little as a tied one."""
+        counts = [
+            flops.num_non_embedding_params(
+                test_parity.make_config("phi", tie_word_embeddings=tied)
+            )
+            for tied in (False, True)
+        ]
+        self.assertEqual(counts[0], counts[1])
+        untied = test_parity.make_config("rwkv", 0)
+        tables = 2 * untied.vocab_size * untied.hidden_size
+        self.assertEqual(
+            flops.num_non_embedding_params(untied),
+            flops.num_params(untied) - tables,
+        )
 
     def test_recurrent_gemma_by_hand(self):
         config = test_parity.make_config("recurrent_gemma")

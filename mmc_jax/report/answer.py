@@ -1,0 +1,168 @@
+"""The answer in three sentences: pool, mixture, router."""
+
+import math
+from typing import Any
+
+from mmc_jax.realizable import EqualBudget, RouterStudy
+from mmc_jax.report import labels, result
+from mmc_jax.report.routers import best_router
+from mmc_jax.report.sections import Section
+from mmc_jax.scores import NORMALISATIONS
+from mmc_jax.statistics import Estimate
+
+# Models of a subset that a sentence names.
+_MOST_NAMES = 6
+# JSON Pointers of what each sentence rests on.
+_FIELDS = (
+    ["/answer/lower_percent", "/answer/pool_loss", "/answer/single_loss"],
+    ["/answer/mixture_share", "/answer/mixture_loss"],
+    ["/answer/router"],
+)
+_NOT_MEASURED = (
+    "What a router attains was not measured: compare_systems --routers=all "
+    "measures it."
+)
+
+
+def answer_section(
+    found: EqualBudget,
+    *,
+    normalisation: str,
+    routers: RouterStudy | None = None,
+) -> Section:
+    """Returns how much a pool gains, and what a mixture and a router attain.
+
+    The three sentences stand in `numbers["answer"]["sentences"]`: objects with
+    "words" and "fields", the JSON Pointers of what the sentence rests on.
+
+    Args:
+      found: What `realizable.equal_budget` returns.
+      normalisation: Name of one of `scores.NORMALISATIONS`.
+      routers: What `realizable.router_study` returns; None where no router was
+        measured.
+    """
+    router = None if routers is None else best_router(routers)
+    sentences = [
+        _pool_sentence(found, normalisation),
+        _mixture_sentence(found),
+        _router_sentence(routers, router),
+    ]
+    numbers: dict[str, Any] = {
+        "sentences": [
+            {"words": labels.printable(words), "fields": fields}
+            for words, fields in zip(sentences, _FIELDS, strict=True)
+        ],
+        "loss_unit": NORMALISATIONS[normalisation],
+        "cost": found.cost,
+        "num_texts": found.num_texts,
+        "chosen_by_halves": [choice._asdict() for choice in found.chosen],
+        "single_loss": result.fitted(found.single),
+        "pool_loss": result.fitted(found.pool),
+        "mixture_loss": result.fitted(found.mixture),
+        "lower": result.fitted(found.lower),
+        "lower_percent": result.fitted(found.lower_percent),
+        "mixture_share": result.fitted(found.mixture_share),
+        "why_no_mixture_share": found.why_no_share,
+        "router": None,
+    }
+    if router:
+        evaluation = routers.entries[router].evaluation
+        numbers["router"] = {
+            "name": router,
+            "num_compared": len(routers.entries),
+            "closed_gap": result.fitted(evaluation.closed_gap),
+            "loss": result.fitted(evaluation.routed),
+        }
+    return Section({"answer": numbers}, sentences=["", *sentences])
+
+
+def _pool_sentence(found: EqualBudget, normalisation: str) -> str:
+    first, second = found.chosen
+    cost = labels.cost_label(found.cost).lower()
+    if first.single == second.single:
+        at = f"{first.budget:.4g}, those of {first.single}"
+    else:
+        at = (
+            f"{first.budget:.4g} or {second.budget:.4g}, those of "
+            f"{first.single} or {second.single}"
+        )
+    where = f"At equal {cost} ({at}, the best single model)"
+    if found.lower.value == 0 and all(
+        choice.pool == (choice.single,) for choice in found.chosen
+    ):
+        return f"{where}, no pool loses less: the best subset is that model."
+    losses = (
+        f"{found.pool.value:.4g} against {found.single.value:.4g} "
+        f"{NORMALISATIONS[normalisation]}"
+    )
+    of = f"an ideal choice for each text ({_subset(first.pool)})"
+    if math.isnan(found.lower_percent.value):
+        return (
+            f"{where}, {of} loses {found.lower.text('.4g', '.3g')} less, "
+            f"{losses}."
+        )
+    says = f"{where}, {of} loses {_percent(found.lower_percent)} less, {losses}"
+    if not found.lower.low > 0:
+        return f"{says}; the interval holds 0, so this may be chance."
+    return f"{says}, on texts that chose neither."
+
+
+def _mixture_sentence(found: EqualBudget) -> str:
+    if found.mixture_share is None:
+        return (
+            "What a mixture attains of that is not known: "
+            f"{found.why_no_share.rstrip('.')}."
+        )
+    if all(choice.mixture == (choice.single,) for choice in found.chosen):
+        return (
+            "No mixture of the same cost is better than that model: mixtures "
+            "attain nothing of that."
+        )
+    share = found.mixture_share
+    percent = share._replace(
+        value=100 * share.value, low=100 * share.low, high=100 * share.high
+    )
+    names = found.chosen[0].mixture
+    return (
+        f"A mixture of the same cost ({_subset(names)}), which needs no "
+        f"choice, attains {_percent(percent)} of that."
+    )
+
+
+def _router_sentence(routers: RouterStudy | None, name: str | None) -> str:
+    if not name:
+        return _NOT_MEASURED
+    gap = routers.entries[name].evaluation.closed_gap
+    num_routers = len(routers.entries)
+    which = (
+        name
+        if num_routers == 1
+        else f"{name}, the best of {num_routers} on these texts"
+    )
+    if math.isnan(gap.value):
+        return (
+            f"A router ({which}) has nothing to attain: no choice among all "
+            "models is better than one of them."
+        )
+    percent = gap._replace(
+        value=100 * gap.value, low=100 * gap.low, high=100 * gap.high
+    )
+    return (
+        f"A router ({which}), which runs one model a text, attains "
+        f"{_percent(percent)} of what an ideal choice among all models gains."
+    )
+
+
+def _percent(estimate: Estimate) -> str:
+    """Returns a number in percent with its interval."""
+    return estimate.text(".3g", ".3g").replace(" [", " percent [") + (
+        "" if estimate.has_interval else " percent"
+    )
+
+
+def _subset(names: tuple[str, ...]) -> str:
+    if len(names) <= _MOST_NAMES:
+        return ", ".join(names)
+    return (
+        f"{', '.join(names[:_MOST_NAMES])} and {len(names) - _MOST_NAMES} more"
+    )

@@ -1,0 +1,58 @@
+"""All that referees ask of one table, as sections of one result."""
+
+import dataclasses
+
+from absl.testing import absltest
+
+from mmc_jax import frontier, law, referee, report
+from mmc_jax.report.sections import merged
+from tests.law.test_countings import table_of_law
+
+
+class RefereeTest(absltest.TestCase):
+    def test_what_the_table_knows_has_a_section(self):
+        table = table_of_law(num_models=5, num_texts=8)
+        models = tuple(
+            dataclasses.replace(
+                model, costs={**model.costs, "num_training_tokens": 1e9}
+            )
+            for model in table.models
+        )
+        table = dataclasses.replace(table, models=models)
+        line = frontier.single_models(table.losses("raw"), table.costs())
+        one = law.ResampledFit(
+            law.fit(line.costs, line.losses, num_starts=8),
+            law.fit_batch(line.costs, [line.losses] * 2, num_starts=8),
+        )
+        known = {"single models": one, "pool": one}
+        found = referee.referee_study(
+            table,
+            {"single models": (line.costs, line.losses)},
+            known=known,
+            normalisation="raw",
+            num_resamples=4,
+            num_starts=8,
+        )
+        self.assertIs(found.countings["num_params"].laws["pool"], one)
+        self.assertIsNone(found.ages)
+        self.assertIn("5 points", found.reasons["tokens"])
+        numbers = merged(report.referee_sections(found)).numbers
+        self.assertSameElements(
+            numbers,
+            [
+                "answer",
+                "extrapolation",
+                "countings",
+                "countings_not_known",
+                "training_tokens",
+            ],
+        )
+        alone = found._replace(
+            countings={"num_params": found.countings["num_params"]}, reasons={}
+        )
+        numbers = merged(report.referee_sections(alone)).numbers
+        self.assertSameElements(numbers, ["answer", "extrapolation"])
+
+
+if __name__ == "__main__":
+    absltest.main()
