@@ -70,13 +70,7 @@ _MORE_RESULTS = shared_flags.paths(
     "stand on the page as well.",
 )
 _SEED = shared_flags.seed()
-_OUT = shared_flags.path(
-    "out",
-    None,
-    "Page to write, a name that ends in .html; the numbers go into the folder "
-    "of that name without .html.",
-    required=True,
-)
+_OUT = shared_flags.page()
 
 flags.mark_flags_as_mutual_exclusive(["scores", "csv"], required=True)
 

@@ -118,6 +118,17 @@ def out(
     )
 
 
+def page() -> flags.FlagHolder:
+    """Where a page goes."""
+    return path(
+        "out",
+        None,
+        "Page to write, a name that ends in .html; the numbers go into the "
+        "folder of that name without .html.",
+        required=True,
+    )
+
+
 def seed() -> flags.FlagHolder:
     """What random numbers begin with."""
     return flags.DEFINE_integer(

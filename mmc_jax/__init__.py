@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     submodules=[
         "catalogue",
+        "comparisons",
         "certificate_checker",
         "corpus",
         "dates",

@@ -28,7 +28,7 @@ _FLOORS = (
     ("law",),
     ("diversity",),
     ("realizable",),
-    ("referee", "studies"),
+    ("comparisons", "referee", "studies"),
     ("overviews",),
     ("report",),
     ("cli",),

@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = attach(
         "answer": ["answer_section"],
         "cards": ["pool_card"],
         "checklist": ["Item", "checklist_section", "referee_items"],
+        "comparison": ["comparison_section"],
         "diversity": [
             "diagnosis_section",
             "diversity_sections",

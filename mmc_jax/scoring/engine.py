@@ -292,12 +292,7 @@ def _scored_model(
         name=model.name,
         family=model.family,
         kind=model.kind,
-        # What the pool states goes before what is counted, but for the size.
-        costs={
-            **flops.counted_costs(config),
-            **model.costs,
-            "num_params": flops.num_params(config),
-        },
+        costs=flops.costs_with(config, model.costs),
         provenance={
             "checkpoint": model.checkpoint,
             "revision": model.revision,

@@ -13,7 +13,7 @@ width, V vocabulary, L layers.
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import transformers
 
@@ -73,12 +73,23 @@ def num_active_params(config: transformers.PreTrainedConfig) -> int:
     return sum(_num_active(*leaf, config) for leaf in _shapes(config))
 
 
-def counted_costs(config: transformers.PreTrainedConfig) -> dict[str, int]:
-    """Returns what of a model's costs can be counted, but for `num_params`."""
+def costs_with(
+    config: transformers.PreTrainedConfig, stated: Mapping[str, float]
+) -> dict[str, float]:
+    """Returns the costs of a model, those that are counted and those stated.
+
+    What the pool states goes before what is counted, but for the size.
+
+    Args:
+      config: Hugging Face's, of a ported family.
+      stated: Costs that the pool states, by name.
+    """
     return {
         "num_active_params": num_active_params(config),
         "num_non_embedding_params": num_non_embedding_params(config),
         "flops_per_token": matmul_flops_per_token(config),
+        **stated,
+        "num_params": num_params(config),
     }
 
 

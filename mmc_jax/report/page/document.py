@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from mmc_jax.report import labels, result
 from mmc_jax.report.page import closing_chapters as closing
+from mmc_jax.report.page import comparison_chapter
 from mmc_jax.report.page import law_chapters as laws
 from mmc_jax.report.page import pool_chapters as pool
 from mmc_jax.report.page.elements import Child, Element, Result, element, html
@@ -45,6 +46,12 @@ class Chapter(NamedTuple):
 # The order in which the page is read. What has no chapter here, such as laws
 # for referees, comes before the referee's page, by `closing.other`.
 _CHAPTERS = (
+    Chapter(
+        "comparison",
+        "What differs",
+        ["/comparison"],
+        comparison_chapter.comparison,
+    ),
     Chapter("answer", "The answer", ["/answer/sentences"], laws.answer),
     Chapter("law", "The law", ["/law/views"], laws.law),
     Chapter("table", "Table 1: the laws", ["/law/views"], laws.laws_table),
@@ -166,7 +173,7 @@ def page_of(content: Mapping[str, Any]) -> str:
     for one in (*_CHAPTERS, *_others(content), *_CLOSING):
         if any(found.get(at) for at in one.needs):
             chapters.append((one, _chapter(found, one)))
-        elif one.missing:
+        elif one.missing and not found.get("/comparison"):
             missing.append(one)
     main = element(
         "main",
@@ -267,11 +274,15 @@ def _licence() -> Element:
 
 
 def _title(found: Result) -> str:
+    if found.get("/comparison"):
+        return "The Law of Multi-Model Collaboration: two studies"
     number = found.get("/study/num_models", 0)
     return f"The Law of Multi-Model Collaboration: {number} models"
 
 
 def _header(found: Result) -> list[Child]:
+    if found.get("/comparison"):
+        return list(comparison_chapter.header(found))
     return [
         element("h1", "The Law of Multi-Model Collaboration"),
         element(
