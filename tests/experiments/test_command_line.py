@@ -99,6 +99,9 @@ class HelpTest(absltest.TestCase):
         self.assertLessEqual(
             several,
             {
+                # Score tables, or studies.
+                "a",
+                "b",
                 "max_size",
                 "noise",
                 "num_models",
