@@ -87,6 +87,15 @@ class PoolTest(parameterized.TestCase):
     def test_is_named_after_its_file_by_default(self):
         self.assertEqual(self._read(_one()).name, "mine")
 
+    def test_dates_as_yaml_reads_them(self):
+        for written in ("2023-04-03", "'2023-04-03'", "2023", "2023-04"):
+            with self.subTest(written):
+                read = self._read(_one(f"facts: {{release_date: {written}}}"))
+                self.assertEqual(
+                    read.models[0].facts,
+                    {"release_date": written.strip("'")},
+                )
+
     def test_absolute_and_parent_folders(self):
         small = self.folder / "checkpoints" / "small"
         for checkpoint in (small, "checkpoints/../checkpoints/small/"):
@@ -196,6 +205,11 @@ class PoolTest(parameterized.TestCase):
             "facts.context_length: 2048.0 is not a whole number",
         ),
         ("fact_is_bool", _one("facts: {vocab_size: yes}"), "True is not a who"),
+        (
+            "no_release_date",
+            _one("facts: {release_date: May}"),
+            "facts.release_date: 'May' is no date; write it as 2023-04-03",
+        ),
         ("fact_is_zero", _one("facts: {vocab_size: 0}"), "0 is not a whole"),
         ("huge_cost", _one("costs: {x: 1" + 400 * "0" + "}"), "not finite"),
         ("huge_fact", _one("facts: {vocab_size: 1" + 40 * "0" + "}"), "whole"),
