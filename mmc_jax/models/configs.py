@@ -236,15 +236,19 @@ def _contradictions(
     raw: Mapping[str, Any], config: transformers.PreTrainedConfig
 ) -> list[str]:
     """Returns the second names whose values differ from what is read."""
-    synonyms = {**_SYNONYMS, **type(config).attribute_map}
-    synonyms |= {known: name for name, known in config.attribute_map.items()}
     problems = []
     for name, value in raw.items():
-        known = synonyms.get(name)
+        known = _SYNONYMS.get(name)
         if value is None or not hasattr(config, known or ""):
             continue
         if value != (meant := getattr(config, known)):
             problems.append(f"{name}={value!r}, but {known}={meant!r}")
+    # Of names that transformers takes for one another it reads either. It may
+    # rename the values, as it does with types of layers.
+    for other, name in config.attribute_map.items():
+        value, meant = raw.get(other), raw.get(name)
+        if None not in (value, meant) and value != meant:
+            problems.append(f"{other}={value!r}, but {name}={meant!r}")
     rope = getattr(config, "rope_parameters", None) or {}
     for name in _ROTARY_SYNONYMS.keys() & raw.keys():
         value, meant = raw[name], rope.get(_ROTARY_SYNONYMS[name])

@@ -16,6 +16,67 @@ from flax import nnx
 from mmc_jax.models import layers
 
 
+class SigmoidRouter(nnx.Module):
+    """DeepSeek-V3's router: sigmoids, and a bias that only chooses.
+
+    An expert's score is a sigmoid. Chosen are the best k by score plus bias,
+    among the experts of the best groups alone; a group counts by the sum of its
+    best two. Scores without the bias are the weights.
+
+    Args:
+      width: Number of features of a token, D.
+      num_experts: Number of experts, E.
+      top_k: Number of experts that a token gets, k.
+      num_groups: Number of groups of experts, each of at least two.
+      top_groups: Number of groups that a token's experts come from.
+      normalised: Whether a token's weights are divided by their sum.
+      scale: Factor of the weights.
+
+    Source: DeepSeek-AI, arXiv 2412.19437, eq. 13 to 16.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        num_experts: int,
+        *,
+        top_k: int,
+        num_groups: int = 1,
+        top_groups: int = 1,
+        normalised: bool = True,
+        scale: float = 1.0,
+        rngs: nnx.Rngs,
+    ):
+        init = nnx.initializers.lecun_normal()
+        self.kernel = nnx.Param(init(rngs.params(), (width, num_experts)))
+        self.e_score_correction_bias = nnx.Param(jnp.zeros(num_experts))
+        self.top_k = top_k
+        self.num_groups, self.top_groups = num_groups, top_groups
+        self.normalised, self.scale = normalised, scale
+
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns the numbers and the weights of each token's experts.
+
+        [..., D] -> int32 [..., k], float32 [..., k].
+        """
+        kernel = self.kernel[...].astype(jnp.float32)
+        scores = jax.nn.sigmoid(x.astype(jnp.float32) @ kernel)
+        biased = scores + self.e_score_correction_bias[...].astype(jnp.float32)
+        if self.top_groups < self.num_groups:
+            groups = biased.reshape(*biased.shape[:-1], self.num_groups, -1)
+            best, _ = jax.lax.top_k(groups, 2)
+            _, kept = jax.lax.top_k(best.sum(axis=-1), self.top_groups)
+            mask = jax.nn.one_hot(kept, self.num_groups, dtype=bool).any(-2)
+            biased = jnp.where(mask[..., None], groups, -jnp.inf)
+            biased = biased.reshape(scores.shape)
+        _, chosen = jax.lax.top_k(biased, self.top_k)
+        weights = jnp.take_along_axis(scores, chosen, axis=-1)
+        if self.normalised:
+            # DeepSeek's epsilon, for scores that are all zero.
+            weights /= weights.sum(axis=-1, keepdims=True) + 1e-20
+        return chosen, weights * self.scale
+
+
 class GatedMLP(nnx.Module):
     """A gated linear unit and a projection back: the expert of most families.
 

@@ -39,6 +39,24 @@ def stacks(
     }
 
 
+def blocks(
+    layer_types: Sequence[str],
+    kind: str,
+    block: Callable[[nnx.Rngs], nnx.Module],
+    rngs: nnx.Rngs,
+) -> nnx.Module | None:
+    """Returns the blocks of a kind in one; None where no layer is of the kind.
+
+    Args:
+      layer_types: The kind of each layer.
+      kind: The kind of the blocks.
+      block: Function that makes one block.
+      rngs: Random numbers of the parameters.
+    """
+    number = layer_types.count(kind)
+    return layers.stack(block, number, rngs) if number else None
+
+
 def pass_over(
     config: Any, layer_types: Sequence[str], attributes: Mapping[str, str]
 ) -> None:

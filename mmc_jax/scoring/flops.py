@@ -23,8 +23,13 @@ from mmc_jax.models import loading, tensors
 # Parameters that each token is multiplied by: of linear layers (of GPT-2's kind
 # as well), convolutions and the RG-LRU's gates.
 _MULTIPLIED = re.compile(
-    r"(kernel|\.c_(attn|proj|fc)\.weight|\.conv_?1d\.weight|_gate_weight)$"
+    r"(kernel|\.c_(attn|proj|fc)\.weight|\.conv_?1d\.weight|_gate_weight"
+    r"|_linear\.weight)$"
 )
+# Zamba2's blocks, which several layers share, without the layers' adapters.
+_SHARED = re.compile(r"model\.shared_(\d+)\.(?!.*_adapter_list)")
+# Parameters of experts, [L, experts, ...].
+_OF_EXPERTS = re.compile(r"\.experts\.|\.block_sparse_moe\.\w+_linear\.")
 
 # exp(step a), two; inflow, one; h = decay h + inflow, two; y = h . c, two.
 _MAMBA_OPERATIONS = 7
@@ -58,7 +63,7 @@ def matmul_flops_per_token(config: transformers.PreTrainedConfig) -> int:
     it is the head as well.
     """
     num_multiplied = sum(
-        _num_active(path, shape, config)
+        _num_active(path, shape, config) * _num_uses(path, config)
         for path, shape in _shapes(config)
         if _MULTIPLIED.search(path) or _is_tied_head(path, shape, config)
     )
@@ -198,20 +203,57 @@ def _delta_rule_flops(config: transformers.Qwen3NextConfig, T: int) -> int:
     return linear + _attention_flops(config, T)
 
 
+def _nemotron_h_flops(config: transformers.NemotronHConfig, T: int) -> int:
+    inner = config.mamba_num_heads * config.mamba_head_dim
+    num_layers = config.layer_types.count("linear_attention")
+    states = inner * config.ssm_state_size * num_layers
+    return _MAMBA2_OPERATIONS * T * states + _attention_flops(config, T)
+
+
+def _granitemoehybrid_flops(
+    config: transformers.GraniteMoeHybridConfig, T: int
+) -> int:
+    inner = config.mamba_n_heads * config.mamba_d_head
+    num_layers = config.layer_types.count("linear_attention")
+    states = inner * config.mamba_d_state * num_layers
+    return _MAMBA2_OPERATIONS * T * states + _attention_flops(config, T)
+
+
+def _falcon_h1_flops(config: transformers.FalconH1Config, T: int) -> int:
+    inner = config.mamba_n_heads * config.mamba_d_head
+    states = inner * config.mamba_d_state * config.num_hidden_layers
+    N, width = config.num_attention_heads, config.hidden_size
+    H = getattr(config, "head_dim", None) or width // N
+    pairs = config.num_hidden_layers * num_pairs(T)
+    return _MAMBA2_OPERATIONS * T * states + 4 * N * H * pairs
+
+
+def _zamba2_flops(config: transformers.Zamba2Config, T: int) -> int:
+    inner = config.n_mamba_heads * config.mamba_headdim
+    states = inner * config.mamba_d_state * config.num_hidden_layers
+    features = config.num_attention_heads * config.attention_head_dim
+    pairs = config.layers_block_type.count("hybrid") * num_pairs(T)
+    return _MAMBA2_OPERATIONS * T * states + 4 * features * pairs
+
+
 # model_type -> how positions mix, where it is not softmax attention over keys
 # and values of `head_dim` features in windows by `layer_types`.
 _MIXING: dict[str, Callable[[transformers.PreTrainedConfig, int], int]] = {
     "deepseek_v2": _deepseek_v2_flops,
+    "falcon_h1": _falcon_h1_flops,
     "falcon_mamba": _mamba_flops,
     "gpt_neo": _gpt_neo_flops,
+    "granitemoehybrid": _granitemoehybrid_flops,
     "mamba": _mamba_flops,
     "mamba2": _mamba2_flops,
+    "nemotron_h": _nemotron_h_flops,
     "olmo_hybrid": _delta_rule_flops,
     "qwen3_5_moe_text": _delta_rule_flops,
     "qwen3_5_text": _delta_rule_flops,
     "qwen3_next": _delta_rule_flops,
     "recurrent_gemma": _recurrent_gemma_flops,
     "rwkv": lambda config, T: 0,
+    "zamba2": _zamba2_flops,
 }
 
 
@@ -229,10 +271,19 @@ def _num_active(
     size = 1
     for length in shape:
         size *= length
-    if ".experts." not in path:
+    if not _OF_EXPERTS.search(path):
         return size
     num_experts = shape[1]  # [L, experts, ...]
     return size // num_experts * config.num_experts_per_tok
+
+
+def _num_uses(path: str, config: transformers.PreTrainedConfig) -> int:
+    """Returns how often a token passes a parameter: once, if not shared."""
+    shared = _SHARED.match(path)
+    if shared is None:
+        return 1
+    num_hybrid = config.layers_block_type.count("hybrid")
+    return len(range(int(shared[1]), num_hybrid, config.num_mem_blocks))
 
 
 def _is_tied_head(

@@ -296,6 +296,19 @@ class RefusedTest(FolderTest):
         self.assertIn(", but ", self.refusal())
 
     @parameterized.parameters(
+        ("granitemoehybrid", "layer_types"), ("zamba2", "layers_block_type")
+    )
+    def test_older_types_of_layers(self, model_type, name):
+        """transformers renames them, and published files have them."""
+        older = dict(linear_attention="mamba", full_attention="attention")
+        kinds = self.write(model_type)[name]
+        content = self.write(
+            model_type, **{name: [older.get(kind, kind) for kind in kinds]}
+        )
+        self.assertIn("mamba", content[name])
+        self.assertEqual(getattr(configs.read(self.folder), name), kinds)
+
+    @parameterized.parameters(
         "partial_rotary_factor", "rotary_pct", "rotary_emb_base"
     )
     def test_second_name_of_a_rotary_parameter(self, name):

@@ -299,6 +299,8 @@ _ACTIVATIONS = (
     "activation_function",
     "hidden_act",
     "hidden_activation",
+    "mamba_hidden_act",
+    "mlp_hidden_act",
 )
 
 # Families whose norms have a literal epsilon; the default weights show it.
@@ -349,10 +351,20 @@ def _change_activation(config):
 
 # Single numbers that a family may scale or cap something by.
 _SCALARS = (
+    "attention_in_multiplier",
+    "attention_multiplier",
+    "attention_out_multiplier",
     "attn_logit_softcapping",
+    "embedding_multiplier",
     "final_logit_softcapping",
+    "key_multiplier",
+    "lm_head_multiplier",
     "logit_scale",
+    "logits_scaling",
     "query_pre_attn_scalar",
+    "residual_multiplier",
+    "ssm_in_multiplier",
+    "ssm_out_multiplier",
 )
 
 
@@ -416,7 +428,9 @@ def _queries_and_keys(model):
                 [module.key_dim, module.key_dim, module.value_dim]
             )
             yield query, key
-        elif hasattr(module, "n_groups"):  # Mamba-2's output, input weights.
+        elif hasattr(module, "ssm_state_size") and hasattr(
+            module, "n_groups"
+        ):  # Mamba-2's output, input weights.
             num = module.n_groups * module.ssm_state_size
             start = 2 * module.intermediate_size
             _, b, c = module.in_proj.weight[: start + 2 * num].split(
@@ -432,7 +446,21 @@ def _queries_and_keys(model):
 def _swap_layers(model):
     for module in model.modules():
         if isinstance(module, torch.nn.ModuleList):
-            module[0], module[1] = module[1], module[0]
+            # Another of the same kind, where the kinds of layers differ.
+            names = [[*dict(layer.named_parameters())] for layer in module]
+            other = names.index(names[0], 1) if names[0] in names[1:] else 1
+            module[0], module[other] = module[other], module[0]
+
+
+def _clear_router_bias(model):
+    for bias in saved_buffers(model):
+        bias.zero_()
+
+
+def _has_router_bias(config: transformers.PreTrainedConfig) -> bool:
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(config)
+    return bool(saved_buffers(model))
 
 
 def _mutations():
@@ -440,6 +468,10 @@ def _mutations():
     for model_type, (config, *_) in CASES.items():
         changes = []
         weights = [_swap_query_and_key, _swap_layers]
+        if "n_routed_experts" in config and _has_router_bias(
+            make_config(model_type)
+        ):
+            weights.append(_clear_router_bias)
         if model_type not in _LITERAL_EPSILON:
             weights.append(_change_epsilon)
         # Where it is none of the config's, it is fixed in the family.

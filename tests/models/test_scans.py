@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from absl.testing import absltest, parameterized
 
-from mmc_jax.models import scans
-from mmc_jax.models.families import mamba, mamba2, recurrent_gemma, rwkv
+from mmc_jax.models import scans, state_spaces
+from mmc_jax.models.families import mamba, recurrent_gemma, rwkv
 from tests import tolerances
 from tests.models import test_parity
 
@@ -71,7 +71,7 @@ class ScanTest(parameterized.TestCase):
         self.assert_equal(mamba.selective_scan, expected, u, step, a, b, c)
         self.assert_gradients_agree(mamba.selective_scan, u, step, a, b, c)
 
-    @parameterized.parameters(*_lengths(mamba2._CHUNK))
+    @parameterized.parameters(*_lengths(state_spaces.CHUNK))
     def test_ssd_equals_a_loop(self, length):
         B, G, M, P, N = 2, 3, 2, 5, 4
         rng = np.random.default_rng(length)
@@ -90,7 +90,7 @@ class ScanTest(parameterized.TestCase):
                 h[:, g, m] = np.exp(dt * a[g, m]) * h[:, g, m] + dt * inflow
                 read = c[:, t, g, :, None] * h[:, g, m]
                 expected[:, t, g, m] = np.sum(read, axis=1)
-        self.assert_equal(mamba2.ssd, expected, u, step, a, b, c)
+        self.assert_equal(state_spaces.ssd, expected, u, step, a, b, c)
 
     @parameterized.parameters(*_lengths(rwkv._CHUNK))
     def test_wkv_equals_its_definition(self, length):

@@ -26,9 +26,16 @@ pytestmark = pytest.mark.full_optimisation
 _T = 8
 # Their scans are made of other operations than matrix products, or of more.
 _RECURRENT = (
-    *("falcon_mamba", "mamba", "mamba2", "recurrent_gemma"),
+    *("falcon_h1", "falcon_mamba", "mamba", "mamba2"),
     *("olmo_hybrid", "qwen3_5_moe_text", "qwen3_5_text", "qwen3_next"),
+    *("recurrent_gemma", "zamba2"),
 )
+# Models of several kinds of layers, with the attribute that lists them, and the
+# kind that is Mamba-2. A trace knows one kind of layer at a time.
+_HYBRIDS = {
+    "granitemoehybrid": ("layer_types", "linear_attention"),
+    "nemotron_h": ("layers_block_type", "linear_attention"),
+}
 
 
 def _abstract(config: transformers.PreTrainedConfig) -> nnx.Module:
@@ -95,7 +102,7 @@ class FlopsTest(parameterized.TestCase):
         (f"{model_type}_{case}", model_type, case)
         for model_type in CASES
         for case in (0, -1)
-        if model_type not in _RECURRENT
+        if model_type not in (*_RECURRENT, *_HYBRIDS)
     )
     def test_products_of_the_program(self, model_type, case):
         """They are those counted, the pairs under the mask apart."""
@@ -110,6 +117,39 @@ class FlopsTest(parameterized.TestCase):
             flops.forward_flops(config, _T),
             _T * flops.matmul_flops_per_token(config) + mixing,
         )
+
+    @parameterized.product(model_type=tuple(_HYBRIDS), case=(0, -1))
+    def test_hybrids(self, model_type, case):
+        """They are the sum over their layers, each alone in a model."""
+        name, state_space = _HYBRIDS[model_type]
+        config = test_parity.make_config(model_type, case)
+        kinds = getattr(config, name)
+
+        def alone(kind):
+            return test_parity.make_config(
+                model_type, case, **{name: [kind], "num_hidden_layers": 1}
+            )
+
+        head = config.hidden_size * config.vocab_size
+        of_layers = [
+            flops.matmul_flops_per_token(alone(kind)) - 2 * head
+            for kind in kinds
+        ]
+        self.assertEqual(
+            flops.matmul_flops_per_token(config), sum(of_layers) + 2 * head
+        )
+        self.assertEqual(
+            flops.mixing_flops(config, _T),
+            sum(flops.mixing_flops(alone(kind), _T) for kind in kinds),
+        )
+        for kind in set(kinds) - {state_space}:
+            one = alone(kind)
+            mixing = flops.mixing_flops(one, _T)
+            self.assertEqual(
+                traced_flops(one, _T),
+                _T * flops.matmul_flops_per_token(one)
+                + mixing * _T**2 // flops.num_pairs(_T),
+            )
 
     @parameterized.parameters("gpt2", "llama", "gemma2")
     def test_compiled_program(self, model_type):
@@ -274,9 +314,38 @@ class FlopsTest(parameterized.TestCase):
             linear + 4 * N * H * flops.num_pairs(77),
         )
 
+    @parameterized.parameters("falcon_h1", "zamba2")
+    def test_hybrids_by_hand(self, model_type):
+        config = test_parity.make_config(model_type)
+        D, F, L = (
+            config.hidden_size,
+            config.intermediate_size,
+            config.num_hidden_layers,
+        )
+        N, K = config.num_attention_heads, config.num_key_value_heads
+        H, width, num_hybrid = config.head_dim, D, L
+        if model_type == "zamba2":
+            width, num_hybrid = 2 * D, len(config.hybrid_layer_ids)
+            heads, groups = config.n_mamba_heads, config.mamba_ngroups
+        else:
+            heads, groups = config.mamba_n_heads, config.mamba_n_groups
+        S, E = config.mamba_d_state, 60 if model_type == "falcon_h1" else 3 * D
+        state_space = D * (2 * E + 2 * groups * S + heads) + E * D
+        state_space += config.mamba_d_conv * (E + 2 * groups * S)
+        block = width * (N + 2 * K) * H + N * H * D + 3 * D * F
+        if model_type == "zamba2":
+            rank = config.adapter_rank
+            block += 3 * rank * 2 * width + rank * (D + 2 * F) + D * D
+        total = L * state_space + num_hybrid * block + D * config.vocab_size
+        self.assertEqual(flops.matmul_flops_per_token(config), 2 * total)
+        self.assertEqual(
+            flops.mixing_flops(config, 77),
+            5 * 77 * L * E * S + 4 * num_hybrid * N * H * flops.num_pairs(77),
+        )
+
     @parameterized.parameters(
-        *("deepseek_v2", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe"),
-        *("qwen3_next",),
+        *("deepseek_v2", "granitemoehybrid", "mixtral", "nemotron_h"),
+        *("olmoe", "qwen2_moe", "qwen3_moe", "qwen3_next"),
     )
     def test_active_parameters(self, model_type):
         """An expert more a token is its parameters more."""
@@ -297,12 +366,12 @@ class FlopsTest(parameterized.TestCase):
         expert = sum(
             math.prod(shape) // shape[1]
             for path, shape in sizes.items()
-            if ".experts." in path
+            if flops._OF_EXPERTS.search(path)
         )
         np.testing.assert_array_equal(np.diff(counts), [expert, expert])
         total = sum(math.prod(shape) for shape in sizes.values())
         (num_experts,) = {
-            s[1] for path, s in sizes.items() if ".experts." in path
+            s[1] for path, s in sizes.items() if flops._OF_EXPERTS.search(path)
         }
         self.assertEqual(total - counts[0], (num_experts - 1) * expert)
 
