@@ -10,7 +10,7 @@ By Glorioso et al., arXiv 2411.15242. Special:
     no residual of its own;
   - positions where `use_mem_rope` says so.
 
-Longer than most families for its shared blocks.
+Longer than most families for its shared blocks; one file, as all families.
 
 B batch, T position, N query heads, K key heads, H head features, D width, F
 MLP width, V vocabulary, L layers, R rank of an adapter.
