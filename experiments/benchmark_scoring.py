@@ -21,6 +21,10 @@ one core: the seconds that the process has had, not those that went by.
 `--num_devices=1,2,4,8` adds the engine alone on so many devices, virtual ones
 on a CPU, where it shows that scores stay the same, and nothing about speed.
 
+`--against=transformer` times a LLaMA of as many active parameters in place of
+PyTorch: both are ports of ours and score one text of 1,024 tokens. That is for
+the shapes of state-space models and hybrids.
+
 Expected on 2 CPU cores in float32: 1.1 to 1.3 times the tokens a second of the
 peer at its best, 1.3 to 1.5 times those of its larger batches, and scores
 within 1e-7; 4 minutes for 24 texts.
@@ -34,6 +38,13 @@ from . import choices, program, shared_flags
 
 _SHAPE = flags.DEFINE_enum(
     "shape", "gpt2-124m", choices.SHAPES, "Shape of the model."
+)
+_AGAINST = flags.DEFINE_enum(
+    "against",
+    "pytorch",
+    ["pytorch", "transformer"],
+    "What is timed beside the model: transformers on PyTorch, or a transformer "
+    "of as many parameters, a port as well.",
 )
 _DTYPE = shared_flags.dtype()
 _NUM_TEXTS = flags.DEFINE_integer(
@@ -76,7 +87,7 @@ _OUT = shared_flags.out()
 
 
 def main():
-    from .benchmarks import scoring_speed
+    from .benchmarks import family_speed, scoring_speed
 
     setup = scoring_speed.Setup(
         shape=_SHAPE.value,
@@ -94,7 +105,8 @@ def main():
         checkpoint=_CHECKPOINT.value,
         mesh=shared_flags.mesh_sizes(_MESH.value),
     )
-    scoring_speed.write(setup, _OUT.value, program.flag_values())
+    against = {"pytorch": scoring_speed, "transformer": family_speed}
+    against[_AGAINST.value].write(setup, _OUT.value, program.flag_values())
 
 
 if __name__ == "__main__":

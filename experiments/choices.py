@@ -67,7 +67,19 @@ ROUTERS = (
     "prefix",
 )
 STUDIES = ("stdlib", "similarity")
-SHAPES = ("gpt2-124m", "smollm2-135m", "llama-1b", "llama-8b")
+SHAPES = (
+    "gpt2-124m",
+    "smollm2-135m",
+    "llama-1b",
+    "llama-8b",
+    "mamba-130m",
+    "mamba2-130m",
+    "rwkv-169m",
+    "granite-4-h-350m",
+    "falcon-h1-500m",
+    "nemotron-h-4-layers",
+    "zamba2-1b",
+)
 GRANULARITIES = (
     "text",
     "bytes:512",

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -24,12 +24,79 @@ from ..peers import transformers_scoring
 
 _LLAMA = dict(rope_theta=5e5, max_position_embeddings=8192, rms_norm_eps=1e-5)
 # As published: the configs of openai-community/gpt2, HuggingFaceTB/SmolLM2-135M
-# and meta-llama/Llama-3.2-1B and -3.1-8B.
+# and meta-llama/Llama-3.2-1B and -3.1-8B; of state-spaces/mamba-130m-hf and
+# mamba2-130m, RWKV/rwkv-4-169m-pile, ibm-granite/granite-4.0-h-350m-base,
+# tiiuae/Falcon-H1-0.5B-Base and Zyphra/Zamba2-1.2B. Nemotron-H is one of every
+# kind of layer of nvidia/Nemotron-H-8B-Base-8K, whose smallest sister is large.
 SHAPES = {
     "gpt2-124m": lambda: transformers.GPT2Config(),
     "smollm2-135m": lambda: _llama(576, 30, 9, 3, 1536, 49152, True),
     "llama-1b": lambda: _llama(2048, 16, 32, 8, 8192, 128256, True),
     "llama-8b": lambda: _llama(4096, 32, 32, 8, 14336, 128256, False),
+    "mamba-130m": lambda: transformers.MambaConfig(
+        num_hidden_layers=24, vocab_size=50280
+    ),
+    "mamba2-130m": lambda: transformers.Mamba2Config(
+        hidden_size=768,
+        num_hidden_layers=24,
+        num_heads=24,
+        n_groups=1,
+        vocab_size=50288,
+        tie_word_embeddings=True,
+    ),
+    "rwkv-169m": lambda: transformers.RwkvConfig(
+        hidden_size=768, num_hidden_layers=12
+    ),
+    "granite-4-h-350m": lambda: transformers.GraniteMoeHybridConfig(
+        vocab_size=100352,
+        hidden_size=768,
+        num_hidden_layers=32,
+        num_attention_heads=12,
+        num_key_value_heads=4,
+        shared_intermediate_size=2048,
+        num_local_experts=0,
+        num_experts_per_tok=0,
+        mamba_n_heads=48,
+        mamba_d_state=128,
+        layer_types=[
+            "full_attention" if i in (10, 13, 17, 27) else "linear_attention"
+            for i in range(32)
+        ],
+        tie_word_embeddings=True,
+    ),
+    "falcon-h1-500m": lambda: transformers.FalconH1Config(
+        vocab_size=32784,
+        hidden_size=1024,
+        intermediate_size=2048,
+        num_hidden_layers=36,
+        num_attention_heads=8,
+        num_key_value_heads=2,
+        head_dim=64,
+        mamba_d_ssm=1536,
+        mamba_n_heads=24,
+        mamba_d_state=128,
+        rope_parameters=dict(rope_type="default", rope_theta=1e11),
+    ),
+    "nemotron-h-4-layers": lambda: transformers.NemotronHConfig(
+        vocab_size=32768,
+        layers_block_type=[
+            *("linear_attention", "mlp", "linear_attention"),
+            "full_attention",
+        ],
+    ),
+    "zamba2-1b": lambda: transformers.Zamba2Config(
+        hidden_size=2048,
+        num_hidden_layers=38,
+        layers_block_type=[
+            "hybrid" if i % 6 == 5 and i < 36 else "linear_attention"
+            for i in range(38)
+        ],
+        num_mem_blocks=1,
+        use_shared_attention_adapter=True,
+        use_mem_rope=True,
+        mamba_d_state=128,
+        n_mamba_heads=64,
+    ),
 }
 # Median and spread of the log-normal lengths; the shortest and longest text.
 _MEDIAN_TOKENS, _LOG_SPREAD, _LENGTHS = 300, 0.5, (16, 1024)
@@ -86,8 +153,10 @@ def _llama(width, layers, heads, key_heads, inner, vocab, tied):
     )
 
 
-def _write_checkpoint(config, dtype, folder):
-    """Writes a model with random weights."""
+def random_model(
+    config: transformers.PreTrainedConfig, dtype: str
+) -> models.layers.LanguageModel:
+    """Returns a model with random weights."""
     rng = np.random.default_rng(0)
 
     def random(path, leaf):
@@ -97,7 +166,7 @@ def _write_checkpoint(config, dtype, folder):
         return (mean + 0.02 * noise).astype(leaf.dtype)
 
     abstract = models.abstract(config, dtype=dtype)
-    models.save(jax.tree_util.tree_map_with_path(random, abstract), folder)
+    return jax.tree_util.tree_map_with_path(random, abstract)
 
 
 def texts(setup: Setup, vocab_size: int) -> list[batching.Row]:
@@ -148,8 +217,15 @@ def _engine(setup, folder, rows):
     return score
 
 
-def _seconds(setup, functions):
-    """Returns the fastest of each function's times, taken in turns."""
+def seconds(
+    setup: Setup, functions: Sequence[Callable[[], Any]]
+) -> list[float]:
+    """Returns the fastest of each function's times, taken in turns.
+
+    Args:
+      setup: The clock and the number of repetitions.
+      functions: Functions that are called.
+    """
     now = dict(wall=time.perf_counter, cpu=time.process_time)[setup.clock]
     times = [[] for _ in functions]
     for _ in range(setup.num_repeats):
@@ -239,7 +315,7 @@ def _measured(setup, config, rows, scratch):
     """Returns what both sides take for the rows."""
     folder = setup.checkpoint or f"{scratch}/checkpoint"
     if setup.checkpoint is None:
-        _write_checkpoint(config, setup.dtype, folder)
+        models.save(random_model(config, setup.dtype), folder)
     sides = {"mmc_jax": _engine(setup, folder, rows)}
     if setup.peer_tokens_per_batch:
         sides |= transformers_scoring.scorers(
@@ -257,7 +333,7 @@ def _measured(setup, config, rows, scratch):
         product()
     # They are short, and so have several goes at each turn.
     repeated = _PRODUCTS * [*products.values()]
-    times = _seconds(setup, [*sides.values(), *repeated])
+    times = seconds(setup, [*sides.values(), *repeated])
     of_products = np.reshape(times[len(sides) :], (_PRODUCTS, -1)).min(0)
     return Measured(
         dict(zip(sides, times, strict=False)),

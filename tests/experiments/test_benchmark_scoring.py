@@ -8,7 +8,8 @@ import numpy as np
 import transformers
 from absl.testing import absltest
 
-from experiments.benchmarks import scoring_speed
+from experiments.benchmarks import family_speed, scoring_speed
+from mmc_jax.scoring import flops
 from tests import tolerances
 
 _SETUP = scoring_speed.Setup(
@@ -37,6 +38,44 @@ def _tiny():
         num_hidden_layers=2,
         max_position_embeddings=1024,
     )
+
+
+class FamilySpeedTest(absltest.TestCase):
+    def test_side_by_side(self):
+        out = pathlib.Path(tempfile.mkdtemp())
+        config = transformers.Mamba2Config(
+            vocab_size=96,
+            hidden_size=64,
+            num_hidden_layers=3,
+            num_heads=4,
+            head_dim=32,
+            n_groups=1,
+            state_size=8,
+        )
+        self.enter_context(
+            absltest.mock.patch.dict(
+                scoring_speed.SHAPES, {"mamba2-130m": lambda: config}
+            )
+        )
+        setup = _SETUP._replace(shape="mamba2-130m")
+        family_speed.write(setup, out, flags={})
+        result = json.loads((out / "result.json").read_text())
+        seconds = result["seconds"]
+        self.assertEqual(
+            result["ratio"], seconds["mamba2-130m"] / seconds["transformer"]
+        )
+        sides = result["num_active_params"].values()
+        self.assertLess(max(sides), 1.05 * min(sides))
+
+    def test_as_many_parameters(self):
+        for shape in ("mamba-130m", "zamba2-1b"):
+            config = scoring_speed.SHAPES[shape]()
+            counts = [
+                flops.num_active_params(c)
+                for c in (config, family_speed.equal_transformer(config))
+            ]
+            with self.subTest(shape):
+                self.assertLess(max(counts), 1.01 * min(counts))
 
 
 class BenchmarkScoringTest(absltest.TestCase):
