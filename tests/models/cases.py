@@ -975,6 +975,7 @@ CASES: dict[str, tuple[dict, ...]] = {
             sliding_window=31,
         ),
     ),
+    # Value heads of more than a few features, as for olmo_hybrid.
     "qwen3_next": (
         dict(
             vocab_size=149,
@@ -987,8 +988,8 @@ CASES: dict[str, tuple[dict, ...]] = {
             head_dim=10,
             linear_num_key_heads=2,
             linear_num_value_heads=4,
-            linear_key_head_dim=14,
-            linear_value_head_dim=18,
+            linear_key_head_dim=22,
+            linear_value_head_dim=34,
             linear_conv_kernel_dim=3,
             num_hidden_layers=3,
             layer_types=[
