@@ -3,6 +3,7 @@
 M models, X texts.
 """
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -39,6 +40,8 @@ class Overview(NamedTuple):
       systems: What mixtures reach; None where there are none.
       families: One family against mixed; None where that is not known.
       routers: What routers reach; None where none could learn.
+      scores_sha256: Hash of the names of models and texts and of the scores of
+        the study, hexadecimal: two studies of one hash are of the same numbers.
       reasons: Why one of these is missing, by its name.
     """
 
@@ -52,6 +55,7 @@ class Overview(NamedTuple):
     systems: realizable.Sandwich | None
     families: diversity.FamilyStudy | None
     routers: realizable.RouterStudy | None
+    scores_sha256: str
     reasons: dict[str, str]
 
 
@@ -160,9 +164,22 @@ def overview(
         findings=diversity.diagnosis(table, normalisation=normalisation),
         dropped=diversity.elimination(losses),
         extremes=diversity.extreme_texts(losses, num_texts),
+        scores_sha256=_hash_of_scores(table),
         reasons=reasons,
         **{name: analyses.get(name) for name in wanted},
     )
+
+
+def _hash_of_scores(table: ScoreTable) -> str:
+    """Returns the SHA-256 of the names and scores, the same on any machine."""
+    names = [*(model.name for model in table.models), *table.texts.ids]
+    digest = hashlib.sha256()
+    for name in names:
+        # A name may hold half of a surrogate pair.
+        word = name.encode("utf-8", "surrogatepass")
+        digest.update(len(word).to_bytes(8, "little") + word)
+    digest.update(np.ascontiguousarray(table.nll_nats, "<f8").tobytes())
+    return digest.hexdigest()
 
 
 def _axes(

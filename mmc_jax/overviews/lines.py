@@ -124,8 +124,14 @@ def lines_of_view(
         )
     lines["oracle"] = pool
     dearest = max(line.costs[-1] for line in lines.values())
-    cheapest = min(line.costs[line.costs > 0].min() for line in lines.values())
-    budgets = np.geomspace(cheapest, _BEYOND * dearest, _NUM_READINGS)
+    positive = np.concatenate([line.costs for line in lines.values()])
+    positive = positive[positive > 0]
+    budgets = (
+        np.geomspace(positive.min(), _BEYOND * dearest, _NUM_READINGS)
+        if positive.size
+        # Where all is free, no law is fitted, and none is read.
+        else np.linspace(0, 1, _NUM_READINGS)
+    )
     with stages.stage(f"fitting lines ({normalisation}, {cost})"):
         laws = {
             name: (known_laws[name], "")

@@ -46,6 +46,7 @@ def overview_sections(
             )
         ],
         "texts": [_texts_section(found, texts)],
+        "scores": [Section({"sha256": found.scores_sha256})],
         "not_there": [Section(found.reasons)],
     }
     if found.systems is not None:

@@ -216,5 +216,6 @@ def content(num_models=12, num_families=4, num_points=20, names=()):
             ]
         },
         "sensitivity": {"alpha": 0.5, "sentences": ["a law of its own"]},
+        "scores": {"sha256": "0" * 64},
         "not_there": {"routers": "not asked for (--routers)"},
     }

@@ -95,8 +95,15 @@ def cite(result: Result) -> Iterator[Child]:
         "p",
         "This page: mmc_jax ",
         element("span", str(result.get("/versions/mmc_jax", ""))),
-        ", and the SHA-256 of the score files above, so that others can tell "
-        "whether they look at the same numbers.",
+        ". The SHA-256 of the scores tells others whether they look at the "
+        "same numbers: ",
+        element(
+            "code",
+            result.get("/scores/sha256", "not known"),
+            class_="n",
+            data_at="/scores/sha256" if result.get("/scores/sha256") else None,
+        ),
+        ".",
     )
 
 

@@ -110,7 +110,7 @@ _CLOSING = (
 )
 # Keys of result.json that are no chapters, or belong to one above.
 _NOT_OTHER = frozenset(
-    "flags versions device sha256 study law not_there families systems "
+    "flags versions device sha256 study law not_there families systems scores "
     "diversity".split()
 )
 _TITLES = {"sensitivity": "Laws for referees"}

@@ -65,6 +65,10 @@ def name_of(name: str, most: int = 60) -> Element:
     return element("bdi", shown, title=title if title != shown else None)
 
 
+def _is_name(cell: Child) -> bool:
+    return isinstance(cell, Element) and cell.tag == "bdi"
+
+
 def _append(found: Element, children: Iterable[Child]) -> None:
     for child in children:
         if child is None:
@@ -195,6 +199,10 @@ def written(value: float, form: str) -> str:
             if abs(value) >= size * 0.9995:
                 return f"{value / size:#.3g}".rstrip(".") + prefix
         return f"{value:.4g}"
+    if form.endswith("g") and "#" not in form:
+        # Zeros at the end say how exact a number is.
+        shown = format(value, "#" + form)
+        return shown.rstrip(".") if "e" not in shown else format(value, form)
     return format(value, form)
 
 
@@ -233,7 +241,11 @@ def table(
             [
                 element("th", cell, scope="row")
                 if not c
-                else element("td", cell, class_=None if c < num_names else "r")
+                else element(
+                    "td",
+                    cell,
+                    class_=None if c < num_names or _is_name(cell) else "r",
+                )
                 for c, cell in enumerate(row)
             ],
         )

@@ -63,7 +63,7 @@ def law(result: Result) -> Iterator[Child]:
     yield element(
         "p",
         f"Loss in {view['loss_unit']}. A line is what each budget buys at "
-        "best; a dashed line is the law fitted to it.",
+        "best; the dotted line beside it is its law, with its interval.",
     )
     yield chart(
         {"kind": "law"},
@@ -76,7 +76,8 @@ def law(result: Result) -> Iterator[Child]:
                     element("dt", LINE_NAMES[name]),
                     element("dd", _WHAT_LINES_ARE[name]),
                 )
-                for name in view["lines"]
+                for name in LINE_NAMES
+                if name in view["lines"]
             ],
         ),
         *(_points_table(result, name) for name in view["lines"]),
@@ -102,7 +103,8 @@ def laws_table(result: Result) -> Iterator[Child]:
     """
     for v, view in enumerate(result.get("/law/views")):
         rows = []
-        for name, line in view["lines"].items():
+        for name in filter(view["lines"].get, LINE_NAMES):
+            line = view["lines"][name]
             at = pointer("law", "views", v, "lines", name)
             if line["law"] is None:
                 rows.append(
@@ -125,11 +127,22 @@ def laws_table(result: Result) -> Iterator[Child]:
                     result.number(f"{at}/law/num_points", "int"),
                 ]
             )
-        yield table(
+        found = table(
             f"L(P) = A P^-alpha + L_inf, loss in {view['loss_unit']}, P: "
             f"{view['cost_label'].lower()}",
             ["line", "A", "alpha", "L_inf", "R²", "points"],
             rows,
+        )
+        if not v:
+            yield found
+            continue
+        yield element(
+            "details",
+            element(
+                "summary",
+                f"{view['loss_unit']}, {view['cost_label'].lower()}",
+            ),
+            found,
         )
     yield element(
         "p",

@@ -13,6 +13,9 @@ from mmc_jax.report.page.elements import (
     table,
 )
 
+# Columns of a table that can be read.
+_MOST_COLUMNS = 32
+
 
 def domains(result: Result) -> Iterator[Child]:
     """Yields the losses of each domain.
@@ -45,8 +48,9 @@ def domains(result: Result) -> Iterator[Child]:
             "families": "/study/models",
             "perRow": True,
         },
-        "Mean loss of each model in each domain. A row has colours of its own: "
+        "Mean loss of each model in each domain. A row has shades of its own: "
         "dark is its best model.",
+        _domains_table(result),
         wide=True,
     )
 
@@ -247,7 +251,7 @@ def texts(result: Result) -> Iterator[Child]:
             "details",
             element("summary", "Loss of every model on these texts"),
             table(
-                "Loss of every model on these texts",
+                f"Loss of every model on the {kind} texts",
                 ["model", *(name_of(text["text_id"], 16) for text in found)],
                 [
                     [
@@ -301,6 +305,30 @@ def _largest_table(result: Result) -> Child:
             for at in [pointer("diversity", "largest", "pair_gains", i)]
         ],
         num_names=2,
+    )
+
+
+def _domains_table(result: Result) -> Child:
+    found = result.get("/domains/domains")
+    if len(found) > _MOST_COLUMNS:
+        return element(
+            "p",
+            f"{len(found)} domains are too many for a table.",
+            class_="note",
+        )
+    return table(
+        "Mean loss of each model in each domain",
+        ["model", *(name_of(one["name"] or "no domain", 24) for one in found)],
+        [
+            [
+                name_of(model["name"]),
+                *(
+                    result.number(f"/domains/losses/{d}/{m}")
+                    for d in range(len(found))
+                ),
+            ]
+            for m, model in enumerate(result.get("/study/models"))
+        ],
     )
 
 

@@ -274,40 +274,99 @@ const charts = (() => {
       .attr("stroke", colour);
   }
 
-  // Squares of a matrix; a tap or the pointer says what one holds.
+  // Squares of a matrix, in shades. The pointer, a tap or the arrow keys choose
+  // one, and words below say what it holds.
+  const SHADES = 24;
+
   function heat(place, spec) {
     const values = data.at(spec.values);
     const rows = data.column(spec.rows).map((name) => name || "no domain");
     const columns = data.column(spec.columns);
     const models = data.at(spec.families);
-    const ofFamily = models.map((model, m) => [families.names.indexOf(model.family), m]);
-    const order = ofFamily.sort((a, b) => a[0] - b[0] || a[1] - b[1]).map((pair) => pair[1]);
+    const order = d3
+      .range(models.length)
+      .sort(
+        (a, b) =>
+          families.names.indexOf(models[a].family) -
+            families.names.indexOf(models[b].family) || a - b,
+      );
     const rowOrder = spec.perRow ? d3.range(rows.length) : order;
+    const chosen = [0, 0];
+    let layout = null;
+
     const words = document.createElement("p");
     words.className = "cursor-words";
     words.setAttribute("aria-live", "polite");
-    words.textContent = "Point at a square, or tap it.";
+    words.textContent = "Point at a square, tap it, or move by arrow keys.";
+    const board = document.createElement("div");
+    board.className = "points";
+    board.tabIndex = 0;
+    board.setAttribute("role", "application");
+    board.setAttribute("aria-label", `${spec.caption} Arrow keys move.`);
+    place.append(board);
     place.after(words);
+
+    function choose(i, j) {
+      if (i < 0 || j < 0 || i >= rowOrder.length || j >= order.length) return;
+      [chosen[0], chosen[1]] = [i, j];
+      const [r, c] = [rowOrder[i], order[j]];
+      const { left, top, side, tall, svg } = layout;
+      svg
+        .select(".chosen")
+        .attr("x", left + side * j - 1)
+        .attr("y", top + tall * i - 1)
+        .attr("width", side + 1)
+        .attr("height", tall + 1);
+      words.textContent =
+        `${shown.name(rows[r], 60)} × ${shown.name(columns[c], 60)}: ` +
+        shown.number(values[r][c]);
+      words.dataset.at = `${spec.values}/${r}/${c}`;
+    }
+
+    function point(event) {
+      const [x, y] = d3.pointer(event, layout.svg.node());
+      choose(
+        Math.floor((y - layout.top) / layout.tall),
+        Math.floor((x - layout.left) / layout.side),
+      );
+    }
+    board.addEventListener("pointermove", point);
+    board.addEventListener("pointerdown", point);
+    board.addEventListener("keydown", (event) => {
+      const step = {
+        ArrowLeft: [0, -1],
+        ArrowRight: [0, 1],
+        ArrowUp: [-1, 0],
+        ArrowDown: [1, 0],
+      }[event.key];
+      if (!step || event.ctrlKey || event.metaKey || event.altKey) return;
+      event.preventDefault();
+      choose(chosen[0] + step[0], chosen[1] + step[1]);
+    });
+
     onWidth(place, (width) => {
       const left = Math.min(190, width * 0.34);
-      const side = Math.max(
-        3,
-        Math.min(30, Math.floor((width - left - 4) / columns.length)),
-      );
-      const tall = spec.perRow ? Math.max(side, 16) : side;
-      const named = side >= 13;
-      const top = named ? Math.min(150, 18 + 6 * d3.max(columns, (n) => Math.min(n.length, 20))) : 12;
+      const room = (width - left - 30) / columns.length;
+      const side = room >= 3 ? Math.min(30, Math.floor(room)) : room;
+      const tall = spec.perRow ? Math.max(side, 18) : side;
+      const named = side >= 14;
+      const longest = d3.max(columns, (name) => Math.min([...name].length, 20));
+      const top = named ? Math.min(140, 26 + 5.6 * longest) : 12;
       const height = top + tall * rowOrder.length + 4;
-      const svg = canvas(place, width, height, spec.caption);
-      const all = values.flat().filter(Number.isFinite);
-      const extent = (row) => d3.extent(spec.perRow ? values[row] : all);
+      const svg = canvas(board, width, height, spec.caption);
+      svg.attr("role", null).attr("aria-label", null).attr("aria-hidden", "true");
+      layout = { left, top, side, tall, svg };
+      const all = d3.extent(values.flat().filter(Number.isFinite));
+      const gap = side > 6 ? 1 : 0;
+      const shades = d3.range(SHADES).map(() => []);
       rowOrder.forEach((r, i) => {
-        const [low, high] = extent(r);
-        if (tall >= 12) {
+        const [low, high] = spec.perRow ? d3.extent(values[r]) : all;
+        const y = top + tall * i;
+        if (tall >= 14) {
           svg
             .append("text")
             .attr("x", left - 6)
-            .attr("y", top + tall * (i + 0.5))
+            .attr("y", y + tall / 2)
             .attr("dy", "0.35em")
             .attr("text-anchor", "end")
             .text(shown.name(rows[r], Math.floor(left / 7.5)));
@@ -317,43 +376,38 @@ const charts = (() => {
           let share = high > low ? (value - low) / (high - low) : 0;
           // Of losses the least is dark, of gains the largest.
           if (spec.perRow) share = 1 - share;
-          svg
-            .append("rect")
-            .attr("x", left + side * j)
-            .attr("y", top + tall * i)
-            .attr("width", side - (side > 6 ? 1 : 0))
-            .attr("height", tall - (tall > 6 ? 1 : 0))
-            .attr("fill", "var(--link)")
-            .attr("fill-opacity", 0.06 + 0.94 * share)
-            .attr("data-row", r)
-            .attr("data-column", c);
+          const shade = Math.min(SHADES - 1, Math.floor(share * SHADES));
+          shades[shade].push(
+            `M${(left + side * j).toFixed(1)},${y.toFixed(1)}h${(side - gap).toFixed(1)}` +
+              `v${(tall - gap).toFixed(1)}h${(gap - side).toFixed(1)}Z`,
+          );
         });
       });
+      shades.forEach((squares, shade) => {
+        if (!squares.length) return;
+        svg
+          .append("path")
+          .attr("fill", "var(--link)")
+          .attr("fill-opacity", 0.05 + (0.95 * shade) / (SHADES - 1))
+          .attr("d", squares.join(""));
+      });
       order.forEach((c, j) => {
-        const x = left + side * (j + 0.5);
+        const x = left + side * j;
         if (named) {
           svg
             .append("text")
-            .attr("transform", `translate(${x + 4},${top - 10}) rotate(-60)`)
+            .attr("transform", `translate(${x + side / 2 + 4},${top - 10}) rotate(-55)`)
             .text(shown.name(columns[c], 20));
         }
         svg
           .append("rect")
-          .attr("x", left + side * j)
+          .attr("x", x)
           .attr("width", side)
-          .attr("y", top - 6)
+          .attr("y", top - 7)
           .attr("height", 4)
           .attr("fill", families.colour(models[c].family));
       });
-      const say = (event) => {
-        const square = event.target;
-        const { row, column } = square.dataset ?? {};
-        if (row === undefined) return;
-        words.textContent =
-          `${shown.name(rows[row], 60)} × ${shown.name(columns[column], 60)}: ` +
-          `${shown.number(values[row][column])}  (result.json#${spec.values}/${row}/${column})`;
-      };
-      svg.on("pointerover", say).on("pointerdown", say);
+      svg.append("rect").attr("class", "chosen");
     });
     legendOfFamilies(words, new Set(models.map((model) => model.family)));
   }
