@@ -34,12 +34,12 @@ def pool_card(
     recipe = _filled(
         f"""**Recipe**, the same at every size: {facts["num_steps"]:,} AdamW
         updates of {facts["tokens_per_step"]:,} tokens in sequences of
-        {facts["seq_len"]}, peak learning rate {facts["learning_rate"]:g} after
-        {facts["warmup_fraction"]:.0%} warm-up, cosine decay to a tenth, weight
-        decay {facts["weight_decay"]:g}, gradient norm clipped to
+        {facts["seq_len"]}, {facts["warmup_fraction"]:.0%} warm-up to the
+        highest learning rate, cosine decay to a tenth of it, weight decay
+        {facts["weight_decay"]:g}, gradient norm clipped to
         {facts["max_grad_norm"]:g}, seed {facts["seed"]}. Data:
         `{facts["corpus"]}` of Python {facts["python"]}; a family samples the
-        domains in its own mixture."""
+        domains in its own mixture and has a learning rate of its own."""
     )
     hardware = _filled(
         f"""**Hardware**: {facts["device"]}, {facts["num_cores"]} cores, JAX
@@ -66,8 +66,8 @@ folders; weights in float16. They are for trying things on, not for use.
 
 {hardware}
 
-| family | vocabulary | mixture | unigram, bits per byte |
-| --- | ---: | --- | ---: |
+| family | vocabulary | mixture | learning rate | unigram, bits per byte |
+| --- | ---: | --- | ---: | ---: |
 {_families(table, training, vocab_sizes, unigram_bits_per_byte)}
 
 {explained}
@@ -126,6 +126,7 @@ def _families(
         )
         rows.append(
             f"| {family} | {vocab_sizes[family]:,} | {mixture} | "
+            f"{training[name]['learning_rate']:g} | "
             f"{unigram_bits_per_byte[family]:.3f} |"
         )
     return "\n".join(rows)

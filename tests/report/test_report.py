@@ -228,7 +228,7 @@ class PoolCardTest(absltest.TestCase):
             self.assertRegex(card, rf"\| model-{m} \|.*{losses[m].mean():.3f}")
         self.assertIn("seed 7", card)
         self.assertIn("9 minutes in all", card)
-        self.assertIn("| a | 257 | prose 25%, code 75% | 4.500 |", card)
+        self.assertIn("| a | 257 | prose 25%, code 75% | 0.003 | 4.500 |", card)
 
     def test_unigram_by_hand(self):
         # Counts [3, 1] with one more each: p = 4/6, 2/6.
