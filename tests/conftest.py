@@ -65,6 +65,27 @@ _FAMILY = re.compile(
     f"_({'|'.join(sorted(CASES, key=len, reverse=True))})(?=_|$)"
 )
 
+# Files whose few tests take long: they begin first, so that no worker waits for
+# another at the end.
+_LONG = (
+    "tests/test_hosts.py",
+    "tests/faults/test_kills.py",
+    "tests/report/test_same_bytes.py",
+    "tests/diversity/test_family_studies.py",
+    "tests/experiments/test_programs.py",
+    "tests/experiments/test_diversity.py",
+    "tests/experiments/test_certificates.py",
+    "tests/experiments/test_train_pool.py",
+    "tests/test_shipped_pool.py",
+    "tests/frontier/test_canonical.py",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Moves the tests of long files to the front."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
+
 
 def _group(nodeid: str) -> str:
     """Returns what goes to one worker: a file, or a family's tests of it."""
@@ -84,6 +105,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """
     from xdist.scheduler import LoadScopeScheduling
 
+    # Files in the order of the tests, not those of many tests first.
+    config.option.loadscopereorder = False
     scheduler = LoadScopeScheduling(config, log)
     scheduler._split_scope = _group
     return scheduler
