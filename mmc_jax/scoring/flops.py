@@ -203,6 +203,18 @@ def _delta_rule_flops(config: transformers.Qwen3NextConfig, T: int) -> int:
     return linear + _attention_flops(config, T)
 
 
+def _kimi_linear_flops(config: transformers.KimiLinearConfig, T: int) -> int:
+    kinds = list(config.layer_types)
+    states = config.linear_num_heads * config.linear_head_dim**2
+    linear = _DELTA_RULE_OPERATIONS * T * states
+    # Values are shorter than keys.
+    H = config.qk_nope_head_dim + config.qk_rope_head_dim + config.v_head_dim
+    full = 2 * config.num_attention_heads * H * num_pairs(T)
+    return linear * kinds.count("linear_attention") + full * kinds.count(
+        "full_attention"
+    )
+
+
 def _nemotron_h_flops(config: transformers.NemotronHConfig, T: int) -> int:
     inner = config.mamba_num_heads * config.mamba_head_dim
     num_layers = config.layer_types.count("linear_attention")
@@ -244,6 +256,7 @@ _MIXING: dict[str, Callable[[transformers.PreTrainedConfig, int], int]] = {
     "falcon_mamba": _mamba_flops,
     "gpt_neo": _gpt_neo_flops,
     "granitemoehybrid": _granitemoehybrid_flops,
+    "kimi_linear": _kimi_linear_flops,
     "mamba": _mamba_flops,
     "mamba2": _mamba2_flops,
     "nemotron_h": _nemotron_h_flops,

@@ -469,6 +469,10 @@ def _clear_router_bias(model):
         bias.zero_()
 
 
+# Configs' names of the number of experts.
+_NUM_EXPERTS = {"n_routed_experts", "num_local_experts"}
+
+
 def _has_router_bias(config: transformers.PreTrainedConfig) -> bool:
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config)
@@ -480,7 +484,7 @@ def _mutations():
     for model_type, (config, *_) in CASES.items():
         changes = []
         weights = [_swap_query_and_key, _swap_layers]
-        if "n_routed_experts" in config and _has_router_bias(
+        if _NUM_EXPERTS & set(config) and _has_router_bias(
             make_config(model_type)
         ):
             weights.append(_clear_router_bias)

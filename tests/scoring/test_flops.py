@@ -26,7 +26,7 @@ pytestmark = pytest.mark.full_optimisation
 _T = 8
 # Their scans are made of other operations than matrix products, or of more.
 _RECURRENT = (
-    *("falcon_h1", "falcon_mamba", "mamba", "mamba2"),
+    *("falcon_h1", "falcon_mamba", "kimi_linear", "mamba", "mamba2"),
     *("olmo_hybrid", "qwen3_5_moe_text", "qwen3_5_text", "qwen3_next"),
     *("recurrent_gemma", "zamba2"),
 )
@@ -343,9 +343,18 @@ class FlopsTest(parameterized.TestCase):
             5 * 77 * L * E * S + 4 * num_hybrid * N * H * flops.num_pairs(77),
         )
 
+    def test_kimi_linear_by_hand(self):
+        config = test_parity.make_config("kimi_linear")
+        N, H = config.linear_num_heads, config.linear_head_dim
+        linear = 2 * 77 * 7 * N * H * H  # As a delta rule with a decay a head.
+        keys = config.qk_nope_head_dim + config.qk_rope_head_dim
+        pairs = config.num_attention_heads * flops.num_pairs(77)
+        full = 2 * (keys + config.v_head_dim) * pairs
+        self.assertEqual(flops.mixing_flops(config, 77), linear + full)
+
     @parameterized.parameters(
         *("deepseek_v2", "granitemoehybrid", "mixtral", "nemotron_h"),
-        *("olmoe", "qwen2_moe", "qwen3_moe", "qwen3_next"),
+        *("kimi_linear", "olmoe", "qwen2_moe", "qwen3_moe", "qwen3_next"),
     )
     def test_active_parameters(self, model_type):
         """An expert more a token is its parameters more."""
