@@ -78,6 +78,7 @@ SHAPES = (
     "granite-4-h-350m",
     "falcon-h1-500m",
     "nemotron-h-4-layers",
+    "qwen3.5-8-layers",
     "zamba2-1b",
 )
 GRANULARITIES = (

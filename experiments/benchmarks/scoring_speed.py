@@ -84,6 +84,17 @@ SHAPES = {
             "full_attention",
         ],
     ),
+    # Of the 0.8B, whose vocabulary would be most of the work.
+    "qwen3.5-8-layers": lambda: transformers.Qwen3_5TextConfig(
+        vocab_size=32768,
+        hidden_size=1024,
+        intermediate_size=3584,
+        num_hidden_layers=8,
+        num_attention_heads=8,
+        num_key_value_heads=2,
+        linear_num_value_heads=16,
+        tie_word_embeddings=True,
+    ),
     "zamba2-1b": lambda: transformers.Zamba2Config(
         hidden_size=2048,
         num_hidden_layers=38,
