@@ -29,7 +29,7 @@ def main():
     from mmc_jax import catalogue, pool
 
     errors = json.loads(pathlib.Path(_PARITY.value).read_text())
-    pools = [pool.read(name) for name in ("base71", "base_llms")]
+    pools = [pool.read(name) for name in ("base71", "base_llms", "base_2026")]
     tried = catalogue.tried(_TRIED.value)
     page = pathlib.Path(_PAGE.value)
     text = page.read_text()

@@ -2,10 +2,12 @@ import json
 import pathlib
 import tempfile
 
+import numpy as np
 import transformers
 from absl.testing import absltest, parameterized
 
 from mmc_jax import catalogue, models, pool
+from mmc_jax.scoring import flops
 
 # Every model type that the project sets out to port: rows of the shipped pools
 # may name one before its port is there, and no other.
@@ -15,6 +17,14 @@ _PLANNED = frozenset(
     qwen2_moe qwen3 qwen3_moe gemma gemma2 gemma3_text phi phi3 stablelm olmo
     olmo2 olmo3 olmoe smollm3 starcoder2 granite nemotron xglm cohere cohere2
     deepseek_v2 mamba mamba2 falcon_mamba rwkv recurrent_gemma
+    """.split()
+)
+# Types of `base_2026` whose ports come next.
+_PLANNED_2026 = frozenset(
+    """
+    afmoe apertus arcee deepseek_v3 falcon_h1 gemma4 glm4 granitemoehybrid
+    helium kimi_linear ministral3 nemotron_h olmo_hybrid qwen3_5 qwen3_5_moe
+    xlstm zamba2
     """.split()
 )
 # Types with experts in some models alone.
@@ -57,6 +67,70 @@ class ShippedTest(parameterized.TestCase):
                     self.assertBetween(active, total // 16, total // 2)
                 else:
                     self.assertEqual(active, total)
+
+    def test_2026(self):
+        """About 100 models of many families and of all sizes."""
+        models_of_pool = pool.read("base_2026").models
+        sizes = [model.costs["num_params"] for model in models_of_pool]
+        with self.subTest("about 100 models of 40 families or more"):
+            self.assertBetween(len(models_of_pool), 95, 110)
+            families = {model.family for model in models_of_pool}
+            self.assertGreaterEqual(len(families), 40)
+        with self.subTest("up to 70B, and some of each size below"):
+            self.assertBetween(max(sizes), 60e9, 72e9)
+            for low in 2e8 * 2 ** np.arange(8):
+                self.assertGreaterEqual(
+                    sum(low <= size < 2 * low for size in sizes), 5
+                )
+        catalogued = {m.checkpoint: m for m in pool.read("base_llms").models}
+        for attribute in ("name", "checkpoint"):
+            values = [getattr(m, attribute).lower() for m in models_of_pool]
+            self.assertLen(set(values), len(values))
+        for model in models_of_pool:
+            with self.subTest(model=model.name):
+                self.assertIn(
+                    model.facts["model_type"],
+                    _PLANNED.union(_PLANNED_2026, models.FAMILIES),
+                )
+                self.assertEqual(model.kind, "base")
+                self.assertEqual(model.revision, "main")
+                total = model.costs["num_params"]
+                active = model.costs["num_active_params"]
+                self.assertBetween(active, total / 17, total)
+                tokens = model.costs.get("num_training_tokens", 1e12)
+                self.assertBetween(tokens, 1e10, 1e14)
+                other = catalogued.get(model.checkpoint)
+                if other is not None:
+                    self.assertEqual(model.family, other.family)
+                    self.assertLessEqual(
+                        other.facts.items(), model.facts.items()
+                    )
+                    self.assertLessEqual(
+                        other.costs.items(), model.costs.items()
+                    )
+
+    @parameterized.parameters(
+        ("ERNIE-4.5-0.3B-Base-PT", "ernie4_5", {}),
+        ("ERNIE-4.5-21B-A3B-Base-PT", "ernie4_5_moe", {}),
+        ("Seed-OSS-36B-Base", "seed_oss", dict(hidden_size=5120)),
+        (
+            "LFM2.5-1.2B-Base",
+            "lfm2",
+            dict(
+                hidden_size=2048,
+                num_hidden_layers=16,
+                layer_types=10 * ["conv"] + 6 * ["full_attention"],
+            ),
+        ),
+    )
+    def test_counts_of_2026(self, name, model_type, sizes):
+        """The ports count what the pool states."""
+        model = pool.read("base_2026").select([name]).models[0]
+        config = transformers.AutoConfig.for_model(model_type, **sizes)
+        self.assertEqual(flops.num_params(config), model.costs["num_params"])
+        self.assertEqual(
+            flops.num_active_params(config), model.costs["num_active_params"]
+        )
 
     def test_proposal(self):
         models_of_pool = pool.read("base71").models

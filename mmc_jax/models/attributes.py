@@ -149,7 +149,8 @@ def unread(
         if name not in known and not hasattr(default, name)
     }
     rope = getattr(config, "rope_parameters", None) or {}
-    for name, value in rotary.unread(rope).items():
+    own = getattr(FAMILIES.get(config.model_type), "ROTARY", ())
+    for name, value in rotary.unread(rope, own).items():
         found[f"rope_parameters.{name}"] = value
     for part, value in vars(config).items():
         if isinstance(value, transformers.PreTrainedConfig) and (

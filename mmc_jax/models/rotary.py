@@ -249,21 +249,24 @@ def _given(rope_parameters: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def unread(rope_parameters: dict[str, Any]) -> dict[str, Any]:
+def unread(
+    rope_parameters: dict[str, Any], own: Sequence[str] = ()
+) -> dict[str, Any]:
     """Returns the parameters that neither we nor transformers read.
 
     Args:
       rope_parameters: Hugging Face's, of all layers or by the type of layer.
+      own: Names of parameters that the family alone reads.
     """
     found = {}
     for name, value in rope_parameters.items():
         if isinstance(value, dict):  # Of a type of layer.
-            inside = unread(value)
+            inside = unread(value, own)
             found |= {f"{name}.{inner}": v for inner, v in inside.items()}
     needed, allowed = _PARAMETERS.get(
         rope_parameters.get("rope_type"), (tuple(rope_parameters), ())
     )
-    known = (*_COMMON, *needed, *allowed)
+    known = (*_COMMON, *needed, *allowed, *own)
     return found | {
         name: value
         for name, value in rope_parameters.items()

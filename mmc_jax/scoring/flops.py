@@ -23,8 +23,8 @@ from mmc_jax.models import loading, tensors
 # Parameters that each token is multiplied by: of linear layers (of GPT-2's kind
 # as well), convolutions and the RG-LRU's gates.
 _MULTIPLIED = re.compile(
-    r"(kernel|\.c_(attn|proj|fc)\.weight|\.conv_?1d\.weight|_gate_weight"
-    r"|_linear\.weight)$"
+    r"(kernel|\.c_(attn|proj|fc)\.weight|\.(conv\.conv|conv_?1d)\.weight"
+    r"|_gate_weight|_linear\.weight|\.experts\.(gate_up|down)_proj)$"
 )
 # Zamba2's blocks, which several layers share, without the layers' adapters.
 _SHARED = re.compile(r"model\.shared_(\d+)\.(?!.*_adapter_list)")
@@ -287,7 +287,10 @@ def _num_active(
     if not _OF_EXPERTS.search(path):
         return size
     num_experts = shape[1]  # [L, experts, ...]
-    return size // num_experts * config.num_experts_per_tok
+    top_k = config.num_experts_per_tok
+    if isinstance(top_k, list):  # By layer; ports want them equal.
+        top_k = top_k[0]
+    return size // num_experts * top_k
 
 
 def _num_uses(path: str, config: transformers.PreTrainedConfig) -> int:

@@ -93,6 +93,13 @@ _REFUSED = (
         dict(rope_parameters=dict(partial_rotary_factor=0.5)),
         "partial_rotary_factor=0.5",
     ),
+    ("lfm2", dict(layer_types=["conv"] * 4), "layer_types"),
+    ("lfm2", dict(head_dim=10), "head_dim=10"),
+    ("lfm2_moe", dict(num_dense_layers=4), "num_dense_layers=4"),
+    ("ernie4_5_moe", dict(moe_layer_interval=2), "moe_layer_interval=2"),
+    ("hunyuan_v1_moe", dict(moe_topk=[1, 2]), "moe_topk=[1, 2]"),
+    ("exaone4", dict(rope_parameters=_LONGROPE), "short_factor has 4"),
+    ("gpt_oss", dict(quantization_config=dict(quant_method="mxfp4")), "mxfp4"),
 )
 
 # Configs as they stand on the hub, with the attributes that mattered to older

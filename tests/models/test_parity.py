@@ -317,6 +317,8 @@ _ACTIVATIONS = (
 
 # Families whose norms have a literal epsilon; the default weights show it.
 _LITERAL_EPSILON = ("olmo",)
+# Families whose config names an activation that transformers never reads.
+_FIXED_ACTIVATION = ("gpt_oss",)
 
 
 def _change_epsilon(model):
@@ -377,6 +379,8 @@ _SCALARS = (
     "residual_multiplier",
     "ssm_in_multiplier",
     "ssm_out_multiplier",
+    "swiglu_alpha",
+    "swiglu_limit",
 )
 
 
@@ -491,7 +495,8 @@ def _mutations():
         if model_type not in _LITERAL_EPSILON:
             weights.append(_change_epsilon)
         # Where it is none of the config's, it is fixed in the family.
-        if _activation_names(make_config(model_type)):
+        named = _activation_names(make_config(model_type))
+        if named and model_type not in _FIXED_ACTIVATION:
             changes.append(_change_activation)
         rotary = config.get("rope_parameters", {})
         changes += [_change_rotary_base] if "rope_theta" in rotary else []

@@ -27,6 +27,7 @@ _T = 8
 # Their scans are made of other operations than matrix products, or of more.
 _RECURRENT = (
     *("falcon_h1", "falcon_mamba", "kimi_linear", "mamba", "mamba2"),
+    *("lfm2", "lfm2_moe"),
     *("olmo_hybrid", "qwen3_5_moe_text", "qwen3_5_text", "qwen3_next"),
     *("recurrent_gemma", "zamba2"),
 )
@@ -184,6 +185,7 @@ class FlopsTest(parameterized.TestCase):
     @parameterized.parameters(
         *("mistral", "mixtral", "phi3", "starcoder2"),
         *("cohere2", "gemma2", "gemma3_text", "olmo3", "qwen2", "gpt_neo"),
+        *("exaone4", "gpt_oss"),
     )
     def test_windows(self, model_type):
         """Pairs are those under the masks of the port's layers."""
@@ -252,6 +254,23 @@ class FlopsTest(parameterized.TestCase):
         self.assertEqual(flops.matmul_flops_per_token(config), 2 * total)
         pairs = int(layers.causal_mask(77, config.attention_window_size).sum())
         self.assertEqual(flops.mixing_flops(config, 77), 4 * 6 * heads * pairs)
+
+    @parameterized.parameters("lfm2", "lfm2_moe")
+    def test_lfm2_by_hand(self, model_type):
+        config = test_parity.make_config(model_type)
+        D, N, H, K = config.hidden_size, 6, 8, 2
+        convolution = 4 * D * D + config.conv_L_cache * D
+        attention = 2 * D * D + 2 * D * K * H
+        total = 3 * convolution + attention + D * config.vocab_size
+        if model_type == "lfm2":
+            total += 4 * 3 * D * 44
+        else:
+            total += 3 * D * config.intermediate_size
+            experts = config.num_experts_per_tok * config.moe_intermediate_size
+            total += 3 * (3 * D * experts + D * config.num_experts)
+        self.assertEqual(flops.matmul_flops_per_token(config), 2 * total)
+        pairs = flops.num_pairs(77)
+        self.assertEqual(flops.mixing_flops(config, 77), 4 * N * H * pairs)
 
     @parameterized.parameters("mamba", "falcon_mamba")
     def test_mamba_by_hand(self, model_type):
@@ -355,6 +374,7 @@ class FlopsTest(parameterized.TestCase):
     @parameterized.parameters(
         *("deepseek_v2", "granitemoehybrid", "mixtral", "nemotron_h"),
         *("kimi_linear", "olmoe", "qwen2_moe", "qwen3_moe", "qwen3_next"),
+        *("ernie4_5_moe", "gpt_oss", "hunyuan_v1_moe", "lfm2_moe"),
     )
     def test_active_parameters(self, model_type):
         """An expert more a token is its parameters more."""

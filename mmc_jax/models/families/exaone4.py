@@ -1,0 +1,157 @@
+"""EXAONE 4.0: Unified Large Language Models (2025).
+
+By LG AI Research, arXiv 2507.11407. Special:
+  - norms on the output of each sublayer, and none before;
+  - an RMSNorm over each query and key head;
+  - three layers with a window and rotary positions, then one without either;
+    small models have no windows, and rotary positions in all layers.
+
+B batch, T position, N query heads, K key heads, H head features, D width, F
+MLP width, V vocabulary, L layers.
+"""
+
+import jax
+import jax.numpy as jnp
+import transformers
+from flax import nnx
+
+from mmc_jax.models import experts, layers
+from mmc_jax.models.rotary import Rotary, rotary_positions, rotate
+
+PREFIX = "model."
+LAYERS = "model.layers"
+IGNORED = (r"\.rotary_emb\.inv_freq$",)
+INERT = {"sliding_window_pattern": "layer_types holds what it says"}
+
+Config = transformers.Exaone4Config
+
+
+class Attention(nnx.Module):
+    """Grouped-query attention whose queries and keys are normalised."""
+
+    def __init__(self, config: Config, *, rngs: nnx.Rngs):
+        self.head_dim = _head_dim(config)
+        width = config.hidden_size
+        num_query = config.num_attention_heads * self.head_dim
+        num_key = config.num_key_value_heads * self.head_dim
+        self.q_proj = nnx.Linear(width, num_query, use_bias=False, rngs=rngs)
+        self.k_proj = nnx.Linear(width, num_key, use_bias=False, rngs=rngs)
+        self.v_proj = nnx.Linear(width, num_key, use_bias=False, rngs=rngs)
+        self.o_proj = nnx.Linear(num_query, width, use_bias=False, rngs=rngs)
+        self.q_norm = _rms_norm(config, self.head_dim, rngs)
+        self.k_norm = _rms_norm(config, self.head_dim, rngs)
+
+    def __call__(
+        self, x: jax.Array, positions: Rotary, window: jax.Array
+    ) -> jax.Array:
+        B, T, _ = x.shape
+        q = self.q_norm(self.q_proj(x).reshape(B, T, -1, self.head_dim))
+        k = self.k_norm(self.k_proj(x).reshape(B, T, -1, self.head_dim))
+        v = self.v_proj(x).reshape(B, T, -1, self.head_dim)
+        x = layers.causal_attention(
+            rotate(q, positions),
+            rotate(k, positions),
+            v,
+            scale=self.head_dim**-0.5,
+            window=window,
+        )
+        return self.o_proj(x.reshape(B, T, -1))
+
+
+class Block(nnx.Module):
+    """Attention, then MLP, their outputs normalised and added."""
+
+    def __init__(self, config: Config, *, rngs: nnx.Rngs):
+        width, inner = config.hidden_size, config.intermediate_size
+        self.self_attn = Attention(config, rngs=rngs)
+        self.post_attention_layernorm = _rms_norm(config, width, rngs)
+        self.mlp = experts.GatedMLP(width, inner, config.hidden_act, rngs=rngs)
+        self.post_feedforward_layernorm = _rms_norm(config, width, rngs)
+
+    def __call__(
+        self, x: jax.Array, positions: Rotary, window: jax.Array
+    ) -> jax.Array:
+        y = self.self_attn(x, positions, window)
+        x = x + self.post_attention_layernorm(y)
+        return x + self.post_feedforward_layernorm(self.mlp(x))
+
+
+class Transformer(nnx.Module):
+    """Embedding, layers and the last RMSNorm."""
+
+    def __init__(self, config: Config, *, rngs: nnx.Rngs):
+        self.rope_parameters = config.rope_parameters
+        self.head_dim = _head_dim(config)
+        self.max_positions = config.max_position_embeddings
+        self.windows = layers.windows(config.layer_types, config.sliding_window)
+        # Layers without a window turn only where no layer has one.
+        self.turns = tuple(
+            config.sliding_window is None or kind == "sliding_attention"
+            for kind in config.layer_types
+        )
+        self.positions()  # Refuses what is not ported before any weight.
+        self.embed_tokens = layers.Embed(
+            config.vocab_size, config.hidden_size, rngs=rngs
+        )
+        self.layers = layers.stack(
+            lambda rngs: Block(config, rngs=rngs),
+            config.num_hidden_layers,
+            rngs,
+        )
+        self.norm = _rms_norm(config, config.hidden_size, rngs)
+
+    def positions(self) -> Rotary:
+        """Returns those of each layer; where there are none, all angles 0."""
+        one = rotary_positions(
+            self.rope_parameters, self.head_dim, self.max_positions
+        )
+        if one.scale != 1.0 or one.max_positions is not None:
+            kind = self.rope_parameters["rope_type"]
+            raise ValueError(
+                f"rope_parameters: rope_type {kind!r} is not ported"
+            )
+        turns = jnp.array(self.turns, jnp.float32)[:, None]
+        return Rotary(turns * one.frequencies, jnp.ones(len(turns)))
+
+    def __call__(self, tokens: jax.Array) -> jax.Array:
+        x, _ = jax.lax.scan(
+            lambda x, layer: (layer[0](x, *layer[1:]), None),
+            self.embed_tokens(tokens),
+            (self.layers, self.positions(), jnp.array(self.windows)),
+        )
+        return self.norm(x)
+
+
+class CausalLM(layers.LanguageModel):
+    """EXAONE 4 with its head, from Hugging Face's `Exaone4Config`.
+
+    Raises:
+      ValueError: A type of layer, an activation or a kind of rotary scaling is
+        not ported.
+    """
+
+    def __init__(self, config: Config, *, rngs: nnx.Rngs):
+        self.config = config
+        self.model = Transformer(config, rngs=rngs)
+        if not config.tie_word_embeddings:
+            self.lm_head = nnx.Linear(
+                config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
+            )
+
+    def hidden_states(self, tokens: jax.Array) -> jax.Array:
+        """Returns what the head sees: [B, T] -> [B, T, D]."""
+        return self.model(tokens)
+
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        """Returns the head's output: [..., D] -> [..., V]."""
+        if self.config.tie_word_embeddings:
+            return self.model.embed_tokens.attend(hidden)
+        return self.lm_head(hidden)
+
+
+def _head_dim(config: Config) -> int:
+    return config.hidden_size // config.num_attention_heads
+
+
+def _rms_norm(config: Config, num_features: int, rngs: nnx.Rngs) -> nnx.RMSNorm:
+    return nnx.RMSNorm(num_features, epsilon=config.rms_norm_eps, rngs=rngs)
