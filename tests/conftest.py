@@ -55,8 +55,8 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
-# A file's programs take up to 20,000.
-_MOST_MAPS = 20_000
+# Some 0.3 MB each; without a program there are 1,000.
+_MOST_MAPS = 5_000
 
 # Files whose tests go to the workers by family, as each compiles its own
 # programs. A file with something that all of its tests share goes as a whole.
