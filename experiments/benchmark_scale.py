@@ -22,6 +22,7 @@ _PROGRAMS = [
     "fit_law",
     "check_certificate",
     "measure_diversity",
+    "report",
 ]
 _TABLES = flags.DEFINE_list(
     "tables",

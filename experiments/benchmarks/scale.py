@@ -157,6 +157,7 @@ def programs_of(
         "measure_diversity": [
             ("measure_diversity", [*source, f"--out={out / 'diversity'}"])
         ],
+        "report": [("report", [*source, f"--out={out / 'report.html'}"])],
     }
     return [
         run for name, runs in every.items() if name in chosen for run in runs

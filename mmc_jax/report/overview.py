@@ -33,15 +33,16 @@ def overview_sections(
         most contested ones themselves; None to show their ids alone.
     """
     study = found.study
+    names = [model.name for model in study.table.models]
     axes = {"normalisation": study.normalisation, "cost": study.cost}
     chapters: dict[str, list[Section]] = {
         "study": study_sections(study),
-        "law": [_law_section(found.views)],
+        "law": [_law_section(found.views, names)],
         "diagnosis": [
             diagnosis_section(
                 found.findings,
                 found.dropped,
-                [model.name for model in study.table.models],
+                names,
                 study.normalisation,
             )
         ],
@@ -67,12 +68,12 @@ def overview_sections(
     return [chapter(name, sections) for name, sections in chapters.items()]
 
 
-def _law_section(views: Sequence[View]) -> Section:
+def _law_section(views: Sequence[View], names: Sequence[str]) -> Section:
     """Returns the lines of the law's figure at each normalisation and cost."""
-    return Section({"views": [_view_numbers(view) for view in views]})
+    return Section({"views": [_view_numbers(view, names) for view in views]})
 
 
-def _view_numbers(view: View) -> dict[str, Any]:
+def _view_numbers(view: View, names: Sequence[str]) -> dict[str, Any]:
     return {
         "normalisation": view.normalisation,
         "loss_unit": NORMALISATIONS[view.normalisation],
@@ -84,17 +85,18 @@ def _view_numbers(view: View) -> dict[str, Any]:
         "losses": view.loss_places,
         "num_budgets_inside": view.num_inside,
         "lines": {
-            name: _line_numbers(line) for name, line in view.lines.items()
+            name: _line_numbers(line, names)
+            for name, line in view.lines.items()
         },
         "not_there": view.reasons,
     }
 
 
-def _line_numbers(line: Line) -> dict[str, Any]:
+def _line_numbers(line: Line, names: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "costs": line.points.costs,
         "losses": line.points.losses,
-        "models": [mask.nonzero()[0] for mask in line.points.masks],
+        "models": labels.subsets(line.points.masks, names),
         "law": None,
         "not_fitted": line.reason or None,
         "readings": None,

@@ -47,7 +47,10 @@ def content(num_models=12, num_families=4, num_points=20, names=()):
             "costs": at.tolist(),
             "losses": (2 + shift + 3 * at**-0.05).tolist(),
             "models": [
-                sorted({i % num_models, (7 * i) % num_models})
+                [
+                    models[m]
+                    for m in sorted({i % num_models, 7 * i % num_models})
+                ]
                 for i in range(num_points)
             ],
             "law": {
@@ -94,7 +97,7 @@ def content(num_models=12, num_families=4, num_points=20, names=()):
         {
             "cost": cost,
             "loss": loss,
-            "models": [models[m] for m in subset],
+            "models": subset,
             "held_out_loss": loss + 0.01,
             "loss_low": loss - 0.1,
             "loss_high": loss + 0.1,

@@ -49,12 +49,15 @@ class EncodingTest(parameterized.TestCase):
         {"value": {"a": [[], []], "b": [["x"], []], "c": [["x"], [1]]}},
         {"value": {"rows": [{"a": 1}, {"a": 2, "b": 3}], "none": None}},
         {"value": {"rows": [{}, {}], "one": [{"a": [{"b": 1}, {"b": 2}]}]}},
+        {"value": {"a": [["x", "y", "x"], []], "b": [["z", "x"], ["y"]]}},
         {"value": {"x": list(range(99)), "y": list(range(99))}},
         {"value": contents.content(names=contents.ODD_NAMES)},
     )
     def test_nothing_is_changed(self, value):
-        found = json.loads(json.dumps(encoding.encoded(value)))
-        self.assertEqual(encoding.decoded(found), value)
+        for names in ((), ("y", "x", "y"), contents.ODD_NAMES):
+            encoded = encoding.encoded(value, names)
+            found = encoding.decoded(json.loads(json.dumps(encoded)))
+            self.assertEqual(found, value)
 
     def test_what_repeats_is_there_once(self):
         columns = {f"copy {i}": list(range(1000)) for i in range(9)}

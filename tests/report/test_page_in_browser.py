@@ -56,15 +56,11 @@ class BrowserTest(absltest.TestCase):
     def _lines(self, view=0):
         return self.content["law"]["views"][view]["lines"]
 
-    def _names(self, line, i):
-        models = self.content["study"]["models"]
-        return [models[m]["name"] for m in line["models"][i]]
-
     def _assert_words(self, line, i):
         words = self.browser.evaluate(_WORDS)
         self.assertIn(f"point {i + 1} of {len(line['costs'])}", words)
         self.assertIn(f"loss {_digits(line['losses'][i])};", words)
-        for name in self._names(line, i):
+        for name in line["models"][i]:
             name = self.browser.evaluate(f"shown.name({json.dumps(name)}, 40)")
             self.assertIn(name, words)
         return words

@@ -317,7 +317,10 @@ def _document(title: str, main: Element, content: Mapping[str, Any]) -> str:
         ]
     )
     data = element("script", type="application/json", id="data")
-    data.text = embedded_json(encoded(content))
+    models = content.get("study", {}).get("models", ())
+    data.text = embedded_json(
+        encoded(content, [model["name"] for model in models])
+    )
     code = [element("script") for _ in scripts]
     for tag, text in zip(code, scripts, strict=True):
         tag.text = text

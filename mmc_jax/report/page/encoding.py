@@ -2,19 +2,21 @@
 
 Thousands of points with the names of their models repeat the same words. Here
 lists of objects become columns, lists of names become places in one list of
-words, and long columns that occur again are named. Nothing is rounded:
+words (or its bits, where a list keeps the order of the words), and long columns
+that occur again are named. Nothing is rounded:
 `decoded(encoded(content))` is the content. The page's JavaScript has the same
 decoder.
 """
 
+import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # Keys of encoded objects. A key of the content that begins with "$" gets one
 # more, so that none can be taken for these.
-_COLUMNS, _WORDS, _AGAIN = "$columns", "$words", "$again"
+_COLUMNS, _WORDS, _BITS, _AGAIN = "$columns", "$words", "$bits", "$again"
 # Elements of a column that is worth a name.
 _LONG = 32
 
@@ -23,18 +25,22 @@ _ESCAPES = {
 }
 
 
-def encoded(content: Mapping[str, Any]) -> dict[str, Any]:
+def encoded(
+    content: Mapping[str, Any], names: Sequence[str] = ()
+) -> dict[str, Any]:
     """Returns what the page embeds of a result.json.
 
     Args:
       content: Content of a result.json, as `json.loads` returns it.
+      names: Names in the order in which most lists of names have them, such as
+        those of the models.
 
-    >>> encoded({"points": [{"models": ["a"]}, {"models": ["b", "a"]}]})
+    >>> encoded({"points": [{"models": ["a"]}, {"models": ["a", "b"]}]}, "ab")
     ... # doctest: +NORMALIZE_WHITESPACE
     {'words': ['a', 'b'], 'columns': [],
-     'content': {'points': {'$columns': {'models': {'$words': [[0], [1, 0]]}}}}}
+     'content': {'points': {'$columns': {'models': {'$bits': ['1', '3']}}}}}
     """
-    words: dict[str, int] = {}
+    words = {name: place for place, name in enumerate(dict.fromkeys(names))}
     columns: list[Any] = []
     places: dict[str, int] = {}
 
@@ -54,16 +60,20 @@ def encoded(content: Mapping[str, Any]) -> dict[str, Any]:
                 }
             }
         if _are_subsets(value):
-            return {
-                _WORDS: [
-                    [words.setdefault(name, len(words)) for name in subset]
-                    for subset in value
-                ]
-            }
+            subsets = [
+                [words.setdefault(name, len(words)) for name in subset]
+                for subset in value
+            ]
+            if all(a < b for s in subsets for a, b in itertools.pairwise(s)):
+                bits = (sum(1 << place for place in s) for s in subsets)
+                return {_BITS: [f"{number:x}" for number in bits]}
+            return {_WORDS: subsets}
         return [of(item) for item in value]
 
     def again(column: Any) -> Any:
-        long = column.get(_WORDS, ()) if isinstance(column, dict) else column
+        long = column
+        if isinstance(column, dict):
+            long = column.get(_WORDS) or column.get(_BITS, ())
         if len(long) < _LONG:
             return column
         key = json.dumps(column)
@@ -97,6 +107,12 @@ def decoded(embedded: Mapping[str, Any]) -> Any:
             return of(columns[value[_AGAIN]])
         if _WORDS in value:
             return [[words[w] for w in subset] for subset in value[_WORDS]]
+        if _BITS in value:
+            numbers = [int(bits, 16) for bits in value[_BITS]]
+            return [
+                [words[w] for w in range(n.bit_length()) if n >> w & 1]
+                for n in numbers
+            ]
         if _COLUMNS in value:
             table = {
                 _unescaped(key): of(item)

@@ -269,7 +269,6 @@ def _points_table(result: Result, name: str) -> Element:
         step = (number - 1) / (_MOST_ROWS - 1)
         chosen = sorted({round(i * step) for i in range(_MOST_ROWS)})
         caption += f", of which {len(chosen)} are here"
-    models = result.get("/study/models")
     return element(
         "details",
         element("summary", caption),
@@ -281,8 +280,8 @@ def _points_table(result: Result, name: str) -> Element:
                     result.number(f"{at}/costs/{i}", "cost"),
                     result.number(f"{at}/losses/{i}", ".5g"),
                     [
-                        ("" if not j else ", ", name_of(models[m]["name"]))
-                        for j, m in enumerate(result.get(f"{at}/models/{i}"))
+                        ("" if not j else ", ", name_of(name))
+                        for j, name in enumerate(result.get(f"{at}/models/{i}"))
                     ],
                 ]
                 for i in chosen

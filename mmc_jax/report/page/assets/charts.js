@@ -416,7 +416,8 @@ const charts = (() => {
   function membership(place, spec) {
     const line = data.at(spec.line);
     const models = data.at(spec.models);
-    const used = new Set(line.models.flat());
+    const placeOf = new Map(models.map((model, m) => [model.name, m]));
+    const used = new Set(line.models.flat().map((name) => placeOf.get(name)));
     const order = [...used].sort(
       (a, b) =>
         families.names.indexOf(models[a].family) -
@@ -431,8 +432,8 @@ const charts = (() => {
       // One path a model: runs of points that have it.
       const runs = new Map(order.map((m) => [m, []]));
       line.models.forEach((subset, i) => {
-        for (const m of subset) {
-          const of = runs.get(m);
+        for (const name of subset) {
+          const of = runs.get(placeOf.get(name));
           const last = of[of.length - 1];
           if (last && last[1] === i) last[1] = i + 1;
           else of.push([i, i + 1]);

@@ -22,6 +22,19 @@ const data = (() => {
     if (Object.hasOwn(value, "$words")) {
       return value.$words.map((some) => some.map((w) => embedded.words[w]));
     }
+    if (Object.hasOwn(value, "$bits")) {
+      return value.$bits.map((bits) => {
+        const found = [];
+        // Four words a digit, the first words last.
+        for (let i = 0; i < bits.length; i += 1) {
+          const digit = parseInt(bits[bits.length - 1 - i], 16);
+          for (let b = 0; b < 4; b += 1) {
+            if ((digit >> b) & 1) found.push(embedded.words[4 * i + b]);
+          }
+        }
+        return found;
+      });
+    }
     if (Object.hasOwn(value, "$columns")) {
       const table = Object.entries(value.$columns).map(([key, column]) => [
         unescaped(key),

@@ -201,7 +201,7 @@ charts.law = (place, spec, figure) => {
     const subset = view().lines[state.line].models[i];
     const names = subset
       .slice(0, MOST_NAMES)
-      .map((m) => shown.name(models[m]?.name ?? `model ${m}`, 40));
+      .map((name) => shown.name(name, 40));
     const more = subset.length - names.length;
     return names.join(", ") + (more > 0 ? ` and ${more} more` : "");
   }
