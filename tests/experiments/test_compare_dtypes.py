@@ -61,7 +61,7 @@ def _write_quantised(folder: pathlib.Path, path: pathlib.Path) -> None:
 class CompareDtypesTest(absltest.TestCase):
     def test_what_quantisation_costs(self):
         folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
-        (model,) = pool.read("stdlib20").select(["gpt2-100k"]).models
+        (model,) = pool.read("stdlib20").select(["gpt2-1m"]).models
         checkpoint = pathlib.Path(model.checkpoint)
         _write_quantised(checkpoint, folder / "q4.gguf")
         entries = [

@@ -22,7 +22,7 @@ _BYTES = [len(text.encode()) for text in environments.TEXTS]
 @functools.cache
 def _own_nll():
     """Returns the nll of the texts by our engine, one row a model."""
-    models = pool.read("stdlib20").select(environments.MODELS)
+    models = pool.read(_FOLDER / "stdlib20.yaml").select(environments.MODELS)
     file = pathlib.Path(tempfile.mkdtemp(), "texts.jsonl")
     rows = ({"id": str(i), "text": t} for i, t in enumerate(environments.TEXTS))
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))

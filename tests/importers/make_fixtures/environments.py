@@ -12,7 +12,9 @@ import shutil
 import subprocess
 import sys
 
-POOL = pathlib.Path(__file__).parents[3] / "mmc_jax/pools/stdlib20"
+# Of an earlier training of the shipped pool, so that logs stay right after the
+# next one.
+POOL = pathlib.Path(__file__).parents[1] / "fixtures/stdlib20"
 MODELS = ("gpt2-30k", "llama-30k")
 
 # Blanks before commas, so that a task may remove them; more bytes than
