@@ -89,6 +89,9 @@ class RuleTest(parameterized.TestCase):
         }
         if model_type == "gemma3_text":  # One file holds both towers.
             known |= attributes.TOWERS.keys()
+        if model_type.startswith("qwen3_5"):
+            vision = transformers.Qwen3_5VisionConfig()
+            known |= attributes.TOWERS.keys() | vision.to_dict().keys()
         if model_type == "mpt":  # Of its attn_config.
             known |= config.attn_config.to_dict().keys()
         names = {config.attribute_map.get(name, name) for name in read}

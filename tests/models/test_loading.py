@@ -47,11 +47,22 @@ _MARGIN_BYTES = 12e6
 _DEPTHS = {
     "attention_types",
     "layer_types",
+    "mlp_layer_types",
     "n_layer",
     "n_layers",
     "num_hidden_layers",
     "num_layers",
 }
+
+# Recurrences carry on what one token's experts give. So that no near tie of the
+# router counts, which bfloat16 may turn over on either side, all are chosen.
+_ALL_EXPERTS = {
+    "kimi_linear": dict(num_experts_per_tok=6),
+    "qwen3_5_moe_text": dict(num_experts_per_tok=5),
+    "qwen3_next": dict(num_experts_per_tok=5),
+}
+# Families whose head transformers never ties.
+_NEVER_TIED = ("kimi_linear", "nemotron_h")
 
 # A kind of rotary scaling that transformers has and no port.
 _PROPORTIONAL = dict(rope_type="proportional", rope_theta=900.0, factor=2.0)
@@ -309,7 +320,8 @@ class FilesTest(LoadingTest):
 
     @parameterized.parameters(*_FAMILIES)
     def test_bfloat16_rounds_as_pytorch_does(self, model_type):
-        reference, folder = self.saved(model_type)
+        changes = _ALL_EXPERTS.get(model_type, {})
+        reference, folder = self.saved(model_type, **changes)
         tokens = test_parity.random_tokens(model_type, 1, 77)
         exact = test_parity.reference_logits(reference, tokens)
         model = models.load(folder, dtype=jnp.bfloat16)
@@ -345,7 +357,7 @@ class FilesTest(LoadingTest):
         )
         self.assert_same(model, models.load(folder))
 
-    @parameterized.parameters(*_FAMILIES)
+    @parameterized.parameters(*(f for f in _FAMILIES if f not in _NEVER_TIED))
     def test_tied_head_may_be_in_the_file(self, model_type):
         reference, folder = self.saved(model_type, tie_word_embeddings=True)
         model = models.load(folder)
@@ -778,6 +790,8 @@ class HubTest(LoadingTest):
 class SavingTest(LoadingTest):
     @parameterized.product(model_type=_FAMILIES, tied=(False, True))
     def test_round_trip(self, model_type, tied):
+        if tied and model_type in _NEVER_TIED:
+            return
         reference, folder = self.saved(model_type, tie_word_embeddings=tied)
         model = models.load(folder)
         first, second = self.folder / "first", self.folder / "second"
