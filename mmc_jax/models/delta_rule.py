@@ -52,14 +52,19 @@ class Heads(NamedTuple):
         return self.num_values * self.value_dim
 
     def check(self, names: str):
-        """Refuses value heads that are no multiple of the key heads.
+        """Refuses value heads that are no multiple of the key heads, and zeros.
 
         Args:
           names: The config's names of the value heads and of the key heads,
             with a blank between.
         """
         values, keys = names.split()
-        if min(self) < 1 or self.num_values % self.num_keys:
+        if min(self) < 1:
+            raise ValueError(
+                f"{values} {self.num_values} of {self.value_dim} features and "
+                f"{keys} {self.num_keys} of {self.key_dim}: all are at least 1"
+            )
+        if self.num_values % self.num_keys:
             raise ValueError(
                 f"{values} {self.num_values} is no multiple of {keys} "
                 f"{self.num_keys}"

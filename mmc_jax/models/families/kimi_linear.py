@@ -331,8 +331,8 @@ class CausalLM(layers.LanguageModel):
 
     Raises:
       ValueError: The layers are not of both kinds, linear and full attention,
-        or of other kinds; latent attention has fewer key heads; the head is
-        tied; an activation is not ported.
+        or of other kinds; latent attention has fewer key heads; the groups
+        of experts are not equal; the head is tied; an activation is not ported.
     """
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
@@ -358,6 +358,13 @@ class CausalLM(layers.LanguageModel):
             raise ValueError(
                 f"num_key_value_heads={kv_heads}, but latent attention has "
                 f"num_attention_heads={heads} of both"
+            )
+        groups, kept = config.n_group, config.topk_group
+        of_group, rest = divmod(config.num_local_experts, groups)
+        if rest or of_group < 2 or not 1 <= kept <= groups:
+            raise ValueError(
+                f"the best {kept} (topk_group) of {groups} groups (n_group) of "
+                f"{config.num_local_experts} experts are not ported"
             )
         if config.tie_word_embeddings:
             raise ValueError("tie_word_embeddings=True is not ported")
