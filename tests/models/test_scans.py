@@ -92,6 +92,32 @@ class ScanTest(parameterized.TestCase):
                 expected[:, t, g, m] = np.sum(read, axis=1)
         self.assert_equal(state_spaces.ssd, expected, u, step, a, b, c)
 
+    def test_lowers_for_cuda(self):
+        """Products of chunks, and nothing that goes from position to position.
+
+        What a CUDA device would run; there is none, so nothing runs.
+        """
+        length = 3 * state_spaces.CHUNK
+        shapes = {
+            state_spaces.ssd: (
+                *((1, length, 2, 3, 4), (1, length, 2, 3), (2, 3)),
+                *2 * ((1, length, 2, 5),),
+            ),
+            mamba.selective_scan: (
+                *2 * ((1, length, 6),),
+                (6, 5),
+                *2 * ((1, length, 5),),
+            ),
+        }
+        for function, of_function in shapes.items():
+            arrays = [jax.ShapeDtypeStruct(x, jnp.float32) for x in of_function]
+            with mock.patch.object(scans, "_backend", return_value="gpu"):
+                traced = jax.jit(lambda *x, f=function: f(*x)).trace(*arrays)
+            text = traced.lower(lowering_platforms=("cuda",)).as_text()
+            with self.subTest(function.__name__):
+                self.assertIn("dot_general", text)
+                self.assertEqual(text.count("stablehlo.while"), 1)
+
     @parameterized.parameters(*_lengths(rwkv._CHUNK))
     def test_wkv_equals_its_definition(self, length):
         B, E = 2, 6
