@@ -124,7 +124,7 @@ def selective_scan(
         element=element,
         compose=lambda decay_1, decay_2: decay_1 * decay_2,
         advance=lambda state, decay, inflow: decay * state + inflow,
-        # As a product: XLA's sum over an axis that is not the last takes seven
+        # As a product: XLA's sum over an axis that is not the last takes six
         # times as long on CPUs as all the rest.
         output=lambda _, state, arrays: jnp.einsum(
             "...NE,...N->...E", state, arrays[-1], precision="highest"
