@@ -53,6 +53,7 @@ _HELD_OUT = shared_flags.held_out()
 _NUM_SPLITS = shared_flags.num_splits(3, lower_bound=0)
 _NUM_RESAMPLES = shared_flags.num_resamples(200, lower_bound=0)
 _CLUSTER_BY_DOMAIN = shared_flags.cluster_by_domain()
+_TEXT_DATES = shared_flags.text_dates()
 _NUM_TEXTS = flags.DEFINE_integer(
     "num_texts",
     10,
@@ -102,9 +103,46 @@ def main():
         folder=folder,
     )
     sections = report.overview_sections(found, _texts(table))
+    sections += _referee(found)
     sections += report.result_chapters(_MORE_RESULTS.value)
     print(report.write_page(_OUT.value, sections, flags=program.flag_values()))
     studies.delete_parts(found.study, folder)
+
+
+def _referee(found):
+    from mmc_jax import importers, referee, report
+
+    of_table = {
+        "normalisation": tables.NORMALISATION.value,
+        "cost": tables.COST.value,
+    }
+    lines = {
+        name: found.views[0].lines[line]
+        for name, line in (("single models", "single"), ("pool", "oracle"))
+    }
+    asked = referee.referee_study(
+        found.study.table,
+        {
+            name: (line.points.costs, line.points.losses)
+            for name, line in lines.items()
+        },
+        known={
+            name: line.law
+            for name, line in lines.items()
+            if line.law is not None and line.law.resampled is not None
+        },
+        text_dates=importers.read_text_dates(_TEXT_DATES.value)
+        if _TEXT_DATES.value
+        else None,
+        by_domain=_CLUSTER_BY_DOMAIN.value,
+        num_resamples=_NUM_RESAMPLES.value or 200,
+        seed=_SEED.value,
+        **of_table,
+    )
+    items = report.referee_items(
+        found.study.table, flags=program.flag_values(), **of_table
+    )
+    return report.referee_chapters(asked, items, routers=found.routers)
 
 
 def _routers(table):

@@ -62,10 +62,14 @@ flags.mark_flags_as_mutual_exclusive(["scores", "csv"], required=True)
 def main():
     from mmc_jax import report, studies
 
+    table = tables.read()
+    of_table = {
+        "normalisation": tables.NORMALISATION.value,
+        "cost": tables.COST.value,
+    }
     found = studies.study(
-        tables.read(),
-        normalisation=tables.NORMALISATION.value,
-        cost=tables.COST.value,
+        table,
+        **of_table,
         method=_METHOD.value,
         max_size=_MAX_SIZE.value,
         routed=_ROUTED.value,
@@ -81,10 +85,13 @@ def main():
             seed=_SEED.value,
         ),
     )
+    items = report.referee_items(
+        found.table, flags=program.flag_values(), **of_table
+    )
     print(
         report.write_sections(
             _OUT.value,
-            report.study_sections(found),
+            [*report.study_sections(found), report.checklist_section(items)],
             flags=program.flag_values(),
         )
     )

@@ -1,10 +1,13 @@
 """All that referees ask of one table, as sections of one result."""
 
 import dataclasses
+import json
 
 from absl.testing import absltest
 
 from mmc_jax import frontier, law, referee, report
+from mmc_jax.report import result
+from mmc_jax.report.page import document
 from mmc_jax.report.sections import merged
 from tests.law.test_countings import table_of_law
 
@@ -47,6 +50,22 @@ class RefereeTest(absltest.TestCase):
                 "training_tokens",
             ],
         )
+        items = report.referee_items(
+            table, cost="num_params", normalisation="raw", flags={}
+        )
+        chapters = merged(report.referee_chapters(found, items)).numbers
+        self.assertSameElements(
+            chapters, ["answer", "sensitivity", "checklist"]
+        )
+        page = document.page_of(json.loads(json.dumps(result.plain(chapters))))
+        for words in (
+            "The answer",
+            "Laws for referees",
+            "The referee&#x27;s page",
+            "On how many tokens was each trained?",
+            "compare_systems --routers=all",
+        ):
+            self.assertIn(words, page.replace("'", "&#x27;"))
         alone = found._replace(
             countings={"num_params": found.countings["num_params"]}, reasons={}
         )

@@ -33,6 +33,7 @@ __getattr__, __dir__, __all__ = attach(
             "ages_section",
             "countings_section",
             "extrapolation_section",
+            "referee_chapters",
             "referee_sections",
             "tokens_section",
         ],

@@ -108,6 +108,8 @@ def _pool_sentence(found: EqualBudget, normalisation: str) -> str:
 
 
 def _mixture_sentence(found: EqualBudget) -> str:
+    if found.lower.value == 0:
+        return "There is nothing for a mixture to attain at that cost."
     if found.mixture_share is None:
         return (
             "What a mixture attains of that is not known: "

@@ -1,17 +1,22 @@
 """What a referee asks of laws, as sections."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from mmc_jax import law
 from mmc_jax.realizable import RouterStudy
 from mmc_jax.referee import RefereeStudy
 from mmc_jax.report import labels
 from mmc_jax.report.answer import answer_section
+from mmc_jax.report.checklist import Item, checklist_section
 from mmc_jax.report.result import fitted, interval_numbers, law_numbers
-from mmc_jax.report.sections import Section
+from mmc_jax.report.sections import Section, chapter
 
 _PARAMETERS = ("A", "alpha", "L_inf")
+# Models of which a line is printed.
+_MOST_MODELS = 10
 
 
 def referee_sections(
@@ -50,6 +55,24 @@ def referee_sections(
     if found.ages is not None:
         sections.append(ages_section(found.ages))
     return sections
+
+
+def referee_chapters(
+    found: RefereeStudy,
+    items: Sequence[Item],
+    *,
+    routers: RouterStudy | None = None,
+) -> list[Section]:
+    """Returns the chapters of a page: the answer, sensitivities, the checklist.
+
+    Args:
+      found: What `referee.referee_study` returns.
+      items: What `referee_items` returns.
+      routers: What `realizable.router_study` returns; None where no router was
+        measured.
+    """
+    answer, *others = referee_sections(found, routers=routers)
+    return [answer, chapter("sensitivity", others), checklist_section(items)]
 
 
 def countings_section(
@@ -248,15 +271,20 @@ def ages_section(found: law.Ages) -> Section:
         for name, why in period.reasons.items()
     ]
     if found.models:
+        shown = sorted(
+            found.models, key=lambda one: -np.nan_to_num(one.worse_after.value)
+        )[:_MOST_MODELS]
         lines.append(
             "how much more a model loses, beside the mean of all models, on "
-            "texts from after its release than on those from before:"
+            "texts from after its release than on those from before "
+            f"({len(shown)} of {len(found.models)}; one interval in twenty "
+            "leaves out 0 by chance):"
         )
         lines += [
             f"  {labels.shown(one.model)} ({one.release.isoformat()}): "
             f"{one.worse_after.text('.4f', '.4f')}, {one.num_before:,} texts "
             f"before and {one.num_after:,} after"
-            for one in found.models
+            for one in shown
         ]
     lines += _caveats(found)
     return Section(

@@ -103,7 +103,7 @@ class EqualBudgetTest(absltest.TestCase):
         section = report.answer_section(found, normalisation="raw")
         pool, mixture, _ = _sentences(section)
         self.assertIn("no pool loses less", pool)
-        self.assertIn("not known", mixture)
+        self.assertIn("nothing for a mixture", mixture)
 
     def test_scores_without_a_mixture(self):
         nll, costs = _specialists()
