@@ -75,6 +75,9 @@ _OUT = shared_flags.page()
 
 flags.mark_flags_as_mutual_exclusive(["scores", "csv"], required=True)
 
+# Starts of each fit for referees: as many as the laws of the page have.
+_NUM_STARTS = 16
+
 
 def main():
     from mmc_jax import overviews, report, studies
@@ -135,6 +138,7 @@ def _referee(found):
         if _TEXT_DATES.value
         else None,
         by_domain=_CLUSTER_BY_DOMAIN.value,
+        num_starts=_NUM_STARTS,
         num_resamples=_NUM_RESAMPLES.value or 200,
         seed=_SEED.value,
         **of_table,
