@@ -19,6 +19,9 @@ and, where it needs them,
       port need not read: {attribute: the reason};
   `UNDECLARED`: config attributes that the port reads because transformers'
       modelling code does, though its config class does not declare them;
+  `PER_LAYER`: config attributes that may differ from layer to layer, by
+      `per_layer_config`;
+  `ROTARY`: names in `rope_parameters` that only this family reads;
   `TRANSPOSED`: true where linear layers are stored as [in, out], which adapters
       have to know;
   `SHARDING`: rules for splitting the parameters over a mesh, where those of

@@ -102,6 +102,9 @@ def text(
         has a head of its own and the text tower a tied one.
     """
     inner = config.get_text_config()
+    if inner.is_heterogeneous:
+        # Else transformers refuses to compare it with another config.
+        inner.allow_global_per_layer_attribute_access = True
     if inner is not config:
         watched = Watched(config)
         problems = []
@@ -146,7 +149,8 @@ def unread(
     found = {
         name: value
         for name, value in config.to_dict().items()
-        if name not in known and not hasattr(default, name)
+        if name not in {*known, *default.to_dict()}
+        and not hasattr(default, name)
     }
     rope = getattr(config, "rope_parameters", None) or {}
     own = getattr(FAMILIES.get(config.model_type), "ROTARY", ())
@@ -228,10 +232,13 @@ class Watched:
         """
         config, default = self._config, self._default.to_dict()
         problems = []
+        of_layers = getattr(FAMILIES.get(config.model_type), "PER_LAYER", ())
         if config.is_heterogeneous:
-            problems.append("per_layer_config is not ported")
+            layers = config.to_dict()["per_layer_config"].values()
+            if {name for layer in layers for name in layer} - {*of_layers}:
+                problems.append("per_layer_config is not ported")
         for name, value in config.to_dict().items():
-            if name in self._read or name in inert:
+            if name in self._read or name in inert or name in of_layers:
                 continue
             if name in default:
                 harmless = (default[name],)
@@ -326,7 +333,10 @@ def _set_to_default(
 ) -> bool:
     """Sets the attribute that a message names to its default, if it can."""
     default = _default(type(config))
-    for name in sorted(default.to_dict(), key=len, reverse=True):
+    # Those of layers have no value of the model.
+    of_layers = ("per_layer_config", *getattr(family(config), "PER_LAYER", ()))
+    names = default.to_dict().keys() - of_layers
+    for name in sorted(names, key=len, reverse=True):
         value, usual = getattr(config, name, None), getattr(default, name, None)
         named = re.search(rf"\b{re.escape(name)}\b", problem)
         quoted = isinstance(value, str) and repr(value) in problem

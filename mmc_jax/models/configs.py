@@ -168,7 +168,8 @@ def _impossible(
         for name in raw
         if callable(getattr(config_class, name, None))
     ]
-    if raw.get("per_layer_config") is not None:
+    port = attributes.FAMILIES[config_class.model_type]
+    if raw.get("per_layer_config") and not hasattr(port, "PER_LAYER"):
         problems.append("per_layer_config is not ported")
     for name, key, number in _numbers(raw):
         if number < 1 and re.fullmatch(_AT_LEAST_ONE, key):

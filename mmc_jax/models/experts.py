@@ -105,6 +105,134 @@ class GatedMLP(nnx.Module):
         return self.down_proj(self.act(self.gate_proj(x)) * self.up_proj(x))
 
 
+class PackedMLP(nnx.Module):
+    """A gated linear unit and a projection back, as tensors of all experts.
+
+    Some checkpoints hold the experts of a layer in two tensors. A stack of
+    these has the same two.
+
+    Args:
+      width: Number of features before and after, D.
+      inner: Number of hidden features, F.
+      hidden_act: Hugging Face's name of the activation.
+      inputs_first: Whether a matrix is stored as [in, out]; else [out, in].
+    """
+
+    def __init__(
+        self,
+        width: int,
+        inner: int,
+        hidden_act: str,
+        *,
+        inputs_first: bool,
+        rngs: nnx.Rngs,
+    ):
+        def made(num_in: int, num_out: int) -> nnx.Param:
+            init = nnx.initializers.lecun_normal()
+            value = init(rngs.params(), (num_in, num_out))
+            return nnx.Param(value if inputs_first else value.T)
+
+        self.gate_up_proj = made(width, 2 * inner)
+        self.down_proj = made(inner, width)
+        self.inputs_first = inputs_first
+        self.act = layers.activation(hidden_act)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        gate_up, down = self.gate_up_proj[...], self.down_proj[...]
+        if not self.inputs_first:
+            gate_up, down = gate_up.T, down.T
+        gate, up = jnp.split(x @ gate_up, 2, axis=-1)
+        return (self.act(gate) * up) @ down
+
+
+class SigmoidGate(nnx.Module):
+    """A router that scores each expert by a sigmoid and chooses with a bias.
+
+    The bias, which training moves so that experts are used evenly, has a part
+    in the choice alone: s = sigmoid(W x), the chosen are the k largest of
+    s + b, each of weight s. Where there are groups, only experts of the best
+    groups are chosen; a group is as good as its two best experts together.
+    All in float32.
+
+    Args:
+      width: Number of features, D.
+      num_experts: Number of experts, E.
+      top_k: Number of experts of a token, k.
+      num_groups: Number of groups, which divides E.
+      top_groups: Number of groups from which a token's experts come.
+
+    Raises:
+      ValueError: The groups cannot be made, or have too few experts.
+
+    Source: DeepSeek-V3, arXiv 2412.19437, eq. 13 to 16.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        num_experts: int,
+        top_k: int,
+        *,
+        num_groups: int | None = 1,
+        top_groups: int | None = 1,
+        rngs: nnx.Rngs,
+    ):
+        _check_groups(num_experts, top_k, num_groups, top_groups)
+        self.top_k = top_k
+        self.num_groups, self.top_groups = num_groups, top_groups
+        init = nnx.initializers.lecun_normal()
+        self.kernel = nnx.Param(init(rngs.params(), (width, num_experts)))
+        self.e_score_correction_bias = nnx.Param(jnp.zeros(num_experts))
+
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns weights, float32, and numbers of experts: [..., k] each."""
+        kernel = self.kernel[...].astype(jnp.float32)
+        scores = jax.nn.sigmoid(x.astype(jnp.float32) @ kernel)
+        biased = scores + self.e_score_correction_bias[...].astype(jnp.float32)
+        if self.top_groups < self.num_groups:
+            biased = self._in_best_groups(biased)
+        _, chosen = jax.lax.top_k(biased, self.top_k)
+        return jnp.take_along_axis(scores, chosen, axis=-1), chosen
+
+    def _in_best_groups(self, scores: jax.Array) -> jax.Array:
+        """Returns scores [..., E], -inf for all but the best groups."""
+        groups = scores.reshape(*scores.shape[:-1], self.num_groups, -1)
+        group_scores = jax.lax.top_k(groups, 2)[0].sum(axis=-1)
+        _, best = jax.lax.top_k(group_scores, self.top_groups)
+        among = (best[..., None] == jnp.arange(self.num_groups)).any(axis=-2)
+        kept = jnp.where(among[..., None], groups, -jnp.inf)
+        return kept.reshape(scores.shape)
+
+
+def normalised(weights: jax.Array) -> jax.Array:
+    """Returns weights [..., k] that sum to 1, those of sigmoids, in float32."""
+    # Sigmoids can all be zero; DeepSeek-V3 and its kin add so much.
+    return weights / (weights.sum(axis=-1, keepdims=True) + 1e-20)
+
+
+def _check_groups(
+    num_experts: int,
+    top_k: int,
+    num_groups: int | None,
+    top_groups: int | None,
+) -> None:
+    if not num_groups or num_experts % num_groups:
+        raise ValueError(
+            f"n_group={num_groups} does not divide the {num_experts} experts"
+        )
+    size = num_experts // num_groups
+    if size < 2 or not top_groups or not 1 <= top_groups <= num_groups:
+        raise ValueError(
+            f"topk_group={top_groups} of n_group={num_groups} groups of {size} "
+            "experts is not ported"
+        )
+    if top_k is None or top_k > top_groups * size:
+        raise ValueError(
+            f"num_experts_per_tok={top_k}, but the best groups have "
+            f"{top_groups * size} experts"
+        )
+
+
 def mixture(
     x: jax.Array, experts: nnx.Module, chosen: jax.Array, weights: jax.Array
 ) -> jax.Array:

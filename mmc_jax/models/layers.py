@@ -6,7 +6,7 @@ heads a key head, R = T * G rows of queries, H head features, L layers.
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -65,6 +65,34 @@ class LanguageModel(nnx.Module):
                     f"{vocab_size - 1}"
                 )
         return self.logits(self.hidden_states(tokens))
+
+
+class Headed(LanguageModel):
+    """A transformer and its head: a linear layer, or the embedding where tied.
+
+    Args:
+      config: Hugging Face's config.
+      model: The transformer, which maps tokens [B, T] to [B, T, D]; its table
+        is `embed_tokens`.
+    """
+
+    def __init__(self, config: Any, model: nnx.Module, *, rngs: nnx.Rngs):
+        self.config = config
+        self.model = model
+        if not config.tie_word_embeddings:
+            self.lm_head = nnx.Linear(
+                config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
+            )
+
+    def hidden_states(self, tokens: jax.Array) -> jax.Array:
+        """Returns what the head sees: [B, T] -> [B, T, D]."""
+        return self.model(tokens)
+
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        """Returns the head's output: [..., D] -> [..., V]."""
+        if self.config.tie_word_embeddings:
+            return self.model.embed_tokens.attend(hidden)
+        return self.lm_head(hidden)
 
 
 class Embed(nnx.Embed):

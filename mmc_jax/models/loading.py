@@ -181,7 +181,7 @@ def save(
         value = np.asarray(value)
         value = value if dtype is None else value.astype(jnp.dtype(dtype))
         for name, row in zip(names.all, names.rows(value), strict=True):
-            rows[name] = np.ascontiguousarray(row)
+            rows[name] = np.asarray(row, order="C")  # Scalars stay so.
     config = type(model.config).from_dict(model.config.to_dict())
     config.dtype = str(next(iter(rows.values())).dtype)
     architectures = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES

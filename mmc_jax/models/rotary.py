@@ -42,6 +42,7 @@ _PARAMETERS = {
         ("short_factor", "long_factor", "original_max_position_embeddings"),
         ("attention_factor", "factor"),
     ),
+    "proportional": ((), ("factor",)),
 }
 # `type` is the old name of rope_type, which transformers copies.
 _COMMON = (
@@ -119,6 +120,8 @@ def rotary_positions(
         if isinstance(value, int | float) and not value > 0:
             raise ValueError(f"rope_parameters: {name}={value} is not positive")
     share = rope_parameters.get("partial_rotary_factor", 1.0)
+    if kind == "proportional":
+        return _proportional(rope_parameters, head_dim, share)
     if share != 1.0 and not partial:
         raise ValueError(
             f"rope_parameters: partial_rotary_factor={share} is not ported"
@@ -332,6 +335,16 @@ def yarn_scale(factor: float, mscale: float = 1.0) -> float:
     Source: Peng et al., arXiv 2309.00071, eq. 22; m as in DeepSeek-V2.
     """
     return 1.0 if factor <= 1 else 0.1 * mscale * math.log(factor) + 1.0
+
+
+def _proportional(
+    rope_parameters: dict[str, Any], head_dim: int, share: float
+) -> Rotary:
+    half, turned = head_dim // 2, int(share * head_dim // 2)
+    steps = np.arange(0, 2 * turned, 2, dtype=np.float32) / np.float32(head_dim)
+    base = jnp.float32(rope_parameters["rope_theta"])
+    frequencies = jnp.pad(1 / jnp.power(base, steps), (0, half - turned))
+    return Rotary(frequencies / rope_parameters.get("factor", 1.0))
 
 
 def _longrope(

@@ -28,6 +28,7 @@ _WRAPPERS = (
     "_checkpoint_wrapped_module",
 )
 
+# A last `_` is left out: `scale_` is a tensor that is called `scale`.
 _LEAVES = {"kernel": "weight", "embedding": "weight", "scale": "weight"}
 # What else a head has, a bias say, stands beside its weight.
 _HEAD_MODULES = ("lm_head.", "embed_out.", "head.")
@@ -88,7 +89,7 @@ def tensor_names(path: str, stacks: dict[str, layers.Stack]) -> TensorNames:
             for name in names
             for number in stack.numbers
         ]
-    last = _LEAVES.get(leaf, leaf)
+    last = _LEAVES.get(leaf, leaf.removesuffix("_"))
     names = [name + last for name in names]
     return TensorNames(names, tuple(shape), leaf == "kernel")
 
@@ -283,14 +284,15 @@ def parameter(
     """
     value = _empty(tuple(map(len, region)), dtype)
     of_tensor = names.of_tensor(region)
-    for name, row in zip(names.all, names.rows(value), strict=True):
+    rows = names.rows(value)
+    for number, name in enumerate(names.all):
         read = tensors.read(name, of_tensor)
         if not _is_finite(read):
             raise ValueError(
                 f"{tensors.folder}: tensor {name} holds NaN or infinity: the "
                 "weights are damaged, and no dtype gives finite scores"
             )
-        row[...] = read
+        rows[number, ...] = read
     return value
 
 

@@ -182,6 +182,23 @@ def _deepseek_v2_flops(config: transformers.DeepseekV2Config, T: int) -> int:
     return 2 * config.num_attention_heads * H * pairs
 
 
+def _gemma4_flops(config: transformers.Gemma4TextConfig, T: int) -> int:
+    # Layers without a window have longer heads.
+    windows = zip(config.per_layer_config, _windows(config), strict=True)
+    return sum(
+        4 * config.num_attention_heads * layer.head_dim * num_pairs(T, window)
+        for layer, window in windows
+    )
+
+
+def _llama4_flops(config: transformers.Llama4TextConfig, T: int) -> int:
+    chunk = min(T, config.attention_chunk_size or T)
+    within = T // chunk * num_pairs(chunk) + num_pairs(T % chunk)
+    pairs = {"full_attention": num_pairs(T), "chunked_attention": within}
+    features = config.num_attention_heads * config.head_dim
+    return 4 * features * sum(pairs[kind] for kind in config.layer_types)
+
+
 def _mamba_flops(config: transformers.MambaConfig, T: int) -> int:
     states = config.intermediate_size * config.state_size
     return _MAMBA_OPERATIONS * T * states * config.num_hidden_layers
@@ -253,10 +270,13 @@ def _zamba2_flops(config: transformers.Zamba2Config, T: int) -> int:
 _MIXING: dict[str, Callable[[transformers.PreTrainedConfig, int], int]] = {
     "deepseek_v2": _deepseek_v2_flops,
     "falcon_h1": _falcon_h1_flops,
+    "deepseek_v3": _deepseek_v2_flops,
     "falcon_mamba": _mamba_flops,
+    "gemma4_text": _gemma4_flops,
     "gpt_neo": _gpt_neo_flops,
     "granitemoehybrid": _granitemoehybrid_flops,
     "kimi_linear": _kimi_linear_flops,
+    "llama4_text": _llama4_flops,
     "mamba": _mamba_flops,
     "mamba2": _mamba2_flops,
     "nemotron_h": _nemotron_h_flops,
@@ -287,7 +307,9 @@ def _num_active(
     if not _OF_EXPERTS.search(path):
         return size
     num_experts = shape[1]  # [L, experts, ...]
-    top_k = config.num_experts_per_tok
+    top_k = getattr(config, "num_experts_per_tok", None)
+    if top_k is None:
+        top_k = config.top_k_experts
     if isinstance(top_k, list):  # By layer; ports want them equal.
         top_k = top_k[0]
     return size // num_experts * top_k
@@ -305,5 +327,7 @@ def _num_uses(path: str, config: transformers.PreTrainedConfig) -> int:
 def _is_tied_head(
     path: str, shape: tuple[int, ...], config: transformers.PreTrainedConfig
 ) -> bool:
-    is_table = path.endswith("embedding") and shape[0] == config.vocab_size
+    # Gemma 4 has a second table, of vectors for the layers.
+    table = (config.vocab_size, config.hidden_size)
+    is_table = path.endswith("embedding") and shape == table
     return is_table and config.tie_word_embeddings

@@ -4,6 +4,7 @@ import ast
 import functools
 import json
 import pathlib
+import re
 import tempfile
 from unittest import mock
 
@@ -26,11 +27,25 @@ def _is_config(node: ast.expr) -> bool:
     return isinstance(node, ast.Attribute | ast.Name) and name in _CONFIGS
 
 
+# Files with other towers beside the text's, whose classes have other names.
+_TOWERS = ("modeling_gemma4.py", "modeling_llama4.py")
+
+
+def _classes_of_text(tree: ast.Module) -> ast.Module:
+    """Returns the classes of a file that belong to the text tower."""
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    of_text = re.compile("Text|ForCausalLM")
+    return ast.Module([c for c in classes if of_text.search(c.name)], [])
+
+
 @functools.cache
 def _attributes_read(path: pathlib.Path) -> frozenset[str]:
     """Returns the attributes of configs that a Python file reads."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    if path.name in _TOWERS:
+        tree = _classes_of_text(tree)
+    for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and _is_config(node.value):
             found.add(node.attr)
         if (

@@ -64,8 +64,9 @@ _ALL_EXPERTS = {
 # Families whose head transformers never ties.
 _NEVER_TIED = ("kimi_linear", "nemotron_h")
 
-# A kind of rotary scaling that transformers has and no port.
-_PROPORTIONAL = dict(rope_type="proportional", rope_theta=900.0, factor=2.0)
+# A kind of rotary scaling that nobody knows.
+_MOON = dict(rope_type="moon", rope_theta=900.0, factor=2.0)
+_PLAIN = dict(rope_type="default", rope_theta=900.0)
 _LONGROPE = dict(
     rope_type="longrope",
     short_factor=[1.0] * 4,
@@ -81,9 +82,9 @@ _REFUSED = (
     ("gpt2", dict(n_embd=25), "n_embd 25"),
     ("gpt_neox", dict(hidden_act="mish"), "'mish'"),
     ("gpt_neox", dict(hidden_size=37), "hidden size is not divisible"),
-    ("gpt_neox", dict(rope_parameters=_PROPORTIONAL), "'proportional'"),
+    ("gpt_neox", dict(rope_parameters=_MOON), "'moon'"),
     ("llama", dict(hidden_act="mish"), "'mish'"),
-    ("llama", dict(rope_parameters=_PROPORTIONAL), "'proportional'"),
+    ("llama", dict(rope_parameters=_MOON), "'moon'"),
     (
         "llama",
         dict(rope_parameters=dict(partial_rotary_factor=0.5)),
@@ -91,6 +92,24 @@ _REFUSED = (
     ),
     ("mamba", dict(hidden_act="mish"), "'mish'"),
     ("mistral", dict(hidden_act="mish"), "'mish'"),
+    ("deepseek_v3", dict(n_group=4), "n_group=4"),
+    ("deepseek_v3", dict(topk_group=4), "topk_group=4"),
+    ("deepseek_v3", dict(num_experts_per_tok=5), "num_experts_per_tok=5"),
+    ("deepseek_v3", dict(num_key_value_heads=1), "num_key_value_heads=1"),
+    ("deepseek_v3", dict(first_k_dense_replace=3), "3 of 3 layers"),
+    ("dots1", dict(layer_types=["full_attention"] * 2 + ["moon"]), "moon"),
+    ("helium", dict(head_dim=14), "head_dim=14"),
+    ("ministral3", dict(rope_parameters=_PLAIN), "llama_4_scaling_beta"),
+    ("gemma4_text", dict(use_bidirectional_attention="all"), "'all'"),
+    ("gemma4_text", dict(vocab_size_per_layer_input=9), "_per_layer_input=9"),
+    ("gemma4_text", dict(num_kv_shared_layers=5), "num_kv_shared_layers=5"),
+    (
+        "gemma4_text",
+        dict(per_layer_config={"2": dict(intermediate_size=9)}),
+        "per_layer_config",
+    ),
+    ("llama4_text", dict(attention_chunk_size=None), "chunked_attention"),
+    ("llama4_text", dict(no_rope_layers=[1, 0]), "no_rope_layers"),
     ("mistral", dict(rope_parameters=_LONGROPE), "short_factor has 4"),
     ("qwen3", dict(hidden_act="mish"), "'mish'"),
     ("qwen3", dict(use_sliding_window=True), "use_sliding_window=True"),

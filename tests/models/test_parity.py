@@ -90,6 +90,17 @@ def make_reference(
     model = auto.from_config(
         config, attn_implementation="sdpa" if biased else "eager"
     ).eval()
+    # AFMoE's routers start at zero, where all experts are equally good.
+    for name, parameter in model.named_parameters():
+        if name.endswith("router.gate.weight"):
+            torch.nn.init.normal_(parameter, std=config.initializer_range)
+    # Gemma 4 does not scale its scores: the norms' weights learn to. At one,
+    # an angle's last digits count ten times, in PyTorch as well.
+    for module in model.modules():
+        if getattr(module, "scaling", None) == 1.0 and hasattr(
+            module, "q_norm"
+        ):
+            module.q_norm.weight.data *= module.head_dim**-0.5
     if perturbed:
         with torch.no_grad():
             for tensor in (*model.parameters(), *saved_buffers(model)):
@@ -405,9 +416,11 @@ def _queries_and_keys(model):
     """Yields the rows of each layer's weights that make queries and keys."""
     for module in model.modules():
         if hasattr(module, "kv_a_proj_with_mqa"):
-            yield module.q_proj.weight, module.kv_a_proj_with_mqa.weight
+            query = module.q_proj or module.q_b_proj
+            yield query.weight, module.kv_a_proj_with_mqa.weight
         elif hasattr(module, "q_proj"):
-            yield module.q_proj.weight, module.k_proj.weight
+            if hasattr(module, "k_proj"):  # Gemma 4 shares some keys.
+                yield module.q_proj.weight, module.k_proj.weight
         elif hasattr(module, "qkv_proj"):
             num_key = module.num_key_value_heads * module.head_dim
             weight = module.qkv_proj.weight

@@ -37,6 +37,7 @@ _SIZES = frozenset(
 # What 8 does not divide even so.
 _MORE_CHANGES = {
     "deepseek_v2": dict(qk_rope_head_dim=16),
+    "deepseek_v3": dict(qk_rope_head_dim=16),
     "falcon": dict(hidden_size=384),
 }
 _BOTH = ("model", "data")

@@ -82,6 +82,9 @@ class TowersTest(parameterized.TestCase):
         path.write_text(json.dumps(config))
 
     def assert_parity(self, model, reference, text):
+        if text == "llama4_text":
+            # Without an image the larger model fails in transformers 5.24.
+            reference = reference.language_model
         tokens = test_parity.random_tokens(text, 2, 261)
         expected = test_parity.reference_logits(reference, tokens)
         self.assertLess(
@@ -100,11 +103,10 @@ class TowersTest(parameterized.TestCase):
         model = models.load(self.folder)
         self.assert_parity(model, reference, text)
         self.assertEqual(model.config.model_type, text)
+        alone = test_parity.make_reference(model.config, perturbed=False)
+        num_saved = sum(x.numel() for x in test_parity.saved_buffers(alone))
         self.assertEqual(
-            models.num_params(self.folder),
-            test_parity.make_reference(
-                model.config, perturbed=False
-            ).num_parameters(),
+            models.num_params(self.folder), alone.num_parameters() + num_saved
         )
         names = self.change_names(_other_names)
         self.assertTrue(any(towers.is_other(name) for name in names))
@@ -145,7 +147,7 @@ class TowersTest(parameterized.TestCase):
         reference = self.saved("mistral3")
         self.change_config(tie_word_embeddings=True)
         self.assertFalse(configs.read(self.folder).tie_word_embeddings)
-        self.assert_parity(models.load(self.folder), reference, "mistral")
+        self.assert_parity(models.load(self.folder), reference, "ministral3")
         self.change_names(
             lambda name: "vision_tower.x" if "lm_head" in name else name
         )

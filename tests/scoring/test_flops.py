@@ -11,6 +11,7 @@ import pytest
 import transformers
 from absl.testing import absltest, parameterized
 from flax import nnx
+from torch.utils import flop_counter
 
 from mmc_jax import models
 from mmc_jax.models import experts, layers
@@ -24,6 +25,9 @@ pytestmark = pytest.mark.full_optimisation
 # Fewer positions than any block of attention, so that the program multiplies
 # each query with each key.
 _T = 8
+# Layers of Gemma 4 differ in size, those of Llama 4 in kind: which branch a
+# layer takes is not in the program.
+_BRANCHES = (("gemma4_text", 0), ("gemma4_text", -1), ("llama4_text", 0))
 # Their scans are made of other operations than matrix products, or of more.
 _RECURRENT = (
     *("falcon_h1", "falcon_mamba", "kimi_linear", "mamba", "mamba2"),
@@ -104,6 +108,7 @@ class FlopsTest(parameterized.TestCase):
         for model_type in CASES
         for case in (0, -1)
         if model_type not in (*_RECURRENT, *_HYBRIDS)
+        and (model_type, case) not in _BRANCHES
     )
     def test_products_of_the_program(self, model_type, case):
         """They are those counted, the pairs under the mask apart."""
@@ -151,6 +156,20 @@ class FlopsTest(parameterized.TestCase):
                 _T * flops.matmul_flops_per_token(one)
                 + mixing * _T**2 // flops.num_pairs(_T),
             )
+
+    def test_layers_of_different_sizes(self):
+        """PyTorch counts as much, with the pairs under the mask."""
+        config = test_parity.make_config("gemma4_text")
+        reference = test_parity.make_reference(config, perturbed=False)
+        tokens = test_parity.random_tokens("gemma4_text", 1, _T)
+        with flop_counter.FlopCounterMode(display=False) as counter:
+            test_parity.reference_logits(reference, tokens)
+        mixing = flops.mixing_flops(config, _T)
+        self.assertEqual(
+            counter.get_total_flops(),
+            _T * flops.matmul_flops_per_token(config)
+            + mixing * _T**2 // flops.num_pairs(_T),
+        )
 
     @parameterized.parameters("gpt2", "llama", "gemma2")
     def test_compiled_program(self, model_type):

@@ -15,6 +15,8 @@ B batch, T position, N heads, H head features, R rotated ones, D width, V
 vocabulary, E experts, G groups of them.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import transformers
@@ -62,9 +64,22 @@ def stacks(config: Config) -> dict[str, layers.Stack]:
 
 
 class Attention(nnx.Module):
-    """Multi-head latent attention."""
+    """Multi-head latent attention.
 
-    def __init__(self, config: Config, *, rngs: nnx.Rngs):
+    Args:
+      config: Hugging Face's config of DeepSeek-V2, or of a kin that has the
+        same attributes for attention.
+      turn: Turns the heads by their positions, a function of `rotary`.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        turn: Callable[[jax.Array, Rotary], jax.Array] = rotate_interleaved,
+        rngs: nnx.Rngs,
+    ):
+        self.turn = turn
         bias, width = config.attention_bias, config.hidden_size
         self.num_heads = config.num_attention_heads
         self.latent = config.kv_lora_rank
@@ -110,8 +125,8 @@ class Attention(nnx.Module):
         kv = kv.reshape(B, T, self.num_heads, -1)
         k_fixed, v = jnp.split(kv, [self.fixed], axis=-1)
         q_fixed, q_turned = jnp.split(q, [self.fixed], axis=-1)
-        q_turned = rotate_interleaved(q_turned, positions)
-        k_turned = rotate_interleaved(k_turned[:, :, None], positions)
+        q_turned = self.turn(q_turned, positions)
+        k_turned = self.turn(k_turned[:, :, None], positions)
         k_turned = jnp.broadcast_to(k_turned, q_turned.shape)
         q = jnp.concatenate([q_fixed, q_turned], axis=-1)
         k = jnp.concatenate([k_fixed, k_turned], axis=-1)

@@ -11,6 +11,8 @@ B batch, T position, N query heads, K key heads, H head features, D width, F
 MLP width, V vocabulary, L layers.
 """
 
+from collections.abc import Callable
+
 import jax
 import transformers
 from flax import nnx
@@ -29,7 +31,7 @@ class Attention(nnx.Module):
     """Grouped-query attention with rotary positions and perhaps a window."""
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
-        self.head_dim = _head_dim(config)
+        self.head_dim = head_dim(config)
         self.window = getattr(config, "sliding_window", None)
         bias = getattr(config, "attention_bias", False)
         width = config.hidden_size
@@ -71,13 +73,26 @@ class MLP(nnx.Module):
 
 
 class Block(nnx.Module):
-    """Attention, then MLP, each after an RMSNorm and added to its input."""
+    """Attention, then MLP, each after an RMSNorm and added to its input.
 
-    def __init__(self, config: Config, *, rngs: nnx.Rngs):
+    Args:
+      config: Hugging Face's config of LLaMA or of a kin.
+      attention: What makes the attention, from the config and `rngs`.
+      mlp: What makes the MLP, from the config and `rngs`.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        attention: Callable[..., nnx.Module] = Attention,
+        mlp: Callable[..., nnx.Module] = MLP,
+        rngs: nnx.Rngs,
+    ):
         self.input_layernorm = _rms_norm(config, rngs)
-        self.self_attn = Attention(config, rngs=rngs)
+        self.self_attn = attention(config, rngs=rngs)
         self.post_attention_layernorm = _rms_norm(config, rngs)
-        self.mlp = MLP(config, rngs=rngs)
+        self.mlp = mlp(config, rngs=rngs)
 
     def __call__(self, x: jax.Array, positions: Rotary) -> jax.Array:
         x = x + self.self_attn(self.input_layernorm(x), positions)
@@ -85,18 +100,29 @@ class Block(nnx.Module):
 
 
 class Transformer(nnx.Module):
-    """Embedding, layers and the last RMSNorm."""
+    """Embedding, layers and the last RMSNorm.
 
-    def __init__(self, config: Config, *, rngs: nnx.Rngs):
+    Args:
+      config: Hugging Face's config of LLaMA or of a kin.
+      block: What makes a layer, from the config and `rngs`.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        block: Callable[..., nnx.Module] = Block,
+        rngs: nnx.Rngs,
+    ):
         self.rope_parameters = config.rope_parameters
-        self.head_dim = _head_dim(config)
+        self.head_dim = head_dim(config)
         self.max_positions = config.max_position_embeddings
         self.positions()  # Refuses what is not ported before any weight.
         self.embed_tokens = layers.Embed(
             config.vocab_size, config.hidden_size, rngs=rngs
         )
         self.layers = layers.stack(
-            lambda rngs: Block(config, rngs=rngs),
+            lambda rngs: block(config, rngs=rngs),
             config.num_hidden_layers,
             rngs,
         )
@@ -117,7 +143,7 @@ class Transformer(nnx.Module):
         return self.norm(x)
 
 
-class CausalLM(layers.LanguageModel):
+class CausalLM(layers.Headed):
     """LLaMA or Mistral with its head, from Hugging Face's config.
 
     Raises:
@@ -125,26 +151,13 @@ class CausalLM(layers.LanguageModel):
     """
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
-        self.config = config
-        self.model = Transformer(config, rngs=rngs)
-        if not config.tie_word_embeddings:
-            self.lm_head = nnx.Linear(
-                config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
-            )
-
-    def hidden_states(self, tokens: jax.Array) -> jax.Array:
-        """Returns what the head sees: [B, T] -> [B, T, D]."""
-        return self.model(tokens)
-
-    def logits(self, hidden: jax.Array) -> jax.Array:
-        """Returns the head's output: [..., D] -> [..., V]."""
-        if self.config.tie_word_embeddings:
-            return self.model.embed_tokens.attend(hidden)
-        return self.lm_head(hidden)
+        super().__init__(config, Transformer(config, rngs=rngs), rngs=rngs)
 
 
-def _head_dim(config: Config) -> int:
-    return config.head_dim or config.hidden_size // config.num_attention_heads
+def head_dim(config: Config) -> int:
+    """Returns the features of a head, which a config may leave out."""
+    stated = getattr(config, "head_dim", None)
+    return stated or config.hidden_size // config.num_attention_heads
 
 
 def _rms_norm(config: Config, rngs: nnx.Rngs) -> nnx.RMSNorm:
