@@ -226,6 +226,38 @@ class BrowserTest(absltest.TestCase):
             )
             self.assertEmpty(found, f"{width} {scheme}")
 
+    def test_numbers_that_are_missing(self):
+        few = contents.content(2, 1, 1)
+        for view in few["law"]["views"]:
+            for line in view["lines"].values():
+                line["law"], line["not_fitted"] = None, "one point"
+                line["readings"] = None
+                line["costs"] = [0.0]
+        holes = contents.content()
+        holes["diversity"]["models"][0]["shapley_standard_error"] = None
+        holes["diversity"]["pair_gains"][0][0] = None
+        holes["domains"]["domains"][0]["name"] = ""
+        for row in holes["study"]["frontier"][:3]:
+            row["held_out_loss"] = row["loss_low"] = row["loss_high"] = None
+        for model in holes["study"]["models"]:
+            model["family"] = ""
+        for line in holes["law"]["views"][0]["lines"].values():
+            readings = line["readings"]
+            readings["loss"][-1] = None
+            for key in ("loss_low", "loss_high", "budget_low", "budget_high"):
+                readings[key] = [None] * len(readings[key])
+        for name, content in (("few", few), ("holes", holes)):
+            url = self._written(name, content)
+            self.browser.open(url, _READY)
+            self.browser.evaluate("document.querySelector('.points').focus()")
+            self.browser.press("Home", "ArrowRight", "ArrowUp", "End")
+            self.assertEmpty(self.browser.complaints())
+            self.assertNotRegex(
+                self.browser.evaluate("document.body.innerText"),
+                r"\bNaN\b|undefined|\bnull\b|could not be drawn",
+            )
+        self.browser.open(self.odd, _READY)
+
     def test_small_and_large(self):
         for url in (self.odd, self.many):
             self.browser.open(url, _READY)

@@ -28,6 +28,13 @@ const charts = (() => {
       .attr("aria-label", caption);
   }
 
+  // Whether two numbers are there, and have a place on an axis.
+  const known = (a, b, axis) =>
+    Number.isFinite(a) &&
+    Number.isFinite(b) &&
+    Number.isFinite(axis(a)) &&
+    Number.isFinite(axis(b));
+
   // A log axis where all is above 0, else a linear one.
   function scale(values, range, log, pad = 0.03) {
     let [low, high] = d3.extent(values.filter(Number.isFinite));
@@ -132,6 +139,7 @@ const charts = (() => {
               d3
                 .area()
                 .curve(curve)
+                .defined((_, k) => known(line.band[0][k], line.band[1][k], y))
                 .x((_, k) => x(x0[k]))
                 .y0((_, k) => y(line.band[0][k]))
                 .y1((_, k) => y(line.band[1][k]))(x0),
@@ -148,7 +156,7 @@ const charts = (() => {
             d3
               .line()
               .curve(curve)
-              .defined((_, k) => line.y[k] !== null)
+              .defined((_, k) => known(line.y[k], line.y[k], y))
               .x((_, k) => x(x0[k]))
               .y((_, k) => y(line.y[k]))(x0),
           );
@@ -373,6 +381,7 @@ const charts = (() => {
         }
         order.forEach((c, j) => {
           const value = values[r][c];
+          if (!Number.isFinite(value)) return;
           let share = high > low ? (value - low) / (high - low) : 0;
           // Of losses the least is dark, of gains the largest.
           if (spec.perRow) share = 1 - share;
@@ -461,5 +470,5 @@ const charts = (() => {
     });
   }
 
-  return { lines, bars, heat, membership, onWidth, canvas, scale, axes, mark, legendOfFamilies };
+  return { known, lines, bars, heat, membership, onWidth, canvas, scale, axes, mark, legendOfFamilies };
 })();

@@ -165,21 +165,21 @@ charts.law = (place, spec, figure) => {
     const row = data.at(`/study/frontier/${i}`) ?? {};
     const found = [];
     const field = (key) => `/study/frontier/${i}/${key}`;
-    if (row.loss_low !== undefined) {
+    if (Number.isFinite(row.loss_low)) {
       found.push([
         "95% interval",
         `${shown.number(row.loss_low)} to ${shown.number(row.loss_high)}`,
         field("loss_low"),
       ]);
     }
-    if (row.lower_bound !== undefined) {
+    if (Number.isFinite(row.lower_bound)) {
       found.push([
         row.proven ? "proven bound" : "bound",
         shown.number(row.lower_bound),
         field("lower_bound"),
       ]);
     }
-    if (row.held_out_loss !== undefined) {
+    if (Number.isFinite(row.held_out_loss)) {
       found.push([
         "held-out loss",
         shown.number(row.held_out_loss),
@@ -311,7 +311,7 @@ charts.law = (place, spec, figure) => {
     const { readings } = line;
     if (readings) {
       const budgets = view().budgets;
-      if (readings.loss_low.every((value) => value !== null)) {
+      if (readings.loss_low.some((value) => value !== null)) {
         svg
           .append("path")
           .attr("fill", colour(name))
@@ -320,6 +320,9 @@ charts.law = (place, spec, figure) => {
             "d",
             d3
               .area()
+              .defined((_, i) =>
+                charts.known(readings.loss_low[i], readings.loss_high[i], y),
+              )
               .x((_, i) => x(budgets[i]))
               .y0((_, i) => y(readings.loss_low[i]))
               .y1((_, i) => y(readings.loss_high[i]))(budgets),
@@ -335,6 +338,7 @@ charts.law = (place, spec, figure) => {
           "d",
           d3
             .line()
+            .defined((_, i) => charts.known(readings.loss[i], readings.loss[i], y))
             .x((_, i) => x(budgets[i]))
             .y((_, i) => y(readings.loss[i]))(budgets),
         );
@@ -352,7 +356,10 @@ charts.law = (place, spec, figure) => {
         d3
           .line()
           .curve(name === "routed" ? d3.curveLinear : d3.curveStepAfter)
-          .defined((_, i) => Number.isFinite(x(line.costs[i])))
+          .defined((_, i) =>
+            charts.known(line.costs[i], line.costs[i], x) &&
+            charts.known(line.losses[i], line.losses[i], y),
+          )
           .x((_, i) => x(line.costs[i]))
           .y((_, i) => y(line.losses[i]))(line.costs),
       );
@@ -361,7 +368,9 @@ charts.law = (place, spec, figure) => {
         .append("g")
         .attr("fill", colour(name))
         .selectAll("circle")
-        .data(d3.range(line.costs.length).filter((i) => Number.isFinite(x(line.costs[i]))))
+        .data(d3.range(line.costs.length).filter(
+          (i) => Number.isFinite(x(line.costs[i])) && Number.isFinite(line.losses[i]),
+        ))
         .join("circle")
         .attr("r", 2.2)
         .attr("cx", (i) => x(line.costs[i]))

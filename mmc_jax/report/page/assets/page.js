@@ -70,7 +70,14 @@
 
   for (const figure of document.querySelectorAll("figure[data-chart]")) {
     const spec = JSON.parse(figure.dataset.chart);
-    charts[spec.kind](figure.querySelector(".drawing"), spec, figure);
+    const place = figure.querySelector(".drawing");
+    try {
+      charts[spec.kind](place, spec, figure);
+    } catch (error) {
+      // The other charts, and the table behind this one, are still there.
+      place.textContent = "This chart could not be drawn.";
+      console.error(error);
+    }
   }
   document.documentElement.dataset.ready = "yes";
 })();
