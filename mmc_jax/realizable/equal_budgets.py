@@ -216,7 +216,7 @@ def _equal_budget(
                 (single - resampled[:, 2]) / (single - pool),
             )
         else:
-            why_not = "a pool of the same budget is not surely better"
+            why_not = "in some resamples of the texts no such pool is better"
     return EqualBudget(
         cost=cost,
         num_texts=num_texts,
