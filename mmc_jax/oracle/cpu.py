@@ -33,8 +33,7 @@ _SUMS = {
 
 # As in native/dispatch.h and native/dispatch.cc.
 _MOST_THREADS = 1024
-_INTERFACE = 2
-_MIXTURES = "mmc_mixture_sums"
+_INTERFACE = 3
 
 
 def supports(dtype: jnp.dtype) -> bool:
@@ -112,14 +111,6 @@ def union_sums(
     return _union_sums(losses, masks, others, weights, *_settings())
 
 
-def has_mixtures() -> bool:
-    """Returns whether `mixture_sums` can run here.
-
-    A library that was compiled before there were mixtures has none.
-    """
-    return why_not() is None and hasattr(_library(), _MIXTURES)
-
-
 def mixture_sums(
     nll_nats: jax.Array,
     masks: jax.Array,
@@ -143,7 +134,9 @@ def mixture_sums(
 
 @functools.partial(jax.jit, static_argnames=("level", "num_threads"))
 def _mixture_sums(nll_nats, masks, log_weights, shares, level, num_threads):
-    call = _call(_MIXTURES, masks.shape[:1], nll_nats.dtype, level, num_threads)
+    call = _call(
+        "mmc_mixture_sums", masks.shape[:1], nll_nats.dtype, level, num_threads
+    )
     return call(nll_nats, masks, log_weights, shares)
 
 
@@ -235,9 +228,12 @@ def _library() -> ctypes.CDLL:
         interface = getattr(library, "mmc_interface", lambda: 1)()
         if interface != _INTERFACE:
             raise ImportError("compiled from other sources than these")
-        names = ["mmc_min_sum", "mmc_oracle_sums", "mmc_union_sums"]
-        names += [_MIXTURES] if hasattr(library, _MIXTURES) else []
-        for name in names:
+        for name in (
+            "mmc_min_sum",
+            "mmc_oracle_sums",
+            "mmc_union_sums",
+            "mmc_mixture_sums",
+        ):
             handler = jax.ffi.pycapsule(getattr(library, name))
             jax.ffi.register_ffi_target(name, handler, platform="cpu")
     # Compiled for another machine, or another jaxlib.

@@ -133,7 +133,7 @@ def mixture_losses(
 def _is_native() -> bool:
     """Returns whether the kernel in C++ serves on CPUs."""
     chosen = os.environ.get(backends.VARIABLE) or "cpu"
-    return chosen == "cpu" and cpu.has_mixtures()
+    return chosen == "cpu" and cpu.why_not() is None
 
 
 def _is_better_in_float64(nll, *others: ArrayLike | None) -> bool:

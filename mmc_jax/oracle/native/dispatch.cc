@@ -292,7 +292,7 @@ void RunMixtureSums(const Threads& threads, const Call& call,
 
 // Returns the number of what cpu.py and this library agree on. It grows with
 // every change of a call's arguments or of what a call promises.
-extern "C" int mmc_interface() { return 2; }
+extern "C" int mmc_interface() { return 3; }
 
 // Returns the name of the i-th level of this machine, the best first; null past
 // the last.
