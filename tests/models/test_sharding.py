@@ -39,6 +39,9 @@ _MORE_CHANGES = {
     "deepseek_v2": dict(qk_rope_head_dim=16),
     "deepseek_v3": dict(qk_rope_head_dim=16),
     "falcon": dict(hidden_size=384),
+    "gemma4_text": dict(
+        vocab_size_per_layer_input=8 * 139, hidden_size_per_layer_input=112
+    ),
 }
 _BOTH = ("model", "data")
 _BATCH, _LENGTH = 8, 20
