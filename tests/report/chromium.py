@@ -4,16 +4,26 @@ https://chromedevtools.github.io/devtools-protocol/: nothing is installed for
 it, and no port is opened.
 """
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 # Seconds until a page that does not answer fails a test.
 _PATIENCE = 120
+# The browser reads commands from 3 and writes answers to 4. A function between
+# fork and exec would place them as well, but JAX warns of forks.
+_PLACE = """
+import os, sys
+for place, fd in ((3, sys.argv[1]), (4, sys.argv[2])):
+    os.dup2(int(fd), place)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 KEYS = {
     "ArrowLeft": 37,
@@ -40,16 +50,17 @@ class Browser:
         to_browser, self._write = os.pipe()
         self._read, from_browser = os.pipe()
 
-        def place():
-            # The browser reads commands from 3 and writes answers to 4; above
-            # 9 neither is in the way of the other.
-            source, sink = os.dup(to_browser), os.dup(from_browser)
-            high = [os.dup2(fd, 10 + i) for i, fd in enumerate((source, sink))]
-            os.dup2(high[0], 3)
-            os.dup2(high[1], 4)
-
+        # Above 4 neither is in the way of the other's new place.
+        ends = [
+            fcntl.fcntl(fd, fcntl.F_DUPFD, 10)
+            for fd in (to_browser, from_browser)
+        ]
         self._process = subprocess.Popen(
             [
+                sys.executable,
+                "-ISc",
+                _PLACE,
+                *map(str, ends),
                 path(),
                 "--headless=new",
                 "--remote-debugging-pipe",
@@ -63,13 +74,12 @@ class Browser:
                 f"--user-data-dir={self._profile}",
                 "about:blank",
             ],
-            pass_fds=(3, 4),
-            preexec_fn=place,
+            pass_fds=ends,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        os.close(to_browser)
-        os.close(from_browser)
+        for fd in (to_browser, from_browser, *ends):
+            os.close(fd)
         self._rest, self._number, self._session = b"", 0, None
         self.events = []
         targets = self.call("Target.getTargets")["targetInfos"]
