@@ -82,8 +82,12 @@ _NUM_STARTS = 16
 def main():
     from mmc_jax import overviews, report, studies
 
+    # What a mistake in the flags ends comes first: the rest may take hours.
     folder = report.folder_of(_OUT.value)
+    more = report.result_chapters(_MORE_RESULTS.value)
+    has_routers = any("routers" in one.numbers for one in more)
     table = tables.read(keep_texts=_SHOW_TEXTS.value or bool(_ROUTERS.value))
+    dates, texts = _dates(table), _texts(table)
     found = overviews.overview(
         table,
         normalisation=tables.NORMALISATION.value,
@@ -101,19 +105,28 @@ def main():
         limits=studies.Limits(seconds=_TIME_LIMIT.value),
         mixtures=_MIXTURES.value,
         families=_FAMILIES.value,
-        routers=_routers if _ROUTERS.value else None,
+        routers=_routers if _ROUTERS.value and not has_routers else None,
         num_texts=_NUM_TEXTS.value,
         folder=folder,
     )
-    sections = report.overview_sections(found, _texts(table))
-    sections += _referee(found)
-    sections += report.result_chapters(_MORE_RESULTS.value)
+    sections = report.overview_sections(found, texts)
+    sections += _referee(found, dates)
+    sections += more
     print(report.write_page(_OUT.value, sections, flags=program.flag_values()))
     studies.delete_parts(found.study, folder)
 
 
-def _referee(found):
-    from mmc_jax import importers, referee, report
+def _dates(table):
+    if not _TEXT_DATES.value:
+        return None
+    from mmc_jax import importers
+
+    ids = table.texts.ids if table.places is None else table.places.text_ids
+    return importers.read_text_dates(_TEXT_DATES.value, ids)
+
+
+def _referee(found, dates):
+    from mmc_jax import referee, report
 
     of_table = {
         "normalisation": tables.NORMALISATION.value,
@@ -134,9 +147,7 @@ def _referee(found):
             for name, line in lines.items()
             if line.law is not None and line.law.resampled is not None
         },
-        text_dates=importers.read_text_dates(_TEXT_DATES.value)
-        if _TEXT_DATES.value
-        else None,
+        text_dates=dates,
         by_domain=_CLUSTER_BY_DOMAIN.value,
         num_starts=_NUM_STARTS,
         num_resamples=_NUM_RESAMPLES.value or 200,

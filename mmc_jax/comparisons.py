@@ -114,7 +114,13 @@ def read_result(folder: str | os.PathLike[str]) -> StudyResult:
         raise ValueError(f"{path}: not readable as JSON ({error})") from error
     try:
         return _study_result(os.fspath(folder), content)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (
+        LookupError,
+        TypeError,
+        ArithmeticError,
+        ValueError,
+        AttributeError,
+    ) as error:
         raise ValueError(
             f"{path}: not the result of a study ({type(error).__name__}: "
             f"{error}); give a result folder of trace_frontier or report"
@@ -131,10 +137,12 @@ def _study_result(folder: str, content: Mapping[str, Any]) -> StudyResult:
         normalisation=str(study["normalisation"]),
         loss_unit=str(study["loss_unit"]),
         cost=str(study["cost"]),
-        chars_per_token=study["chars_per_token"],
-        models={name: float(one["loss"]) for name, one in models.items()},
-        families={name: str(one["family"]) for name, one in models.items()},
-        all_models=float(study["loss_of_all_models"]),
+        chars_per_token=_positive(study["chars_per_token"]),
+        models={name: _number(one["loss"]) for name, one in models.items()},
+        families={
+            name: str(one["family"] or "") for name, one in models.items()
+        },
+        all_models=_number(study["loss_of_all_models"]),
         frontiers={
             name: (
                 np.array([point["cost"] for point in points], np.float64),
@@ -153,7 +161,23 @@ def _study_result(folder: str, content: Mapping[str, Any]) -> StudyResult:
         for costs, losses in found.frontiers.values()
     ):
         raise ValueError("no models, or a frontier without points")
+    if len(models) < len(study["models"]):
+        raise ValueError("two models of one name")
     return found
+
+
+def _number(value: Any) -> float:
+    """Returns a finite number of a result.json, as a float."""
+    if isinstance(value, (bool, str)) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is no number")
+    return float(value)
+
+
+def _positive(value: Any) -> float | None:
+    """Returns a number above 0, or None for null."""
+    if value is not None and _number(value) <= 0:
+        raise ValueError(f"{value!r} is not above 0")
+    return None if value is None else _number(value)
 
 
 def _laws(
@@ -171,8 +195,8 @@ def _laws(
         for parameter in _PARAMETERS:
             ends = intervals.get(parameter)
             found[name][parameter] = Estimate(
-                float(law[parameter]),
-                *([float(ends["low"]), float(ends["high"])] if ends else []),
+                _number(law[parameter]),
+                *map(_number, (ends["low"], ends["high"]) if ends else ()),
             )
     return found
 
@@ -180,8 +204,8 @@ def _laws(
 def _win_shares(models: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     shares: dict[str, float] = {}
     for one in models:
-        family = str(one["family"])
-        shares[family] = shares.get(family, 0.0) + float(one["win_share"])
+        family = str(one["family"] or "")
+        shares[family] = shares.get(family, 0.0) + _number(one["win_share"])
     return shares
 
 
@@ -307,10 +331,15 @@ def _bought(
     costs = [of[0] for one in (a, b) for of in one.frontiers.values()]
     first = max(of.min() for of in costs)
     last = min(of.max() for of in costs[1::2])
+    if first == 0:
+        # Free models are bought at each budget; a log scale begins later.
+        paid = np.concatenate(costs)
+        first = paid[paid > 0].min(initial=np.inf)
     if not 0 < first <= last:
         return np.empty(0), {}
-    budgets = np.geomspace(first, last, _NUM_BUDGETS)
-    budgets[[0, -1]] = first, last  # Without roundings.
+    # Roundings must not leave a budget below what it shall buy.
+    budgets = np.geomspace(first, last, _NUM_BUDGETS).clip(first, last)
+    budgets[[0, -1]] = first, last
     return budgets, {
         name: np.array(
             [

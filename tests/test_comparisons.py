@@ -127,6 +127,12 @@ class ComparisonTest(parameterized.TestCase):
         ({**_content(), "single": [{"cost": 1.0}]},),
         ({**_content(), "laws": {}},),
         ({**_content(), "loss_of_all_models": None},),
+        ({**_content(), "loss_of_all_models": float("nan")},),
+        ({**_content(), "num_texts": float("inf")},),
+        ({**_content(), "chars_per_token": "4"},),
+        ({**_content(), "chars_per_token": -4.0},),
+        ({**_content(), "models": 2 * _content()["models"]},),
+        ({**_content(), "frontier": [{"cost": 1.0, "loss": 10**400}]},),
     )
     def test_other_files(self, content):
         folder = _folder(content)
@@ -150,11 +156,26 @@ class ComparisonTest(parameterized.TestCase):
         section = report.comparison_section(found)
         self.assertEmpty(section.numbers["comparison"]["frontiers"])
 
+    def test_one_budget(self):
+        """Places between two equal ends are rounded: none lies below them."""
+        content = _content()
+        point = {"cost": 123456789.0, "loss": 2.0, "models": ["n"]}
+        content |= {"single": [point], "frontier": [point]}
+        found = _compared(content, content)
+        self.assertEqual(set(found.budgets), {123456789.0})
+        self.assertEqual(np.unique(found.bought["pool"]).tolist(), [2.0])
+
+    def test_free_models(self):
+        content = _content()
+        content["frontier"][0]["cost"] = 0.0
+        found = _compared(content, content)
+        self.assertEqual(found.budgets[[0, -1]].tolist(), [10.0, 100.0])
+
     def test_page(self):
         found = _compared(_page_content(), _page_content(0.5))
         out = pathlib.Path(tempfile.mkdtemp(), "page.html")
         words = report.write_page(
-            out, [report.comparison_section(found)], flags={}
+            out, [report.comparison_section(found)], flags={"a": "$(x); y"}
         )
         self.assertIn("pool, L_inf", words)
         page = out.read_text()
@@ -163,6 +184,8 @@ class ComparisonTest(parameterized.TestCase):
         self.assertNotIn("m<b>", page)
         self.assertIn('data-at="/comparison/models/1/difference"', page)
         self.assertNotIn("What is not here", page)
+        # What is pasted into a shell runs nothing else.
+        self.assertIn("experiments.compare_reports '--a=$(x); y'", page)
 
 
 if __name__ == "__main__":

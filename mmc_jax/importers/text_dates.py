@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pathlib
+from collections.abc import Sequence
 
 import pyarrow as pa
 
@@ -17,18 +18,23 @@ _IDS = (columns.TEXT_ID, "id")
 _DIGITS = 16
 
 
-def read_text_dates(path: str | os.PathLike[str]) -> dict[str, str]:
+def read_text_dates(
+    path: str | os.PathLike[str], ids: Sequence[str] = ()
+) -> dict[str, str]:
     """Returns the date of each text of a file that has one, by its id.
 
     Args:
       path: File of columns with a column `date` and a column `text_id` or
         `id`, such as a corpus in JSON lines. Of a corpus without ids, texts
         are named as `corpus.read` names them.
+      ids: Ids of the texts of which one or more must have a date; none for no
+        such check.
 
     Raises:
       FileNotFoundError: The file is not there.
       ValueError: No column of dates or ids; a cell that is no date; a text
-        twice with other dates. The message names the cell.
+        twice with other dates, or dates of other texts alone. The message
+        names the cell.
     """
     path = pathlib.Path(path)
     table = read_columns(path, text_columns=[_DATE, *_IDS, columns.TEXT])
@@ -58,6 +64,11 @@ def read_text_dates(path: str | os.PathLike[str]) -> dict[str, str]:
             )
     if not found:
         raise ValueError(f"{path}, column {_DATE!r}: all cells are empty")
+    if ids and found.keys().isdisjoint(ids):
+        raise ValueError(
+            f"{path}: no text of the table has a date; its ids are such as "
+            f"{next(iter(found))!r}, those of the table such as {ids[0]!r}"
+        )
     return found
 
 

@@ -78,14 +78,10 @@ def answer_section(
 
 def _pool_sentence(found: EqualBudget, normalisation: str) -> str:
     first, second = found.chosen
+    best = dict.fromkeys(labels.shown(choice.single) for choice in found.chosen)
     cost = labels.cost_label(found.cost).lower()
-    if first.single == second.single:
-        at = f"{first.budget:.4g}, those of {first.single}"
-    else:
-        at = (
-            f"{first.budget:.4g} or {second.budget:.4g}, those of "
-            f"{first.single} or {second.single}"
-        )
+    budgets = dict.fromkeys(f"{choice.budget:.4g}" for choice in found.chosen)
+    at = f"{' or '.join(budgets)}, those of {' or '.join(best)}"
     where = f"At equal {cost} ({at}, the best single model)"
     if found.lower.value == 0 and all(
         choice.pool == (choice.single,) for choice in found.chosen
@@ -95,14 +91,19 @@ def _pool_sentence(found: EqualBudget, normalisation: str) -> str:
         f"{found.pool.value:.4g} against {found.single.value:.4g} "
         f"{NORMALISATIONS[normalisation]}"
     )
-    of = f"an ideal choice for each text ({_subset(first.pool)})"
-    if math.isnan(found.lower_percent.value):
-        return (
-            f"{where}, {of} loses {found.lower.text('.4g', '.3g')} less, "
-            f"{losses}."
+    subsets = _either(first.pool, second.pool)
+    of = f"an ideal choice for each text ({subsets})"
+    in_percent = not math.isnan(found.lower_percent.value)
+    lower = found.lower_percent if in_percent else found.lower
+    word = "less"
+    if lower.high < 0:
+        word = "more"
+        lower = lower._replace(
+            value=-lower.value, low=-lower.high, high=-lower.low
         )
-    says = f"{where}, {of} loses {_percent(found.lower_percent)} less, {losses}"
-    if not found.lower.low > 0:
+    by = _percent(lower) if in_percent else lower.text(".4g", ".3g")
+    says = f"{where}, {of} loses {by} {word}, {losses}"
+    if word == "less" and not found.lower.low > 0:
         return f"{says}; the interval holds 0, so this may be chance."
     return f"{says}, on texts that chose neither."
 
@@ -124,10 +125,10 @@ def _mixture_sentence(found: EqualBudget) -> str:
     percent = share._replace(
         value=100 * share.value, low=100 * share.low, high=100 * share.high
     )
-    names = found.chosen[0].mixture
+    names = _either(*(choice.mixture for choice in found.chosen))
     return (
-        f"A mixture of the same cost ({_subset(names)}), which needs no "
-        f"choice, attains {_percent(percent)} of that."
+        f"A mixture of the same cost ({names}), which needs no choice, attains "
+        f"{_percent(percent)} of that."
     )
 
 
@@ -162,9 +163,17 @@ def _percent(estimate: Estimate) -> str:
     )
 
 
+def _either(first: tuple[str, ...], second: tuple[str, ...]) -> str:
+    """Returns what one half of the texts chose, and the other if it differs."""
+    if first == second:
+        return _subset(first)
+    return f"{_subset(first)}; the other half chose {_subset(second)}"
+
+
 def _subset(names: tuple[str, ...]) -> str:
+    shown = [labels.shown(name) for name in names[:_MOST_NAMES]]
     if len(names) <= _MOST_NAMES:
-        return ", ".join(names)
+        return ", ".join(shown)
     return (
-        f"{', '.join(names[:_MOST_NAMES])} and {len(names) - _MOST_NAMES} more"
+        f"{', '.join(shown)} and {len(names) - _MOST_NAMES} more"
     )

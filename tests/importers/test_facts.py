@@ -112,6 +112,9 @@ class TextDatesTest(parameterized.TestCase):
         ]
         path = _file("c.jsonl", "\n".join(map(json.dumps, rows)))
         self.assertEqual(importers.read_text_dates(path), {"7": "2020-05-01"})
+        self.assertLen(importers.read_text_dates(path, ["8", "7"]), 1)
+        with self.assertRaisesRegex(ValueError, "such as '7'.* as 'x'"):
+            importers.read_text_dates(path, ["x"])
 
     def test_a_corpus_without_ids(self):
         path = _file("c.jsonl", '{"text": "one", "date": "2020"}\n')

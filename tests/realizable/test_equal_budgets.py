@@ -90,6 +90,21 @@ class EqualBudgetTest(absltest.TestCase):
         self.assertIn("attains", mixture)
         self.assertIn("compare_systems --routers=all", router)
 
+    def test_words_of_two_choices_and_of_losses(self):
+        """Both halves' subsets are named; no interval below 0 "holds 0"."""
+        first, second = self.found.chosen
+        found = self.found._replace(
+            chosen=(first, second._replace(single="m1", pool=("m2" * 99,))),
+            lower=Estimate(-1.0, -2.0, -0.5),
+            lower_percent=Estimate(np.nan),
+        )
+        pool = _sentences(report.answer_section(found, normalisation="raw"))[0]
+        self.assertIn("(2, those of m2 or m1, the best", pool)
+        self.assertIn("(m0, m1; the other half chose m2m2", pool)
+        self.assertNotIn("m2" * 99, pool)
+        self.assertIn("loses 1 [0.5, 2] more, ", pool)
+        self.assertNotIn("holds 0", pool)
+
     def test_no_pool_is_better(self):
         nll, costs = _specialists()
         nll[2] = 0.5

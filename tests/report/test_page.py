@@ -175,6 +175,10 @@ class WritingTest(absltest.TestCase):
         report.write_sections(out, [Section({"granularity": {}})], flags={})
         (found,) = report.result_chapters([out])
         self.assertIn("granularity", found.numbers["granularity"])
+        again = pathlib.Path(tempfile.mkdtemp())
+        report.write_sections(again, [Section({"granularity": {}})], flags={})
+        with self.assertRaisesRegex(ValueError, "makes the chapter granularity"):
+            report.result_chapters([out, again])
         report.write_sections(out, [Section({"law": 1})], flags={})
         with self.assertRaisesRegex(ValueError, "no chapter"):
             report.result_chapters([out])
@@ -188,6 +192,21 @@ class WritingTest(absltest.TestCase):
         self.assertEqual(str(gathering.folder_of("a/b.html")), "a/b")
         with self.assertRaisesRegex(ValueError, "end in .html"):
             report.folder_of("a/b")
+        with self.assertRaisesRegex(ValueError, "end in .html"):
+            report.folder_of("...html")
+
+    def test_what_stands_in_the_way(self):
+        """It is said before hours of work, not after."""
+        base = pathlib.Path(tempfile.mkdtemp())
+        (base / "page.html").mkdir()
+        (base / "file").write_text("")
+        for name, error, words in (
+            ("page.html", IsADirectoryError, "is a folder"),
+            ("file.html", NotADirectoryError, "is a file"),
+            ("file/page.html", NotADirectoryError, "is a file"),
+        ):
+            with self.assertRaisesRegex(error, words):
+                report.folder_of(base / name)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The referee's page, how to repeat, how to cite, and any other chapter."""
 
-import json
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -66,7 +66,10 @@ def repeat(result: Result) -> Iterator[Child]:
       result: The result, with "/flags", "/versions" and "/device".
     """
     yield element("p", "The command:")
-    yield element("pre", element("code", command(result.get("/flags", {}))))
+    program = "compare_reports" if result.get("/comparison") else "report"
+    yield element(
+        "pre", element("code", command(result.get("/flags", {}), program))
+    )
     rows = [
         [name, element("span", str(value), class_="n", data_at=at)]
         for group in ("versions", "device")
@@ -138,13 +141,17 @@ def other(result: Result, name: str) -> Iterator[Child]:
         )
 
 
-def command(flags: Mapping[str, Any]) -> str:
+def command(flags: Mapping[str, Any], program: str = "report") -> str:
     """Returns the command line that the flags came from.
 
     Args:
       flags: The program's flags as result.json has them.
+      program: Name of the program in experiments/.
+
+    >>> command({"out": "my page.html", "mixtures": False, "seed": 0})
+    "python -m experiments.report '--out=my page.html' --nomixtures --seed=0"
     """
-    words = ["python -m experiments.report"]
+    words = [f"python -m experiments.{program}"]
     for name, value in flags.items():
         if value is None or value == []:
             continue
@@ -153,8 +160,8 @@ def command(flags: Mapping[str, Any]) -> str:
             continue
         if isinstance(value, list):
             value = ",".join(map(str, value))
-        quoted = json.dumps(value) if " " in str(value) else str(value)
-        words.append(f"--{name}={quoted}")
+        # A value with marks of a shell must not run when it is pasted.
+        words.append(shlex.quote(f"--{name}={value}"))
     return " ".join(words)
 
 

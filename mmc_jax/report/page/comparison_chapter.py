@@ -66,6 +66,13 @@ def comparison(result: Result) -> Iterator[Child]:
             ", to the characters per token of a.",
             class_="note",
         )
+    if result.get(f"{_AT}/a/normalisation") == "raw":
+        yield element(
+            "p",
+            "Scores are taken as given: that both are of one kind is not "
+            "checked.",
+            class_="note",
+        )
     yield table(
         "Laws L(P) = A P^-alpha + L_inf",
         ["law", "parameter", *_TITLES],

@@ -20,13 +20,25 @@ def folder_of(out: str | os.PathLike[str]) -> pathlib.Path:
 
     Raises:
       ValueError: The name does not end in ".html".
+      OSError: The page or its folder cannot be written there.
     """
     path = pathlib.Path(out)
-    if path.suffix != ".html" or not path.stem:
+    if path.suffix != ".html" or not path.stem.strip("."):
         raise ValueError(
             f"--out: {path} has to end in .html; it is the page to write"
         )
-    return path.with_suffix("")
+    folder = path.with_suffix("")
+    if path.is_dir():
+        raise IsADirectoryError(f"--out: {path} is a folder, not a page")
+    # What is there already of the folder's path, from the inside out.
+    there = next(one for one in (folder, *folder.parents) if one.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(
+            f"--out: {there} is a file; the numbers need the folder {folder}"
+        )
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(f"--out: {there} cannot be written to")
+    return folder
 
 
 def result_chapters(folders: Sequence[str | os.PathLike[str]]) -> list[Section]:
@@ -37,9 +49,11 @@ def result_chapters(folders: Sequence[str | os.PathLike[str]]) -> list[Section]:
 
     Raises:
       FileNotFoundError: A folder has no result.json.
-      ValueError: It cannot be read, or makes no chapter.
+      ValueError: It cannot be read, or makes no chapter, or one that another
+        folder makes as well.
     """
     found = []
+    made_by: dict[str, os.PathLike[str] | str] = {}
     for folder in folders:
         path = pathlib.Path(folder, "result.json")
         if not path.is_file():
@@ -47,7 +61,7 @@ def result_chapters(folders: Sequence[str | os.PathLike[str]]) -> list[Section]:
         limits.check_file("result", path)
         try:
             content = json.loads(path.read_bytes())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(
                 f"{path}: not readable as JSON ({error})"
             ) from error
@@ -62,6 +76,12 @@ def result_chapters(folders: Sequence[str | os.PathLike[str]]) -> list[Section]:
                 "measure_granularity (granularity) and of compare_systems "
                 "--routers (routers)."
             )
+        for key in keys:
+            if made_by.setdefault(key, folder) != folder:
+                raise ValueError(
+                    f"{path}: {made_by[key]} makes the chapter {key} already; "
+                    "a page has one, give one of the two"
+                )
         found += [
             chapter(
                 _CHAPTERS[key],
