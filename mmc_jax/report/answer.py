@@ -174,6 +174,4 @@ def _subset(names: tuple[str, ...]) -> str:
     shown = [labels.shown(name) for name in names[:_MOST_NAMES]]
     if len(names) <= _MOST_NAMES:
         return ", ".join(shown)
-    return (
-        f"{', '.join(shown)} and {len(names) - _MOST_NAMES} more"
-    )
+    return f"{', '.join(shown)} and {len(names) - _MOST_NAMES} more"

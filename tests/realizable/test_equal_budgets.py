@@ -123,7 +123,7 @@ class EqualBudgetTest(absltest.TestCase):
     def test_scores_without_a_mixture(self):
         nll, costs = _specialists()
         found = realizable.equal_budget(
-            _table(nll - 10, costs, unit=None, domains=("a", "a", "b", "b") * 16),
+            _table(nll - 10, costs, unit=None, domains=tuple("aabb" * 16)),
             normalisation="raw",
             by_domain=True,
             num_resamples=20,

@@ -177,7 +177,7 @@ class WritingTest(absltest.TestCase):
         self.assertIn("granularity", found.numbers["granularity"])
         again = pathlib.Path(tempfile.mkdtemp())
         report.write_sections(again, [Section({"granularity": {}})], flags={})
-        with self.assertRaisesRegex(ValueError, "makes the chapter granularity"):
+        with self.assertRaisesRegex(ValueError, "makes the chapter"):
             report.result_chapters([out, again])
         report.write_sections(out, [Section({"law": 1})], flags={})
         with self.assertRaisesRegex(ValueError, "no chapter"):
