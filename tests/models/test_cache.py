@@ -145,11 +145,13 @@ class StaleTest(CacheTest):
             {
                 f"mmc_jax.models.{name}"
                 for name in (
+                    "convolutions",
                     "families.mamba",
                     "families.mamba2",
                     "layers",
                     "scans",
                     "sharding",
+                    "state_spaces",
                 )
             },
         )

@@ -24,14 +24,13 @@ from tests.models.cases import CASES, STRUCTURES
 _SIZES = frozenset(
     """
     attention_hidden_size d_model ffn_dim ffn_hidden_size hidden_size
-    intermediate_size kv_lora_rank linear_num_heads linear_num_key_heads
-    linear_num_value_heads lru_width mamba_d_ssm mamba_n_groups
-    mamba_n_heads mamba_ngroups mamba_num_heads moe_intermediate_size
-    moe_shared_expert_intermediate_size
-    n_embd n_groups n_head n_heads n_inner n_mamba_heads num_attention_heads
-    num_heads num_key_value_heads num_kv_heads q_lora_rank
-    shared_expert_intermediate_size shared_intermediate_size vocab_size
-    word_embed_proj_dim
+    intermediate_size intermediate_size_mlp kv_lora_rank linear_num_heads
+    linear_num_key_heads linear_num_value_heads lru_width mamba_d_ssm
+    mamba_n_groups mamba_n_heads mamba_ngroups mamba_num_heads
+    moe_intermediate_size moe_shared_expert_intermediate_size n_embd n_groups
+    n_head n_heads n_inner n_mamba_heads num_attention_heads num_heads
+    num_key_value_heads num_kv_heads q_lora_rank shared_expert_intermediate_size
+    shared_intermediate_size vocab_size word_embed_proj_dim
     """.split()
 )
 # What 8 does not divide even so.
