@@ -6,16 +6,18 @@ By the Seed team of ByteDance. Special:
   - biases of queries, keys and values, of the attention's output, and of the
     MLP, each by an attribute of its own.
 
-B batch, T position, N query heads, K key heads, H head features, D width, F
-MLP width, V vocabulary, L layers.
+B batch, T position, N query heads, K key heads, H head features, D width.
 """
+
+import functools
 
 import jax
 import transformers
 from flax import nnx
 
-from mmc_jax.models import experts, layers
-from mmc_jax.models.rotary import Rotary, rotary_positions, rotate
+from mmc_jax.models import layers
+from mmc_jax.models.families import llama
+from mmc_jax.models.rotary import Rotary, rotate
 
 PREFIX = "model."
 LAYERS = "model.layers"
@@ -50,60 +52,7 @@ class Attention(nnx.Module):
         return self.o_proj(x.reshape(B, T, -1))
 
 
-class Block(nnx.Module):
-    """Attention, then MLP, each after an RMSNorm and added to its input."""
-
-    def __init__(self, config: Config, *, rngs: nnx.Rngs):
-        self.input_layernorm = _rms_norm(config, rngs)
-        self.self_attn = Attention(config, rngs=rngs)
-        self.post_attention_layernorm = _rms_norm(config, rngs)
-        self.mlp = experts.GatedMLP(
-            config.hidden_size,
-            config.intermediate_size,
-            config.hidden_act,
-            use_bias=config.mlp_bias,
-            rngs=rngs,
-        )
-
-    def __call__(self, x: jax.Array, positions: Rotary) -> jax.Array:
-        x = x + self.self_attn(self.input_layernorm(x), positions)
-        return x + self.mlp(self.post_attention_layernorm(x))
-
-
-class Transformer(nnx.Module):
-    """Embedding, layers and the last RMSNorm."""
-
-    def __init__(self, config: Config, *, rngs: nnx.Rngs):
-        self.rope_parameters = config.rope_parameters
-        self.head_dim = config.head_dim
-        self.max_positions = config.max_position_embeddings
-        self.positions()  # Refuses what is not ported before any weight.
-        self.embed_tokens = layers.Embed(
-            config.vocab_size, config.hidden_size, rngs=rngs
-        )
-        self.layers = layers.stack(
-            lambda rngs: Block(config, rngs=rngs),
-            config.num_hidden_layers,
-            rngs,
-        )
-        self.norm = _rms_norm(config, rngs)
-
-    def positions(self) -> Rotary:
-        return rotary_positions(
-            self.rope_parameters, self.head_dim, self.max_positions
-        )
-
-    def __call__(self, tokens: jax.Array) -> jax.Array:
-        positions = self.positions()
-        x, _ = jax.lax.scan(
-            lambda x, layer: (layer(x, positions), None),
-            self.embed_tokens(tokens),
-            self.layers,
-        )
-        return self.norm(x)
-
-
-class CausalLM(layers.LanguageModel):
+class CausalLM(layers.Headed):
     """Seed-OSS with its head, from Hugging Face's `SeedOssConfig`.
 
     Raises:
@@ -111,25 +60,6 @@ class CausalLM(layers.LanguageModel):
     """
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
-        self.config = config
-        self.model = Transformer(config, rngs=rngs)
-        if not config.tie_word_embeddings:
-            self.lm_head = nnx.Linear(
-                config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
-            )
-
-    def hidden_states(self, tokens: jax.Array) -> jax.Array:
-        """Returns what the head sees: [B, T] -> [B, T, D]."""
-        return self.model(tokens)
-
-    def logits(self, hidden: jax.Array) -> jax.Array:
-        """Returns the head's output: [..., D] -> [..., V]."""
-        if self.config.tie_word_embeddings:
-            return self.model.embed_tokens.attend(hidden)
-        return self.lm_head(hidden)
-
-
-def _rms_norm(config: Config, rngs: nnx.Rngs) -> nnx.RMSNorm:
-    return nnx.RMSNorm(
-        config.hidden_size, epsilon=config.rms_norm_eps, rngs=rngs
-    )
+        block = functools.partial(llama.Block, attention=Attention)
+        model = llama.Transformer(config, block=block, rngs=rngs)
+        super().__init__(config, model, rngs=rngs)
