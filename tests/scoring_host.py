@@ -34,7 +34,7 @@ def main(process_id: int, address: str, runs: list) -> None:
         except scoring.ScoringError as error:
             print(f"{process_id}: {error}", flush=True)
             table = error.table
-        print(process_id, table.nll_nats.sum(), flush=True)
+        print(f"{process_id}: sum: {table.nll_nats.sum()}", flush=True)
         print(f"{process_id}: conversions: {reader.call_count}", flush=True)
         reader.reset_mock()
 

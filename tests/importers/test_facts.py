@@ -79,7 +79,7 @@ class ModelFactsTest(absltest.TestCase):
                 "a,other,5,3e11,2023\nnobody,f,1,1,2020\n",
             )
         )
-        with self.assertLogs(level="WARNING") as logs:
+        with self.assertLogs("absl", level="WARNING") as logs:
             found = importers.with_facts(_table(key={}), facts)
         self.assertIn("nobody", logs.output[0])
         first, second = found.models

@@ -194,7 +194,7 @@ class UnreadTest(FolderTest):
         self.write(model_type)
         expected = models.num_params(self.folder)
         self.write(model_type, moon="full", num_steps=3, use_flash_attn=True)
-        with self.assertLogs(level="WARNING") as logged:
+        with self.assertLogs("absl", level="WARNING") as logged:
             self.assertEqual(models.num_params(self.folder), expected)
             config = configs.read(self.folder)
         (line,) = logged.output

@@ -56,7 +56,7 @@ class TiedHeadsTest(parameterized.TestCase):
         changed = table.copy()
         changed[-1, -1] += 1
         self.write(tensors | {head: changed})
-        with self.assertLogs(level="WARNING") as logged:
+        with self.assertLogs("absl", level="WARNING") as logged:
             config = configs.read(self.folder)
         self.assertIn(f"{head} differs from the", "".join(logged.output))
         self.assertFalse(config.tie_word_embeddings)

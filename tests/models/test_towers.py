@@ -182,7 +182,7 @@ class TowersTest(parameterized.TestCase):
         self.saved("gemma3")
         original = models.load(self.folder)
         self.change_config(**changes)
-        with self.assertLogs(level="WARNING") as logs:
+        with self.assertLogs("absl", level="WARNING") as logs:
             again = models.load(self.folder)
         self.assertIn("does not read moon", "".join(logs.output))
         jax.tree.map(

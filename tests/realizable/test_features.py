@@ -63,7 +63,7 @@ class NgramsTest(parameterized.TestCase):
         realizable.ngram_features(texts, 16, cache_dir=folder)
         self.assertLen(list(folder.iterdir()), 3)
         file.write_bytes(b"damaged")
-        with self.assertLogs(level="WARNING"):
+        with self.assertLogs("absl", level="WARNING"):
             again = realizable.ngram_features(texts, 8, cache_dir=folder)
         np.testing.assert_array_equal(made.values, again.values)
 

@@ -58,7 +58,7 @@ class PersistenceTest(parameterized.TestCase):
             path.write_bytes(data)
             with self.subTest(data=data[:20]):
                 try:
-                    with self.assertLogs(level="WARNING") as logs:
+                    with self.assertLogs("absl", level="WARNING") as logs:
                         found = self.prove()
                 except AssertionError:
                     # A flip that harms nothing, as in a name's padding.
@@ -81,7 +81,7 @@ class PersistenceTest(parameterized.TestCase):
             arrays = dict(file)
         bad = np.full(arrays["masks"].shape, 255, np.uint8).view(bool)
         np.savez(path, **{**arrays, "masks": bad})
-        with self.assertLogs(level="WARNING") as logs:
+        with self.assertLogs("absl", level="WARNING") as logs:
             self.assert_as_expected(self.prove())
         self.assertIn("holds no booleans", logs.output[0])
 
@@ -92,7 +92,7 @@ class PersistenceTest(parameterized.TestCase):
             self.pool.losses + 0.1, self.pool.costs, work_dir=other
         )
         (other / "window-00001.npz").replace(self.folder / "window-00001.npz")
-        with self.assertLogs(level="WARNING") as logs:
+        with self.assertLogs("absl", level="WARNING") as logs:
             self.assert_as_expected(self.prove())
         self.assertIn("is of another search", logs.output[0])
 
@@ -106,7 +106,7 @@ class PersistenceTest(parameterized.TestCase):
         for content in (key, f"{text}{digest}\n"):
             with self.subTest(content=content):
                 path.write_text(content)
-                with self.assertLogs(level="WARNING") as logs:
+                with self.assertLogs("absl", level="WARNING") as logs:
                     self.assert_as_expected(self.prove())
                 self.assertIn("kept by another version", logs.output[0])
                 self.assertLen(logs.output, 1)
