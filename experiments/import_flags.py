@@ -65,7 +65,10 @@ _MODEL_COLUMN = flags.DEFINE_string(
     "model_column", "model", "Column of a long table that names the models."
 )
 _VALUE_COLUMN = flags.DEFINE_string(
-    "value_column", "value", "Column of a long table that holds the scores."
+    "value_column",
+    "value",
+    "Column that holds the scores: of a long table, or of JSON lines and "
+    "Parquet with an object a text whose keys are the models.",
 )
 _DECIMAL_COMMA = flags.DEFINE_bool(
     "decimal_comma", False, "Numbers have a decimal comma: 1,234 is below 2."

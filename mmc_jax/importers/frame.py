@@ -45,7 +45,8 @@ class Options:
       text_id: Column of a table that names the texts.
       domain: Column of a table that holds the texts' domains; None for none.
       model_column: Column of a long table that names the models.
-      value_column: Column of a long table that holds the scores.
+      value_column: Column of a long table that holds the scores; or column of
+        objects, one a text, whose keys are the models.
       decimal_comma: Whether 1,234 is a little more than 1.
       file_kind: Kind of the file of a table, a key of `columns.KINDS`; None if
         its name tells it.

@@ -1,7 +1,8 @@
 """Tables of scores, whatever kind of file they lie in, wide or long.
 
-Wide: one row a text and one column a model. Long: one row a text and model.
-M models, X texts.
+Wide: one row a text and one column a model; in JSON lines and Parquet one
+column may hold them all, an object a text whose keys are the models. Long: one
+row a text and model. M models, X texts.
 """
 
 import pathlib
@@ -68,6 +69,7 @@ def imported(
     Raises:
       ValueError: Anything that `read` refuses in a file's content.
     """
+    columns = wide_tables.spread(columns, options.value_column, path)
     table = NamedColumns(columns, path, options)
     if options.model_column in table.index and (
         options.value_column in table.index

@@ -1,5 +1,6 @@
 """Tables with one row a text and one column a model. M models, X texts."""
 
+import pathlib
 import re
 
 import numpy as np
@@ -20,6 +21,37 @@ from mmc_jax.scores import columns as written
 
 # So pandas and others call the numbers of rows.
 _ROW_NUMBERS = re.compile(r"|Unnamed: [\d.]+|__index_level_\d+__")
+
+
+def spread(columns: pa.Table, name: str, path: pathlib.Path) -> pa.Table:
+    """Returns a table with a column for each model of a column of objects.
+
+    Args:
+      columns: Columns of a table.
+      name: Column whose cells may be objects, their keys the models. Of any
+        other kind, or not there, it changes nothing.
+      path: The file that they are from.
+
+    Raises:
+      ValueError: The objects hold lists or objects, not scores.
+    """
+    places = [
+        i for i, other in enumerate(columns.column_names) if other == name
+    ]
+    if len(places) != 1 or not pa.types.is_struct(columns.field(name).type):
+        return columns
+    cell = columns.column(name)
+    models = [field.name for field in cell.type]
+    for field in cell.type:
+        if pa.types.is_nested(field.type):
+            raise ValueError(
+                f"{path}, column {name!r}: {field.name!r} holds lists or "
+                "objects; it holds one score a model"
+            )
+    others = columns.remove_column(places[0])
+    for model, scores in zip(models, cell.flatten(), strict=True):
+        others = others.append_column(model, scores)
+    return others
 
 
 def of_columns(table: NamedColumns, options: Options) -> Imported:
@@ -110,6 +142,7 @@ def _columns_of_models(
             and cells.is_numeric(table.column(name))
         ]
         if not chosen:
+            _refuse_objects(table, None)
             raise ValueError(
                 f"{table.path}: no column of numbers; one row is a text and "
                 "one column a model"
@@ -121,6 +154,7 @@ def _columns_of_models(
         place = finder.place(name)
         if place is None:
             _refuse_long_format(table, options, set(wanted))
+            _refuse_objects(table, set(wanted))
             # Says that there is none, and which there are.
             table.column(name)
             raise ValueError(
@@ -137,6 +171,29 @@ def _told_apart(
     taken = set(chosen)
     ignored = [name for name in candidates if name not in taken]
     return chosen, ignored_columns(table, ignored)
+
+
+def _refuse_objects(table: NamedColumns, names: set[str] | None) -> None:
+    """Raises an error if the models are keys of one column's objects.
+
+    Args:
+      table: The columns, none of which is a model.
+      names: Models that are looked for; None if any may be there.
+    """
+    wanted = names and {assembly.last_word(name) for name in names}
+    for column in table.index:
+        kind = table.column(column).type
+        if not pa.types.is_struct(kind):
+            continue
+        for field in kind:
+            if not cells.is_number(field.type):
+                continue
+            if wanted is None or assembly.last_word(field.name) in wanted:
+                raise ValueError(
+                    f"{table.path}: column {column!r} holds objects with "
+                    f"numbers, such as {field.name!r}; if their keys are the "
+                    f"models, say so by --value_column={column}"
+                )
 
 
 def _refuse_long_format(

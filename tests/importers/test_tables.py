@@ -421,6 +421,27 @@ class LongTest(_Case):
         with self.assertRaisesRegex(ValueError, f"row 1, .*: {message}"):
             self._read(self._write("s.csv", text))
 
+    def test_objects_whose_keys_are_the_models(self):
+        rows = (
+            '{"text_id": "x", "scores": {"a": 1, "b": 2.5}, "size": {"n": 7}}',
+            '{"text_id": "y", "scores": {"b": 4, "a": 3}, "size": {"n": 8}}',
+        )
+        path = self._write("s.jsonl", "\n".join(rows))
+        with self.assertRaisesRegex(
+            ValueError, "'scores' holds objects.*--value_column=scores"
+        ):
+            self._read(path)
+        table = self._read(path, value_column="scores")
+        self.assertEqual([m.name for m in table.models], ["a", "b"])
+        np.testing.assert_array_equal(table.nll_nats, [[1, 3], [2.5, 4]])
+        rows = rows[0], rows[1].replace('"b": 4, ', "")
+        path = self._write("s.jsonl", "\n".join(rows))
+        with self.assertRaisesRegex(ValueError, "row 2, column 'b': no score"):
+            self._read(path, value_column="scores")
+        path = self._write("s.jsonl", rows[0].replace("2.5", '{"c": 1}'))
+        with self.assertRaisesRegex(ValueError, "'scores': 'b' holds lists"):
+            self._read(path, value_column="scores")
+
     def test_a_wide_table_is_asked_for(self):
         path = self._write("s.csv", "id,Model,loss\nx,a,1\nx,b,2\n")
         with self.assertRaisesRegex(
