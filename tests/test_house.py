@@ -7,6 +7,7 @@ prints all that breaks them, by folder.
 
 import ast
 import collections
+import functools
 import pathlib
 import re
 import sys
@@ -61,14 +62,29 @@ Fault = tuple[str, str]
 def _files(*folders: str) -> Iterator[tuple[str, ast.Module]]:
     """Yields each file's path below the root, and its syntax tree."""
     for folder in folders:
-        for path in sorted((_ROOT / folder).rglob("*.py")):
-            name = path.relative_to(_ROOT).as_posix()
-            yield name, ast.parse(path.read_text(), name)
+        yield from _trees(folder)
+
+
+@functools.cache
+def _trees(folder: str) -> list[tuple[str, ast.Module]]:
+    """Returns what is yielded of a folder: no rule changes a tree."""
+    return [
+        (name, ast.parse(path.read_text(), name))
+        for path in sorted((_ROOT / folder).rglob("*.py"))
+        for name in [path.relative_to(_ROOT).as_posix()]
+    ]
+
+
+def _nodes(tree: ast.Module) -> list[ast.AST]:
+    """Returns all nodes of a file, which each rule looks through."""
+    if not hasattr(tree, "all_nodes"):
+        tree.all_nodes = list(ast.walk(tree))
+    return tree.all_nodes
 
 
 def _imports(tree: ast.Module) -> Iterator[tuple[int, str]]:
     """Yields line and dotted name of all that a file imports, anywhere."""
-    for node in ast.walk(tree):
+    for node in _nodes(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, alias.name
@@ -119,7 +135,7 @@ def long_files() -> Iterator[Fault]:
 def long_functions() -> Iterator[Fault]:
     """Counts the lines of the body, without the docstring."""
     for path, tree in _files("mmc_jax", "experiments"):
-        for node in ast.walk(tree):
+        for node in _nodes(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 first = node.body[0]
                 if ast.get_docstring(node) is not None:
@@ -136,7 +152,7 @@ _DEFINITIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 def _definitions(tree: ast.Module) -> Iterator[ast.AST]:
-    for node in ast.walk(tree):
+    for node in _nodes(tree):
         if isinstance(node, _DEFINITIONS):
             yield node
 
@@ -213,7 +229,7 @@ def private_imports() -> Iterator[Fault]:
             ours.add(name.rsplit(".", 1)[-1])
             if any(word.startswith("_") for word in name.split(".")):
                 yield f"{path}:{line}", f"imports {name}"
-        for node in ast.walk(tree):
+        for node in _nodes(tree):
             if (
                 isinstance(node, ast.Attribute)
                 and re.match("_[^_]", node.attr)

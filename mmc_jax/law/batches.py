@@ -1,4 +1,4 @@
-"""Fits of thousands of sets of points in one compiled call, in float64.
+"""Fits of thousands of sets of points in few compiled calls, in float64.
 
 N starts, X points, R sets of points, k parameters.
 """
@@ -15,6 +15,12 @@ from mmc_jax.law.forms import FORMS
 from mmc_jax.law.optimizers import HUBER_DELTA
 from mmc_jax.law.points import checked_points
 from mmc_jax.law.starts import start_logs
+
+# Sets of points that one call fits: the few that are left, and the others.
+_SIZES = 8, 64
+
+# Numbers in one array of Newton's method; more sets of points are looped over.
+_NUMBERS_AT_ONCE = 2**16
 
 
 class Fits(NamedTuple):
@@ -56,7 +62,7 @@ def fit_batch(
     delta: float = HUBER_DELTA,
     num_starts: int = 64,
 ) -> Fits:
-    """Returns the power laws of R sets of points, all in one compiled call.
+    """Returns the power laws of R sets of points, many in one compiled call.
 
     The optima are those of `fit`, some hundred times faster a set, by Newton's
     method in place of L-BFGS (`optimizers.newton`). It gives up sooner, mostly
@@ -163,20 +169,43 @@ def newton_ends(
     points = optima.padded(
         optimizers.Points(scaled, elementary.log(losses), weights)
     )
-    # The last set again and again, up to 8, 16, 32 ... sets: few shapes.
-    num_sets = len(starts)
-    more = max(8, 1 << (num_sets - 1).bit_length()) - num_sets
+    num_sets, ends, done = len(starts), [], 0
+    function = FORMS[form].function
+    sizes = _sizes(num_sets, starts.shape[1] * points.log_L.shape[1])
+    # The last set again and again, up to all that the sizes hold.
+    more = sum(sizes) - num_sets
     starts, points = jax.tree.map(
         lambda rows: np.concatenate([rows, np.repeat(rows[-1:], more, axis=0)]),
         (starts, points),
     )
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
-        ends = optima.on_host(
-            optimizers.newton(
-                FORMS[form].function, starts, points, float(delta), free
+        for size in sizes:
+            some = jax.tree.map(
+                lambda rows, of=slice(done, done + size): rows[of],
+                (starts, points),
             )
-        )
-    return jax.tree.map(lambda rows: rows[:num_sets], ends), scales
+            ends.append(optimizers.newton(function, *some, float(delta), free))
+            done += size
+        ends = [optima.on_host(end) for end in ends]
+    ends = jax.tree.map(lambda *rows: np.concatenate(rows)[:num_sets], *ends)
+    return ends, scales
+
+
+def _sizes(num_sets: int, num_numbers: int) -> list[int]:
+    """Returns how many sets each call fits: of two sizes, few more than R.
+
+    XLA compiles for every shape, so the sizes do not depend on R.
+
+    Args:
+      num_sets: Number of sets of points R.
+      num_numbers: Numbers in one array of Newton's method for a single set.
+    """
+    limit = max(1, _NUMBERS_AT_ONCE // num_numbers)
+    small, large = (min(size, 1 << (limit.bit_length() - 1)) for size in _SIZES)
+    num_large, rest = divmod(num_sets, large)
+    if 2 * rest > large:
+        num_large, rest = num_large + 1, 0
+    return num_large * [large] + -(-rest // small) * [small]
 
 
 def usable(*laws: Fits) -> np.ndarray:

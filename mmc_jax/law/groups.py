@@ -181,8 +181,8 @@ def _shared_fit(
             start[:, j] = logs[:, j].mean()
     spread = np.random.default_rng(0).normal(0, 0.5, (_NUM_STARTS, logs.size))
     spread[0] = 0
-    # Points of weight 0 up to 16, 32, 64 ...: XLA compiles for every shape.
-    more = (0, max(16, 1 << (len(p) - 1).bit_length()) - len(p))
+    # Points of weight 0 up to 16, 64, 256 ...: XLA compiles for every shape.
+    more = (0, optima.num_padded(len(p)) - len(p))
     points = optimizers.Points(
         (np.pad(p, more, constant_values=1.0), places[np.pad(of_group, more)]),
         np.pad(log_L, more),

@@ -90,7 +90,7 @@ def predicted(
       logs: Logarithm of each parameter for such budgets, [k].
     """
     num_points = len(variables[0])
-    more = (0, _num_padded(num_points) - num_points)
+    more = (0, num_padded(num_points) - num_points)
     variables = tuple(np.pad(v, more, constant_values=1.0) for v in variables)
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         found = optimizers.predictions(form.function, logs, variables)
@@ -117,15 +117,18 @@ def in_unit_of_data(
 
 
 def padded(points: optimizers.Points) -> optimizers.Points:
-    """Returns the points with more of weight 0, up to 16, 32, 64 ...
+    """Returns the points with more of weight 0.
 
-    XLA compiles for every shape: so there are few.
+    XLA compiles for every shape: so there are few. A single set of points has
+    16, 64, 256 ... of them. Many sets have 16, 32, 64 ..., as their fits take
+    longer than to compile.
 
     Args:
       points: One set of points, [X], or R sets, [R, X].
     """
     num_points = points.log_L.shape[-1]
-    more = (0, _num_padded(num_points) - num_points)
+    size = num_padded(num_points, 4 if points.log_L.ndim == 1 else 2)
+    more = (0, size - num_points)
     pad = [(0, 0)] * (points.log_L.ndim - 1) + [more]
     return optimizers.Points(
         tuple(np.pad(v, pad, constant_values=1.0) for v in points.variables),
@@ -134,8 +137,17 @@ def padded(points: optimizers.Points) -> optimizers.Points:
     )
 
 
-def _num_padded(num_points: int) -> int:
-    return max(16, 1 << (num_points - 1).bit_length())
+def num_padded(num_points: int, times: int = 4) -> int:
+    """Returns the least of 16 and its multiples by powers that holds points.
+
+    Args:
+      num_points: Number of points.
+      times: Number whose powers multiply 16.
+    """
+    size = 16
+    while size < num_points:
+        size *= times
+    return size
 
 
 def on_host(ends: optimizers.Optima) -> optimizers.Optima:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from mmc_jax.law.compiled import for_cpu
@@ -35,6 +36,11 @@ GRADIENT_TOLERANCE = 1e-10
 
 # Steps of L-BFGS after which a start is given up; most need 20 to 100.
 MAX_STEPS = 1000
+
+# Starts of L-BFGS that are under way at a time, and the fewest that its program
+# has room for.
+_NUM_AT_ONCE = 8
+_FEWEST_STARTS = 64
 
 # Newton's method follows all starts for so many steps on the wider Huber loss
 # of so many times delta, which has no local kinks; the best few go on.
@@ -61,9 +67,6 @@ _POLISH_TOLERANCE = 1e-15
 
 _ADAM_STEPS = 3000
 _ADAM_LEARNING_RATE = 0.03
-
-# Numbers in one array of Newton's method; more sets of points are looped over.
-_NUMBERS_AT_ONCE = 2**16
 
 # A law's prediction is not taken to be below this: a straight line can be.
 _LEAST_LOSS = 1e-300
@@ -136,9 +139,8 @@ def predictions(
     return function(*variables, *jnp.exp(logs))
 
 
-@functools.partial(for_cpu, static_argnums=0)
 def lbfgs(
-    function: Function, starts: jax.Array, points: Points, delta: jax.Array
+    function: Function, starts: np.ndarray, points: Points, delta: float
 ) -> Optima:
     """Returns where L-BFGS with a line search ends from each start: [N].
 
@@ -148,6 +150,21 @@ def lbfgs(
       points: Points to fit, [X].
       delta: Residual of log L from which on the Huber loss is linear.
     """
+    num_starts = len(starts)
+    # XLA compiles for every shape: up to 64 starts are of one.
+    more = max(_FEWEST_STARTS, 1 << (num_starts - 1).bit_length()) - num_starts
+    padded = np.pad(starts, ((0, more), (0, 0)), mode="edge")
+    ends = _lbfgs(function, padded, num_starts, MAX_STEPS, points, delta)
+    return jax.tree.map(lambda end: np.asarray(end)[:num_starts], ends)
+
+
+@functools.partial(for_cpu, static_argnums=0)
+def _lbfgs(function, starts, num_starts, max_steps, points, delta):
+    """Returns the ends of the first starts; of the others their beginnings.
+
+    A few starts are under way at a time, and the next one begins where one has
+    ended: some take many times as many steps as most.
+    """
     unit = _unit(points, delta)
 
     def scaled(logs):
@@ -156,12 +173,12 @@ def lbfgs(
     optimizer = optax.lbfgs()
     value_and_grad = optax.value_and_grad_from_state(scaled)
 
-    def unfinished(carry):
-        _, _, gradient, num_steps = carry
-        return (num_steps < MAX_STEPS) & (gradient > GRADIENT_TOLERANCE)
+    def begun(start):
+        return start, optimizer.init(start), jnp.inf, 0
 
-    def step(carry):
-        logs, state, _, num_steps = carry
+    @jax.vmap
+    def step(run):
+        logs, state, _, num_steps = run
         value, grad = value_and_grad(logs, state=state)
         updates, state = optimizer.update(
             grad, state, logs, value=value, grad=grad, value_fn=scaled
@@ -170,13 +187,34 @@ def lbfgs(
         gradient = jnp.abs(optax.tree.get(state, "grad")).max()
         return logs, state, gradient, num_steps + 1
 
-    def optimum(start):
-        carry = start, optimizer.init(start), jnp.inf, 0
-        logs, _, _, _ = jax.lax.while_loop(unfinished, step, carry)
-        value, grad = jax.value_and_grad(scaled)(logs)
-        return Optima(logs, unit * value, jnp.abs(grad).max())
+    def go_on(carry):
+        runs, places, num_begun, ends = carry
+        runs = logs, _, gradients, num_steps = step(runs)
+        ended = (num_steps >= max_steps) | ~(gradients > GRADIENT_TOLERANCE)
+        # A place beyond the last is that of nobody: it is not written to.
+        nobody = len(starts)
+        ends = ends.at[jnp.where(ended, places, nobody)].set(logs, mode="drop")
+        following = num_begun + jnp.cumsum(ended) - 1
+        following = jnp.where(following < num_starts, following, nobody)
+        fresh = jax.vmap(begun)(starts.at[following].get(mode="clip"))
+        runs = jax.tree.map(
+            lambda new, old: jax.vmap(jnp.where)(ended, new, old), fresh, runs
+        )
+        places = jnp.where(ended, following, places)
+        return runs, places, num_begun + ended.sum(), ends
 
-    return jax.vmap(optimum)(starts)
+    first = jnp.arange(min(_NUM_AT_ONCE, len(starts)))
+    carry = (
+        jax.vmap(begun)(starts[: len(first)]),
+        jnp.where(first < num_starts, first, len(starts)),
+        jnp.minimum(len(first), num_starts),
+        starts,
+    )
+    *_, ends = jax.lax.while_loop(
+        lambda carry: (carry[1] < len(starts)).any(), go_on, carry
+    )
+    values, grads = jax.vmap(jax.value_and_grad(scaled))(ends)
+    return Optima(ends, unit * values, jnp.abs(grads).max(axis=1))
 
 
 @functools.partial(for_cpu, static_argnums=0)
@@ -229,70 +267,55 @@ def newton(
     """Returns the best optimum of each of R sets of points: [R].
 
     Newton's method with exact second derivatives, damped until the objective
-    falls. It fits thousands of sets at once, where L-BFGS under `vmap` takes as
-    long as its slowest start and line search. All starts take a few steps on a
-    wider Huber loss; only the best of them, by the objective itself, go on to
-    the end.
+    falls. It fits many sets at once, where L-BFGS under `vmap` takes as long as
+    its slowest start and line search. All starts take a few steps on a wider
+    Huber loss; only the best of them, by the objective itself, go on to the
+    end.
 
     Args:
       function: Function of the form, of budgets and parameters.
       starts: Logarithms of the parameters at each start of each set,
-        [R, N, k]. Powers of two are best for R.
+        [R, N, k].
       points: R sets of points, [R, X].
       delta: Residual of log L from which on the Huber loss is linear.
       free: Whether each parameter is fitted, bool [k]. A parameter that is not
         free keeps the value of its start.
     """
-    num_sets, num_starts, _ = starts.shape
-    limit = max(1, _NUMBERS_AT_ONCE // (num_starts * points.log_L.shape[1]))
-    # A power of two, as R is: what is left over would be compiled a second
-    # time.
-    batch_size = min(num_sets, 1 << (limit.bit_length() - 1))
+    coarse = _newton(
+        function,
+        starts,
+        points,
+        _COARSE_DELTA * delta,
+        free,
+        max_steps=_NUM_COARSE_STEPS,
+    )
+    values = _of_each_start(functools.partial(objective, function))(
+        coarse.logs, points, delta
+    )
+    values = jnp.where(jnp.isnan(values), jnp.inf, values)
+    best = jnp.argsort(values, axis=1)[:, :_NUM_KEPT]
 
-    def optimum(arguments):
-        starts, points = arguments
-
-        def narrower(logs, stage):
-            times, max_steps = stage
-            end = _newton(
-                function,
-                logs,
-                points,
-                times * delta,
-                free,
-                max_steps=max_steps,
-            )
-            return end.logs, end
-
-        def finish(logs):
-            _, ends = jax.lax.scan(narrower, logs, _stages())
-            return jax.tree.map(lambda end: end[-1], ends)
-
-        coarse = jax.vmap(
-            lambda start: _newton(
-                function,
-                start,
-                points,
-                _COARSE_DELTA * delta,
-                free,
-                max_steps=_NUM_COARSE_STEPS,
-            )
-        )(starts)
-        values = jax.vmap(
-            lambda logs: objective(function, logs, points, delta)
-        )(coarse.logs)
-        values = jnp.where(jnp.isnan(values), jnp.inf, values)
-        best = jnp.argsort(values)[:_NUM_KEPT]
-        ends = jax.vmap(finish)(coarse.logs[best])
-        values = jnp.where(jnp.isnan(ends.objectives), jnp.inf, ends.objectives)
-        # Of equal optima one that converged.
-        equal = values <= (1 + 1e-12) * values.min()
-        return jax.tree.map(
-            lambda end: end[jnp.where(equal, ends.gradients, jnp.inf).argmin()],
-            ends,
+    def narrower(logs, stage):
+        times, max_steps = stage
+        end = _newton(
+            function, logs, points, times * delta, free, max_steps=max_steps
         )
+        return end.logs, (end.objectives, end.gradients)
 
-    return jax.lax.map(optimum, (starts, points), batch_size=batch_size)
+    logs, found = jax.lax.scan(
+        narrower,
+        jnp.take_along_axis(coarse.logs, best[..., None], axis=1),
+        _stages(),
+    )
+    objectives, gradients = (of_stages[-1] for of_stages in found)
+    values = jnp.where(jnp.isnan(objectives), jnp.inf, objectives)
+    # Of equal optima one that converged.
+    equal = values <= (1 + 1e-12) * values.min(axis=1, keepdims=True)
+    chosen = jnp.where(equal, gradients, jnp.inf).argmin(axis=1)
+    return jax.tree.map(
+        lambda ends: jax.vmap(lambda end, start: end[start])(ends, chosen),
+        Optima(logs, objectives, gradients),
+    )
 
 
 @functools.partial(for_cpu, static_argnums=0)
@@ -310,15 +333,16 @@ def polish(
       delta: Residual of log L from which on the Huber loss is linear.
     """
     free = jnp.ones(len(start), bool)
-    return _newton(
+    ends = _newton(
         function,
-        start,
-        points,
+        start[None, None],
+        jax.tree.map(lambda values: values[None], points),
         delta,
         free,
         max_steps=_NUM_POLISH_STEPS,
         tolerance=_POLISH_TOLERANCE,
     )
+    return jax.tree.map(lambda end: end[0, 0], ends)
 
 
 def _stages() -> tuple[jax.Array, jax.Array]:
@@ -327,9 +351,24 @@ def _stages() -> tuple[jax.Array, jax.Array]:
     return jnp.array(widths), jnp.array(steps)
 
 
+def _of_each_start(function: Callable) -> Callable:
+    """Returns a function of [R, N, k] and R sets for one of [k] and a set.
+
+    Arguments behind these two are the same for all.
+    """
+
+    def of_all(logs, points, *others):
+        def of_one(logs, points):
+            return function(logs, points, *others)
+
+        return jax.vmap(jax.vmap(of_one, (0, None)))(logs, points)
+
+    return of_all
+
+
 def _newton(
     function,
-    start,
+    starts,
     points,
     delta,
     free,
@@ -337,32 +376,20 @@ def _newton(
     max_steps,
     tolerance=GRADIENT_TOLERANCE,
 ):
-    """Returns where damped Newton steps end from one start."""
-    unit = _unit(points, delta)
+    """Returns where damped Newton steps end from each start: [R, N].
 
-    def scaled(logs):
-        return objective(function, logs, points, delta) / unit
-
-    fixed = jnp.diag(jnp.where(free, 0.0, 1.0))
-    both = free[:, None] & free[None, :]
-
-    def gradient(logs):
-        value, grad = jax.value_and_grad(scaled)(logs)
-        return grad, (value, grad)
-
-    def expansion(logs):
-        hessian, (value, grad) = jax.jacfwd(gradient, has_aux=True)(logs)
-        return (
-            value,
-            jnp.where(free, grad, 0.0),
-            jnp.where(both, hessian, 0.0) + fixed,
-        )
+    The loop runs until all have ended; those that have ended stay. Under `vmap`
+    it would do the same, but JAX would take three times as long to trace it.
+    """
+    k = starts.shape[-1]
+    units = jax.vmap(_unit, (0, None))(points, delta)
+    expansion = _of_each_start(functools.partial(_expansion, function))
 
     def unfinished(carry):
         _, (_, grad, _), damping, num_steps = carry
         return (
             (num_steps < max_steps)
-            & (jnp.abs(grad).max() > tolerance)
+            & (jnp.abs(grad).max(axis=-1) > tolerance)
             & (damping < 1e12)
         )
 
@@ -370,65 +397,114 @@ def _newton(
         logs, here, damping, num_steps = carry
         value, grad, hessian = here
         move = -_damped_solution(hessian, grad, damping)
-        move *= jnp.minimum(1.0, _MAX_STEP / jnp.abs(move).max())
-        there = expansion(logs + move)
+        longest = jnp.abs(move).max(axis=-1, keepdims=True)
+        move *= jnp.minimum(1.0, _MAX_STEP / longest)
+        there = expansion(logs + move, (points, units), delta, free)
         # Near the optimum the objective is flat to the last bit: there the
         # gradient decides.
         better = (there[0] < value) | (
             (there[0] <= value * (1 + 1e-14))
-            & (jnp.abs(there[1]).max() < jnp.abs(grad).max())
+            & (jnp.abs(there[1]).max(axis=-1) < jnp.abs(grad).max(axis=-1))
         )
-        as_predicted = there[0] - value < 0.25 * (grad @ move)
-        damping = jnp.where(
+        predicted = (grad * move).sum(axis=-1)
+        as_predicted = there[0] - value < 0.25 * predicted
+        new_damping = jnp.where(
             better, jnp.where(as_predicted, damping / 8, damping), 4 * damping
         )
+        new_damping = jnp.maximum(new_damping, 1e-14)
+        goes_on = unfinished(carry)
+
+        def chosen(which, new, old):
+            rank = new.ndim - which.ndim
+            return jnp.where(which.reshape(*which.shape, *[1] * rank), new, old)
+
         logs, here = jax.tree.map(
-            lambda new, old: jnp.where(better, new, old),
+            functools.partial(chosen, better & goes_on),
             (logs + move, there),
             (logs, here),
         )
-        return logs, here, jnp.maximum(damping, 1e-14), num_steps + 1
+        return (
+            logs,
+            here,
+            jnp.where(goes_on, new_damping, damping),
+            num_steps + goes_on,
+        )
 
     # Before the first step the objective counts as infinite and the curvature
     # as 1e300, so that the first step has length 0 and is accepted: it only
     # evaluates the start. So the expansion is compiled once.
-    k = len(start)
-    nowhere = jnp.inf, jnp.ones(k), 1e300 * jnp.eye(k)
-    carry = start, nowhere, _FIRST_DAMPING, 0
-    logs, (value, grad, _), _, _ = jax.lax.while_loop(unfinished, step, carry)
-    return Optima(logs, unit * value, jnp.abs(grad).max())
+    rows = starts.shape[:-1]
+    nowhere = (
+        jnp.full(rows, jnp.inf),
+        jnp.ones((*rows, k)),
+        jnp.broadcast_to(1e300 * jnp.eye(k), (*rows, k, k)),
+    )
+    carry = (
+        starts,
+        nowhere,
+        jnp.full(rows, _FIRST_DAMPING),
+        jnp.zeros(rows, int),
+    )
+    logs, (value, grad, _), _, _ = jax.lax.while_loop(
+        lambda carry: unfinished(carry).any(), step, carry
+    )
+    return Optima(logs, units[:, None] * value, jnp.abs(grad).max(axis=-1))
+
+
+def _expansion(function, logs, points_and_unit, delta, free):
+    """Returns the objective, its gradient and its second derivatives."""
+    points, unit = points_and_unit
+
+    def gradient(logs):
+        value, grad = jax.value_and_grad(
+            lambda logs: objective(function, logs, points, delta) / unit
+        )(logs)
+        return grad, (value, grad)
+
+    hessian, (value, grad) = jax.jacfwd(gradient, has_aux=True)(logs)
+    both = free[:, None] & free[None, :]
+    fixed = jnp.diag(jnp.where(free, 0.0, 1.0))
+    return (
+        value,
+        jnp.where(free, grad, 0.0),
+        jnp.where(both, hessian, 0.0) + fixed,
+    )
 
 
 def _damped_solution(
     hessian: jax.Array, grad: jax.Array, damping: jax.Array
 ) -> jax.Array:
-    """Returns the solution of H move = grad, H made positive and damped: [k].
+    """Returns the solution of H move = grad, H made positive and damped.
 
     H = L D L^T with each |D_j| + damping in place of D_j, so that the move goes
     downhill whatever the curvature. The loops over the few parameters are
-    unrolled: under `vmap` a call of LAPACK for each start costs more than all
-    the rest.
+    unrolled: a call of LAPACK for each start costs more than all the rest.
+
+    Args:
+      hessian: H, [..., k, k].
+      grad: Right sides, [..., k].
+      damping: What is added to each |D_j|, [...].
     """
-    k = len(grad)
+    k = grad.shape[-1]
     lower = [[0.0] * k for _ in range(k)]
     diagonal = []
     for j in range(k):
-        pivot = hessian[j, j]
+        pivot = hessian[..., j, j]
         for m in range(j):
             pivot -= lower[j][m] ** 2 * diagonal[m]
         diagonal.append(jnp.abs(pivot) + damping)
         for i in range(j + 1, k):
-            entry = hessian[i, j]
+            entry = hessian[..., i, j]
             for m in range(j):
                 entry -= lower[i][m] * lower[j][m] * diagonal[m]
             lower[i][j] = entry / diagonal[j]
     move = []
     for i in range(k):
-        move.append(grad[i] - sum(lower[i][m] * move[m] for m in range(i)))
+        move.append(grad[..., i] - sum(lower[i][m] * move[m] for m in range(i)))
     move = [entry / pivot for entry, pivot in zip(move, diagonal, strict=True)]
     for i in reversed(range(k)):
         move[i] -= sum(lower[m][i] * move[m] for m in range(i + 1, k))
-    return jnp.stack(move)
+    return jnp.stack(move, axis=-1)
 
 
 def _unit(points: Points, delta: jax.Array) -> jax.Array:

@@ -169,8 +169,7 @@ class ResultTest(absltest.TestCase):
 
     def test_no_convergence_is_reported(self):
         P, L = points(12, 0.01)
-        # All other tests take the default of 64 starts, so that few programs
-        # are compiled: these settings need a program of their own.
+        # Few starts, as the setting of Adam is compiled into its program.
         with (
             absltest.mock.patch.object(optimizers, "MAX_STEPS", 2),
             absltest.mock.patch.object(optimizers, "_ADAM_STEPS", 5),
