@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-import scipy.stats
 
 from mmc_jax import oracle
 from mmc_jax.diversity.contributions import (
@@ -298,8 +297,10 @@ def _tokenizers(
         if by_bytes
         else ("character", "nats_per_char")
     )
+    from scipy import stats  # It takes a second, which few analyses need.
+
     by_token, by_unit = (
-        scipy.stats.rankdata(table.losses(name).mean(axis=1))
+        stats.rankdata(table.losses(name).mean(axis=1))
         for name in ("nats_per_token", fair)
     )
     units = texts.num_bytes if by_bytes else texts.num_chars

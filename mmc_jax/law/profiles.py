@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import scipy.stats
+import scipy.special
 from jax.typing import ArrayLike
 
 from mmc_jax.law import elementary, optima
@@ -267,7 +267,8 @@ def threshold(num_points: int, level: float = 0.95) -> float:
       num_points: Number of points X, above 3.
       level: Confidence of the interval, between 0 and 1.
     """
-    return float(scipy.stats.f.ppf(level, 1, num_points - _NUM_PARAMETERS))
+    # The quantile of the F distribution. Importing scipy.stats takes a second.
+    return float(scipy.special.fdtri(1, num_points - _NUM_PARAMETERS, level))
 
 
 def _mean_square(squares, num_points: int):

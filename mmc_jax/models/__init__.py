@@ -28,22 +28,20 @@ and, where it needs them,
       LLaMA's names (`sharding.RULES`) do not match.
 """
 
-from mmc_jax.models.families import FAMILIES
-from mmc_jax.models.loading import (
-    abstract,
-    build,
-    load,
-    memory,
-    num_params,
-    save,
-)
+from mmc_jax.lazy import attach
 
-__all__ = [
-    "FAMILIES",
-    "abstract",
-    "build",
-    "load",
-    "memory",
-    "num_params",
-    "save",
-]
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "families": ["FAMILIES"],
+        "loading": [
+            "abstract",
+            "build",
+            "load",
+            "memory",
+            "num_params",
+            "save",
+        ],
+    },
+    submodules=["layers", "loading"],
+)

@@ -7,13 +7,10 @@ entry appears when it is complete, and is read back with a sum of its bits.
 """
 
 import functools
-import hashlib
 import inspect
-import json
 import os
 import pathlib
 import sys
-import time
 import types
 from collections.abc import Callable, Iterable, Mapping
 from logging import getLogger
@@ -25,61 +22,9 @@ import orbax.checkpoint as ocp
 from absl import logging
 from jax.experimental import multihost_utils
 
+from mmc_jax.models.hashes import json_sha256
+
 _PACKAGE = __name__.rpartition(".")[0]
-# A file that changed so lately may change again without a trace in its times.
-_SETTLED_SECONDS = 2.0
-
-
-def file_hashes(
-    files: Iterable[str | os.PathLike[str]],
-    *,
-    cache_dir: str | os.PathLike[str] | None = None,
-) -> dict[str, str]:
-    """Returns the SHA-256 of each file, by its name without the folder.
-
-    Args:
-      files: Paths of files whose names differ.
-      cache_dir: Folder where hashes are remembered, with the size and the times
-        of their files; a file that has not changed is not read again. None to
-        read every file.
-
-    Raises:
-      OSError: A file cannot be read.
-    """
-    return {
-        file.name: _sha256(file, cache_dir) for file in map(pathlib.Path, files)
-    }
-
-
-def _sha256(
-    file: pathlib.Path, cache_dir: str | os.PathLike[str] | None
-) -> str:
-    stat = file.stat()
-    state = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-    memory = None
-    if cache_dir is not None:
-        name = hashlib.sha256(bytes(file.resolve())).hexdigest()
-        memory = pathlib.Path(cache_dir, "hashes", f"{name}.json")
-        try:
-            *remembered, digest, check = json.loads(memory.read_text())
-            if remembered == state and check == _digest([*state, digest]):
-                return digest
-        except (OSError, ValueError, TypeError):
-            pass  # There is none, or it is no use: the file itself tells.
-    with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    settled = time.time_ns() - stat.st_mtime_ns > _SETTLED_SECONDS * 1e9
-    if memory is not None and settled:
-        # Several processes may write it; each replaces the file at once.
-        partial = memory.with_suffix(f".{os.uname().nodename}-{os.getpid()}")
-        content = [*state, digest, _digest([*state, digest])]
-        try:
-            memory.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps(content))
-            partial.replace(memory)
-        except OSError as error:
-            logging.warning("%s: the hash is not kept: %s", memory, error)
-    return digest
 
 
 def code_version(*modules: types.ModuleType) -> str:
@@ -99,7 +44,7 @@ def code_version(*modules: types.ModuleType) -> str:
         for value in vars(sys.modules[name]).values():
             of = "__name__" if inspect.ismodule(value) else "__module__"
             todo += [str(getattr(value, of, ""))]
-    return _digest(sources)
+    return json_sha256(sources)
 
 
 def entry(
@@ -116,13 +61,8 @@ def entry(
       version: Hash of the code that converts them, from `code_version`.
       dtype: Dtype of the parameters.
     """
-    made_from = [dict(hashes), version, str(jnp.dtype(dtype))]
-    return pathlib.Path(cache_dir).absolute() / "params" / _digest(made_from)
-
-
-def _digest(value: object) -> str:
-    text = json.dumps(value, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    name = json_sha256([dict(hashes), version, str(jnp.dtype(dtype))])
+    return pathlib.Path(cache_dir).absolute() / "params" / name
 
 
 def restored(

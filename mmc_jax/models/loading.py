@@ -33,6 +33,7 @@ from mmc_jax.models import (
     cache,
     configs,
     gguf_files,
+    hashes,
     hub,
     layers,
     placement,
@@ -152,7 +153,7 @@ def _entry(
     """Returns where the cache keeps the converted parameters of a folder."""
     return cache.entry(
         cache_dir,
-        cache.file_hashes(model_files(folder), cache_dir=cache_dir),
+        hashes.file_hashes(model_files(folder), cache_dir=cache_dir),
         cache.code_version(attributes.family(config), sys.modules[__name__]),
         dtype,
     )

@@ -23,7 +23,7 @@ import json
 import os
 import pathlib
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -392,6 +392,39 @@ def is_finished(path: str | os.PathLike[str], name: str) -> bool:
       name: Name of the model.
     """
     return model_file(pathlib.Path(path), name).exists()
+
+
+def parts_folder(path: str | os.PathLike[str], name: str) -> pathlib.Path:
+    """Returns where parts of a model lie while it is being scored.
+
+    Args:
+      path: Folder of the table.
+      name: Name of the model.
+    """
+    return model_file(pathlib.Path(path), name).with_suffix(".parts")
+
+
+def finished_models(
+    path: str | os.PathLike[str], names: Sequence[str]
+) -> dict[str, ScoredModel]:
+    """Returns finished models by name, those of the folder's texts alone.
+
+    Models whose files are damaged or of other texts are left out.
+
+    Args:
+      path: Folder of the table, with its corpus.
+      names: Names of the models.
+    """
+    expected = corpus_sha256(read_corpus(pathlib.Path(path)))
+    found = {}
+    for name in names:
+        try:
+            _, facts = read_scores(model_file(pathlib.Path(path), name))
+            if facts["corpus_sha256"] == expected:
+                found[name] = model_of(facts)
+        except (ValueError, KeyError):
+            continue
+    return found
 
 
 def finished_key(

@@ -89,7 +89,7 @@ class ModelWriter:
         self._file = files.model_file(path, model.name)
         self._token_file = tokens.token_file(path, model.name)
         self.keeps_tokens = keep_tokens
-        self._parts = self._file.with_suffix(".parts")
+        self._parts = files.parts_folder(path, model.name)
         self._process = process
         self._seconds = 0.0
         self._ids: set[str] = set()

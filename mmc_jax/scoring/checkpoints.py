@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import transformers
 
-from mmc_jax.models import cache, configs, hub, loading
+from mmc_jax.models import configs, hashes, hub, loading
 from mmc_jax.scoring import (
     token_ends,
     tokenization,
@@ -125,9 +125,9 @@ def file_hashes(
 
     Args:
       folder: Folder of the checkpoint.
-      cache_dir: Folder of the cache, as `models.cache.file_hashes` takes it.
+      cache_dir: Folder of the cache, as `models.hashes.file_hashes` takes it.
     """
     files = loading.model_files(folder)
     for pattern in tokenizer_files.FILES:
         files += filter(pathlib.Path.is_file, sorted(folder.glob(pattern)))
-    return cache.file_hashes(files, cache_dir=cache_dir)
+    return hashes.file_hashes(files, cache_dir=cache_dir)

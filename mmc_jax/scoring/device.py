@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from mmc_jax.models import layers, sharding
+from mmc_jax.models import layers
 from mmc_jax.scoring import batching, likelihood
 from mmc_jax.scoring.settings import Settings
 
@@ -27,18 +27,6 @@ _TOKENS_PER_BATCH_ON_CPU = 2048
 # seconds at 50 GFLOP/s on a CPU, 10 seconds at 10 TFLOP/s elsewhere.
 _FLOPS_PER_PROGRAM = 1e14
 _FLOPS_PER_PROGRAM_ON_CPU = 1.5e11
-
-
-def mesh(settings: Settings) -> Mesh:
-    """Returns the devices that score: this process's own if they are enough.
-
-    Raises:
-      ValueError: There are not so many as the settings ask for.
-    """
-    devices = jax.local_devices()
-    if (settings.num_data or 1) * settings.num_model > len(devices):
-        devices = jax.devices()
-    return sharding.mesh(settings.num_data, settings.num_model, devices)
 
 
 def tokens_per_batch(settings: Settings) -> int:

@@ -25,6 +25,7 @@ from mmc_jax.scoring import (
     checkpoints,
     device,
     flops,
+    meshes,
     preparation,
 )
 from mmc_jax.scoring.settings import Settings
@@ -139,7 +140,7 @@ def dry_run(
     by_hash = sorted(range(len(counts)), key=counts.sha256.__getitem__)
     (sample,) = corpus.select(sorted(by_hash[:num_texts])).chunks(num_texts)
     share = float(sample.num_bytes.sum() / counts.num_bytes.sum())
-    mesh = device.mesh(settings)
+    mesh = meshes.mesh(settings)
     plans, failures = [], {}
     for model in pool.models:
         try:

@@ -9,34 +9,18 @@ and process 0 writes.
 import contextlib
 import functools
 import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
-
-import jax
-import jax.numpy as jnp
-import numpy as np
-import tokenizers
-import transformers
+from collections.abc import Mapping, Sequence
 
 from mmc_jax import hosts, pool, scores, user_cache
 from mmc_jax.corpus import Corpus, Stream
-from mmc_jax.models import attributes, gguf_files, hub, loading
-from mmc_jax.scores.columns import RELEASE_DATE
 from mmc_jax.scoring import (
-    batching,
-    checkpoints,
-    device,
-    flops,
-    preparation,
+    earlier_runs,
+    meshes,
     progress,
-    texts,
+    runs,
     tokenizer_checks,
 )
 from mmc_jax.scoring.settings import DTYPES, PREFIXES, Settings
-
-# Batches that wait for the device.
-_BATCHES_AHEAD = 4
 
 
 class ScoringError(ValueError):
@@ -104,7 +88,7 @@ def score(
     """
     _check(corpus, settings)
     user_cache.keep_programs()
-    run = _Run(corpus, out, settings, device.mesh(settings), rescore)
+    run = runs.Run(corpus, out, settings, meshes.mesh(settings), rescore)
     with contextlib.ExitStack() as stack:
         with hosts.together():
             if hosts.is_first():
@@ -122,16 +106,6 @@ def score(
     if failures:
         raise ScoringError(failures, table) from next(iter(failures.values()))
     return table
-
-
-class _Run(NamedTuple):
-    """What all models of a run share."""
-
-    corpus: Corpus | Stream
-    out: str | os.PathLike[str]
-    settings: Settings
-    mesh: jax.sharding.Mesh
-    rescore: bool
 
 
 def _check(corpus: Corpus | Stream, settings: Settings) -> None:
@@ -154,7 +128,7 @@ def _check(corpus: Corpus | Stream, settings: Settings) -> None:
 
 
 def _score_models(
-    models: Sequence[pool.Model], run: _Run
+    models: Sequence[pool.Model], run: runs.Run
 ) -> dict[str, BaseException]:
     """Scores all models; returns why some could not be, by name."""
     waiting = [
@@ -162,23 +136,40 @@ def _score_models(
     ]
     # Before hours are spent: what tokenizers lose, and those that hang.
     refused = hosts.of_first(lambda: tokenizer_checks.refusals(waiting))
+    with progress.Progress(
+        len(models), len(run.corpus), is_shown=hosts.is_first()
+    ) as shown:
+        done = earlier_runs.up_to_date(models, run)
+        for name in done:
+            shown.begin(name)
+            shown.skip(len(run.corpus))
+            shown.end()
+        others = [model for model in models if model.name not in done]
+        return _score_others(others, run, refused, shown) if others else {}
+
+
+def _score_others(
+    models: Sequence[pool.Model],
+    run: runs.Run,
+    refused: Mapping[str, str],
+    shown: progress.Progress,
+) -> dict[str, BaseException]:
+    """Scores models that are not known to be done; returns the failures."""
+    # They import transformers and Flax, which takes seconds.
+    from mmc_jax.scoring import one_model, preparation
+
     failures = {}
-    with (
-        progress.Progress(
-            len(models), len(run.corpus), is_shown=hosts.is_first()
-        ) as shown,
-        contextlib.closing(
-            preparation.one_ahead(
-                models, functools.partial(_prepared, run, refused)
-            )
-        ) as all_prepared,
-    ):
+    with contextlib.closing(
+        preparation.one_ahead(
+            models, functools.partial(one_model.prepared, run, refused)
+        )
+    ) as all_prepared:
         for model, prepared in all_prepared:
             shown.begin(model.name)
             failure = None
             try:
                 shown.doing("compiling")
-                _score_model(model, prepared(), run, shown)
+                one_model.score(model, prepared(), run, shown)
             except (KeyboardInterrupt, SystemExit, GeneratorExit) as error:
                 if not error.args:
                     error.args = (_what_is_kept(shown, run.out),)
@@ -201,199 +192,3 @@ def _ends_the_run(error: BaseException) -> bool:
     """Returns whether an error would meet the next model as well."""
     disk = isinstance(error, OSError) and error.errno in hosts.DISK_ERRORS
     return disk or isinstance(error, hosts.HostError)
-
-
-def _prepared(
-    run: _Run, refused: Mapping[str, str], model: pool.Model
-) -> preparation.Prepared:
-    """Returns a model ready to be scored, unless its tokenizer is refused."""
-    if model.name in refused:
-        raise ValueError(refused[model.name])
-
-    def is_finished(key: dict[str, Any]) -> bool:
-        found = scores.finished_key(run.out, model.name)
-        if found is None:
-            return False
-        kept = scores.keeps_tokens(run.out, model.name)
-        same = found == key and (kept or not run.settings.keep_tokens)
-        return same or not run.rescore
-
-    return preparation.prepared(
-        model, run.corpus, run.settings, run.mesh, is_finished=is_finished
-    )
-
-
-def _score_model(
-    model: pool.Model,
-    prepared: preparation.Prepared,
-    run: _Run,
-    shown: progress.Progress,
-) -> None:
-    """Scores what is missing of one model and writes it."""
-    corpus, out, settings, mesh, rescore = run
-    checkpoint = prepared.checkpoint
-    scored = _scored_model(model, checkpoint, mesh)
-    with contextlib.ExitStack() as stack:
-
-        def writer() -> scores.ModelWriter:
-            return stack.enter_context(
-                scores.ModelWriter(
-                    out,
-                    scored,
-                    prepared.key,
-                    rescore=rescore,
-                    process=jax.process_index(),
-                    keep_tokens=settings.keep_tokens,
-                )
-            )
-
-        with hosts.together():  # Process 0 tidies up before others look.
-            own = writer() if hosts.is_first() else None
-        with hosts.together():
-            own = own or writer()
-            # As it is now, before any process adds to it.
-            finished_ids = frozenset(own.finished_ids)
-            is_finished = len(finished_ids) == len(corpus)
-            if not is_finished:
-                network = loading.load(
-                    checkpoint.folder,
-                    dtype=jnp.dtype(settings.dtype),
-                    mesh=mesh,
-                    cache_dir=settings.cache_dir,
-                )
-        shown.skip(len(finished_ids))
-        if not is_finished:
-            with hosts.together():
-                shown.doing("scoring")
-                _score_texts(
-                    device.Scorer(
-                        network, mesh, device.programs(network, mesh)
-                    ),
-                    checkpoint,
-                    prepared.lengths,
-                    _missing(corpus, finished_ids, mesh),
-                    own,
-                    settings,
-                    shown,
-                )
-        with hosts.together():
-            if hosts.is_first():
-                own.finish()
-
-
-def _scored_model(
-    model: pool.Model,
-    checkpoint: checkpoints.Checkpoint,
-    mesh: jax.sharding.Mesh,
-) -> scores.ScoredModel:
-    """Returns what the table tells of a model, but for its scores' key."""
-    config = checkpoint.config
-    return scores.ScoredModel(
-        name=model.name,
-        family=model.family,
-        kind=model.kind,
-        costs=flops.costs_with(config, model.costs),
-        provenance={
-            "checkpoint": model.checkpoint,
-            "revision": model.revision,
-            "resolved_revision": hub.resolved_revision(checkpoint.folder),
-            "model_type": config.model_type,
-            "context_source": checkpoint.context_source,
-            **{k: v for k, v in model.facts.items() if k == RELEASE_DATE},
-            "unread_config": attributes.unread(config),
-            **gguf_files.provenance(checkpoint.folder),
-            "device": mesh.devices.flat[0].device_kind,
-            "mesh": dict(mesh.shape),
-            "num_processes": jax.process_count(),
-            "versions": {
-                "jax": jax.__version__,
-                "tokenizers": tokenizers.__version__,
-                "transformers": transformers.__version__,
-            },
-        },
-    )
-
-
-def _missing(
-    corpus: Corpus | Stream,
-    finished_ids: frozenset[str],
-    mesh: jax.sharding.Mesh,
-) -> Iterator[Corpus]:
-    """Yields the texts without a score that are this process's, in chunks.
-
-    Each process has every P-th of them, or all where one mesh spans processes.
-    """
-    process, num_processes = jax.process_index(), jax.process_count()
-    if device.spans_processes(mesh):
-        process, num_processes = 0, 1
-    num_missing = 0
-    for chunk in corpus.chunks(preparation.TEXTS_PER_CHUNK):
-        chosen = []
-        for i, id_ in enumerate(chunk.ids):
-            if id_ not in finished_ids:
-                if num_missing % num_processes == process:
-                    chosen.append(i)
-                num_missing += 1
-        if chosen:
-            yield chunk.select(chosen)
-
-
-def _score_texts(
-    scorer: device.Scorer,
-    checkpoint: checkpoints.Checkpoint,
-    lengths: list[int],
-    chunks: Iterator[Corpus],
-    writer: scores.ModelWriter,
-    settings: Settings,
-    shown: progress.Progress,
-) -> None:
-    """Scores the texts and writes them as they are finished."""
-    under_way = texts.Texts(checkpoint, keeps_tokens=writer.keeps_tokens)
-    made = batching.batches(
-        under_way.rows(chunks),
-        lengths,
-        device.tokens_per_batch(settings),
-        scorer.num_data,
-    )
-    writes = hosts.is_first() or not scorer.spans_processes
-    last = time.monotonic()
-
-    def write_finished() -> None:
-        nonlocal last
-        finished = under_way.take_finished()
-        seconds, last = time.monotonic() - last, time.monotonic()
-        shown.add(len(finished))
-        # The finite ones first: those that are refused then cost no others.
-        finite = [text for text in finished if np.isfinite(text.nll_nats)]
-        others = [text for text in finished if not np.isfinite(text.nll_nats)]
-        if writes:
-            _append(writer, finite, seconds)
-        _append(writer, others, seconds=0.0)
-
-    with contextlib.closing(texts.ahead(made, _BATCHES_AHEAD)) as made:
-        try:
-            for batch, nll in scorer.scored(made):
-                under_way.add(batch, nll)
-                if time.monotonic() - last > settings.part_seconds:
-                    write_finished()
-        finally:  # A failure costs what is not finished, nothing else.
-            write_finished()
-
-
-def _append(
-    writer: scores.ModelWriter, finished: list[texts.Text], seconds: float
-) -> None:
-    writer.append(
-        [text.id for text in finished],
-        [text.nll_nats for text in finished],
-        [text.num_tokens for text in finished],
-        [text.num_scored for text in finished],
-        [text.round_trips for text in finished],
-        seconds=seconds,
-        token_scores=scores.token_scores(
-            [text.token_nll for text in finished],
-            [text.end_bytes for text in finished],
-        )
-        if writer.keeps_tokens
-        else None,
-    )

@@ -37,11 +37,14 @@ class Prepared(NamedTuple):
       checkpoint: Its tokenizer, config and window plan.
       key: All that its scores depend on but the texts, as JSON.
       lengths: Lengths T that its batches may have, the longest first.
+      kept_as: Name under which the key is kept for the next run, from
+        `earlier_runs.name_of`; None where it is not.
     """
 
     checkpoint: checkpoints.Checkpoint
     key: dict[str, Any]
     lengths: list[int]
+    kept_as: str | None = None
 
 
 def prepared(

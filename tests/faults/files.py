@@ -258,9 +258,9 @@ def _with_cache(folder: pathlib.Path) -> None:
 
 
 def _hashes(folder: pathlib.Path) -> object:
-    from mmc_jax.models import cache
+    from mmc_jax.models import hashes
 
-    return cache.file_hashes(
+    return hashes.file_hashes(
         sorted((folder / "gpt2").iterdir()), cache_dir=folder / "cache"
     )
 

@@ -20,6 +20,7 @@ from mmc_jax import models
 from mmc_jax.models import (
     cache,
     configs,
+    hashes,
     sharding,
     tensors,
     weight_files,
@@ -92,7 +93,7 @@ class SecondStartTest(CacheTest):
     def test_hashes_no_file_again(self):
         self.load()
         with mock.patch.object(
-            cache.hashlib, "file_digest", side_effect=AssertionError
+            hashes.hashlib, "file_digest", side_effect=AssertionError
         ):
             self.load()
 
@@ -229,12 +230,12 @@ class FileHashesTest(CacheTest):
         )
         self.digest = self.enterContext(
             mock.patch.object(
-                cache.hashlib, "file_digest", wraps=cache.hashlib.file_digest
+                hashes.hashlib, "file_digest", wraps=hashes.hashlib.file_digest
             )
         )
 
     def hashes(self):
-        return cache.file_hashes([self.file], cache_dir=self.cache_dir)
+        return hashes.file_hashes([self.file], cache_dir=self.cache_dir)
 
     def age(self, seconds: float):
         then = time.time() - seconds
@@ -243,7 +244,7 @@ class FileHashesTest(CacheTest):
     def test_without_a_cache(self):
         for _ in range(2):
             self.assertEqual(
-                cache.file_hashes([self.file]), {"file": self.of_abc}
+                hashes.file_hashes([self.file]), {"file": self.of_abc}
             )
         self.assertEqual(self.digest.call_count, 2)
 

@@ -6,7 +6,6 @@ M models, X texts.
 from typing import NamedTuple
 
 import numpy as np
-import scipy.stats
 from jax.typing import ArrayLike
 
 from mmc_jax.statistics.inputs import checked_inputs, checked_level
@@ -67,7 +66,9 @@ def co_failures(
     checked_level(level)
     num_texts = losses.shape[1]
     num_failures = int((losses.min(axis=0) > fail_above).sum())
-    interval = scipy.stats.binomtest(num_failures, num_texts).proportion_ci(
+    from scipy import stats  # It takes a second, which few analyses need.
+
+    interval = stats.binomtest(num_failures, num_texts).proportion_ci(
         level, method="exact"
     )
     return CoFailures(
