@@ -77,10 +77,10 @@ import yaml
 from absl.testing import absltest, parameterized
 from tokenizers import pre_tokenizers
 
-from mmc_jax import corpus, pool, scores, scoring, training
+from mmc_jax import corpus, pool, scores, scoring, training, user_cache
 from mmc_jax.models import hub, loading, weight_files
 from mmc_jax.scores import files
-from mmc_jax.scoring import tokenization
+from mmc_jax.scoring import preparation, tokenization
 from tests import tolerances
 from tests.scoring import checkpoints
 
@@ -750,12 +750,50 @@ class ResumeTest(ScoreTest):
         with (
             self._rescored() as encode,
             mock.patch.object(loading, "load") as load,
+            mock.patch.object(preparation, "prepared") as prepared,
         ):
             second = self._score(**folders)
         load.assert_not_called()
         encode.assert_not_called()
+        prepared.assert_not_called()
         np.testing.assert_array_equal(first.nll_nats, second.nll_nats)
         self.assertEqual(first.models, second.models)
+
+    def test_what_has_changed_is_looked_at_again(self):
+        folder = self._copy("a", "gpt2")
+        (model,) = checkpoints.pool_of(a=folder).models
+
+        def damage_what_is_kept():
+            for file in user_cache.folder("checkpoints").iterdir():
+                file.write_bytes(file.read_bytes()[:-9])
+
+        def scored(model):
+            with mock.patch.object(
+                preparation, "prepared", wraps=preparation.prepared
+            ) as prepared:
+                table = scoring.score(
+                    pool.Pool("", (model,)),
+                    checkpoints.corpus_of(["one", "two"]),
+                    self.out,
+                    settings=_SETTINGS,
+                )
+            return table.models[0], prepared.call_count
+
+        scored(model)
+        for change in (
+            lambda: os.utime(folder / "config.json"),
+            lambda: (folder / "tokens.txt").touch(),
+            damage_what_is_kept,
+            lambda: (self.out / "models" / "a.parts").mkdir(),
+        ):
+            change()
+            self.assertEqual([scored(model)[1] for _ in range(2)], [1, 0])
+        dear = dataclasses.replace(model, costs={"price": 2.0}, kind="instruct")
+        for num_prepared in (1, 0):
+            found = scored(dear)
+            self.assertEqual(found[0].costs["price"], 2.0)
+            self.assertEqual(found[0].kind, "instruct")
+            self.assertEqual(found[1], num_prepared)
 
     def test_interrupt_says_what_is_kept(self):
         folders = dict(a=_checkpoints["gpt2"], b=_checkpoints["llama"])
