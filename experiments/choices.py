@@ -79,6 +79,9 @@ SHAPES = (
     "falcon-h1-500m",
     "nemotron-h-4-layers",
     "qwen3.5-8-layers",
+    "olmo-hybrid-4-layers",
+    "kimi-linear-4-layers",
+    "xlstm-6-layers",
     "zamba2-1b",
 )
 GRANULARITIES = (

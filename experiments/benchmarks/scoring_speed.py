@@ -95,6 +95,33 @@ SHAPES = {
         linear_num_value_heads=16,
         tie_word_embeddings=True,
     ),
+    # Half as wide as the 7B, with heads of its size.
+    "olmo-hybrid-4-layers": lambda: transformers.OlmoHybridConfig(
+        vocab_size=32768,
+        hidden_size=1920,
+        intermediate_size=5504,
+        num_hidden_layers=4,
+        num_attention_heads=15,
+        max_position_embeddings=_CONTEXT,
+        tie_word_embeddings=True,
+    ),
+    # Of the 48B one layer of each kind, with two experts that all tokens get.
+    "kimi-linear-4-layers": lambda: transformers.KimiLinearConfig(
+        vocab_size=32768,
+        num_hidden_layers=4,
+        layer_types=[*3 * ["linear_attention"], "full_attention"],
+        mlp_layer_types=["dense", *3 * ["sparse"]],
+        num_local_experts=2,
+        num_experts_per_tok=2,
+        moe_intermediate_size=3072,
+    ),
+    # Half as wide as the 7B, with heads of its size.
+    "xlstm-6-layers": lambda: transformers.xLSTMConfig(
+        vocab_size=32768,
+        hidden_size=2048,
+        num_heads=4,
+        num_hidden_layers=6,
+    ),
     "zamba2-1b": lambda: transformers.Zamba2Config(
         hidden_size=2048,
         num_hidden_layers=38,

@@ -21,6 +21,8 @@ and, where it needs them,
       modelling code does, though its config class does not declare them;
   `PER_LAYER`: config attributes that may differ from layer to layer, by
       `per_layer_config`;
+  `KERNELS`: config attributes that name a program which computes the same, and
+      whose values transformers knows only where other packages are;
   `ROTARY`: names in `rope_parameters` that only this family reads;
   `TRANSPOSED`: true where linear layers are stored as [in, out], which adapters
       have to know;

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import transformers
 from flax import nnx
 
-from mmc_jax.models import rotary
+from mmc_jax.models import quantised, rotary
 from mmc_jax.models.families import FAMILIES, WRAPPERS
 
 _Model = TypeVar("_Model")
@@ -72,7 +72,10 @@ TOWERS: Mapping[str, str] = dict.fromkeys(
 # Attributes that transformers reads though most classes do not declare them,
 # each with the values that change nothing. A port that reads one handles it.
 UNDECLARED: Mapping[str, Callable[[transformers.PreTrainedConfig], tuple]] = {
-    "quantization_config": lambda config: (None,),
+    "quantization_config": lambda config: (
+        None,
+        *filter(quantised.is_read, [config.to_dict()["quantization_config"]]),
+    ),
     "fusion_config": lambda config: (None,),
     "transformers_weights": lambda config: (None, "model.safetensors"),
     "_is_quantized": lambda config: (None, False),
@@ -86,6 +89,12 @@ UNDECLARED: Mapping[str, Callable[[transformers.PreTrainedConfig], tuple]] = {
 
 # Names of the number of positions that a query sees.
 _WINDOWS = ("attention_window_size", "sliding_window", "window_size")
+# Names of the number of experts, and of those that a token gets.
+_NUM_EXPERTS = (
+    *("num_local_experts", "num_experts", "n_routed_experts"),
+    "moe_num_experts",
+)
+_EXPERTS_OF_TOKEN = ("num_experts_per_tok", "top_k_experts", "moe_topk")
 _HEADS_OF_BOTH = ("num_attention_heads", "num_key_value_heads")
 
 
@@ -247,8 +256,10 @@ class Watched:
             else:
                 continue
             if value not in harmless:
+                shown = repr(value)
+                shown = shown if len(shown) <= 200 else f"{shown[:200]} ..."
                 problems.append(
-                    f"config attribute {name}={value!r}: the port of "
+                    f"config attribute {name}={shown}: the port of "
                     f"{config.model_type} does not implement it"
                 )
         return problems
@@ -270,7 +281,28 @@ class Watched:
                     f"num_attention_heads={heads} is no multiple of "
                     f"num_key_value_heads={kv_heads}"
                 )
-        return problems
+        return problems + self._impossible_experts()
+
+    def _impossible_experts(self) -> list[str]:
+        """Returns a number of a token's experts that there are not."""
+
+        def found(names: tuple[str, ...]) -> tuple[str, Any]:
+            named = self._config.attribute_map
+            values = (
+                (name, getattr(self._config, name, None))
+                for name in names
+                if named.get(name, name) in self._read
+            )
+            return next(((n, v) for n, v in values if v), ("", 0))
+
+        def numbers(value: Any) -> list[int]:  # Some give one a layer.
+            return value if isinstance(value, list) else [value]
+
+        name, num_experts = found(_NUM_EXPERTS)
+        of_token, chosen = found(_EXPERTS_OF_TOKEN)
+        if not num_experts or max(numbers(chosen)) <= min(numbers(num_experts)):
+            return []
+        return [f"{of_token}={chosen}, but {name}={num_experts}"]
 
 
 @functools.cache

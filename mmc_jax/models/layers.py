@@ -1,7 +1,8 @@
 """What the families share: activations, stacks of layers, attention.
 
 B batch, T query position, S key position, N query heads, K key heads, G query
-heads a key head, R = T * G rows of queries, H head features, L layers.
+heads a key head, R = T * G rows of queries, H head features (of values perhaps
+others), L layers.
 """
 
 import functools
@@ -180,6 +181,7 @@ def causal_attention(
     *,
     scale: float,
     window: int | jax.Array | None = None,
+    sinks: jax.Array | None = None,
 ) -> jax.Array:
     """Returns causal attention of grouped heads: [B, T, N, H].
 
@@ -192,15 +194,22 @@ def causal_attention(
     Args:
       query: [B, T, N, H].
       key: [B, T, K, H]; K divides N.
-      value: [B, T, K, H].
+      value: [B, T, K, H]; features may be more or fewer than a key's, and so
+        are then those of what is returned.
       scale: Factor of the scores, often H^-0.5.
       window: Number of positions that a query sees, its own included; an array
         where it differs from layer to layer under a scan.
+      sinks: Score that each head gives to no key, [N]: the weights of the keys
+        then add up to less than 1. None without.
     """
     blockwise = functools.partial(
-        blockwise_attention, scale=scale, window=window
+        blockwise_attention, scale=scale, window=window, sinks=sinks
     )
-    if not _cudnn_takes(query, window):
+    if (
+        sinks is not None
+        or key.shape != value.shape
+        or not _cudnn_takes(query, window)
+    ):
         return blockwise(query, key, value)
     flash = functools.partial(
         jax.nn.dot_product_attention,
@@ -243,6 +252,7 @@ def blockwise_attention(
     *,
     scale: float,
     window: int | jax.Array | None = None,
+    sinks: jax.Array | None = None,
 ) -> jax.Array:
     """Returns causal attention in blocks of queries: [B, T, N, H].
 
@@ -279,8 +289,15 @@ def blockwise_attention(
         if window is not None:
             mask &= distance < window
         scores = _masked(scores, mask)
-        weights = jnp.exp(scores - scores.max(axis=-1, keepdims=True))
+        largest = scores.max(axis=-1, keepdims=True)
+        if sinks is not None:
+            of_rows = jnp.tile(sinks.reshape(K, 1, G), (1, end - start, 1))
+            of_rows = of_rows.reshape(K, -1, 1).astype(jnp.float32)
+            largest = jnp.maximum(largest, of_rows)
+        weights = jnp.exp(scores - largest)
         total = weights.sum(axis=-1, keepdims=True)
+        if sinks is not None:
+            total += jnp.exp(of_rows - largest)
         block = jnp.einsum(
             "BKRS,BKSH->BKRH",
             weights.astype(value.dtype),

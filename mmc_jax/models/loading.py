@@ -82,8 +82,8 @@ def load(
     Raises:
       FileNotFoundError: The folder lacks config.json or safetensors.
       ValueError: The family is not ported; transformers or the port refuses the
-        config; a tensor is missing, left over, of another shape, quantised or
-        not finite; float16 is asked for.
+        config; a tensor is missing, left over, of another shape, quantised in a
+        way that is not read or not finite; float16 is asked for.
     """
     folder = hub.resolve(checkpoint, revision)
     config = configs.read(folder)
@@ -183,7 +183,9 @@ def save(
         value = value if dtype is None else value.astype(jnp.dtype(dtype))
         for name, row in zip(names.all, names.rows(value), strict=True):
             rows[name] = np.asarray(row, order="C")  # Scalars stay so.
-    config = type(model.config).from_dict(model.config.to_dict())
+    settings = model.config.to_dict()
+    settings.pop("quantization_config", None)  # They are plain numbers now.
+    config = type(model.config).from_dict(settings)
     config.dtype = str(next(iter(rows.values())).dtype)
     architectures = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     config.architectures = [architectures[config.model_type]]

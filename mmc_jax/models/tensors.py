@@ -18,7 +18,14 @@ import safetensors
 import transformers
 
 from mmc_jax.corpus import files
-from mmc_jax.models import adapters, layers, pieces, towers, weight_files
+from mmc_jax.models import (
+    adapters,
+    layers,
+    pieces,
+    quantised,
+    towers,
+    weight_files,
+)
 
 # Names that wrappers of PyTorch put between those of modules: torch.compile,
 # FSDP and activation checkpointing.
@@ -34,8 +41,7 @@ _LEAVES = {"kernel": "weight", "embedding": "weight", "scale": "weight"}
 _HEAD_MODULES = ("lm_head.", "embed_out.", "head.")
 HEADS = tuple(f"{module}weight" for module in _HEAD_MODULES)
 
-# The dtypes that are read, by safetensors' names. Others are of quantised
-# checkpoints.
+# The dtypes that are read, by safetensors' names, beside those of `quantised`.
 _FLOATS = ("F64", "F32", "F16", "BF16")
 # The bits of a 16-bit infinity without its sign; NaN is above it. NumPy tests
 # such numbers a hundred times as fast by their bits.
@@ -119,10 +125,11 @@ class Tensors(contextlib.ExitStack):
         if wrapped:
             renamed = {**towers.RENAMED, **renamed}
         in_files = [
-            (name, path, file)
+            (name, path, tensor)
             for path in weight_files.find(folder)
-            for file in [self._opened(path)]
-            for name in file.keys()  # noqa: SIM118
+            for name, tensor in quantised.slices(
+                path, self._opened(path)
+            ).items()
             if not (wrapped and towers.is_other(name))
         ]
         full_names = _full_names(
@@ -132,9 +139,11 @@ class Tensors(contextlib.ExitStack):
         )
         self._tensors: dict[str, Any] = {}
         paths: dict[str, pathlib.Path] = {}
-        for full, (name, path, file) in zip(full_names, in_files, strict=True):
+        for full, (name, path, tensor) in zip(
+            full_names, in_files, strict=True
+        ):
             first = self._tensors.get(full)
-            self._tensors[full] = file.get_slice(name)
+            self._tensors[full] = tensor
             if first is not None and not self._is_equal(
                 first, self._tensors[full]
             ):
@@ -143,6 +152,7 @@ class Tensors(contextlib.ExitStack):
                     f"in {path.name} with other values"
                 )
             paths[full] = path
+        self._tensors = quantised.dequantised(self._tensors, folder)
         self._tensors = pieces.arranged(self._tensors, family)
         self._adapter = adapters.opened(
             folder, is_transposed=getattr(family, "TRANSPOSED", False)
@@ -191,8 +201,8 @@ class Tensors(contextlib.ExitStack):
         if tensor.get_dtype() not in _FLOATS:
             raise ValueError(
                 f"{self.folder}: tensor {name} is {tensor.get_dtype()}: "
-                "quantised checkpoints are not read, only those in "
-                f"{', '.join(_FLOATS)}"
+                f"{', '.join(_FLOATS)} are read, and of quantised checkpoints "
+                "MXFP4 and FP8 with their factors"
             )
         if tuple(tensor.get_shape()) != shape:
             raise ValueError(

@@ -38,6 +38,8 @@ _MAMBA_OPERATIONS = 7
 _DELTA_RULE_OPERATIONS = 7
 # As Mamba, but one decay for a whole head, which then hardly counts.
 _MAMBA2_OPERATIONS = 5
+# Of xLSTM's memory: decay, one; k v^T added, two; C^T q, two.
+_MATRIX_MEMORY_OPERATIONS = 5
 
 
 def forward_flops(config: transformers.PreTrainedConfig, T: int) -> int:
@@ -257,6 +259,13 @@ def _falcon_h1_flops(config: transformers.FalconH1Config, T: int) -> int:
     return _MAMBA2_OPERATIONS * T * states + 4 * N * H * pairs
 
 
+def _xlstm_flops(config: transformers.xLSTMConfig, T: int) -> int:
+    keys = int(config.hidden_size * config.qk_dim_factor)
+    values = int(config.hidden_size * config.v_dim_factor)
+    states = keys * values // config.num_heads * config.num_hidden_layers
+    return _MATRIX_MEMORY_OPERATIONS * T * states
+
+
 def _zamba2_flops(config: transformers.Zamba2Config, T: int) -> int:
     inner = config.n_mamba_heads * config.mamba_headdim
     states = inner * config.mamba_d_state * config.num_hidden_layers
@@ -286,6 +295,7 @@ _MIXING: dict[str, Callable[[transformers.PreTrainedConfig, int], int]] = {
     "qwen3_next": _delta_rule_flops,
     "recurrent_gemma": _recurrent_gemma_flops,
     "rwkv": lambda config, T: 0,
+    "xlstm": _xlstm_flops,
     "zamba2": _zamba2_flops,
 }
 

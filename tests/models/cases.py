@@ -1730,6 +1730,24 @@ CASES: dict[str, tuple[dict, ...]] = {
             tie_word_embeddings=False,
         ),
     ),
+    # Values of more than a few features, as for olmo_hybrid.
+    "xlstm": (
+        dict(
+            vocab_size=149,
+            hidden_size=48,
+            num_heads=3,
+            num_hidden_layers=3,
+            qk_dim_factor=0.5,
+            v_dim_factor=1.75,
+            ffn_proj_factor=2.7,
+            ffn_round_up_to_multiple_of=10,
+            eps=3e-3,
+            norm_eps=2e-5,
+            gate_soft_cap=4.0,
+            output_logit_soft_cap=2.5,
+        ),
+        dict(use_bias=True, qk_dim_factor=1.0, num_hidden_layers=2),
+    ),
     "zamba2": (
         dict(
             vocab_size=151,

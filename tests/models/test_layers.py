@@ -15,8 +15,10 @@ from absl.testing import absltest, parameterized
 from jax._src.cudnn import fused_attention_stablehlo
 from transformers import activations, modeling_rope_utils
 
+from mmc_jax import models
 from mmc_jax.models import layers, rotary
 from tests import tolerances
+from tests.models import test_parity
 
 # LLaMA 3.2's own numbers.
 _LLAMA3 = dict(
@@ -149,7 +151,7 @@ class RotaryTest(parameterized.TestCase):
             rotary.rotary_positions(_LONGROPE, 32, 8)
 
 
-def _attention(query, key, value, scale, window):
+def _attention(query, key, value, scale, window, sinks=None):
     """Returns causal attention by its definition, float64 [B, T, N, H]."""
     B, T, N, _ = query.shape
     group = N // key.shape[2]
@@ -158,9 +160,12 @@ def _attention(query, key, value, scale, window):
         seen = slice(0 if window is None else max(0, t - window + 1), t + 1)
         keys = key[b, seen, n // group].astype(np.float64)
         scores = scale * keys @ query[b, t, n]
-        weights = np.exp(scores - scores.max())
+        sink = -np.inf if sinks is None else sinks[n]
+        largest = max(scores.max(), sink)
+        weights = np.exp(scores - largest)
         values = value[b, seen, n // group].astype(np.float64)
-        attended[b, t, n] = weights @ values / weights.sum()
+        total = weights.sum() + np.exp(sink - largest)
+        attended[b, t, n] = weights @ values / total
     return attended
 
 
@@ -171,6 +176,13 @@ def _query_key_value(T, dtype=jnp.float32, H=8):
         jax.random.normal(*key_and_shape, dtype)
         for key_and_shape in zip(keys, shapes, strict=True)
     ]
+
+
+def _largest_array(function, *arguments):
+    """Returns the numbers in the largest float32 array of a traced function."""
+    traced = jax.make_jaxpr(function)(*arguments)
+    shapes = re.findall(r"f32\[([\d,]+)\]", str(traced))
+    return max(math.prod(map(int, shape.split(","))) for shape in shapes)
 
 
 class AttentionTest(parameterized.TestCase):
@@ -190,31 +202,55 @@ class AttentionTest(parameterized.TestCase):
     # Blocks are of 4 queries or more, and four at most.
     @parameterized.product(length=(1, 4, 13, 45), window=(None, 1, 9))
     def test_blocks_equal_the_definition(self, length, window):
+        """With sinks where a text has 13 tokens; with longer keys at 45."""
         q, k, v = _query_key_value(length)
+        sinks = jnp.linspace(-2.0, 3.0, 6) if length == 13 else None
+        v = v[..., :5] if length == 45 else v
         with mock.patch.object(layers, "_BLOCK", 4):
             actual = jax.jit(
                 functools.partial(
-                    layers.blockwise_attention, scale=0.7, window=window
+                    layers.causal_attention,
+                    scale=0.7,
+                    window=window,
+                    sinks=sinks,
                 )
             )(q, k, v)
-        expected = _attention(*map(np.asarray, (q, k, v)), 0.7, window)
+        expected = _attention(*map(np.asarray, (q, k, v)), 0.7, window, sinks)
         _assert_close(actual, expected)
 
     def test_huge_scores(self):
         # exp(1000) is infinite in float32.
         q, k, v = _query_key_value(5)
-        actual = layers.blockwise_attention(q, k, v, scale=1000.0)
-        expected = _attention(*map(np.asarray, (q, k, v)), 1000.0, None)
-        _assert_close(actual, expected)
+        for sink in (None, -3000.0, 3000.0):
+            sinks = None if sink is None else np.full(6, sink, np.float32)
+            actual = layers.blockwise_attention(
+                q, k, v, scale=1000.0, sinks=sinks
+            )
+            expected = _attention(
+                *map(np.asarray, (q, k, v)), 1000.0, None, sinks
+            )
+            _assert_close(actual, expected)
 
     def test_scores_of_one_block_only(self):
         T = layers._MAX_BLOCKS * layers._BLOCK
-        traced = jax.make_jaxpr(
-            functools.partial(layers.blockwise_attention, scale=1.0)
-        )(*_query_key_value(T))
-        shapes = re.findall(r"f32\[([\d,]+)\]", str(traced))
-        sizes = [math.prod(map(int, shape.split(","))) for shape in shapes]
-        self.assertEqual(max(sizes), 2 * 6 * layers._BLOCK * T)
+        largest = _largest_array(
+            functools.partial(layers.blockwise_attention, scale=1.0),
+            *_query_key_value(T),
+        )
+        self.assertEqual(largest, 2 * 6 * layers._BLOCK * T)
+
+    # Those with sinks, or with keys of another size than the values.
+    @parameterized.parameters("deepseek_v3", "gpt_oss", "kimi_linear")
+    def test_models_of_long_texts(self, model_type):
+        T = 2048
+        config = test_parity.make_config(model_type, max_position_embeddings=T)
+        largest = _largest_array(
+            lambda model, tokens: model(tokens),
+            models.abstract(config),
+            jax.ShapeDtypeStruct((1, T), np.int32),
+        )
+        scores = config.num_attention_heads * T * T
+        self.assertEqual(largest, scores // layers._MAX_BLOCKS)
 
 
 @contextlib.contextmanager

@@ -66,7 +66,7 @@ _ALL_EXPERTS = {
     "qwen3_next": dict(num_experts_per_tok=5),
 }
 # Families whose head transformers never ties.
-_NEVER_TIED = ("kimi_linear", "nemotron_h")
+_NEVER_TIED = ("kimi_linear", "nemotron_h", "xlstm")
 # Families whose head is always tied.
 _ALWAYS_TIED = ("zamba2",)
 
@@ -139,7 +139,10 @@ _REFUSED = (
     ("ernie4_5_moe", dict(moe_layer_interval=2), "moe_layer_interval=2"),
     ("hunyuan_v1_moe", dict(moe_topk=[1, 2]), "moe_topk=[1, 2]"),
     ("exaone4", dict(rope_parameters=_LONGROPE), "short_factor has 4"),
-    ("gpt_oss", dict(quantization_config=dict(quant_method="mxfp4")), "mxfp4"),
+    ("gpt_oss", dict(quantization_config=dict(quant_method="awq")), "awq"),
+    ("xlstm", dict(weight_mode="fused"), "weight_mode='fused'"),
+    ("xlstm", dict(num_blocks=2), "num_blocks=2, but num_hidden_layers=3"),
+    ("xlstm", dict(num_heads=5), "num_heads=5 does not divide 24"),
 )
 
 # Configs as they stand on the hub, with the attributes that mattered to older

@@ -393,10 +393,12 @@ _SCALARS = (
     "attn_logit_softcapping",
     "embedding_multiplier",
     "final_logit_softcapping",
+    "gate_soft_cap",
     "key_multiplier",
     "lm_head_multiplier",
     "logit_scale",
     "logits_scaling",
+    "output_logit_soft_cap",
     "query_pre_attn_scalar",
     "residual_multiplier",
     "ssm_in_multiplier",
@@ -439,6 +441,8 @@ def _queries_and_keys(model):
                 [len(weight) - 2 * num_key, num_key, num_key]
             )
             yield query, key
+        elif hasattr(module, "ogate_preact"):
+            yield module.q.weight, module.k.weight
         elif hasattr(module, "c_attn"):
             query, key, _ = module.c_attn.weight.T.chunk(3)
             yield query, key

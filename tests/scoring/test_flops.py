@@ -33,7 +33,7 @@ _RECURRENT = (
     *("falcon_h1", "falcon_mamba", "kimi_linear", "mamba", "mamba2"),
     *("lfm2", "lfm2_moe"),
     *("olmo_hybrid", "qwen3_5_moe_text", "qwen3_5_text", "qwen3_next"),
-    *("recurrent_gemma", "zamba2"),
+    *("recurrent_gemma", "xlstm", "zamba2"),
 )
 # Models of several kinds of layers, with the attribute that lists them, and the
 # kind that is Mamba-2. A trace knows one kind of layer at a time.
@@ -351,6 +351,49 @@ class FlopsTest(parameterized.TestCase):
             flops.mixing_flops(config, 77),
             linear + 4 * N * H * flops.num_pairs(77),
         )
+
+    def test_gemma4_experts_by_hand(self):
+        """Layers without a window have longer heads, and no values."""
+        config = test_parity.make_config("gemma4_text", 1)
+        D, N = config.hidden_size, config.num_attention_heads
+        sliding = 2 * D * N * 10 + 2 * D * 2 * 10
+        full = 2 * D * N * 16 + D * 16
+        experts = 2 * 3 * D * config.moe_intermediate_size + D * 5
+        mlp = 3 * D * config.intermediate_size
+        total = 3 * sliding + 2 * full + 5 * (mlp + experts)
+        total += D * config.vocab_size
+        self.assertEqual(flops.matmul_flops_per_token(config), 2 * total)
+        pairs = flops.num_pairs(77, 31) * 3 * 10 + flops.num_pairs(77) * 2 * 16
+        self.assertEqual(flops.mixing_flops(config, 77), 4 * N * pairs)
+
+    def test_llama4_by_hand(self):
+        """MLP and experts in turn; texts of 77 are chunks of 64 and 13."""
+        config = test_parity.make_config("llama4_text")
+        D, N, H = config.hidden_size, config.num_attention_heads, 10
+        attention = 2 * D * N * H + 2 * D * 2 * H
+        dense = 3 * D * config.intermediate_size_mlp
+        expert = 3 * D * config.intermediate_size
+        total = 4 * attention + 2 * dense + 2 * (2 * expert + D * 5)
+        total += D * config.vocab_size
+        self.assertEqual(flops.matmul_flops_per_token(config), 2 * total)
+        pairs = 2 * flops.num_pairs(77)
+        pairs += 2 * (flops.num_pairs(64) + flops.num_pairs(13))
+        self.assertEqual(flops.mixing_flops(config, 77), 4 * N * H * pairs)
+
+    def test_xlstm_by_hand(self):
+        config = test_parity.make_config("xlstm")
+        D, N, K, V, F = config.hidden_size, 3, 24, 84, 130
+        layer = 2 * D * K + 2 * D * V + 2 * D * N + V * D + 3 * D * F
+        total = 3 * layer + D * config.vocab_size
+        self.assertEqual(flops.matmul_flops_per_token(config), 2 * total)
+
+        def step(memory, kept, q, k, v):
+            memory = kept[:, None, None] * memory + k[..., None] * v[:, None]
+            return (q[..., None] * memory).sum(axis=1)
+
+        K, V = K // N, V // N
+        once = _elementwise(step, (N, K, V), (N,), (N, K), (N, K), (N, V))
+        self.assertEqual(flops.mixing_flops(config, 77), 3 * 77 * once)
 
     @parameterized.parameters("falcon_h1", "zamba2")
     def test_hybrids_by_hand(self, model_type):

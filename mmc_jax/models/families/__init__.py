@@ -67,6 +67,7 @@ from mmc_jax.models.families import (
     stablelm,
     starcoder2,
     xglm,
+    xlstm,
     zamba2,
 )
 
@@ -150,5 +151,6 @@ FAMILIES: dict[str, types.ModuleType] = {
     "stablelm": stablelm,
     "starcoder2": starcoder2,
     "xglm": xglm,
+    "xlstm": xlstm,
     "zamba2": zamba2,
 }

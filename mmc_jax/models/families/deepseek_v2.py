@@ -130,9 +130,7 @@ class Attention(nnx.Module):
         k_turned = jnp.broadcast_to(k_turned, q_turned.shape)
         q = jnp.concatenate([q_fixed, q_turned], axis=-1)
         k = jnp.concatenate([k_fixed, k_turned], axis=-1)
-        # Values are shorter than keys, which the shared attention cannot do.
-        scores = layers.attention_scores(q, k) * self.scale
-        x = layers.attend(scores, v, layers.causal_mask(T))
+        x = layers.causal_attention(q, k, v, scale=self.scale)
         return self.o_proj(x.reshape(B, T, -1))
 
 

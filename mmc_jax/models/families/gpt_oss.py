@@ -8,7 +8,7 @@ By OpenAI, arXiv 2508.10925. Special:
   - experts whose gate and inner features are clamped, (up + 1) times gate times
     sigmoid(alpha gate); the router's softmax is over the chosen ones alone.
 
-Published weights are in MXFP4, which is refused as all quantised ones are.
+Published experts are in MXFP4 (`quantised`).
 
 B batch, T query position, S key position, N query heads, K key heads, H head
 features, D width, F MLP width, V vocabulary, L layers, E experts.
@@ -61,16 +61,14 @@ class Attention(nnx.Module):
         q = self.q_proj(x).reshape(B, T, -1, self.head_dim)
         k = self.k_proj(x).reshape(B, T, -1, self.head_dim)
         v = self.v_proj(x).reshape(B, T, -1, self.head_dim)
-        q, k = rotate(q, positions), rotate(k, positions)
-        scores = layers.attention_scores(q, k) * self.head_dim**-0.5
-        mask = layers.causal_mask(T, window)
-        x = layers.attend(scores, v, mask)
-        # Of e^sink + sum e^score, the share of the sum.
-        total = jax.nn.logsumexp(scores, axis=-1, where=mask)
-        sinks = self.sinks[...].astype(jnp.float32)
-        share = jax.nn.sigmoid(total - sinks[:, None])
-        share = jnp.swapaxes(share, 1, 2)[..., None]
-        x = (x.astype(jnp.float32) * share).astype(x.dtype)
+        x = layers.causal_attention(
+            rotate(q, positions),
+            rotate(k, positions),
+            v,
+            scale=self.head_dim**-0.5,
+            window=window,
+            sinks=self.sinks[...],
+        )
         return self.o_proj(x.reshape(B, T, -1))
 
 

@@ -201,9 +201,7 @@ class LatentAttention(nnx.Module):
             shared[:, :, None], (*k.shape[:3], shared.shape[-1])
         )
         k = jnp.concatenate([k, shared], axis=-1)
-        # Values are shorter than keys, which the shared attention cannot do.
-        scores = layers.attention_scores(q, k) * self.scale
-        y = layers.attend(scores, v, layers.causal_mask(T))
+        y = layers.causal_attention(q, k, v, scale=self.scale)
         return self.o_proj(y.reshape(B, T, -1))
 
 
