@@ -166,12 +166,20 @@ def check(
         left out.
 
     Raises:
-      CertificateError: something in it is not so, with the place; its units are
-        too coarse for these losses or costs.
+      CertificateError: something in it is not so, with file and place; its
+        units are too coarse for these losses or costs.
       ValueError: losses, costs or weights that are not finite, or negative
         where they must not be.
       OSError: the file cannot be read.
     """
+    try:
+        return _checked_claims(path, losses, costs, weights)
+    except CertificateError as error:
+        raise CertificateError(f"{os.fspath(path)}: {error}") from error
+
+
+def _checked_claims(path, losses, costs, weights) -> Verdict:
+    """Returns what the certificate proves; errors name the place alone."""
     claims = _read(path)
     table = _integer_losses(*_checked(losses, costs, weights), claims["scale"])
     num_texts = table.table.shape[1]
@@ -254,11 +262,11 @@ def _read(path) -> dict:
         # What NumPy, zipfile and zlib raise of a damaged file has no common
         # kind, and may be an OSError without a name.
         except Exception as error:
-            raise CertificateError(f"{path} cannot be read: {error}") from error
+            raise CertificateError(f"cannot be read: {error}") from error
     fields = {**_FIELDS, **_LOW_FIELDS} if "low_bits" in claims else _FIELDS
     _require(
         claims.keys() == fields.keys(),
-        f"{path} is no certificate: it has the fields {sorted(claims)}",
+        f"no certificate: it has the fields {sorted(claims)}",
     )
     for name, kind in fields.items():
         _require(
@@ -328,7 +336,7 @@ def _check_unpacked(path) -> None:
         return  # NumPy says more.
     _require(
         size <= _MOST_BYTES,
-        f"{path} unpacks to {size:,} bytes; at most {_MOST_BYTES:,} are read",
+        f"unpacks to {size:,} bytes; at most {_MOST_BYTES:,} are read",
     )
 
 

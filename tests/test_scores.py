@@ -1103,7 +1103,10 @@ class LockedTest(absltest.TestCase):
         self.path.mkdir()
         dead = dict(host=platform.node(), process=2**22 + 1, since="then")
         for without_locks in (False, True):
-            for content in (json.dumps(dead), "", "{", "[1]"):
+            for content in (
+                *(json.dumps(dead), "", "{", "[1]", "[" * 4000),
+                *(json.dumps(dead | {"process": n}) for n in (-1, "x", 9**99)),
+            ):
                 (self.path / "lock").write_text(content)
                 error = OSError(errno.ENOLCK, "no locks")
                 with (

@@ -115,10 +115,11 @@ def lines(path: pathlib.Path) -> Iterator[tuple[int, bytes]]:
                 for line in raw.rstrip(b"\r\n").split(b"\r"):
                     number += 1
                     yield number, line
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        # Arrow's OSError of damaged Zstandard names no file.
+        except (EOFError, OSError, zlib.error) as error:
             raise ValueError(
                 f"{path}, after line {number}: damaged, not readable as gzip "
-                f"({error}); get the file again"
+                f"or Zstandard ({error}); get the file again"
             ) from error
 
 
@@ -168,10 +169,10 @@ def in_utf8(path: pathlib.Path) -> BinaryIO:
             most = limits.LIMITS["unpacked"].most
             raw = file.read(most + 1)
             limits.check("unpacked", len(raw), path)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        except (EOFError, OSError, zlib.error) as error:
             raise ValueError(
-                f"{path}: damaged, not readable as gzip ({error}); get the "
-                "file again"
+                f"{path}: damaged, not readable as gzip or Zstandard "
+                f"({error}); get the file again"
             ) from error
     encoding = encoding_mark(raw[:_MARK_LENGTH])
     if encoding is not None:

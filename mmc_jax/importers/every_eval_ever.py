@@ -45,7 +45,11 @@ def read(path: pathlib.Path, options: Options) -> Imported:
         )
     found: list[logs.Log] = []
     documents: dict[logs.Log, list[Document]] = {}
-    for file in _files(path):
+    there = _files(path)
+    if path.is_dir():
+        lines, _ = files.text_files(path, (".jsonl",))
+        logs.say_left_out(path, lines, there, "instances of Every Eval Ever")
+    for file in there:
         for log, of_log in _logs(file, options).items():
             found.append(log)
             documents[log] = of_log

@@ -69,8 +69,9 @@ def read(path: pathlib.Path, options: Options) -> Imported:
     """
     found = [path]
     if path.is_dir():
-        found, _ = files.text_files(path, (".eval", ".json"))
-        found = [file for file in found if _is_log(file)]
+        there, _ = files.text_files(path, (".eval", ".json"))
+        found = [file for file in there if _is_log(file)]
+        logs.say_left_out(path, there, found, "logs of Inspect")
     opened, unfinished = [], []
     for file in found:
         header = _header(file)

@@ -17,7 +17,7 @@ from typing import Any
 from absl import logging
 
 from mmc_jax.corpus import files
-from mmc_jax.importers import json_files
+from mmc_jax.importers import json_files, logs
 from mmc_jax.importers.logs import Log
 
 _SUFFIXES = (".json", ".jsonl")
@@ -96,6 +96,12 @@ def runs(path: pathlib.Path, tasks: Sequence[str] | None) -> list[Run]:
             f"{path}: no samples of lm-evaluation-harness, only "
             f"{len(results)} files of results; run it with --log_samples"
         )
+    logs.say_left_out(
+        path,
+        [file for file in found if file.suffix.lower() == ".jsonl"],
+        samples,
+        "samples of lm-evaluation-harness",
+    )
     all_runs = [_run(file, results, tasks) for file in samples]
     if tasks is not None:
         for task in tasks:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from absl import logging
@@ -33,6 +33,34 @@ class Log:
 
 
 AnyLog = TypeVar("AnyLog", bound=Log)
+
+
+def say_left_out(
+    path: pathlib.Path,
+    found: Iterable[pathlib.Path],
+    taken: Iterable[pathlib.Path],
+    what: str,
+) -> None:
+    """Warns of files of a folder that do not begin as logs of a tool do.
+
+    One of them may be a log that is damaged, and its model would be missing
+    without a word.
+
+    Args:
+      path: The folder, or one file of it.
+      found: Files whose names end as those of logs do.
+      taken: Those that are read.
+      what: What the others are not, such as "logs of Inspect".
+    """
+    left = sorted(set(found).difference(taken))
+    if path.is_dir() and left:
+        logging.warning(
+            "%s: left out, for they do not begin as %s do: %s",
+            path,
+            what,
+            ", ".join(str(file.relative_to(path)) for file in left[:10])
+            + (f" and {len(left) - 10} more" if len(left) > 10 else ""),
+        )
 
 
 def of_models(

@@ -85,6 +85,13 @@ def _files(path: pathlib.Path) -> list[pathlib.Path]:
     return [file for file in found if _is_predictions(file)]
 
 
+def _say_left_out(path: pathlib.Path, taken: list[pathlib.Path]) -> None:
+    """Warns of damaged predictions; results and configs lie elsewhere."""
+    there, _ = files.text_files(path, (".json",)) if path.is_dir() else ([], [])
+    there = [file for file in there if "predictions" in file.parts]
+    logs.say_left_out(path, there, taken, "predictions of OpenCompass")
+
+
 def _is_predictions(path: pathlib.Path) -> bool:
     if path.suffix.lower() != ".json" or not path.is_file():
         return False
@@ -98,7 +105,9 @@ def _is_predictions(path: pathlib.Path) -> bool:
 def _logs(path: pathlib.Path) -> list[_File]:
     """Returns one log for each model and dataset, with the files it has."""
     parts: dict[tuple[pathlib.Path, str], list[pathlib.Path]] = {}
-    for file in _files(path):
+    taken = _files(path)
+    _say_left_out(path, taken)
+    for file in taken:
         task = file.stem
         # Large sets are cut: <dataset>_0.json, <dataset>_1.json, ...
         whole = _PART.sub("", task)

@@ -215,7 +215,8 @@ def _of_npy(path: pathlib.Path) -> tuple[list[str], np.ndarray]:
     try:
         # A header may state any shape: mapping fails where it is not there.
         values = np.load(path, allow_pickle=False, mmap_mode="r")
-    except (ValueError, EOFError, OSError) as error:
+    # Headers are read by Python's own tokenizer, which raises other kinds.
+    except Exception as error:
         raise ValueError(f"{path}: not readable: {error}") from error
     if not isinstance(values, np.ndarray):
         raise ValueError(f"{path}: an archive of arrays; np.save writes one")

@@ -77,7 +77,7 @@ def _own() -> dict[str, str | int]:
 def _read(content: bytes) -> dict:
     try:
         found = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -86,11 +86,14 @@ def _is_running(owner: dict) -> bool:
     """Returns whether the owner of a lock may still be at work."""
     if owner.get("host") != platform.node():
         return bool(owner)
+    process = owner.get("process")
+    if not isinstance(process, int) or process <= 0:
+        return False  # To os.kill 0 and less are groups of processes.
     try:
-        os.kill(int(owner.get("process", 0)), 0)
+        os.kill(process, 0)
     except PermissionError:
         return True
-    except (OSError, ValueError, TypeError):
+    except (OSError, OverflowError):
         return False
     return True
 

@@ -7,6 +7,7 @@ as tables and configs, cannot: with a flipped digit they are other files.
 
 import functools
 import json
+import math
 import os
 import pathlib
 import time
@@ -15,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tests.faults import jobs
+from tests.faults import jobs, strangers
 
 
 class Kind(NamedTuple):
@@ -173,6 +174,16 @@ def _losses() -> tuple[np.ndarray, np.ndarray]:
     return pool.losses, pool.costs
 
 
+@functools.cache
+def _all_subsets() -> tuple[np.ndarray, np.ndarray]:
+    """Returns costs and oracle losses of all subsets of `_losses`."""
+    losses, costs = _losses()
+    subsets = np.arange(1, 2 ** len(costs))[:, None] >> np.arange(len(costs))
+    masks = (subsets & 1).astype(bool)
+    of_losses = [losses[mask].min(axis=0) for mask in masks]
+    return masks @ costs, np.array([math.fsum(x) / len(x) for x in of_losses])
+
+
 def _read_result(folder: pathlib.Path) -> object:
     from mmc_jax import report
 
@@ -184,10 +195,20 @@ def _read_result(folder: pathlib.Path) -> object:
 
 
 def _read_certificate(folder: pathlib.Path) -> object:
-    """Reads a certificate that no result.json names: by the proof alone."""
+    """Reads a certificate that no result.json names: by the proof alone.
+
+    Whoever forges one may not prove what is false.
+    """
     from mmc_jax import certificate_checker
 
     verdict = certificate_checker.check(folder / "certificate.npz", *_losses())
+    all_costs, all_losses = _all_subsets()
+    ends = [*verdict.costs[1:], np.inf]
+    for k, (end, loss) in enumerate(zip(ends, verdict.losses, strict=True)):
+        better = all_losses[all_costs < end - verdict.cost_resolution].min()
+        assert better >= verdict.bounds[k], "a bound is violated"
+        least = loss - 2 * verdict.resolution - 2 * np.spacing(loss)
+        assert not verdict.proven[k] or better >= least, "a false proof"
     return {
         name: np.asarray(value).tolist()
         for name, value in verdict._asdict().items()
@@ -381,6 +402,29 @@ def _of_people(damaged: str, read: Callable[[pathlib.Path], object]) -> Kind:
     return Kind(_write_csv, damaged, read, has_checksum=False)
 
 
+def _of_strangers(
+    make: Callable[[pathlib.Path], object],
+    damaged: str,
+    read: Callable[[pathlib.Path], object],
+) -> Kind:
+    """Returns the kind of files that lie in a folder of their own.
+
+    Where none of its files is what it should be, the folder is named.
+    """
+
+    def make_below(folder: pathlib.Path) -> None:
+        (folder / "theirs").mkdir()
+        make(folder / "theirs")
+
+    return Kind(
+        make_below,
+        f"theirs/{damaged}",
+        lambda folder: read(folder / "theirs"),
+        has_checksum=False,
+        named=("theirs:", "router"),
+    )
+
+
 # One line a kind of file.
 KINDS = {
     "scores of a model": Kind(_write_table, "models/m0.parquet", _read_table),
@@ -447,4 +491,8 @@ KINDS = {
     ),
     "pool in YAML": _of_people("pool.yaml", _read_pool),
     "corpus in JSON lines": _of_people("texts.jsonl", _read_corpus),
+    **{
+        name: _of_strangers(*functions)
+        for name, functions in strangers.FILES.items()
+    },
 }

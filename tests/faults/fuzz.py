@@ -14,9 +14,10 @@ import random
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator
 
-from tests.faults import damage
+from tests.faults import damage, strangers
 from tests.faults.files import KINDS
 
 # Readers that are called thousands of times: no seconds, no checksum of our own
@@ -24,6 +25,7 @@ from tests.faults.files import KINDS
 READERS = {
     name: KINDS[name]
     for name in (
+        *strangers.FILES,
         "scores of a model",
         "corpus of a score table",
         "result.json",
@@ -48,6 +50,16 @@ TOKENS = (
     *(b"- ", b"\xef\xbb\xbf", b"\xff\xfe", b"2020-13-45", b"<<: ", b"\\ud800"),
 )
 
+# Kinds that are ZIP files, whose own checksums would refuse all that is new:
+# their members are edited, and packed again.
+_PACKED = (
+    "certificate alone",
+    "logs of Inspect in archives",
+    "scores in Excel",
+    "scores in NumPy",
+)
+_NEXT = b"\n--- next member ---\n"
+
 
 class Target:
     """A reader with its files, and one of them that changes."""
@@ -57,12 +69,24 @@ class Target:
         self.folder = folder
         self.kind.make(folder)
         (self.path,) = folder.glob(self.kind.damaged)
-        self.seed = self.path.read_bytes()
+        self.seed, self._members = self.path.read_bytes(), []
+        if name in _PACKED:
+            with zipfile.ZipFile(self.path) as archive:
+                self._members = archive.namelist()
+                self.seed = _NEXT.join(map(archive.read, self._members))
         self.expected = self.kind.read(folder)
 
     def attack(self, content: bytes) -> str:
         """Returns what reading the content gives, as `damage.outcome` does."""
-        self.path.write_bytes(content)
+        if self._members:
+            # Members that are cut off are not there.
+            with zipfile.ZipFile(self.path, "w") as archive:
+                for name, member in zip(
+                    self._members, content.split(_NEXT), strict=False
+                ):
+                    archive.writestr(name, member)
+        else:
+            self.path.write_bytes(content)
         found = damage.outcome(self.kind, self.folder, self.path, self.expected)
         # A file that was made on purpose is no damage.
         return "others" if found == "in silence" else found

@@ -35,7 +35,8 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _score_inputs(folder: pathlib.Path) -> None:
+def score_inputs(folder: pathlib.Path) -> None:
+    """Writes a pool of two small models and twelve texts."""
     from tests.scoring import checkpoints
 
     for seed, name in enumerate(("gpt2", "llama")):
@@ -167,6 +168,39 @@ def write_result(inputs: pathlib.Path, out: pathlib.Path) -> None:
     report.write_sections(out, [section], flags={})
 
 
+def write_page(inputs: pathlib.Path, out: pathlib.Path) -> None:
+    """Writes a page and its result folder, of numbers that are made up."""
+    from mmc_jax import report
+    from tests.report import contents
+
+    sections = [
+        report.Section({key: value})
+        for key, value in contents.content().items()
+        if key not in ("flags", "versions", "device", "sha256")
+    ]
+    sections.append(report.Section(arrays={"a": np.linspace(0, 1, 2**18)}))
+    out.mkdir(exist_ok=True)
+    report.write_page(out / "page.html", sections, flags={})
+
+
+def page_found(out: pathlib.Path) -> dict[str, object]:
+    """Returns a page, and the files of its result folder."""
+    page = _digest((out / "page.html").read_bytes())
+    return {"page.html": page, **result_found(out / "page")}
+
+
+def _report_found(out: pathlib.Path) -> dict[str, object]:
+    """Returns the same of a page whose flags name the folder."""
+    from mmc_jax import report
+
+    embedded = report.read_embedded((out / "page.html").read_text())
+    numbers = result_found(out / "page")["result.json"]
+    return {
+        "page.html": {name: embedded[name] for name in numbers},
+        **result_found(out / "page"),
+    }
+
+
 def _points(folder: pathlib.Path) -> None:
     (folder / "points.csv").write_text(
         "cost,loss\n"
@@ -210,7 +244,7 @@ def _own(name: str) -> Callable[[pathlib.Path, pathlib.Path], Sequence[str]]:
 
 # One line a kind of work: the smallest that writes all files of its kind.
 JOBS = {
-    "scoring": Job(_score_inputs, _own("score"), scores_found),
+    "scoring": Job(score_inputs, _own("score"), scores_found),
     "certified search": Job(_nothing, _own("certify"), _certificate_found),
     "training": Job(_nothing, _own("train"), _model_found),
     "import": Job(
@@ -226,11 +260,12 @@ JOBS = {
         scores_found,
     ),
     "result folder": Job(_nothing, _own("write_result"), result_found),
+    "page": Job(_nothing, _own("write_page"), page_found),
 }
 # The same by the programs that users start; seconds each.
 PROGRAMS = {
     "score_texts": Job(
-        _score_inputs,
+        score_inputs,
         lambda inputs, out: (
             "experiments.score_texts",
             f"--corpus={inputs}/texts.jsonl",
@@ -250,6 +285,20 @@ PROGRAMS = {
             f"--out={out}",
         ),
         result_found,
+    ),
+    "report": Job(
+        _csv_inputs,
+        lambda inputs, out: (
+            "experiments.report",
+            f"--csv={inputs}/scores.csv",
+            f"--models={inputs}/models.csv",
+            "--normalisation=raw",
+            "--num_splits=0",
+            "--num_resamples=4",
+            "--nomixtures",
+            f"--out={out}/page.html",
+        ),
+        _report_found,
     ),
     "fit_law": Job(
         _points,

@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import os
 import pathlib
 import random
 import shutil
@@ -37,7 +36,8 @@ def attack(job: Job, num_kills: int, seed: int = 0) -> Kills:
 
     A job is started in a folder and killed until it ends there, and then in a
     new folder. Times are those of its processor, so that other work on the
-    machine does not matter; they are spread over a full run.
+    machine does not matter; they are spread over a full run, from the first
+    file that it writes on: nothing can be lost before.
 
     Args:
       job: The job.
@@ -51,46 +51,65 @@ def attack(job: Job, num_kills: int, seed: int = 0) -> Kills:
         job.prepare(inputs)
         folders = (pathlib.Path(scratch, str(i)) for i in itertools.count())
         folder, lost, killed, num_ends = next(folders), [], 0, 0
-        _, seconds = _run(job, inputs, folder, float("inf"))
-        expected = job.found(folder)
+        whole = _run(job, inputs, folder, float("inf"))
+        expected = job.found(folder / "out")
         folder, is_new = next(folders), True
         while killed < num_kills:
-            is_killed, spent = _run(
-                job, inputs, folder, times.uniform(0, seconds)
-            )
-            if is_killed:
+            limit = times.uniform(whole.began, whole.spent)
+            done = _run(job, inputs, folder, limit)
+            if done.is_killed:
                 killed, is_new = killed + 1, False
                 continue
             if is_new:  # The first run compiled what others found.
-                seconds = spent
-            lost += _differences(expected, job.found(folder))
+                whole = done
+            lost += _differences(expected, job.found(folder / "out"))
             num_ends += 1
             shutil.rmtree(folder)
             folder, is_new = next(folders), True
         _run(job, inputs, folder, float("inf"))
-        lost += _differences(expected, job.found(folder))
+        lost += _differences(expected, job.found(folder / "out"))
         return Kills(killed, num_ends + 1, lost)
 
 
+class _Run(NamedTuple):
+    """What became of one run of a job.
+
+    Attributes:
+      is_killed: Whether it was killed before it ended by itself.
+      began: Seconds of its processor when the first file was there.
+      spent: Seconds of its processor in all.
+    """
+
+    is_killed: bool
+    began: float
+    spent: float
+
+
 def _run(
-    job: Job, inputs: pathlib.Path, out: pathlib.Path, limit: float
-) -> tuple[bool, float]:
+    job: Job, inputs: pathlib.Path, folder: pathlib.Path, limit: float
+) -> _Run:
     """Runs a job for some seconds of its processor at most.
 
-    Returns:
-      Whether it was killed before it ended by itself, and the seconds.
+    Args:
+      job: The job.
+      inputs: What it reads.
+      folder: Folder for all that it writes: below, or beside `out` in it.
+      limit: Seconds after which it is killed.
 
     Raises:
       AssertionError: It has ended with an error.
     """
-    spent = 0.0
+    folder.mkdir(exist_ok=True)
+    began = spent = 0.0
     with tempfile.TemporaryDirectory() as said:
         process = programs.start(
-            *job.command(inputs, out), said=pathlib.Path(said)
+            *job.command(inputs, folder / "out"), said=pathlib.Path(said)
         )
         while process.is_alive():
             with contextlib.suppress(OSError):  # It may end meanwhile.
                 spent = max(spent, _processor_seconds(process.pid))
+            if not began and any(folder.iterdir()):
+                began = spent
             if spent >= limit:
                 process.kill()
                 break
@@ -100,15 +119,14 @@ def _run(
         process.close()
         # A kill that came too late is none.
         assert code in (0, -signal.SIGKILL), (code, programs.words(said))
-        return code != 0, spent
+        return _Run(code != 0, began, spent)
 
 
 def _processor_seconds(pid: int) -> float:
     """Returns the seconds that all threads of a process have computed."""
-    # After the name, which may hold blanks; times are fields 14 and 15.
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
-    user, system = fields.split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    # The clock that clock_getcpuclockid(3) names: to the nanosecond, where
+    # /proc counts hundredths of a second.
+    return time.clock_gettime((~pid << 3) | 2)
 
 
 def _differences(

@@ -27,8 +27,18 @@ _JSON = st.recursive(
     max_leaves=5,
 )
 
+# Text that begins as Zstandard does, and is none.
+_NO_ZSTANDARD = b"\x28\xb5\x2f\xfd" + b'{"a": 1}'
+
 # Contents that were answered by a foreign error, by the reader.
 FOUND = {
+    "logs of lm_eval": (_NO_ZSTANDARD,),
+    "results of lm_eval": (_NO_ZSTANDARD,),
+    "logs of Inspect in JSON": (_NO_ZSTANDARD,),
+    "corpus in JSON lines": (_NO_ZSTANDARD,),
+    "scores in JSON lines": (_NO_ZSTANDARD,),
+    # NumPy's header is read by Python's tokenizer.
+    "embeddings": (b"\x93NUMPY\x01\x00\x10\x00{'descr': (\n      \n",),
     "points in CSV": (b"cost,loss\n1\xb1,2\n", b"\xe3ost,loss\n1,2\n"),
     "facts of models in CSV": (b"model,f\xe1mily,num_params\nm0,x,1\n",),
 }

@@ -153,6 +153,15 @@ class OpenCompassTest(_FolderTest):
         self.assertEqual(table.num_scored.tolist(), [[7]])
         self.assertEqual(table.models[0].name, "model-a")
 
+    def test_damaged_predictions_beside_others_are_named(self):
+        self._predictions([{"label: 0": self._label(self._TEXT, 22.0, 8)}])
+        path = self.folder / "20250102_030405/predictions/model-b/set.json"
+        path.parent.mkdir()
+        path.write_text('{"0": {"lab')
+        with self.assertLogs("absl", "WARNING") as said:
+            self.assertLen(self._read("rolling").models, 1)
+        self.assertRegex(str(said), "left out, .* OpenCompass .*model-b/set")
+
     def test_target(self):
         items = [
             {
@@ -386,6 +395,13 @@ class EveryEvalEverTest(_FolderTest):
         self._instances(self._score(0.0, bits_per_byte=[-30.5, 12]))
         with self.assertRaisesRegex(ValueError, "line 1: .*bits_per_byte"):
             self._read()
+
+    def test_a_damaged_file_beside_others_is_named(self):
+        self._instances(self._score(1.0, acc=1))
+        (self.folder / "b_samples.jsonl").write_text('{"schema_version": "0')
+        with self.assertLogs("absl", "WARNING") as said:
+            self.assertLen(self._read().models, 1)
+        self.assertRegex(str(said), "left out, .* instances .*: b_samples")
 
     def test_other_faults(self):
         self._instances(self._score(-3.5, perplexity=-3.5))

@@ -76,6 +76,14 @@ class InspectLogsTest(parameterized.TestCase):
         self.assertEqual(table.num_tokens.tolist(), [[2, 3]] * 2)
         self.assertEqual(table.unit, "nll_nats")
 
+    def test_a_damaged_log_beside_others_is_named(self):
+        samples = [_sample(0, {"perplexity": _score(0, 2.0)})]
+        self._write("a.eval", _header(), samples)
+        (self.folder / "b.json").write_text('{"version": 2, "sta')
+        with self.assertLogs("absl", "WARNING") as said:
+            self.assertLen(self._read().models, 1)
+        self.assertRegex(str(said), "left out, .* Inspect do: b.json")
+
     def test_two_samples_of_one_id(self):
         first = _sample(0, {"match": {"value": "C"}})
         for second, message in (

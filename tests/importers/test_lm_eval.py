@@ -174,6 +174,15 @@ class LmEvalTest(parameterized.TestCase):
             [m.costs for m in table.models], [{"num_params": 160e6}, {}]
         )
 
+    def test_damaged_samples_beside_others_are_named(self):
+        for name in "ab":
+            self.logs.new(f"org/{name}", "wiki", [_rolling(0, 1.0)])
+        damaged = next(self.folder.glob("org__b/samples*"))
+        damaged.write_text('{"doc_i')
+        with self.assertLogs("absl", "WARNING") as said:
+            self.assertLen(self._read().models, 1)
+        self.assertRegex(str(said), "left out, .*-harness do: org__b")
+
     def test_a_size_that_is_none(self):
         for size in (True, float("inf"), "7B"):
             self.logs.new("org/a", "wiki", [_rolling(0, 1.0)], size=size)

@@ -47,7 +47,12 @@ class TableTest(absltest.TestCase):
     def setUpClass(cls):
         super().setUpClass()
         cls.out = pathlib.Path(tempfile.mkdtemp())
-        cls.study = law.laws_of_table(
+        cls.study, cls.words = cls.write(cls.out)
+        cls.result = json.loads((cls.out / "result.json").read_text())
+
+    @staticmethod
+    def write(out):
+        study = law.laws_of_table(
             _falling_table(),
             normalisation="raw",
             search=_search,
@@ -55,14 +60,18 @@ class TableTest(absltest.TestCase):
             num_searches=2,
             forms=["power_law"],
         )
-        cls.words = report.write_laws(
-            cls.study,
-            cls.out,
-            flags={"out": "x"},
-            budgets=[1e6],
-            losses=[1.4],
+        words = report.write_laws(
+            study, out, flags={"out": "x"}, budgets=[1e6], losses=[1.4]
         )
-        cls.result = json.loads((cls.out / "result.json").read_text())
+        return study, words
+
+    def test_another_run_writes_the_same_bytes(self):
+        again = pathlib.Path(tempfile.mkdtemp())
+        self.write(again)
+        for path in sorted(self.out.iterdir()):
+            with self.subTest(path.name):
+                same = (again / path.name).read_bytes() == path.read_bytes()
+                self.assertTrue(same)
 
     def test_the_law_is_that_of_the_frontier(self):
         table = _falling_table()

@@ -91,7 +91,9 @@ def certified(
         out.
       start: Subsets to begin with, [S, M] of booleans; a heuristic finds them
         if left out.
-      time_limit: Seconds for the trees; 0 for the bounds of the roots alone.
+      time_limit: Seconds from the call on after which no tree grows any more.
+        The heuristic, the thresholds and the roots are never cut short: 0 is
+        for the bounds of the roots alone.
       gap_limit: Share of a point's loss. A point counts as good enough once it
         is proven that none is better by more than that.
       work_dir: Folder where finished windows are kept: after a kill the same
@@ -116,6 +118,7 @@ def certified(
     >>> found.frontier.losses, found.proven
     (array([2.5, 1.5]), array([ True,  True]))
     """
+    started = time.monotonic()
     inputs = checked_inputs(losses, costs, weights)
     _check_options(time_limit, gap_limit, work_dir)
     integer_pool(inputs)  # Refuses numbers before anything is computed.
@@ -132,7 +135,8 @@ def certified(
         devices = jax.local_devices()
         if devices[0].platform == "cpu":
             devices = devices[:1]
-    _prove(pool, windows, folder, time_limit, devices, on_progress)
+    deadline = started + (np.inf if time_limit is None else time_limit)
+    _prove(pool, windows, folder, deadline, devices, on_progress)
     return _assembled(inputs, pool, masks, windows)
 
 
@@ -199,13 +203,21 @@ def _prove(
     pool: IntegerPool,
     windows: Sequence[Window],
     folder: WorkFolder | None,
-    time_limit: float | None,
+    deadline: float,
     devices: Sequence[jax.Device],
     on_progress: Callable[[Progress], None] | None,
 ) -> None:
-    """Grows the trees of all windows, on all devices and processes."""
+    """Grows the trees of all windows, on all devices and processes.
+
+    Args:
+      pool: The pool in whole numbers.
+      windows: The windows of all processes; those of this one grow.
+      folder: Folder where finished windows are kept; None for none.
+      deadline: Time on the monotonic clock after which no tree grows.
+      devices: Devices of this process.
+      on_progress: Function that is called after each window's turn.
+    """
     started = time.monotonic()
-    deadline = np.inf if time_limit is None else started + time_limit
     has_failed = threading.Event()
 
     def is_over() -> bool:

@@ -77,7 +77,11 @@ def _arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
                         f"{path}, array {name!r}: larger than the memory "
                         f"({error})"
                     ) from error
-    except (zipfile.BadZipFile, OSError, EOFError, TypeError) as error:
+    except ValueError:
+        raise
+    # What NumPy, zipfile, zlib and the reader of NumPy's headers, which is
+    # Python's own tokenizer, raise of a damaged file has no common kind.
+    except Exception as error:
         raise ValueError(f"{path}: no NumPy archive ({error})") from error
     return arrays
 

@@ -8,9 +8,11 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <exception>
 #include <limits>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -45,6 +47,9 @@ const std::vector<const Level*>& Levels() {
 // This thread takes tasks like the others, then waits for those that another
 // has begun. It never waits for one to begin: so nothing hangs where all of the
 // pool's threads are in here, as happens on several virtual devices.
+//
+// What a task throws, such as that there is no memory, is thrown here once all
+// are done: in one of the pool's threads it would end the process.
 void Run(const Threads& threads, int64_t num_tasks,
          const std::function<void(int64_t)>& task) {
   struct Shared {
@@ -52,16 +57,23 @@ void Run(const Threads& threads, int64_t num_tasks,
     std::mutex mutex;
     std::condition_variable all_done;
     int64_t num_done = 0;
+    std::exception_ptr error;
   };
   auto shared = std::make_shared<Shared>();
   // One that comes late finds no task and never touches `task`.
   auto work = [shared, num_tasks, &task] {
     int64_t num_done = 0;
+    std::exception_ptr error;
     for (int64_t i; (i = shared->next.fetch_add(1)) < num_tasks; ++num_done) {
-      task(i);
+      try {
+        task(i);
+      } catch (...) {
+        error = std::current_exception();
+      }
     }
     if (num_done == 0) return;
     std::lock_guard<std::mutex> lock(shared->mutex);
+    if (error) shared->error = error;
     shared->num_done += num_done;
     if (shared->num_done == num_tasks) shared->all_done.notify_one();
   };
@@ -71,6 +83,7 @@ void Run(const Threads& threads, int64_t num_tasks,
   work();
   std::unique_lock<std::mutex> lock(shared->mutex);
   shared->all_done.wait(lock, [&] { return shared->num_done == num_tasks; });
+  if (shared->error) std::rethrow_exception(shared->error);
 }
 
 int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -190,6 +203,8 @@ void RunTasks(const Threads& threads, const Call& call, MinSumTask task,
 }
 
 }  // namespace
+
+void ThrowNoMemory() { throw std::bad_alloc(); }
 
 const Level* LevelNamed(std::string_view name) {
   for (const Level* level : Levels()) {

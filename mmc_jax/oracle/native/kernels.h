@@ -19,6 +19,9 @@ namespace mmc {
 enum Number { kFloat32, kFloat64, kUInt32 };
 constexpr int kNumNumbers = 3;
 
+// Throws std::bad_alloc. It is compiled once, for any processor.
+[[noreturn]] void ThrowNoMemory();
+
 // Flags: what packing has seen among the products.
 using Seen = int;
 constexpr Seen kNan = 1;

@@ -26,6 +26,7 @@
 
 #include <cstdint>
 
+#include "kernels.h"
 #include "totals.h"
 
 // GCC unrolls a loop around an unrolled one as well, unless told not to.
@@ -49,8 +50,7 @@
 namespace mmc {
 namespace {
 
-// Memory for a task, zeroed. Where there is none the process ends, as it does
-// in XLA's own allocations.
+// Memory for a task, zeroed. Where there is none it throws.
 template <class T>
 class Scratch {
  public:
@@ -60,6 +60,7 @@ class Scratch {
   Scratch& operator=(const Scratch&) = delete;
   void Renew(int64_t size) {
     free(data_);
+    data_ = nullptr;  // Not freed again where there is no memory.
     Allocate(size);
   }
   T* data() const { return data_; }
@@ -68,11 +69,13 @@ class Scratch {
  private:
   void Allocate(int64_t size) {
     size_t bytes = size * sizeof(T) + 64;
-    if (posix_memalign(reinterpret_cast<void**>(&data_), 64, bytes)) abort();
-    __builtin_memset(data_, 0, bytes);
+    void* memory = nullptr;
+    if (posix_memalign(&memory, 64, bytes)) ThrowNoMemory();
+    __builtin_memset(memory, 0, bytes);
+    data_ = static_cast<T*>(memory);
   }
 
-  T* data_;
+  T* data_ = nullptr;
 };
 
 template <class T>

@@ -82,11 +82,28 @@ def result_chapters(folders: Sequence[str | os.PathLike[str]]) -> list[Section]:
                     f"{path}: {made_by[key]} makes the chapter {key} already; "
                     "a page has one, give one of the two"
                 )
-        found += [
-            chapter(
+            one = chapter(
                 _CHAPTERS[key],
                 [Section({key: content[key], "from": str(folder)})],
             )
-            for key in keys
-        ]
+            _check_shown(one, path)
+            found.append(one)
     return found
+
+
+def _check_shown(one: Section, path: pathlib.Path) -> None:
+    """Refuses a chapter that no page can show.
+
+    Otherwise it would end the program at the very end of its work.
+    """
+    from mmc_jax.report.page import document  # It builds on this module.
+
+    try:
+        document.page_of(one.numbers)
+    # A file of a stranger may hold anything in the place of any number.
+    except Exception as error:
+        raise ValueError(
+            f"{path}: no chapter of a page can be made of it "
+            f"({type(error).__name__}: {error}); run the program again that "
+            "wrote it"
+        ) from error

@@ -1,16 +1,19 @@
 """The certified frontier against enumeration, and what it says when stopped."""
 
+import itertools
 import pathlib
 import subprocess
 import sys
 import tempfile
+import types
+from unittest import mock
 
 import jax
 import numpy as np
 from absl.testing import absltest, parameterized
 
 from mmc_jax import certificate_checker, frontier, synthetic
-from mmc_jax.frontier.proof import integers
+from mmc_jax.frontier.proof import certification, integers
 from mmc_jax.statistics import inputs
 from tests import tolerances
 from tests.frontier import brute_force
@@ -121,6 +124,17 @@ class CertifiedTest(parameterized.TestCase):
             self.assertLessEqual(bound, exact.frontier.losses[place])
         self.assertLess(found.gaps.mean(), 0.02)
         self.assertGreater(found.gaps.max(), 0)
+
+    def test_what_comes_before_the_trees_counts_as_time(self):
+        pool = synthetic.pool(30, 200, noise=0.1)
+        roots = frontier.certified(pool.losses, pool.costs, time_limit=0)
+        # A clock on which all that comes before the trees takes 100 seconds.
+        clock = types.SimpleNamespace(
+            monotonic=itertools.count(0, 100).__next__
+        )
+        with mock.patch.object(certification, "time", clock):
+            found = frontier.certified(pool.losses, pool.costs, time_limit=99)
+        self.assertEqual(found.num_nodes, roots.num_nodes)
 
     def test_a_gap_limit_is_kept(self):
         pool = synthetic.pool(30, 200, noise=0.1)
