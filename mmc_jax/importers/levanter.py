@@ -144,7 +144,8 @@ def _documents(
                     number += 1
                     where = f"{file}, row {number}"
                     yield _document(row, where, number, options)
-    except (pa.ArrowException, OSError) as error:
+    # Of texts that are not UTF-8, the error of Python names no file.
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{file}: damaged, not readable as Parquet ({error})"
         ) from error

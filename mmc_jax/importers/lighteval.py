@@ -136,7 +136,8 @@ def _rows(file: pathlib.Path) -> list[dict[str, Any]]:
             shape = opened.metadata
             limits.check("cells", shape.num_rows * shape.num_columns, file)
             return opened.read(list(_COLUMNS)).to_pylist()
-    except (pa.ArrowException, OSError) as error:
+    # Of texts that are not UTF-8, the error of Python names no file.
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{file}: not readable: {error}") from error
 
 

@@ -72,6 +72,20 @@ class FuzzTest(parameterized.TestCase):
             for content in FOUND.get(name, ()):
                 self.attack(aim, content)
 
+    @parameterized.parameters(
+        ("details of lighteval", b"q"),
+        ("documents of Levanter", b"so"),
+        ("scores in Parquet", b"a"),
+        ("corpus in Parquet", b"another"),
+    )
+    def test_texts_in_parquet_that_are_not_utf8(self, name, text):
+        with fuzz.target(name) as aim:
+            # As it stands in pages, behind its length.
+            page = len(text).to_bytes(4, "little") + text
+            self.assertIn(page, aim.seed)
+            bad = page[:-1] + b"\xff"
+            self.attack(aim, aim.seed.replace(page, bad))
+
     @parameterized.parameters("config.json of a stranger", "result.json")
     def test_other_values_in_json(self, name):
         with fuzz.target(name) as aim:
