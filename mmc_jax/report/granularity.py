@@ -84,8 +84,8 @@ def _sentences(found: GranularityStudy) -> list[str]:
     ]
     if found.left_out:
         lines.append(
-            f"{len(found.left_out)} texts are left out, for a tokenizer "
-            f"changes them, such as {found.left_out[0]!r}"
+            f"{len(found.left_out)} texts are left out, for a model's tokens "
+            f"cannot be followed through them, such as {found.left_out[0]!r}"
         )
     lines.append(
         f"{'choice per':<12}{'bytes':>8}{'oracle':>9}{'control':>9}"

@@ -184,13 +184,14 @@ def _followed(table: ScoreTable) -> ScoreTable:
         return table
     if len(left_out) == len(table.texts):
         raise ValueError(
-            "no text can be cut into segments: each has a tokenizer that "
-            "changes it (leave models out with --only_models); the first is "
+            "no text can be cut into segments: of each there is a model whose "
+            "tokens cannot be followed through its bytes (leave models out "
+            "with --only_models); the first is "
             + _named(left_out)
         )
     logging.warning(
-        "%d of %d texts are left out of the segments, for a tokenizer changes "
-        "them: %s",
+        "%d of %d texts are left out of the segments, for a model's tokens "
+        "cannot be followed through their bytes: %s",
         len(left_out),
         len(table.texts),
         _named(left_out),

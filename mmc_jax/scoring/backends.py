@@ -5,9 +5,12 @@ import itertools
 import json
 import re
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import tokenizers
+from tokenizers import normalizers
+
+from mmc_jax.scoring import alignment
 
 # How SentencePiece spells a space, and a byte that has no piece.
 _SPACE = "\u2581"
@@ -35,8 +38,8 @@ class Backend(Protocol):
     def ends(self, text: str, ids: Sequence[int]) -> list[int] | None:
         """Returns where each token of a text ends, in bytes.
 
-        It is asked where the tokens' surfaces are not the text, and the text
-        comes back from its tokens. None where that is not known.
+        It is asked where the tokens' surfaces are not the text. None where that
+        is not known.
         """
 
 
@@ -100,16 +103,74 @@ class FastTokenizer:
     def ends(self, text: str, ids: Sequence[int]) -> list[int] | None:
         """Returns where each token of a text ends, in bytes.
 
-        The library says which characters a token is from. White space that it
-        leaves out belongs to the token behind it; tokens of one character end
+        What the normaliser makes of the text is followed back to it. In there,
+        tokens are at their bytes; or the library says which characters a token
+        is from: then white space that it leaves out belongs to the token behind
+        it, at the text's end to the last one, and tokens of one character end
         where it does.
         """
-        encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        found = alignment.pieces(text, self._normalised)
+        if found is None:
+            return None
+        normalised = self._normalised(text)
+        surfaces = list(map(self.surface, ids))
+        joined, raw = b"".join(surfaces), normalised.encode()
+        in_front = 0 if joined == raw else 1
+        if joined == b" " * in_front + raw:
+            ends = itertools.accumulate(map(len, surfaces))
+            return found.raw([max(end - in_front, 0) for end in ends])
+        encoding = self._of_normalised.encode(
+            normalised, add_special_tokens=False
+        )
         if encoding.ids != list(ids):
             return None
-        sizes = (len(character.encode()) for character in text)
+        sizes = (len(character.encode()) for character in normalised)
         before = [0, *itertools.accumulate(sizes)]
-        return [before[end] for _, end in encoding.offsets]
+        ends = [end for _, end in encoding.offsets]
+        if not normalised[ends[-1] :].strip():
+            ends[-1] = len(normalised)
+        return found.raw([before[end] for end in ends])
+
+    @functools.cached_property
+    def _steps(self) -> tuple[list[Any], list[Any]]:
+        """Steps of the normaliser that change a text, and that mark spaces."""
+        state = json.loads(self.tokenizer.to_str())["normalizer"]
+        waiting, changing, marking = [state] if state else [], [], []
+        while waiting:
+            step = waiting.pop(0)
+            if step["type"] == "Sequence":
+                waiting = step["normalizers"] + waiting
+            elif _SPACE in (step.get("prepend"), step.get("content")):
+                marking.append(step)
+            else:
+                changing.append(step)
+        return changing, marking
+
+    @functools.cached_property
+    def _normaliser(self) -> normalizers.Normalizer | None:
+        """What changes a text, but for the marks of spaces."""
+        changing, _ = self._steps
+        if not changing:
+            return None
+        empty = tokenizers.Tokenizer(tokenizers.models.BPE())
+        return _with_steps(empty, changing).normalizer
+
+    @functools.cached_property
+    def _of_normalised(self) -> tokenizers.Tokenizer:
+        """The tokenizer of texts that are normalised already."""
+        changing, marking = self._steps
+        if not changing:
+            return self.tokenizer
+        found = _with_steps(self.tokenizer, marking)
+        found.encode_special_tokens = True
+        return found
+
+    def _normalised(self, text: str) -> str:
+        """Returns what the normaliser makes of a text, with plain spaces."""
+        if self._normaliser is not None:
+            text = self._normaliser.normalize_str(text)
+        marks = _SPACE in self._decoders and '"ByteLevel"' not in self._decoders
+        return text.replace(_SPACE, " ") if marks else text
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Returns the token ids of each text, no special tokens around them."""
@@ -133,6 +194,15 @@ class FastTokenizer:
             if processed[start : start + len(plain)] == plain:
                 return processed[start - 1]
         return None
+
+
+def _with_steps(
+    tokenizer: tokenizers.Tokenizer, steps: list[Any]
+) -> tokenizers.Tokenizer:
+    """Returns a tokenizer with another normaliser, of such steps."""
+    state = json.loads(tokenizer.to_str())
+    state["normalizer"] = {"type": "Sequence", "normalizers": steps}
+    return tokenizers.Tokenizer.from_str(json.dumps(state))
 
 
 class TokenizerFiles(NamedTuple):

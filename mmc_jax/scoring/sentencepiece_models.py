@@ -14,6 +14,10 @@ from collections.abc import Mapping, Sequence
 import sentencepiece
 from google.protobuf import message
 
+from mmc_jax.scoring import alignment
+
+# How a piece spells a space.
+_SPACE = "\u2581"
 # XGLM puts its special tokens first, in the order of fairseq, and moves all
 # other pieces up by one.
 _XGLM_SPECIAL = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3}
@@ -121,25 +125,66 @@ class SentencePieceTokenizer:
         token = self._model.id_to_piece(piece)
         if self._model.is_byte(piece):
             return bytes([int(token[3:5], 16)])
-        return token.replace("\u2581", " ").encode()
+        return token.replace(_SPACE, " ").encode()
 
     def ends(self, text: str, ids: Sequence[int]) -> list[int] | None:
         """Returns where each token of a text ends, in bytes.
 
-        The model puts a space before the text, and behind each added token,
-        which takes no bytes.
+        The library says where what its normaliser makes of a text is from. A
+        space that it puts before the text, and behind each added token, takes
+        no bytes.
         """
-        surfaces, is_first = [], True
-        for id in ids:
-            surface = self.surface(id)
-            is_added = id in self._text_of_added
-            if is_first and not is_added:
-                surface = surface.removeprefix(b" ")
-            surfaces.append(surface)
-            is_first = is_added
-        if b"".join(surfaces) != text.encode():
-            return None
-        return list(itertools.accumulate(map(len, surfaces)))
+        found, seen, start = [], [], 0
+        for part in self._split.split(text) if self._added else [text]:
+            size = len(part.encode())
+            if part in self._added:
+                seen.append(self._added[part])
+                found.append(start + size)
+            elif part:
+                part_ids, ends = self._part_ends(part)
+                if ends is None:
+                    return None
+                seen += part_ids
+                found += [start + end for end in ends]
+            start += size
+        return found if seen == list(ids) else None
+
+    def _part_ends(self, text: str) -> tuple[list[int], list[int] | None]:
+        """Returns the tokens of a text without added ones, and their ends."""
+        ids = self._model.encode(text)
+        if not ids:
+            # Its bytes belong to the token that comes behind.
+            return [], []
+        normalised, origins = self._model.normalize(text, with_offsets=True)
+        sizes = (
+            1 if self._model.is_byte(id) else len(piece.encode())
+            for id, piece in zip(
+                ids, self._model.encode(text, out_type=str), strict=True
+            )
+        )
+        starts = [
+            n
+            for n, (origin, before) in enumerate(
+                zip(origins[:-1], [-1, *origins], strict=False)
+            )
+            if origin > before
+        ]
+        # The space in front is of no character.
+        if self._puts_space and normalised.startswith(_SPACE) and 1 not in starts:
+            starts.insert(1, 1)
+        # White space at the end of which nothing is made is a piece as well.
+        bounds = [*starts, len(normalised), len(normalised)]
+        places = [0, *(origins[n] for n in bounds[1:-1]), len(text)]
+        made = alignment.of_pieces(
+            [text[a:b] for a, b in itertools.pairwise(places)],
+            [normalised[a:b] for a, b in itertools.pairwise(bounds)],
+        )
+        return self._ids(ids), made.raw(list(itertools.accumulate(sizes)))
+
+    @functools.cached_property
+    def _puts_space(self) -> bool:
+        """Whether the model puts a space before a text."""
+        return self._model.normalize("a").startswith(_SPACE)
 
     def _special(self, piece: int) -> int | None:
         """Returns the id of a special piece; -1 stands for none."""

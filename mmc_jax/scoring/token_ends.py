@@ -1,16 +1,19 @@
 """Where tokens end in the bytes of the raw text.
 
-Two ways, both of them checked:
+Three ways, all of them checked:
 
 1. Each token stands for some bytes: those of byte-level BPE, of a SentencePiece
    piece, of a byte fallback, of a character. Put together they are the text's
    bytes, or the way does not hold for this text. A space that the tokenizer has
    put before the text takes no bytes.
-2. Else the tokenizer itself says which characters each token is from, as for
+2. Else they are the bytes of what the tokenizer's normaliser makes of the text,
+   which is followed back piece by piece (`alignment`).
+3. Else the tokenizer itself says which characters each token is from, as for
    WordPiece, which leaves spaces out. White space between two tokens belongs to
    the second. Tokens that share a character all end where it does.
 
-A text that does not come back from its tokens is not followed at all.
+A text for which none of them holds is not followed at all. Whether a text comes
+back from its tokens does not matter here: `round_trips` says that.
 """
 
 import itertools
@@ -49,7 +52,6 @@ class Follower:
         self,
         texts: Sequence[str],
         ids: Sequence[Sequence[int]],
-        round_trips: Sequence[bool],
     ) -> list[np.ndarray | None]:
         """Returns where the tokens of each text end, in bytes: int32 [T] each.
 
@@ -58,14 +60,12 @@ class Follower:
         Args:
           texts: Raw texts, as they were tokenized.
           ids: Token ids of each text.
-          round_trips: Whether each text comes back from its tokens unchanged.
         """
-        return [
-            self._ends(text, row) if same else None
-            for text, row, same in zip(texts, ids, round_trips, strict=True)
-        ]
+        return list(map(self._ends, texts, ids))
 
     def _ends(self, text: str, ids: Sequence[int]) -> np.ndarray | None:
+        if not ids:
+            return None
         surfaces = list(map(self._surfaces.__getitem__, ids))
         raw, joined = text.encode(), b"".join(surfaces)
         ends = np.fromiter(

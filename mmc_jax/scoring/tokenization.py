@@ -170,5 +170,5 @@ def encode(
             )
     decoded = tokenizer.backend.decode(ids)
     same = [a == b for a, b in zip(decoded, texts, strict=True)]
-    end_bytes = follower and follower.ends(texts, ids, same)
+    end_bytes = follower and follower.ends(texts, ids)
     return Encoded(tokens, np.array(same, bool), end_bytes)
