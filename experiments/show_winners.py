@@ -7,7 +7,7 @@ Each domain's words are indentation, identifiers, numbers, named things, ...; a
 table says how many of each kind a family's best model wins. One text is shown
 in the colours of its winners, in the terminal and as `text.html`. The scores
 need tokens (score_texts --keep_tokens). Words have the white space before them;
-with --segments=token indentation stands alone.
+what indents a line stands alone.
 """
 
 import os

@@ -184,7 +184,7 @@ class SegmentsTest(parameterized.TestCase):
         )
         self.assertEqual(
             found["word"]["code"][:9],
-            ["def", " f", "(", "x", "):", "\n", "\treturn", " x_1", " +"],
+            ["def", " f", "(", "x", "):", "\n", "\t", "return", " x_1"],
         )
         self.assertEqual(
             found["word"]["wide"][-4:], [" </", "s", ">", " \t\tend"]

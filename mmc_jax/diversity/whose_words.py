@@ -106,6 +106,7 @@ def texts_of_segments(
     raw = dict(zip(texts.ids, texts.texts, strict=True))
     found, kinds = [], []
     encoded: tuple[str, bytes] = ("", b"")
+    end, begins = 0, True
     for id_, start, size in zip(
         cut.places.text_ids,
         cut.places.start_bytes.tolist(),
@@ -115,11 +116,16 @@ def texts_of_segments(
         if id_ not in raw:
             raise ValueError(f"the corpus has no text {id_!r}, which is scored")
         if encoded[0] != id_:
-            encoded = id_, raw[id_].encode()
+            encoded, end = (id_, raw[id_].encode()), -1
+        if start != end:
+            begins = start == 0 or encoded[1][start - 1 : start] == b"\n"
         piece = encoded[1][start : start + size].decode(errors="replace")
         found.append(piece)
-        begins = start == 0 or encoded[1][start - 1 : start] == b"\n"
         kinds.append(kind_of_segment(piece, begins_line=begins))
+        # Whether there is nothing but white space on the line so far.
+        _, line_end, line = piece.rpartition("\n")
+        begins = (begins or bool(line_end)) and not line.strip()
+        end = start + size
     return found, kinds
 
 

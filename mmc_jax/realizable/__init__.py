@@ -28,13 +28,14 @@ _NAMES: dict[str, list[str]] = {
         "save_router",
     ],
     "granularities": [
+        "Controls",
         "GranularityStudy",
         "Level",
         "OnlineSystems",
         "Regret",
         "granularity",
     ],
-    "noise_control": ["control_losses"],
+    "noise_control": ["ControlLosses", "control_losses"],
     "online": [
         "bayes_mixture",
         "fixed_share",

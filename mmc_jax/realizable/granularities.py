@@ -2,8 +2,8 @@
 
 The oracle may choose a model for each text, line, sentence, word or token. Each
 granularity has a frontier and a law. Beside the oracle's loss stand those of
-systems that exist (`online`), and a control: what the minimum would gain if
-what the models' losses differ by were noise.
+systems that exist (`online`), and controls: what the minimum would gain if what
+the models' losses differ by were noise (`noise_control`).
 
 M models, X texts, Y segments, R resamples.
 """
@@ -61,14 +61,17 @@ class OnlineSystems(NamedTuple):
 
 
 class Regret(NamedTuple):
-    """Fixed share and the best sequences of models, mean nats a text.
+    """Two systems and the best sequences of models, mean nats a text.
 
     Attributes:
       num_switches: Most switches of the sequence inside a text.
-      partition: Loss of the best such sequence.
+      partition: Loss of the best such sequence, by dynamic programming.
       fixed_share: Loss of fixed share.
-      bound: The most that the theorem lets it be above the sequence.
-      holds: Whether it is no more than that on each text.
+      bound: The most that the theorem lets fixed share be above the sequence.
+      holds: Whether fixed share is no more than that on each text.
+      switch_distribution: Loss of the switch distribution.
+      switch_bound: The most that it can be above the sequence.
+      switch_holds: Whether it is no more than that on each text.
     """
 
     num_switches: int
@@ -76,6 +79,25 @@ class Regret(NamedTuple):
     fixed_share: float
     bound: float
     holds: bool
+    switch_distribution: float
+    switch_bound: float
+    switch_holds: bool
+
+
+class Controls(NamedTuple):
+    """The oracle's loss if models differed by noise, with the range of draws.
+
+    Attributes:
+      losses: Each model's losses are permuted inside a text, among segments of
+        equal length: an upper bound of what noise gains.
+      residuals: Each model's residuals are, and what all models share stays.
+      families: Those of a family's models move together; NaN where there is one
+        family.
+    """
+
+    losses: Estimate
+    residuals: Estimate
+    families: Estimate
 
 
 class Level(NamedTuple):
@@ -91,9 +113,9 @@ class Level(NamedTuple):
       floor: L_inf of the law, with its interval over texts.
       reason: Why there is no law; "" where there is one.
       all_models: Oracle loss of all models, with its interval over texts.
-      control: That loss if residuals were noise, with the range of the draws.
+      controls: That loss if models differed by noise.
       systems: What systems of all models reach.
-      regrets: Fixed share against sequences with few switches.
+      regrets: Systems against sequences with few switches.
     """
 
     kind: str
@@ -105,7 +127,7 @@ class Level(NamedTuple):
     floor: Estimate | None
     reason: str
     all_models: Estimate
-    control: Estimate
+    controls: Controls
     systems: OnlineSystems
     regrets: list[Regret]
 
@@ -131,19 +153,20 @@ class GranularityStudy(NamedTuple):
     best_loss: float
     levels: list[Level]
 
-    def noise_share(self, level: Level) -> float:
-        """Returns the share of a gain over texts that the control has as well.
+    def noise_share(self, level: Level, control: str = "losses") -> float:
+        """Returns the share of a gain over texts that a control has as well.
 
-        NaN where nothing is gained.
+        NaN where nothing is gained, or the control is not there.
 
         Args:
           level: One of the levels.
+          control: One of the fields of `Controls`.
         """
         coarsest = self.levels[0].all_models.value
         gain = coarsest - level.all_models.value
         if gain <= 0:
             return float("nan")
-        return (coarsest - level.control.value) / gain
+        return (coarsest - getattr(level.controls, control).value) / gain
 
 
 def granularity(
@@ -261,6 +284,7 @@ def _level(
         cut.nll_nats * scale,
         cut.places.text_ids,
         cut.texts.num_bytes,
+        [model.family or model.name for model in cut.models],
         num_draws=num_draws,
         seed=seed,
     )
@@ -277,8 +301,11 @@ def _level(
         floor=floor,
         reason=reason,
         all_models=band.all_models,
-        control=Estimate(
-            float(draws.mean()), float(draws.min()), float(draws.max())
+        controls=Controls(
+            *(
+                Estimate(float(d.mean()), float(d.min()), float(d.max()))
+                for d in draws
+            )
         ),
         systems=systems,
         regrets=regrets,
@@ -306,6 +333,7 @@ def _systems(
                     segments.num_segments[own], nll.shape[2], k, rate
                 )
             )
+    switching = online.switch_distribution(nll, masks)[0]
     least = partitions.best_partitions(nll, masks, max(NUM_SWITCHES))[:, 0]
 
     def mean(nats: np.ndarray) -> float:
@@ -314,7 +342,7 @@ def _systems(
     systems = OnlineSystems(
         bayes_mixture=mean(online.bayes_mixture(nll, masks)[0]),
         fixed_share=mean(shared),
-        switch_distribution=mean(online.switch_distribution(nll, masks)[0]),
+        switch_distribution=mean(switching),
         follow_the_leader=mean(online.follow_the_leader(nll, masks)[0]),
         prefix_router=mean(
             online.prefix_router(nll, masks, segments.end_bytes, prefix_bytes)[
@@ -324,15 +352,20 @@ def _systems(
         rates=tuple(rates),
     )
     # Float32 sums of a text's segments.
-    slack = 1e-5 * np.abs(shared) + 1e-3
-    regrets = [
-        Regret(
-            k,
-            float(least[k].mean()),
-            float(shared.mean()),
-            float(bounds[k].mean()),
-            bool((shared <= least[k] + bounds[k] + slack).all()),
+    slack = 1e-5 * np.abs(least[0]) + 1e-3
+    regrets = []
+    for k in NUM_SWITCHES:
+        most = partitions.switch_bound(segments.num_segments, nll.shape[2], k)
+        regrets.append(
+            Regret(
+                k,
+                float(least[k].mean()),
+                float(shared.mean()),
+                float(bounds[k].mean()),
+                bool((shared <= least[k] + bounds[k] + slack).all()),
+                float(switching.mean()),
+                float(most.mean()),
+                bool((switching <= least[k] + most + slack).all()),
+            )
         )
-        for k in NUM_SWITCHES
-    ]
     return systems, regrets

@@ -27,9 +27,20 @@ _SENTENCES = re.compile(
     "[.!?\u2026]+[\"')\\]\u201d\u2019]*(?=\\s)|"
     "[\u3002\uff01\uff1f]+[\u300d\u300f\uff09]*|\\n(?=\\s*\\n)"
 )
-# A run of letters and digits, or of other marks, with the white space before.
+# A run of letters and digits, or of other marks, with the white space before;
+# what indents a line is a segment of its own.
 _WORDS = re.compile(r"\w+|[^\w\s]+|\n")
-_PATTERNS = {"line": (_LINES,), "word": (_WORDS,), "sentence": (_SENTENCES,)}
+# Indentation, and what of it many tokenizers cut off: all but the last space,
+# which they put before the word.
+_INDENTATION = (
+    re.compile(r"^[ \t]+", re.MULTILINE),
+    re.compile(r"^[ \t]+(?=[ \t])", re.MULTILINE),
+)
+_PATTERNS = {
+    "line": (_LINES,),
+    "word": (_WORDS, *_INDENTATION),
+    "sentence": (_SENTENCES,),
+}
 _NOWHERE = np.zeros(0, np.int64)
 # Texts that a warning names.
 _NUM_NAMED = 3
@@ -114,7 +125,8 @@ def segments(
     Args:
       table: A table of texts, with tokens of every model.
       kind: Where to cut, at common boundaries alone: "text" nowhere; "line",
-        "sentence" and "word" where those end; "bytes:64" at the first one at or
+        "sentence" and "word" where those end, "word" where indentation does as
+        well; "bytes:64" at the first one at or
         behind each 64 bytes, "token" at all of them.
       texts: Corpus with the texts themselves, in any order; for lines,
         sentences and words, where the table does not hold them.
@@ -186,8 +198,7 @@ def _followed(table: ScoreTable) -> ScoreTable:
         raise ValueError(
             "no text can be cut into segments: of each there is a model whose "
             "tokens cannot be followed through its bytes (leave models out "
-            "with --only_models); the first is "
-            + _named(left_out)
+            "with --only_models); the first is " + _named(left_out)
         )
     logging.warning(
         "%d of %d texts are left out of the segments, for a model's tokens "

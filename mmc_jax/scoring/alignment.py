@@ -64,13 +64,13 @@ class Pieces(NamedTuple):
 
 
 def pieces(text: str, normalise: Callable[[str], str]) -> Pieces | None:
-    """Returns how a normaliser changes a text, None where that is not known.
+    r"""Returns how a normaliser changes a text, None where that is not known.
 
     Args:
       text: The text as it is.
       normalise: Returns what the tokenizer makes of a text.
 
-    >>> found = pieces("cafe\\u0301 x", str.upper)
+    >>> found = pieces("cafe\u0301 x", str.upper)
     >>> found.raw_ends.tolist(), found.raw([3, 6, 8])
     ([1, 2, 3, 6, 7, 8], [3, 6, 8])
     """

@@ -170,7 +170,11 @@ class SentencePieceTokenizer:
             if origin > before
         ]
         # The space in front is of no character.
-        if self._puts_space and normalised.startswith(_SPACE) and 1 not in starts:
+        if (
+            self._puts_space
+            and normalised.startswith(_SPACE)
+            and 1 not in starts
+        ):
             starts.insert(1, 1)
         # White space at the end of which nothing is made is a piece as well.
         bounds = [*starts, len(normalised), len(normalised)]
