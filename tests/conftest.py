@@ -58,9 +58,15 @@ def pytest_configure(config: pytest.Config) -> None:
 # Some 0.3 MB each; without a program there are 1,000.
 _MOST_MAPS = 5_000
 
-# Files whose tests go to the workers by family, as each compiles its own
-# programs. A file with something that all of its tests share goes as a whole.
-_BY_FAMILY = ("test_parity.py", "test_random_configs.py", "test_sharding.py")
+# Files whose tests go to the workers by family, those of all files to one, as
+# each family compiles its own programs. A file with something that all of its
+# tests share goes as a whole.
+_BY_FAMILY = (
+    "test_loading.py",
+    "test_parity.py",
+    "test_random_configs.py",
+    "test_sharding.py",
+)
 _FAMILY = re.compile(
     f"_({'|'.join(sorted(CASES, key=len, reverse=True))})(?=_|$)"
 )
@@ -88,11 +94,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _group(nodeid: str) -> str:
-    """Returns what goes to one worker: a file, or a family's tests of it."""
+    """Returns what goes to one worker: a file, or the tests of a family."""
     file, *names = nodeid.split("::")
     family = _FAMILY.search(names[-1]) if names else None
     if family and file.endswith(_BY_FAMILY):
-        return f"{file}:{family[1]}"
+        return f"family {family[1]}"
     return file
 
 

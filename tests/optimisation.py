@@ -8,6 +8,7 @@ get. With MMC_TEST_OPTIMISATION=full in the environment all tests do.
 
 import functools
 import os
+import sys
 from collections.abc import Mapping
 
 import jax
@@ -80,7 +81,10 @@ def choose(full: bool) -> None:
     global _is_full
     full = full or _always_full
     if full != _is_full:
-        jax.clear_caches()  # Programs that the other choice has compiled.
+        # Programs that the other choice has compiled.
+        jax.clear_caches()
+        if device := sys.modules.get("mmc_jax.scoring.device"):
+            device._programs.cache_clear()
         # What is measured is compiled: of a program from a file JAX knows less.
         jax.config.update("jax_enable_compilation_cache", not full)
         compilation_cache.reset_cache()

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import transformers
 from flax import nnx
 
-from mmc_jax.models import quantised, rotary
+from mmc_jax.models import layers, quantised, rotary
 from mmc_jax.models.families import FAMILIES, WRAPPERS
 
 _Model = TypeVar("_Model")
@@ -155,11 +155,11 @@ def unread(
     """
     default = _default(type(config))
     known = {*INERT, *inert, *UNDECLARED, *_undeclared(config)}
+    known |= default.to_dict().keys()
     found = {
         name: value
         for name, value in config.to_dict().items()
-        if name not in {*known, *default.to_dict()}
-        and not hasattr(default, name)
+        if name not in known and not hasattr(default, name)
     }
     rope = getattr(config, "rope_parameters", None) or {}
     own = getattr(FAMILIES.get(config.model_type), "ROTARY", ())
@@ -349,7 +349,9 @@ def refused(config: transformers.PreTrainedConfig) -> list[str]:
         watched = Watched(config)
         try:
             nnx.eval_shape(
-                lambda watched=watched: port.CausalLM(watched, rngs=nnx.Rngs(0))
+                lambda watched=watched: port.CausalLM(
+                    watched, rngs=layers.ShapesOnly(0)
+                )
             )
         except ValueError as error:
             problems.append(str(error))

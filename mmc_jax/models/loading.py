@@ -47,10 +47,10 @@ from mmc_jax.models import (
 _Opened = tensors.Tensors | gguf_files.Tensors
 
 
-# Models in the abstract, by their configs: a trace takes a third of a second,
+# Models in the abstract, by their configs: a trace takes a tenth of a second,
 # and scoring asks for it several times. One holds shapes alone, some 100 KB.
 _TRACED: dict[tuple[type, str], tuple[nnx.GraphDef, nnx.State]] = {}
-_NUM_TRACED = 128
+_NUM_TRACED = 256
 
 
 def load(
@@ -268,7 +268,7 @@ def _traced(config: transformers.PreTrainedConfig) -> layers.LanguageModel:
     """Returns a new model of shapes; equal configs are traced once."""
     key = type(config), config.to_json_string(use_diff=False)
     if key not in _TRACED:
-        model = nnx.eval_shape(lambda: build(config, rngs=nnx.Rngs(0)))
+        model = nnx.eval_shape(lambda: build(config, rngs=layers.ShapesOnly(0)))
         while len(_TRACED) >= _NUM_TRACED:
             _TRACED.pop(next(iter(_TRACED)), None)
         _TRACED[key] = nnx.split(model)

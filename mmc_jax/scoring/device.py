@@ -106,7 +106,7 @@ class Programs:
         return program(leaves, *tokens)
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=16)
 def _programs(structure: "_Structure", mesh: Mesh) -> Programs:
     return Programs(structure.model, mesh)
 

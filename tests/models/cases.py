@@ -4,6 +4,16 @@
 # experts with latent attention, a state-space scan, a recurrence. Compiled in
 # full by the parity test, and sharded over every mesh.
 STRUCTURES = ("gpt2", "gemma3_text", "deepseek_v2", "mamba", "rwkv")
+# One family of each way to mix positions, and of each that counts them: tables,
+# offsets, slopes, kinds of masks, scans, blocks of experts. What a program of
+# another length or mesh computes depends on this alone.
+MIXERS = (
+    *STRUCTURES,
+    *("bloom", "falcon", "falcon_h1", "gemma2", "gpt_neo", "gpt_oss", "gptj"),
+    *("kimi_linear", "lfm2", "llama", "llama4_text", "mamba2", "ministral3"),
+    *("mixtral", "mpt", "opt", "qwen3_next", "recurrent_gemma", "xglm"),
+    "zamba2",
+)
 
 # model_type -> a tiny config, then what each further case changes in it. The
 # first config is also the one of the other tests of models.

@@ -225,6 +225,26 @@ class InvarianceTest(parameterized.TestCase):
         )
 
 
+@pytest.mark.full_optimisation
+class MeshTest(parameterized.TestCase):
+    @parameterized.parameters((8, 1), (2, 4), (1, 8))
+    def test_devices_change_nothing(self, num_data, num_model):
+        np.testing.assert_allclose(
+            _nll("llama", _TEXTS, num_data=num_data, num_model=num_model),
+            _nll_of_all("llama"),
+            rtol=tolerances.TEXT_NLL,
+        )
+
+    def test_all_devices_by_default(self):
+        with tempfile.TemporaryDirectory() as out:
+            (model,) = scoring.score(
+                checkpoints.pool_of(m=_checkpoints["gpt2"]),
+                checkpoints.corpus_of(["one"]),
+                out,
+            ).models
+        self.assertEqual(model.provenance["mesh"], {"data": 8, "model": 1})
+
+
 class ScoreTest(parameterized.TestCase):
     """Tests that look at the output folder."""
 
@@ -721,26 +741,6 @@ class StreamTest(ScoreTest):
             pool_of_two, texts, self.folder / "whole", settings=_SETTINGS
         )
         np.testing.assert_array_equal(table.nll_nats, whole.nll_nats)
-
-
-@pytest.mark.full_optimisation
-class MeshTest(parameterized.TestCase):
-    @parameterized.parameters((8, 1), (2, 4), (1, 8))
-    def test_devices_change_nothing(self, num_data, num_model):
-        np.testing.assert_allclose(
-            _nll("llama", _TEXTS, num_data=num_data, num_model=num_model),
-            _nll_of_all("llama"),
-            rtol=tolerances.TEXT_NLL,
-        )
-
-    def test_all_devices_by_default(self):
-        with tempfile.TemporaryDirectory() as out:
-            (model,) = scoring.score(
-                checkpoints.pool_of(m=_checkpoints["gpt2"]),
-                checkpoints.corpus_of(["one"]),
-                out,
-            ).models
-        self.assertEqual(model.provenance["mesh"], {"data": 8, "model": 1})
 
 
 class ResumeTest(ScoreTest):

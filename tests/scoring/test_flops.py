@@ -43,16 +43,12 @@ _HYBRIDS = {
 }
 
 
-def _abstract(config: transformers.PreTrainedConfig) -> nnx.Module:
-    return nnx.eval_shape(lambda: models.build(config, rngs=nnx.Rngs(0)))
-
-
 def traced_flops(config: transformers.PreTrainedConfig, T: int) -> int:
     """Returns the operations of all matrix products of the traced program."""
     tokens = jax.ShapeDtypeStruct((1, T), jnp.int32)
     with mock.patch.object(experts, "mixture", _mixture_by_token):
         traced = jax.make_jaxpr(likelihood.token_nll)(
-            _abstract(config), tokens, tokens
+            models.abstract(config), tokens, tokens
         )
     return _products(traced.jaxpr)
 
@@ -192,7 +188,7 @@ class FlopsTest(parameterized.TestCase):
         tokens = jax.ShapeDtypeStruct((1, 16), jnp.int32)
         compiled = (
             jax.jit(likelihood.token_nll)
-            .lower(_abstract(config), tokens, tokens)
+            .lower(models.abstract(config), tokens, tokens)
             .compile()
         )
         ratio = compiled.cost_analysis()["flops"] / flops.forward_flops(
@@ -213,7 +209,7 @@ class FlopsTest(parameterized.TestCase):
         num_layers, T = config.num_hidden_layers, 77
         (windows,) = {
             getattr(module, name)
-            for _, module in nnx.iter_modules(_abstract(config))
+            for _, module in nnx.iter_modules(models.abstract(config))
             for name in ("window", "windows")
             if hasattr(module, name)
         }
@@ -451,7 +447,7 @@ class FlopsTest(parameterized.TestCase):
         sizes = {
             ".".join(path): variable.shape
             for path, variable in nnx.to_flat_state(
-                nnx.state(_abstract(test_parity.make_config(model_type)))
+                nnx.state(models.abstract(test_parity.make_config(model_type)))
             )
         }
         expert = sum(
