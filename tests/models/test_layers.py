@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import transformers
 from absl.testing import absltest, parameterized
+from flax import nnx
 from jax._src.cudnn import fused_attention_stablehlo
 from transformers import activations, modeling_rope_utils
 
@@ -51,6 +52,19 @@ def _assert_close(actual, expected):
     actual, expected = np.asarray(actual), np.asarray(expected)
     atol = tolerances.FLOAT32_KERNEL * np.max(np.abs(expected))
     np.testing.assert_allclose(actual, expected, rtol=0, atol=atol)
+
+
+class StackTest(parameterized.TestCase):
+    @parameterized.parameters("qwen3_moe", "zamba2")
+    def test_of_shapes_only(self, model_type):
+        """A stack in a stack, or shared blocks, as with values of their own."""
+        config = test_parity.make_config(model_type)
+        first, second = (
+            nnx.eval_shape(lambda rngs=rngs: models.build(config, rngs=rngs(0)))
+            for rngs in (nnx.Rngs, layers.ShapesOnly)
+        )
+        self.assertEqual(jax.tree.structure(first), jax.tree.structure(second))
+        self.assertEqual(*map(jax.tree.leaves, (first, second)))
 
 
 class RotaryTest(parameterized.TestCase):
