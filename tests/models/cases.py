@@ -12,7 +12,7 @@ MIXERS = (
     *("bloom", "falcon", "falcon_h1", "gemma2", "gpt_neo", "gpt_oss", "gptj"),
     *("kimi_linear", "lfm2", "llama", "llama4_text", "mamba2", "ministral3"),
     *("mixtral", "mpt", "opt", "qwen3_next", "recurrent_gemma", "xglm"),
-    "zamba2",
+    *("xlstm", "zamba2"),
 )
 
 # model_type -> a tiny config, then what each further case changes in it. The

@@ -1,6 +1,5 @@
 """Checkpoints in and out: what is read, what is refused, and the way back."""
 
-import copy
 import functools
 import json
 import math
@@ -71,6 +70,8 @@ _ALL_EXPERTS = {
 }
 # Families whose head transformers never ties.
 _NEVER_TIED = ("kimi_linear", "nemotron_h", "xlstm")
+# Families that fail in PyTorch in bfloat16: its chunks of xLSTM mix dtypes.
+_NOT_IN_BFLOAT16 = ("xlstm",)
 # Families whose head is always tied.
 _ALWAYS_TIED = ("zamba2",)
 
@@ -296,17 +297,18 @@ _PUBLISHED = (
 )
 
 
+def _reference(model_type: str, changes: dict) -> transformers.PreTrainedModel:
+    config = test_parity.make_config(model_type, **changes)
+    return test_parity.make_reference(config, perturbed=True)
+
+
 @functools.cache
-def _saved(
-    model_type: str, changes: str
-) -> tuple[transformers.PreTrainedModel, dict[str, bytes]]:
-    """Returns PyTorch's model and the files that it writes, by their names."""
-    config = test_parity.make_config(model_type, **json.loads(changes))
-    reference = test_parity.make_reference(config, perturbed=True)
+def _saved(model_type: str, changes: str) -> dict[str, bytes]:
+    """Returns the files that PyTorch's model writes, by their names."""
     with tempfile.TemporaryDirectory() as folder:
-        reference.save_pretrained(folder)
+        _reference(model_type, json.loads(changes)).save_pretrained(folder)
         files = pathlib.Path(folder).iterdir()
-        return reference, {file.name: file.read_bytes() for file in files}
+        return {file.name: file.read_bytes() for file in files}
 
 
 class LoadingTest(parameterized.TestCase):
@@ -316,17 +318,22 @@ class LoadingTest(parameterized.TestCase):
             self.enterContext(tempfile.TemporaryDirectory())
         )
 
-    def saved(self, model_type: str, name: str = "saved", **changes):
-        """Returns PyTorch's model and the folder that it was saved in.
-
-        Both are the test's own. RWKV changes its weights when it first runs.
-        """
-        reference, files = _saved(model_type, json.dumps(changes))
+    def folder_of(
+        self, model_type: str, name: str = "saved", **changes
+    ) -> pathlib.Path:
+        """Returns a folder in which PyTorch's model was saved."""
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
+        files = _saved(model_type, json.dumps(changes))
         for file, content in files.items():
             (folder / file).write_bytes(content)
-        return copy.deepcopy(reference), folder
+        return folder
+
+    def saved(self, model_type: str, **changes):
+        """Returns PyTorch's model and the folder that it was saved in."""
+        return _reference(model_type, changes), self.folder_of(
+            model_type, **changes
+        )
 
     def tensors(self, folder: pathlib.Path) -> dict[str, np.ndarray]:
         return safetensors.numpy.load_file(folder / weight_files.WEIGHTS)
@@ -377,7 +384,9 @@ class FilesTest(LoadingTest):
         kernel = model.model.layers.self_attn.q_proj.kernel[2]
         np.testing.assert_array_equal(kernel.astype(jnp.float32), expected)
 
-    @parameterized.named_parameters(*_BY_FAMILY)
+    @parameterized.named_parameters(
+        (name, name) for name in _FAMILIES if name not in _NOT_IN_BFLOAT16
+    )
     def test_bfloat16_rounds_as_pytorch_does(self, model_type):
         changes = _ALL_EXPERTS.get(model_type, {})
         reference, folder = self.saved(model_type, **changes)
@@ -397,13 +406,13 @@ class FilesTest(LoadingTest):
         )
 
     def test_float16_is_refused(self):
-        _, folder = self.saved("gpt2")
+        folder = self.folder_of("gpt2")
         with self.assertRaisesRegex(ValueError, "float16"):
             models.load(folder, dtype=jnp.float16)
 
     @parameterized.named_parameters(*_BY_FAMILY)
     def test_names_without_prefix_and_buffers(self, model_type):
-        _, folder = self.saved(model_type)
+        folder = self.folder_of(model_type)
         model = models.load(folder)
         stored = self.tensors(folder)
         for name in _BUFFERS.get(model_type, ()):
@@ -432,7 +441,7 @@ class FilesTest(LoadingTest):
 
     @parameterized.named_parameters(*_BY_FAMILY)
     def test_wrong_tensors_are_named(self, model_type):
-        _, folder = self.saved(model_type)
+        folder = self.folder_of(model_type)
         original = self.tensors(folder)
         name = sorted(original)[len(original) // 2]
         tensor = original[name]
@@ -465,14 +474,14 @@ class FilesTest(LoadingTest):
         self.assertIn(name, str(raised.exception))
 
     def test_many_missing_tensors_are_counted(self):
-        _, folder = self.saved("gpt2")
+        folder = self.folder_of("gpt2")
         stored = self.tensors(folder)
         self.write(folder, {k: v for k, v in stored.items() if ".h." not in k})
         with self.assertRaisesRegex(ValueError, "and 19 more"):
             models.load(folder)
 
     def test_no_config(self):
-        _, folder = self.saved("gpt2")
+        folder = self.folder_of("gpt2")
         (folder / "config.json").unlink()
         for read in (models.load, models.num_params):
             with self.assertRaisesRegex(FileNotFoundError, "no config.json"):
@@ -540,7 +549,7 @@ class FilesTest(LoadingTest):
 
     @parameterized.parameters("{", "[]", "{}", '{"weight_map": {"a": 1}}')
     def test_index_that_is_none(self, text):
-        _, folder = self.saved("gpt2")
+        folder = self.folder_of("gpt2")
         (folder / weight_files.WEIGHTS).unlink()
         (folder / weight_files.INDEX).write_text(text)
         with self.assertRaisesRegex(ValueError, "index.json: not readable"):
@@ -553,13 +562,13 @@ class FilesTest(LoadingTest):
         "model-00001-of-00001.safetensors",
     )
     def test_file_of_another_name(self, name):
-        _, folder = self.saved("gpt2")
+        folder = self.folder_of("gpt2")
         original = models.load(folder)
         (folder / weight_files.WEIGHTS).rename(folder / name)
         self.assert_same(original, models.load(folder))
 
     def test_several_files_of_other_names(self):
-        _, folder = self.saved("gpt2")
+        folder = self.folder_of("gpt2")
         file = folder / weight_files.WEIGHTS
         shutil.copy(file, folder / "model.fp16.safetensors")
         file.rename(folder / "model.fp32.safetensors")
@@ -579,7 +588,7 @@ class FilesTest(LoadingTest):
             models.load(shards)
 
     def test_tensor_in_two_files(self):
-        _, folder = self.saved("llama")
+        folder = self.folder_of("llama")
         original = models.load(folder)
         stored = self.tensors(folder)
         (folder / weight_files.WEIGHTS).unlink()
@@ -602,7 +611,7 @@ class FilesTest(LoadingTest):
         ("model.layers", "model.layers._checkpoint_wrapped_module"),
     )
     def test_names_of_wrappers(self, plain, wrapped):
-        _, folder = self.saved("llama")
+        folder = self.folder_of("llama")
         original = models.load(folder)
         self.write(
             folder,
@@ -620,7 +629,7 @@ class FilesTest(LoadingTest):
         dtype=("float32", "float16", "bfloat16"),
     )
     def test_weights_that_are_not_finite(self, number, dtype):
-        _, folder = self.saved("llama")
+        folder = self.folder_of("llama")
         stored = {
             name: tensor.astype(jnp.dtype(dtype))
             for name, tensor in self.tensors(folder).items()
@@ -634,7 +643,7 @@ class FilesTest(LoadingTest):
             models.load(folder)
 
     def test_pointer_of_git_lfs(self):
-        _, folder = self.saved("gpt2")
+        folder = self.folder_of("gpt2")
         for name in (weight_files.WEIGHTS, "config.json"):
             (folder / name).write_text(
                 "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
@@ -644,7 +653,7 @@ class FilesTest(LoadingTest):
 
     def test_sizes_that_the_weights_cannot_have(self):
         for changes in (dict(n_layer=9000), dict(n_embd=2**20, n_head=2**18)):
-            _, folder = self.saved("gpt2")
+            folder = self.folder_of("gpt2")
             self.change_config(folder, **changes)
             with (
                 mock.patch.object(loading, "abstract") as abstract,
@@ -654,7 +663,7 @@ class FilesTest(LoadingTest):
             abstract.assert_not_called()
 
     def test_names_that_the_files_have_in_place(self):
-        _, folder = self.saved("llama")
+        folder = self.folder_of("llama")
         stored = self.tensors(folder)
         self.write(folder, {f"base_model.{k}": v for k, v in stored.items()})
         with self.assertRaisesRegex(
@@ -663,7 +672,7 @@ class FilesTest(LoadingTest):
             models.load(folder)
 
     def test_tied_head_alone_is_the_embedding(self):
-        _, folder = self.saved("llama", tie_word_embeddings=True)
+        folder = self.folder_of("llama", tie_word_embeddings=True)
         original = models.load(folder)
         stored = self.tensors(folder)
         stored["lm_head.weight"] = stored.pop("model.embed_tokens.weight")
@@ -671,7 +680,7 @@ class FilesTest(LoadingTest):
         self.assert_same(original, models.load(folder))
 
     def test_file_that_is_none(self):
-        _, folder = self.saved("gpt2")
+        folder = self.folder_of("gpt2")
         (folder / weight_files.WEIGHTS).write_bytes(b"not weights")
         with self.assertRaisesRegex(
             ValueError, "model.safetensors: not readable as safetensors"
@@ -679,7 +688,7 @@ class FilesTest(LoadingTest):
             models.load(folder)
 
     def test_code_of_a_checkpoint_is_not_run(self):
-        _, folder = self.saved("gpt2")
+        folder = self.folder_of("gpt2")
         original = models.load(folder)
         (folder / "code.py").write_text("raise AssertionError('was run')")
         self.change_config(
@@ -697,7 +706,7 @@ class MeshTest(LoadingTest):
     # several kinds.
     @parameterized.parameters("gpt2", "llama", "mixtral", "recurrent_gemma")
     def test_each_part_is_read_once(self, model_type):
-        _, folder = self.saved(model_type, hidden_size=96, vocab_size=160)
+        folder = self.folder_of(model_type, hidden_size=96, vocab_size=160)
         whole = models.load(folder)
         mesh = sharding.mesh(2, 4)
         with mock.patch.object(
@@ -716,7 +725,7 @@ class MeshTest(LoadingTest):
         self.assertGreater(len(read), len(self.tensors(folder)))
 
     def test_a_host_reads_its_own_parts(self):
-        _, folder = self.saved("llama", hidden_size=96)
+        folder = self.folder_of("llama", hidden_size=96)
         whole = models.load(folder).model.layers.self_attn
         names = [f"model.layers.{i}.self_attn.q_proj.weight" for i in range(3)]
         num_rows = whole.q_proj.kernel.shape[-1]
@@ -739,7 +748,7 @@ class MeshTest(LoadingTest):
         )
 
     def test_tied_head_may_be_in_the_file(self):
-        _, folder = self.saved(
+        folder = self.folder_of(
             "llama", vocab_size=160, tie_word_embeddings=True
         )
         mesh = sharding.mesh(1, 8)
@@ -803,7 +812,7 @@ class ConfigTest(LoadingTest):
         models.num_params(self.folder)
 
     def test_text_longer_than_the_position_table(self):
-        _, folder = self.saved("gpt2")
+        folder = self.folder_of("gpt2")
         model = models.load(folder)
         with self.assertRaisesRegex(ValueError, "n_positions.* 270"):
             model(test_parity.random_tokens("gpt2", 1, 271))
@@ -811,7 +820,7 @@ class ConfigTest(LoadingTest):
 
 class HubTest(LoadingTest):
     def test_hub_id(self):
-        _, folder = self.saved("gpt2")
+        folder = self.folder_of("gpt2")
         with mock.patch.object(
             huggingface_hub, "snapshot_download", return_value=str(folder)
         ) as download:
@@ -873,7 +882,7 @@ class SavingTest(LoadingTest):
 
     @parameterized.parameters("float16", "bfloat16")
     def test_half_precision(self, dtype):
-        _, folder = self.saved("gpt_neox")
+        folder = self.folder_of("gpt_neox")
         model = models.load(folder)
         models.save(model, self.folder / "half", dtype=dtype)
         config = json.loads((self.folder / "half" / "config.json").read_text())
@@ -941,7 +950,7 @@ class CompilationTest(LoadingTest):
         self.assertLen(sizes, 1)
 
     def test_once(self):
-        _, folder = self.saved("gpt2")
+        folder = self.folder_of("gpt2")
         num_traces = 0
 
         @jax.jit
