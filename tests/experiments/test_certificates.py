@@ -12,7 +12,7 @@ from tests.experiments.programs import csv_files, run
 class CertificatesTest(absltest.TestCase):
     def setUp(self):
         super().setUp()
-        self.pool = synthetic.pool(14, 40, noise=0.1)
+        self.pool = synthetic.pool(10, 30, noise=0.1)
         self.folder = csv_files(self.pool.losses, self.pool.costs)
         self.csv = self.folder / "scores.csv"
         self.flags = (
@@ -54,7 +54,7 @@ class CertificatesTest(absltest.TestCase):
         self.assertIn(f"proven: all {num_points} points", said)
         self.assertRegex(
             said,
-            r"no subset of these 14 models with less than [\d.e+]+ total "
+            r"no subset of these 10 models with less than [\d.e+]+ total "
             r"parameters has an oracle loss below \d\.\d{6} on these texts",
         )
         self.assertTrue((self.folder / "out/proof.png").exists())

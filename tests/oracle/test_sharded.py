@@ -1,8 +1,8 @@
 """The kernels over 8 virtual devices, against one."""
 
+import pathlib
 import socket
-import subprocess
-import sys
+import tempfile
 
 import jax
 import numpy as np
@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec as P
 
 from mmc_jax import oracle
 from tests import tolerances
+from tests.experiments import programs
 from tests.oracle import brute_force
 
 pytestmark = pytest.mark.full_optimisation
@@ -92,20 +93,16 @@ class ShardedTest(parameterized.TestCase):
         with socket.socket() as free:
             free.bind(("localhost", 0))
             port = str(free.getsockname()[1])
+        said = [pathlib.Path(tempfile.mkdtemp()) for _ in "01"]
         hosts = [
-            subprocess.Popen(
-                [sys.executable, "-m", "tests.oracle.two_hosts", index, port],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            for index in "01"
+            programs.start("tests.oracle.two_hosts", index, port, said=to)
+            for index, to in zip("01", said, strict=True)
         ]
         for host in hosts:
             self.addCleanup(host.kill)
-        for host in hosts:
-            said, _ = host.communicate(timeout=300)
-            self.assertEqual(host.returncode, 0, said)
+        for host, to in zip(hosts, said, strict=True):
+            host.join(timeout=300)
+            self.assertEqual(host.exitcode, 0, programs.words(to))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from mmc_jax import certificate_checker, frontier, synthetic
 from mmc_jax.frontier.proof import certification, integers
 from mmc_jax.statistics import inputs
 from tests import tolerances
+from tests.experiments import programs
 from tests.frontier import brute_force
 
 NUM_TEXTS = 7
@@ -71,10 +72,10 @@ def drawn(num_models, seed):
 
 class CertifiedTest(parameterized.TestCase):
     @parameterized.product(
-        num_models=[1, 4, 10, 16], seeds=[range(0, 25), range(25, 50)]
+        num_models=[1, 4, 10, 16], seeds=[range(0, 15), range(15, 30)]
     )
     def test_equals_enumeration(self, num_models, seeds):
-        # 200 pools.
+        # 120 pools.
         for seed in seeds:
             with self.subTest(seed=seed):
                 losses, costs = drawn(num_models, seed)
@@ -203,24 +204,17 @@ class CertifiedTest(parameterized.TestCase):
     def test_two_processes_share_the_windows(self):
         folder = pathlib.Path(tempfile.mkdtemp())
         port = str(np.random.default_rng().integers(20_000, 60_000))
+        said = [pathlib.Path(tempfile.mkdtemp()) for _ in range(2)]
         processes = [
-            subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "tests.frontier.two_hosts",
-                    str(index),
-                    port,
-                    str(folder),
-                ],
-                stderr=subprocess.PIPE,
-                text=True,
+            programs.start(
+                "tests.frontier.two_hosts", str(i), port, str(folder), said=to
             )
-            for index in range(2)
+            for i, to in enumerate(said)
         ]
-        for process in processes:
-            _, errors = process.communicate(timeout=300)
-            self.assertEqual(process.returncode, 0, errors)
+        for process, to in zip(processes, said, strict=True):
+            self.addCleanup(process.kill)
+            process.join(timeout=300)
+            self.assertEqual(process.exitcode, 0, programs.words(to))
 
     @parameterized.parameters(
         ({"time_limit": -1.0}, "time_limit is -1.0"),

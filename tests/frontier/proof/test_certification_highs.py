@@ -12,7 +12,7 @@ from mmc_jax.statistics.inputs import checked_inputs
 class CertifiedTest(parameterized.TestCase):
     @parameterized.parameters(0.03, 0.10)
     def test_sampled_budgets(self, noise):
-        drawn = synthetic.pool(71, 200, noise)
+        drawn = synthetic.pool(71, 100, noise)
         certificate = frontier.certified(drawn.losses, drawn.costs).certificate
         np.testing.assert_array_equal(certificate.bounds, certificate.loss_sums)
         pool = integer_pool(checked_inputs(drawn.losses, drawn.costs, None))

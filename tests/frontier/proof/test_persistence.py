@@ -22,7 +22,7 @@ class PersistenceTest(parameterized.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.pool = synthetic.pool(12, 50, noise=0.1)
+        cls.pool = synthetic.pool(9, 30, noise=0.1)
         cls.expected = frontier.certified(cls.pool.losses, cls.pool.costs)
 
     def setUp(self):
