@@ -8,6 +8,7 @@ with it: tests leave nothing in the user's cache.
 Warnings are errors; each exception has its reason.
 """
 
+import gc
 import os
 import re
 import shutil
@@ -91,6 +92,16 @@ _LONG = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Moves the tests of long files to the front."""
     items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
+
+
+def pytest_collection_finish() -> None:
+    """Looks for garbage more seldom, and not among what was imported.
+
+    A million objects of libraries stay to the end. To look through them again
+    and again takes a tenth of the processor time of all tests.
+    """
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
 
 
 def _group(nodeid: str) -> str:

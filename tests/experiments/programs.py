@@ -1,5 +1,6 @@
 """Programs as tests run them: as a user does, or in their own process."""
 
+import gc
 import importlib
 import multiprocessing
 import os
@@ -99,6 +100,7 @@ def _run(
     environment: Mapping[str, str],
 ) -> None:
     """Runs a program in this process, its words in files."""
+    gc.freeze()  # What was imported before is no garbage.
     for number, file in enumerate(files, start=1):
         os.dup2(os.open(file, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), number)
     os.environ.update(environment, JAX_PLATFORMS="cpu")
