@@ -200,7 +200,7 @@ class TowersTest(parameterized.TestCase):
             dict(text_config=dict(use_bidirectional_attention=True)),
             "use_bidirectional_attention=True",
         ),
-        (dict(text_config=dict(n_embd=9)), "n_embd=9, but hidden_size=48"),
+        (dict(text_config=dict(n_head=9)), "n_head=9, but num_attention_he"),
         (dict(model_type="mistral3", text_config=_BERT), "'bert'"),
         (dict(model_type="mistral3", text_config=_MISTRAL3), "'mistral3'"),
     )

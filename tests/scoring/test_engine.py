@@ -16,7 +16,7 @@ without a file's name is in this file.
     test_bfloat16_parameters.
  8. Memory of the logits: test_likelihood MemoryTest.
  9. Padding side: test_batching test_invariants;
-    test_padding_changes_nothing.
+    test_batch_size_and_padding_change_nothing.
 10. Padding and recurrent state: the same tests, with Mamba.
 11. Sliding window: tests/models/test_parity test_text_at_the_window.
 12. float16: test_float16_is_refused, NotFiniteTest.
@@ -206,32 +206,26 @@ class InvarianceTest(parameterized.TestCase):
         )
 
     @parameterized.named_parameters(*_FAMILIES)
-    def test_batch_size_changes_nothing(self, model_type):
-        short = 5  # Of one bucket, so that there is one program to compile.
+    def test_batch_size_and_padding_change_nothing(self, model_type):
+        """Row by row, with a context as long as the longest text."""
+        unpadded = "An unpadded text of 49 bytes, so one bucket of it"
+        texts = [unpadded, *_TEXTS[:3]]
         np.testing.assert_allclose(
-            _nll(model_type, _TEXTS[:short], tokens_per_batch=1),
-            _nll_of_all(model_type)[:short],
-            rtol=tolerances.TEXT_NLL,
-        )
-
-    @parameterized.named_parameters(*_FAMILIES)
-    def test_padding_changes_nothing(self, model_type):
-        # A context as long as the text: a bucket of that very length.
-        text = "An unpadded text of 49 bytes, so one bucket of it"
-        np.testing.assert_allclose(
-            _nll(model_type, [text], max_context=49, tokens_per_batch=1),
-            _nll(model_type, [text]),
+            _nll(model_type, texts, max_context=49, tokens_per_batch=1),
+            _nll(model_type, texts),
             rtol=tolerances.TEXT_NLL,
         )
 
 
 @pytest.mark.full_optimisation
 class MeshTest(parameterized.TestCase):
-    @parameterized.parameters((8, 1), (2, 4), (1, 8))
-    def test_devices_change_nothing(self, num_data, num_model):
+    # Of several buckets and windows, and of one bucket.
+    @parameterized.parameters((8, 1, 5), (2, 4, len(_TEXTS)), (1, 8, 5))
+    def test_devices_change_nothing(self, num_data, num_model, num_texts):
+        texts = _TEXTS[:num_texts]
         np.testing.assert_allclose(
-            _nll("llama", _TEXTS, num_data=num_data, num_model=num_model),
-            _nll_of_all("llama"),
+            _nll("llama", texts, num_data=num_data, num_model=num_model),
+            _nll_of_all("llama")[:num_texts],
             rtol=tolerances.TEXT_NLL,
         )
 
@@ -728,7 +722,7 @@ class _Stream:
 
 class StreamTest(ScoreTest):
     def test_few_texts_are_in_memory(self):
-        texts = checkpoints.corpus_of([f"t{i}" for i in range(3000)])
+        texts = checkpoints.corpus_of([f"t{i}" for i in range(1500)])
         stream = _Stream(texts.counts)
         pool_of_two = checkpoints.pool_of(
             a=_checkpoints["gpt2"], b=_checkpoints["llama"]
@@ -828,7 +822,7 @@ class ResumeTest(ScoreTest):
 
     def test_killed(self):
         settings = _SETTINGS._replace(tokens_per_batch=1, part_seconds=0.0)
-        texts = [f"{i} {_WORDS[: i % 40]}" for i in range(120)]
+        texts = [f"{i} {_WORDS[: i % 40]}" for i in range(80)]
         lines = [json.dumps({"text": text}) for text in texts]
         corpus_file = self.folder / "texts.jsonl"
         corpus_file.write_text("\n".join(lines))
