@@ -84,7 +84,7 @@ def main():
     if _ROUTERS.value:
         sections += report.routers_sections(
             _routers(table),
-            normalisation=tables.NORMALISATION.value,
+            unit=table.loss_unit(tables.NORMALISATION.value),
             cost=tables.COST.value,
         )
     print(

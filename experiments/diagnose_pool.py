@@ -53,7 +53,7 @@ def main():
         findings,
         diversity.elimination(table.losses(normalisation)),
         [model.name for model in table.models],
-        normalisation,
+        table.loss_unit(normalisation),
     )
     print(
         report.write_sections(

@@ -16,11 +16,7 @@ from absl import flags
 from . import choices, program, shared_flags, tables
 
 flags.adopt_module_key_flags(tables)
-_KINDS = flags.DEFINE_list(
-    "granularities",
-    list(choices.GRANULARITIES),
-    "Kinds of segments: text, line, sentence, word, token, bytes:N.",
-)
+_KINDS = shared_flags.granularities(list(choices.GRANULARITIES))
 _NUM_PERMUTATIONS = flags.DEFINE_integer(
     "num_permutations",
     20,

@@ -47,7 +47,7 @@ def main():
     )
     section = report.optimism_section(
         found,
-        normalisation=normalisation,
+        unit=table.loss_unit(normalisation),
         cost=cost,
         num_samples=_NUM_DRAWS.value,
     )

@@ -4,13 +4,18 @@
 
 or with --csv and --models, as for trace_frontier. The page is one file that
 opens without a network. Its numbers are those of report/result.json beside it.
-With a proof, other texts and routers, and results of other programs:
+With a proof, other texts, routers that read the texts, and finer choices than
+one a text, where tokens were kept:
 
   python -m experiments.report --scores=results/scores --out=report.html \
-      --method=certified --held_out=0.2 --routers=ridge --corpus=texts.jsonl \
-      --more_results=results/granularity
+      --method=certified --held_out=0.2 --corpus=texts.jsonl \
+      --granularities=text,line,word,token
 
-Texts themselves stand on it with --show_texts and --corpus alone.
+Without --routers it is nearest_neighbours where the texts are there, else
+best_per_domain; without --granularities a few, where tokens are few; an empty
+value leaves either out.
+Results of compare_systems and measure_granularity take the place of these with
+--more_results. Texts themselves stand on it with --show_texts alone.
 """
 
 from absl import flags
@@ -48,7 +53,8 @@ _FAMILIES = flags.DEFINE_bool(
     "Compare pools of one family with mixed pools on texts that did not choose "
     "them.",
 )
-_ROUTERS = shared_flags.routers(["best_per_domain"])
+_ROUTERS = shared_flags.routers(None)
+_GRANULARITIES = shared_flags.granularities(None)
 _HELD_OUT = shared_flags.held_out()
 _NUM_SPLITS = shared_flags.num_splits(3, lower_bound=0)
 _NUM_RESAMPLES = shared_flags.num_resamples(200, lower_bound=0)
@@ -85,8 +91,9 @@ def main():
     # What a mistake in the flags ends comes first: the rest may take hours.
     folder = report.folder_of(_OUT.value)
     more = report.result_chapters(_MORE_RESULTS.value)
-    has_routers = any("routers" in one.numbers for one in more)
-    table = tables.read(keep_texts=_SHOW_TEXTS.value or bool(_ROUTERS.value))
+    given = {name: one.numbers[name] for one in more for name in one.numbers}
+    measured = given.get("routers", {}).get("routers")
+    table = tables.read(keep_texts=_SHOW_TEXTS.value or _ROUTERS.value != [])
     dates, texts = _dates(table), _texts(table)
     found = overviews.overview(
         table,
@@ -105,12 +112,16 @@ def main():
         limits=studies.Limits(seconds=_TIME_LIMIT.value),
         mixtures=_MIXTURES.value,
         families=_FAMILIES.value,
-        routers=_routers if _ROUTERS.value and not has_routers else None,
+        routers=_routers_of(measured),
+        granularities=[] if "granularity" in given else _GRANULARITIES.value,
+        texts=routing.texts_of(table),
         num_texts=_NUM_TEXTS.value,
         folder=folder,
     )
-    sections = report.overview_sections(found, texts)
-    sections += _referee(found, dates)
+    # Their chapters come with --more_results; the line stays in the figure.
+    own = found._replace(routers=None) if measured else found
+    sections = report.overview_sections(own, texts)
+    sections += _referee(found, dates, measured or found.routers)
     sections += more
     print(report.write_page(_OUT.value, sections, flags=program.flag_values()))
     studies.delete_parts(found.study, folder)
@@ -125,7 +136,7 @@ def _dates(table):
     return importers.read_text_dates(_TEXT_DATES.value, ids)
 
 
-def _referee(found, dates):
+def _referee(found, dates, routers):
     from mmc_jax import referee, report
 
     of_table = {
@@ -157,23 +168,39 @@ def _referee(found, dates):
     items = report.referee_items(
         found.study.table, flags=program.flag_values(), **of_table
     )
-    return report.referee_chapters(asked, items, routers=found.routers)
+    return report.referee_chapters(asked, items, routers=routers)
 
 
-def _routers(table):
-    from mmc_jax import realizable
+def _routers_of(measured):
+    """Returns the function that compares routers, None for none.
+
+    Routers that were measured before are not compared again: the best of them
+    is asked for the law's figure.
+    """
+    from mmc_jax import realizable, report
 
     names = _ROUTERS.value
-    prepared = routing.prepared(
-        table,
-        cache_dir=f"{_OUT.value.removesuffix('.html')}/features",
-        by_domain=_CLUSTER_BY_DOMAIN.value,
-        num_resamples=_NUM_RESAMPLES.value or 2,
-        seed=_SEED.value,
-    )
-    return realizable.router_study(
-        prepared, choices.ROUTERS if names == ["all"] else names
-    )
+    if names is None and measured:
+        best = report.router_answer(measured)
+        names = None if best is None else [best.name]
+    if names == []:
+        return None
+
+    def compared(table):
+        prepared = routing.prepared(
+            table,
+            cache_dir=f"{_OUT.value.removesuffix('.html')}/features",
+            by_domain=_CLUSTER_BY_DOMAIN.value,
+            num_resamples=_NUM_RESAMPLES.value or 2,
+            seed=_SEED.value,
+        )
+        wanted = choices.ROUTERS if names == ["all"] else names
+        if names is None:
+            seen = prepared.contest.texts.features is not None
+            wanted = ["nearest_neighbours" if seen else "best_per_domain"]
+        return realizable.router_study(prepared, wanted)
+
+    return compared
 
 
 def _texts(table):

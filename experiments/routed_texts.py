@@ -91,7 +91,7 @@ def train(
     )
     sections = report.routers_sections(
         study,
-        normalisation=tables.NORMALISATION.value,
+        unit=table.loss_unit(tables.NORMALISATION.value),
         cost=tables.COST.value,
     )
     return report.write_sections(out, sections, flags=flag_values)

@@ -321,13 +321,23 @@ def cluster_by_domain() -> flags.FlagHolder:
     )
 
 
-def routers(default: Sequence[str]) -> flags.FlagHolder:
+def routers(default: Sequence[str] | None) -> flags.FlagHolder:
     """Which routers are compared."""
     return flags.DEFINE_list(
         "routers",
-        list(default),
+        default,
         "Names of the routers to compare, or all; none where it is empty: "
         f"{', '.join(choices.ROUTERS)}.",
+        **_SHARED,
+    )
+
+
+def granularities(default: Sequence[str] | None) -> flags.FlagHolder:
+    """How finely texts are cut."""
+    return flags.DEFINE_list(
+        "granularities",
+        default,
+        "Kinds of segments: text, line, sentence, word, token, bytes:N.",
         **_SHARED,
     )
 

@@ -6,6 +6,7 @@ Of a date that is a year or a month, the first and the last day are known.
 import calendar
 import datetime
 import re
+from collections.abc import Iterable
 
 _DATE = re.compile(
     r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2})(?:[T ]\d{1,2}:\d{2}.*)?)?)?"
@@ -41,3 +42,28 @@ def date_span(text: str) -> tuple[datetime.date, datetime.date]:
     if month is None:
         return first, datetime.date(year, 12, 31)
     return first, first.replace(day=calendar.monthrange(year, month)[1])
+
+
+def known_dates(texts: Iterable[str]) -> tuple[tuple[str, ...] | None, int]:
+    """Returns the dates of a column, and how many of its cells are none.
+
+    Args:
+      texts: Cells of the column, "" where it is empty.
+
+    Returns:
+      Each date without blanks around it, "" where there is none; None where no
+      cell is a date. The number of cells that are not empty and no date.
+
+    >>> known_dates(["2023-04", "", "soon"])
+    (('2023-04', '', ''), 1)
+    """
+    found, num_bad = [], 0
+    for text in texts:
+        date = text.strip()
+        try:
+            if date:
+                date_span(date)
+        except ValueError:
+            date, num_bad = "", num_bad + 1
+        found.append(date)
+    return (tuple(found) if any(found) else None), num_bad

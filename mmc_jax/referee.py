@@ -16,6 +16,7 @@ class RefereeStudy(NamedTuple):
 
     Attributes:
       normalisation: One of `scores.NORMALISATIONS`.
+      loss_unit: Unit of the losses in words.
       cost: Name of the cost.
       answer: What a pool and a mixture lose at the budget of the best single
         model.
@@ -31,6 +32,7 @@ class RefereeStudy(NamedTuple):
     """
 
     normalisation: str
+    loss_unit: str
     cost: str
     answer: realizable.EqualBudget
     extrapolation: dict[
@@ -66,8 +68,8 @@ def referee_study(
         name of the law.
       known: Laws of the cost with their resamples, "single models" and "pool",
         where they are fitted already with the same arguments.
-      text_dates: Date of each text by its id, such as "2023-04-03"; None where
-        no date is known.
+      text_dates: Date of each text by its id, such as "2023-04-03"; None for
+        those of the table, if it has any.
       normalisation: Name of one of `scores.NORMALISATIONS`.
       cost: Name of a cost that every model has.
       search: Function that finds a frontier, such as `frontier.pruned`.
@@ -92,6 +94,7 @@ def referee_study(
     of_fits: dict[str, Any] = {"delta": delta, "num_starts": num_starts}
     # What a mistake in the dates ends comes first.
     ages = None
+    text_dates = table.text_dates if text_dates is None else text_dates
     if text_dates is not None:
         ages = law.laws_by_age(
             table, text_dates, cost=cost, search=search, **of_texts, **of_fits
@@ -117,6 +120,7 @@ def referee_study(
         found, reasons = attempt(asked)
     return RefereeStudy(
         normalisation=normalisation,
+        loss_unit=table.loss_unit(normalisation),
         cost=cost,
         answer=answer,
         extrapolation=extrapolation,

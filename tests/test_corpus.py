@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import datetime
 import gzip
 import hashlib
 import itertools
@@ -80,6 +81,25 @@ class JsonlTest(FolderTest):
         np.testing.assert_array_equal(texts.num_bytes, [11, 1, 1])
         np.testing.assert_array_equal(texts.num_chars, [7, 1, 1])
         self.assertEqual(texts.num_bytes.dtype, np.int64)
+
+    def test_dates(self):
+        rows = [
+            dict(text="a", date="2023-04-03"),
+            dict(text="b", date=2020),
+            dict(text="c", date="soon"),
+            dict(text="d"),
+        ]
+        with self.assertLogs(level="WARNING") as logs:
+            found = corpus.read(self.write_jsonl(*rows))
+        self.assertIn("1 cells of the column 'date'", logs.output[0])
+        self.assertEqual(found.dates, ("2023-04-03", "2020", "", ""))
+        self.assertEqual(found.select([3, 0]).dates, ("", "2023-04-03"))
+        path = self.write_parquet(
+            text=["a", "b"], date=[datetime.date(2023, 4, 3), None]
+        )
+        self.assertEqual(corpus.read(path).dates, ("2023-04-03", ""))
+        without = corpus.read(self.write_jsonl(dict(text="a")))
+        self.assertIsNone(without.dates)
 
     def test_gzip_equals_plain(self):
         plain = self.write_jsonl(dict(text="a"), dict(text="b", domain="d"))

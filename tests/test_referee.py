@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from unittest import mock
 
 from absl.testing import absltest
 
@@ -21,7 +22,15 @@ class RefereeTest(absltest.TestCase):
             )
             for model in table.models
         )
-        table = dataclasses.replace(table, models=models)
+        dates = ("2020",) * len(table.texts)
+        table = dataclasses.replace(
+            table,
+            models=models,
+            texts=dataclasses.replace(table.texts, dates=dates),
+        )
+        by_age = self.enterContext(
+            mock.patch.object(law, "laws_by_age", return_value=None)
+        )
         line = frontier.single_models(table.losses("raw"), table.costs())
         one = law.ResampledFit(
             law.fit(line.costs, line.losses, num_starts=8),
@@ -37,6 +46,8 @@ class RefereeTest(absltest.TestCase):
             num_starts=8,
         )
         self.assertIs(found.countings["num_params"].laws["pool"], one)
+        # The table's own dates count where no others are given.
+        self.assertEqual(by_age.call_args.args[1], table.text_dates)
         self.assertIsNone(found.ages)
         self.assertIn("5 points", found.reasons["tokens"])
         numbers = merged(report.referee_sections(found)).numbers

@@ -251,6 +251,20 @@ class ScoreTableTest(parameterized.TestCase):
             table.losses(name)
         np.testing.assert_array_equal(table.losses("raw"), table.nll_nats)
 
+    def test_units_in_words(self):
+        self.assertEqual(_table().loss_unit("bits_per_byte"), "bits per byte")
+        self.assertEqual(_table().loss_unit("raw"), "nats a text")
+        self.assertEqual(
+            scores.open("surprisal14").loss_unit("raw"), "nats a word"
+        )
+        for unit, words in (
+            (None, "scores as given"),
+            ("raw", "scores as given"),
+            ("error", "1 - score"),
+            ("bits_per_byte", "bits per byte"),
+        ):
+            self.assertEqual(_table(unit=unit).loss_unit("raw"), words)
+
     def test_text_length_needs_tokens(self):
         table = _table(num_tokens=None, num_scored=None)
         self.assertIsNone(table.chars_per_token)
@@ -351,6 +365,26 @@ class FilesTest(_TestInFolder):
         with self.subTest("again"):
             scores.write(table, str(self.path))
             self._assert_equal(scores.open(str(self.path)), table)
+
+    def test_dates_of_texts(self):
+        """A table of earlier versions has none, and may be given some."""
+        dates = ("2023-04-03", "", "2020", "2021-05")
+        scores.write(_table(), self.path)
+        self.assertIsNone(scores.open(self.path).text_dates)
+        table = _table(texts=_texts(dates=dates))
+        scores.write(table, self.path)
+        opened = scores.open(self.path)
+        self._assert_equal(opened, table)
+        self.assertEqual(opened.texts.dates, dates)
+        self.assertEqual(
+            opened.text_dates,
+            {"t0": "2023-04-03", "t2": "2020", "t3": "2021-05"},
+        )
+        # What does not know them keeps them.
+        scores.write(_table(), self.path)
+        self.assertEqual(scores.open(self.path).texts.dates, dates)
+        summed = scores.summed(table, ["x", "y", "x", "z"])
+        self.assertEqual(summed.texts.dates, ("", "", "2021-05"))
 
     def test_round_trip_without_counts(self):
         zeros = np.zeros(4, np.int64)

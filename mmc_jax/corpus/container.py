@@ -13,6 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import logging
 
+from mmc_jax.dates import known_dates
+
+# The column of a corpus that says when a text was written.
+DATE = "date"
+
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
@@ -25,6 +30,8 @@ class Corpus:
       num_chars: Characters (Unicode code points) of the raw text, int64 [X].
       sha256: Hash of the raw text's bytes, hexadecimal, [X].
       texts: The texts, [X], or None where only the counts were kept.
+      dates: Date of each text, [X], such as "2023-04-03", "2023-04" or "2023",
+        "" where it is not known; None where none is.
     """
 
     ids: tuple[str, ...]
@@ -33,6 +40,7 @@ class Corpus:
     num_chars: np.ndarray
     sha256: tuple[str, ...]
     texts: tuple[str, ...] | None
+    dates: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -57,6 +65,7 @@ class Corpus:
             num_chars=self.num_chars[indices],
             sha256=tuple(self.sha256[i] for i in indices),
             texts=self.texts and tuple(self.texts[i] for i in indices),
+            dates=self.dates and tuple(self.dates[i] for i in indices),
         )
 
     def sample(self, num_texts_per_domain: int) -> "Corpus":
@@ -75,6 +84,7 @@ class Record(NamedTuple):
     text: str
     id: str | None
     domain: str
+    date: str = ""
 
 
 def record_of_row(
@@ -112,7 +122,10 @@ def record_of_row(
         kind = type(domain).__name__
         raise ValueError(f"{where}: {domain_column!r} is {kind}, not a string")
     id_ = None if id_ is None else str(id_)
-    return Record(where, text, id_, domain or "")
+    date = row.get(DATE)
+    # Parquet has dates as such, and JSON a year as a number.
+    date = "" if date is None else str(date)
+    return Record(where, text, id_, domain or "", date)
 
 
 # Begins to read a source; whenever it is called, from the start.
@@ -238,12 +251,14 @@ def checked_corpus(
     """Returns the checked corpus of a source, with its texts or without."""
     ids: dict[str, None] = {}
     domains, num_bytes, num_chars, sha256, texts = [], [], [], [], []
+    dates = []
     for record in records():
         name, digest, size = _checked(record)
         if name in ids:
             _refuse_duplicate(records(), record, name)
         ids[name] = None
         domains.append(sys.intern(record.domain))
+        dates.append(sys.intern(record.date))
         num_bytes.append(size)
         num_chars.append(len(record.text))
         sha256.append(digest)
@@ -251,6 +266,15 @@ def checked_corpus(
             texts.append(record.text)
     if not ids:
         raise ValueError(f"{source}: no texts")
+    known, num_bad = known_dates(dates)
+    if num_bad:
+        logging.warning(
+            "%s: %d cells of the column %r are no dates such as 2023-04-03 and "
+            "are left out",
+            source,
+            num_bad,
+            DATE,
+        )
     return Corpus(
         ids=tuple(ids),
         domains=tuple(domains),
@@ -258,12 +282,13 @@ def checked_corpus(
         num_chars=np.array(num_chars, np.int64),
         sha256=tuple(sha256),
         texts=tuple(texts) if with_texts else None,
+        dates=known,
     )
 
 
 def _checked(record: Record) -> tuple[str, str, int]:
     """Returns id, hash and bytes of a text, having checked that it is one."""
-    where, text, id_, _ = record
+    where, text, id_, *_ = record
     if not text:
         raise ValueError(
             f"{where}: the text is empty; remove it, or leave out all blank "

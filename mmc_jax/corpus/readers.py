@@ -13,6 +13,7 @@ from absl import logging
 from mmc_jax import limits
 from mmc_jax.corpus import files
 from mmc_jax.corpus.container import (
+    DATE,
     Corpus,
     Record,
     Stream,
@@ -36,6 +37,8 @@ def read(
     skip_blank: bool = False,
 ) -> Corpus:
     """Returns the texts of a file or folder.
+
+    A field "date", if there is one, says when a text was written.
 
     Args:
       path: A `.jsonl` file, which may be packed by gzip, a `.parquet` file, or
@@ -210,7 +213,7 @@ def _parquet_records(path: pathlib.Path, *columns: str) -> Iterator[Record]:
                 "(--text_column)"
             )
         number = 0
-        for batch in _parquet_batches(file, path, columns):
+        for batch in _parquet_batches(file, path, (*columns, DATE)):
             for i in range(batch.num_rows):
                 where = f"{path}, row {number}"
                 try:

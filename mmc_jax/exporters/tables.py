@@ -93,6 +93,7 @@ def _check_names(table: ScoreTable) -> None:
         columns.DOMAIN,
         columns.SHA256,
         columns.TEXT,
+        columns.DATE,
         *columns.COUNTS,
         *columns.PER_MODEL.values(),
     }
@@ -124,6 +125,8 @@ def _of_texts(table: ScoreTable) -> dict[str, pa.Array]:
             found[name] = pa.array(getattr(texts, name), pa.int64())
     if any(texts.sha256):
         found[columns.SHA256] = pa.array(texts.sha256, pa.string())
+    if texts.dates is not None:
+        found[columns.DATE] = pa.array(texts.dates, pa.string())
     if texts.texts is not None:
         found[columns.TEXT] = pa.array(texts.texts, pa.string())
     return found

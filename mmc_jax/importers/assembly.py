@@ -114,6 +114,7 @@ def selected(
         query_costs=of_cells(imported.query_costs),
         texts=of_texts(imported.texts),
         sha256=of_texts(imported.sha256),
+        dates=of_texts(imported.dates),
         tokens=imported.tokens
         and tuple(imported.tokens[m].select(columns) for m in rows),
         where=lambda m, x: imported.place(rows[m], columns[x]),
@@ -353,6 +354,7 @@ def _table(imported: Imported, options: Options) -> ScoreTable:
         num_chars=_known(imported.num_chars, unknown),
         sha256=imported.sha256 or ("",) * num_texts,
         texts=imported.texts if options.keep_texts else None,
+        dates=imported.dates,
     )
     provenance: dict[str, Any] = dict(imported.provenance)
     if value is not None:

@@ -105,6 +105,7 @@ class Imported:
         None if not known.
       texts: The texts or prompts themselves, [X]; None if they are not kept.
       sha256: Hash of each text in UTF-8, [X]; None if not known.
+      dates: Date of each text, [X], "" where it is not known; None if none is.
       provenance: Facts that hold for all models, values as in JSON.
       lists_all: Whether `models` are all models of the files by their own
         account. Else, as in a table's columns, a file of facts chooses.
@@ -127,6 +128,7 @@ class Imported:
     query_costs: np.ndarray | None = None
     texts: tuple[str, ...] | None = None
     sha256: tuple[str, ...] | None = None
+    dates: tuple[str, ...] | None = None
     provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
     lists_all: bool = True
     where: Callable[[int, int], str] | None = None

@@ -46,6 +46,7 @@ def read(path: pathlib.Path, options: Options) -> Imported:
         options.model_column,
         written.SHA256,
         written.TEXT,
+        written.DATE,
     )
     if options.decimal_comma:
         # As written: whether 1.234 is a thousand cannot be told of a number.

@@ -7,6 +7,7 @@ from mmc_jax.importers.frame import Imported, Options
 from mmc_jax.importers.named_columns import (
     COUNTS,
     NamedColumns,
+    dates_of,
     ignored_columns,
     provenance_of,
     refuse_empty,
@@ -42,7 +43,9 @@ def of_columns(table: NamedColumns, options: Options) -> Imported:
         for field, column in written.PER_MODEL.items()
         if column in table.index
     }
+    dates = _dates(table, of_text, ids)
     used = {options.text_id, options.model_column, options.value_column}
+    used |= set() if dates is None else {written.DATE}
     used |= {*by_text, *(written.PER_MODEL[field] for field in by_cell)}
     ignored = ignored_columns(table, [n for n in table.index if n not in used])
     domains, hashes = (
@@ -62,6 +65,7 @@ def of_columns(table: NamedColumns, options: Options) -> Imported:
         values=values,
         domains=domains,
         sha256=hashes,
+        dates=dates,
         provenance=provenance_of(path, ignored),
         where=where,
         **by_text,
@@ -95,6 +99,23 @@ def _pivoted(
     values = np.full(shape[0] * shape[1], np.nan)
     values[cell] = table.numbers(options.value_column)
     return values.reshape(shape), rows.reshape(shape)
+
+
+def _dates(
+    table: NamedColumns, of_text: np.ndarray, ids: tuple[str, ...]
+) -> tuple[str, ...] | None:
+    """Returns the date of each text, [X]; None where a text has several.
+
+    A column of the name may say when a model was asked.
+    """
+    if written.DATE not in table.index:
+        return None
+    column = np.array(table.strings(written.DATE).to_pylist(), object)
+    dates = np.empty(len(ids), object)
+    dates[of_text] = column
+    if (dates[of_text] != column).any():
+        return None
+    return dates_of(dates, table.path)
 
 
 def _of_each_text(

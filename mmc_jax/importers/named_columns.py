@@ -5,12 +5,14 @@ M models, X texts.
 
 import hashlib
 import pathlib
+from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 from absl import logging
 
+from mmc_jax.dates import known_dates
 from mmc_jax.importers import assembly
 from mmc_jax.importers.columns import cells
 from mmc_jax.importers.frame import Options
@@ -112,6 +114,22 @@ class NamedColumns:
                 "a count of 1 or more"
             )
         return values.astype(np.int64)
+
+
+def dates_of(
+    texts: Iterable[str], path: pathlib.Path
+) -> tuple[str, ...] | None:
+    """Returns the dates of a column, having warned of cells that are none."""
+    found, num_bad = known_dates(texts)
+    if num_bad:
+        logging.warning(
+            "%s, column %r: %d cells are no dates such as 2023-04-03 and are "
+            "left out",
+            path,
+            written.DATE,
+            num_bad,
+        )
+    return found
 
 
 def refuse_empty(column: pa.Array, path: pathlib.Path, name: str) -> None:

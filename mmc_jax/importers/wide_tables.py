@@ -12,6 +12,7 @@ from mmc_jax.importers.frame import Imported, Options
 from mmc_jax.importers.named_columns import (
     COUNTS,
     NamedColumns,
+    dates_of,
     ignored_columns,
     provenance_of,
     refuse_empty,
@@ -57,7 +58,13 @@ def spread(columns: pa.Table, name: str, path: pathlib.Path) -> pa.Table:
 def of_columns(table: NamedColumns, options: Options) -> Imported:
     """Returns the scores of a wide table, as `grid.read` does."""
     path = table.path
-    known = {options.text_id, options.domain, *COUNTS, written.SHA256}
+    known = {
+        options.text_id,
+        options.domain,
+        *COUNTS,
+        written.SHA256,
+        written.DATE,
+    }
     if options.keep_texts:
         known.add(written.TEXT)
     prefixes = tuple(
@@ -95,6 +102,9 @@ def of_columns(table: NamedColumns, options: Options) -> Imported:
         domains=domains,
         texts=texts,
         sha256=_hashes(table),
+        dates=dates_of(table.strings(written.DATE).to_pylist(), path)
+        if written.DATE in table.index
+        else None,
         provenance=provenance_of(path, ignored),
         lists_all=False,
         where=lambda m, x: cells.where(path, x + 1, chosen[m]),

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmc_jax import diversity, law, realizable, stages, studies
+from mmc_jax import corpus, diversity, law, realizable, stages, studies
 from mmc_jax.overviews.lines import View, lines_of_view
 from mmc_jax.scores import ScoreTable
 from mmc_jax.statistics import attempt
@@ -21,6 +21,10 @@ _OF_FAMILIES = {
     "homogeneous": diversity.line_name("same family", None),
     "heterogeneous": diversity.line_name("mixed", None),
 }
+# Granularities of a page that names none. They need no texts.
+_CHEAP_KINDS = ("text", "bytes:256", "bytes:64", "bytes:16")
+# Scores of tokens of all models that are looked at unasked: about a minute.
+_FEW_TOKENS = 10_000_000
 # The share of the texts that judge mixtures, where none is held out.
 _JUDGES = 0.25
 
@@ -40,6 +44,8 @@ class Overview(NamedTuple):
       systems: What mixtures reach; None where there are none.
       families: One family against mixed; None where that is not known.
       routers: What routers reach; None where none could learn.
+      granularity: What a finer choice gains; None where tokens were not kept,
+        or are too many to be looked at unasked.
       scores_sha256: Hash of the names of models and texts and of the scores of
         the study, hexadecimal: two studies of one hash are of the same numbers.
       reasons: Why one of these is missing, by its name.
@@ -55,6 +61,7 @@ class Overview(NamedTuple):
     systems: realizable.Sandwich | None
     families: diversity.FamilyStudy | None
     routers: realizable.RouterStudy | None
+    granularity: realizable.GranularityStudy | None
     scores_sha256: str
     reasons: dict[str, str]
 
@@ -72,6 +79,8 @@ def overview(
     mixtures: bool = True,
     families: bool = True,
     routers: Callable[[ScoreTable], realizable.RouterStudy] | None = None,
+    granularities: Sequence[str] | None = None,
+    texts: corpus.Corpus | None = None,
     num_texts: int = 10,
     folder: str | os.PathLike[str] | None = None,
 ) -> Overview:
@@ -95,7 +104,11 @@ def overview(
       families: Whether pools of one family and mixed pools are compared on
         texts that did not choose them, which takes further searches.
       routers: Function of the searched table that compares routers; None for
-        no routers.
+        no routers. The best of them has a line in the law's figure.
+      granularities: Kinds of segments, as `realizable.granularity` takes them;
+        None for a few that need no texts, where the table has tokens, and not
+        too many; none for nothing.
+      texts: Corpus with the texts themselves, for lines, sentences and words.
       num_texts: Number of the worst and of the most contested texts.
       folder: Folder in which method "certified" keeps what it has proven.
 
@@ -127,6 +140,9 @@ def overview(
         "systems": lambda: _systems(found, checks, mixtures),
         "families": lambda: _families(found, checks, families, several),
         "routers": lambda: _routers(table, routers),
+        "granularity": lambda: _granularity(
+            table, normalisation, cost, checks, granularities, texts
+        ),
     }
     analyses, reasons = attempt(wanted)
     known = {"single": found.single, "oracle": found.pool}
@@ -139,6 +155,7 @@ def overview(
             if of in analyses["families"].laws:
                 laws[name] = analyses["families"].laws[of]
         laws |= _same_law(analyses["families"], found)
+    router = _best_router(analyses.get("routers"), reasons)
     views = [
         lines_of_view(
             table,
@@ -148,6 +165,7 @@ def overview(
             checks,
             mixtures,
             *((known, laws) if not i else ({}, {})),
+            router=router,
         )
         for i, (name, of) in enumerate(
             _axes(
@@ -271,6 +289,60 @@ def _same_law(
         if of in families.laws
         and np.array_equal(families.lines[of].masks, line.masks)
     }
+
+
+def _best_router(
+    found: realizable.RouterStudy | None, reasons: Mapping[str, str]
+) -> realizable.LearnedRouter | str:
+    """Returns the best router's predictions of all texts, or why not."""
+    if found is None:
+        return reasons["routers"]
+    if not found.best:
+        return "; ".join(found.reasons.values())
+    with stages.stage(f"routing all texts ({found.best})"):
+        learned, why = attempt(
+            {
+                "router": lambda: realizable.learned_router(
+                    found.prepared, found.best
+                )
+            }
+        )
+    return learned.get("router", why.get("router", ""))
+
+
+def _granularity(
+    table: ScoreTable,
+    normalisation: str,
+    cost: str,
+    checks: Checks,
+    kinds: Sequence[str] | None,
+    texts: corpus.Corpus | None,
+):
+    if kinds is not None and not kinds:
+        raise ValueError("not asked for (--granularities)")
+    if table.places is not None:
+        raise ValueError("the rows are segments already (--segments)")
+    if table.tokens is None:
+        raise ValueError("tokens were not kept (score_texts --keep_tokens)")
+    if kinds is None:
+        number = int(table.num_tokens.sum())
+        if number > _FEW_TOKENS:
+            raise ValueError(
+                f"{number:,} scores of tokens take long: --granularities asks "
+                "for it"
+            )
+        kinds = _CHEAP_KINDS
+    with stages.stage("cutting texts at finer granularities"):
+        return realizable.granularity(
+            table,
+            texts,
+            kinds=kinds,
+            normalisation=normalisation,
+            cost=cost,
+            num_resamples=max(checks.num_resamples, 2),
+            seed=checks.seed,
+            on_level=stages.say,
+        )
 
 
 def _routers(table: ScoreTable, routers):

@@ -11,12 +11,20 @@ import numpy as np
 
 from mmc_jax import diversity, frontier, law, oracle, stages, studies
 from mmc_jax.frontier import Frontier
+from mmc_jax.overviews.routes import (
+    Routes,
+    ideal_routes,
+    learned_routes,
+    resampled_laws,
+)
+from mmc_jax.realizable import LearnedRouter
 from mmc_jax.scores import ScoreTable, nll_of_table
 from mmc_jax.statistics import attempt
 
 # The lines of the law's figure, from the largest loss to the least.
 LINES = (
     "single",
+    "router",
     "mixture",
     "homogeneous",
     "heterogeneous",
@@ -35,17 +43,20 @@ class Line(NamedTuple):
     """One line of the law's figure.
 
     Attributes:
-      points: The points; those of "routed" have the models that run as masks.
+      points: The points; those of "routed" have the models that run as masks,
+        those of "router" the models among which it chooses.
       law: Law of the points with its resamples; None where it has none.
       reason: Why there is no law; "" where there is one.
       readings: What the law says at the view's budgets and losses; None where
         there is no law.
+      router: Name of the router whose line it is; "" of other lines.
     """
 
     points: Frontier
     law: law.ResampledFit | None
     reason: str
     readings: law.Readings | None
+    router: str = ""
 
 
 class View(NamedTuple):
@@ -53,6 +64,7 @@ class View(NamedTuple):
 
     Attributes:
       normalisation: One of `scores.NORMALISATIONS`.
+      loss_unit: Unit of the losses in words.
       cost: Name of the cost.
       costs: Cost of each model, [M].
       losses: Mean loss of each model, [M].
@@ -65,6 +77,7 @@ class View(NamedTuple):
     """
 
     normalisation: str
+    loss_unit: str
     cost: str
     costs: np.ndarray
     losses: np.ndarray
@@ -84,6 +97,7 @@ def lines_of_view(
     mixtures: bool,
     known: Mapping[str, Frontier],
     known_laws: Mapping[str, law.ResampledFit],
+    router: LearnedRouter | str = "not asked for (--routers)",
 ) -> View:
     """Returns the lines of one normalisation and cost, with their laws.
 
@@ -96,6 +110,7 @@ def lines_of_view(
       mixtures: Whether mixtures are searched for.
       known: Lines that were traced before, by name.
       known_laws: Laws that were fitted before, by the name of their line.
+      router: What a router predicts of each text; or why there is none.
 
     Raises:
       ValueError: The table lacks what the normalisation or the cost needs.
@@ -106,23 +121,10 @@ def lines_of_view(
     pool = known.get("oracle")
     with stages.stage(f"tracing lines ({normalisation}, {cost})"):
         pool = search(losses, costs) if pool is None else pool
-        lines, reasons = attempt(
-            {
-                "single": lambda: frontier.single_models(losses, costs),
-                "mixture": lambda: _mixture(
-                    table, normalisation, costs, pool, mixtures
-                ),
-                "homogeneous": lambda: diversity.homogeneous(
-                    losses, costs, diversity.groups_of(table)
-                ),
-                "heterogeneous": lambda: diversity.heterogeneous(
-                    losses, costs, diversity.groups_of(table)
-                ),
-                "routed": lambda: _routed(table, losses, cost),
-            }
-            | {name: lambda line=line: line for name, line in known.items()}
+        lines, routes, reasons = _traced(
+            table, normalisation, cost, losses, pool, mixtures, router, known
         )
-    lines["oracle"] = pool
+    lines |= {**known, "oracle": pool}
     dearest = max(line.costs[-1] for line in lines.values())
     positive = np.concatenate([line.costs for line in lines.values()])
     positive = positive[positive > 0]
@@ -136,7 +138,15 @@ def lines_of_view(
         laws = {
             name: (known_laws[name], "")
             if name in known_laws
-            else _law(name, table, losses, line, normalisation, checks)
+            else _law(
+                name,
+                table,
+                losses,
+                line,
+                normalisation,
+                checks,
+                routes.get(name),
+            )
             for name, line in lines.items()
         }
     ends = [line.losses[[0, -1]] for line in lines.values()] + [
@@ -147,6 +157,7 @@ def lines_of_view(
     places = np.linspace(np.max(ends), np.min(ends), _NUM_READINGS)
     return View(
         normalisation=normalisation,
+        loss_unit=table.loss_unit(normalisation),
         cost=cost,
         costs=costs,
         losses=oracle.exact_means(losses),
@@ -158,6 +169,9 @@ def lines_of_view(
                 None
                 if found is None
                 else law.law_readings(found, budgets, places),
+                router.router
+                if name == "router" and isinstance(router, LearnedRouter)
+                else "",
             )
             for name in LINES
             if name in lines
@@ -187,15 +201,58 @@ def _mixture(
     )
 
 
-def _routed(table: ScoreTable, losses: np.ndarray, cost: str) -> Frontier:
-    """Returns the routed frontier, with the models that run as masks."""
-    by_query = cost == "mean_query_cost" and table.query_costs is not None
-    found = frontier.routed(
-        losses,
-        table.query_costs if by_query else table.costs(cost),
-        lambdas=200,
+def _traced(
+    table: ScoreTable,
+    normalisation: str,
+    cost: str,
+    losses: np.ndarray,
+    pool: Frontier,
+    mixtures: bool,
+    router: LearnedRouter | str,
+    known: Mapping[str, Frontier],
+) -> tuple[dict[str, Frontier], dict[str, Routes], dict[str, str]]:
+    """Returns lines, how those of one model a text run, and what is missing."""
+    costs = table.costs(cost)
+    every = {
+        "single": lambda: frontier.single_models(losses, costs),
+        "mixture": lambda: _mixture(
+            table, normalisation, costs, pool, mixtures
+        ),
+        "homogeneous": lambda: diversity.homogeneous(
+            losses, costs, diversity.groups_of(table)
+        ),
+        "heterogeneous": lambda: diversity.heterogeneous(
+            losses, costs, diversity.groups_of(table)
+        ),
+        "routed": lambda: ideal_routes(table, losses, cost),
+        "router": lambda: _learned(router, losses, costs, pool.masks),
+    }
+    found, reasons = attempt(
+        {name: trace for name, trace in every.items() if name not in known}
     )
-    return frontier.non_dominated(found.costs, found.losses, found.shares > 0)
+    routes = {n: one for n, one in found.items() if isinstance(one, Routes)}
+    lines = {n: one for n, one in found.items() if n not in routes}
+    return lines | {n: one.points for n, one in routes.items()}, routes, reasons
+
+
+def _learned(
+    router: LearnedRouter | str,
+    losses: np.ndarray,
+    costs: np.ndarray,
+    masks: np.ndarray,
+) -> Routes:
+    if isinstance(router, str):
+        raise ValueError(router)
+    return learned_routes(router, losses, costs, masks[_some(len(masks))])
+
+
+def _some(number: int) -> np.ndarray:
+    """Returns the places of points that are resampled, evenly spaced.
+
+    Many points of one frontier say little more than some of them.
+    """
+    chosen = np.linspace(0, number - 1, _MOST_RESAMPLED)
+    return np.unique(chosen.round().astype(int))
 
 
 def _law(
@@ -205,16 +262,26 @@ def _law(
     line: Frontier,
     normalisation: str,
     checks: studies.Checks,
+    routes: Routes | None,
 ) -> tuple[law.ResampledFit | None, str]:
     """Returns the law of a line with its resamples, or why there is none."""
     resampled = None
-    if checks.num_resamples and name != "routed":
+    if checks.num_resamples and routes is not None:
         resampled = functools.partial(
-            _resampled_laws, table, losses, line, normalisation, checks
+            resampled_laws,
+            routes,
+            clusters=table.clusters(by_domain=checks.by_domain),
+            num_resamples=checks.num_resamples,
+            num_starts=_NUM_STARTS,
+            seed=checks.seed,
+        )
+    elif checks.num_resamples:
+        resampled = functools.partial(
+            _resampled_laws, table, losses, line, normalisation, checks, name
         )
     found, reasons = law.fit_each(
         {name: (line.costs, line.losses)},
-        None if resampled is None else lambda of: resampled(of),
+        None if resampled is None else lambda of: resampled(),
     )
     return found.get(name), reasons.get(name, "")
 
@@ -228,9 +295,7 @@ def _resampled_laws(
     name: str,
 ) -> law.Fits:
     """Returns the laws of resampled texts, the subsets fixed."""
-    # Many points of one frontier say little more than some of them.
-    chosen = np.linspace(0, len(line.costs) - 1, _MOST_RESAMPLED)
-    chosen = np.unique(chosen.round().astype(int))
+    chosen = _some(len(line.costs))
     masks = line.masks[chosen]
     if name == "mixture":
         # The loss of a mixture is no minimum of its models' losses: each

@@ -59,6 +59,7 @@ _NAMES: dict[str, list[str]] = {
     "prefixes": ["prefix_losses"],
     "resemblance": ["near_duplicates"],
     "router_laws": ["RouterLaw", "router_law"],
+    "router_lines": ["LearnedRouter", "learned_router"],
     "router_studies": [
         "ColdStart",
         "Entry",
@@ -68,7 +69,7 @@ _NAMES: dict[str, list[str]] = {
     "routers": ["ROUTERS"],
     "routing": ["RouterStudy", "router_study"],
     "segment_arrays": ["SegmentLosses", "segment_losses"],
-    "splits": ["leaked_texts", "split_by_domain", "split_by_text"],
+    "splits": ["folds", "leaked_texts", "split_by_domain", "split_by_text"],
     "held_out_mixtures": ["HeldOutSystems", "held_out_systems"],
     "sandwich_of_tables": [
         "Length",

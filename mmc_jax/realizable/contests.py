@@ -129,13 +129,16 @@ class Contest(NamedTuple):
             # The chosen model reads the beginning once, as it would anyway.
             others = costs.sum() - costs[predicted.argmin(axis=0)]
             return self.prefix_share * others
-        reader = self._reader(name)
+        reader = self.reader(name)
         if reader is None:
             return np.zeros(1)
         return self._costs_of_calls()[[reader]]
 
-    def _reader(self, name: str) -> int | None:
+    def reader(self, name: str) -> int | None:
         """Returns the model that reads a text for a router, an index; or None.
+
+        Args:
+          name: Name of the router.
 
         Raises:
           ValueError: It is none of the models, so that its cost is not known.
@@ -157,7 +160,7 @@ class Contest(NamedTuple):
           name: Name of the router.
           masks: Models of each subset, bool [F, M].
         """
-        reader = self._reader(name)
+        reader = self.reader(name)
         if reader is not None:
             masks = masks.copy()
             masks[:, reader] = True

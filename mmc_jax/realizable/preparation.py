@@ -53,11 +53,13 @@ class Prepared(NamedTuple):
         themselves are not there.
       leaked: Indices of texts that judge and have a near-duplicate among those
         from which routers learn.
+      by_domain: Whether whole domains judge.
     """
 
     contest: Contest
     groups: np.ndarray | None
     leaked: np.ndarray
+    by_domain: bool = False
 
 
 def text_features(
@@ -201,4 +203,4 @@ def prepared_contest(
     )
     none = np.empty(0, np.int64)
     leaked = none if groups is None else leaked_texts(groups, test)
-    return Prepared(contest, groups, leaked)
+    return Prepared(contest, groups, leaked, split.by == "domain")

@@ -38,6 +38,15 @@ class RouterStudy(NamedTuple):
     law: RouterLaw | None
     cold: ColdStart | None
 
+    @property
+    def best(self) -> str:
+        """Name of the router of the least loss; "" without routers."""
+        return min(
+            self.entries,
+            key=lambda name: self.entries[name].evaluation.routed.value,
+            default="",
+        )
+
 
 def router_study(
     prepared: Prepared,

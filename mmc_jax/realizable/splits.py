@@ -98,6 +98,41 @@ def split_by_domain(
     return np.isin(np.array(domains), list(test_domains))
 
 
+def folds(
+    keys: Sequence[str], groups: np.ndarray, number: int, seed: int = 0
+) -> np.ndarray:
+    """Returns the fold of each text, by a seeded hash: int [X], from 0.
+
+    Folds without texts are left out, so that each number below the largest is
+    there.
+
+    Args:
+      keys: What names each text for good, [X]: its SHA-256 or its id.
+      groups: Group of each text, [X], such as near-duplicates or a domain; a
+        group stays in one fold.
+      number: Number of folds, at most.
+      seed: Seed of the hash.
+
+    Raises:
+      ValueError: Fewer than two folds have texts.
+
+    >>> folds(["a", "b", "c", "d"], np.array([0, 1, 1, 3]), 2)
+    array([1, 1, 1, 0])
+    """
+    least: dict[int, str] = {}
+    for group, key in zip(groups.tolist(), keys, strict=True):
+        least[group] = min(key, least.get(group, key))
+    # By rank, so that few groups fill all folds as well.
+    order = sorted(least, key=lambda group: _fraction(least[group], seed))
+    fold = {group: rank % number for rank, group in enumerate(order)}
+    if len(set(fold.values())) < 2:
+        raise ValueError(
+            f"{len(keys)} texts in {len(least)} groups make no two folds: more "
+            "texts, or texts that are less alike, are needed."
+        )
+    return np.array([fold[group] for group in groups.tolist()])
+
+
 def leaked_texts(groups: np.ndarray, test: np.ndarray) -> np.ndarray:
     """Returns texts that judge with a near-duplicate on the other side: [K].
 

@@ -6,7 +6,7 @@ from mmc_jax.report import drawing  # noqa: F401  Imports Matplotlib safely.
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "answer": ["answer_section"],
+        "answer": ["RouterAnswer", "answer_section", "router_answer"],
         "cards": ["pool_card"],
         "checklist": ["Item", "checklist_section", "referee_items"],
         "comparison": ["comparison_section"],

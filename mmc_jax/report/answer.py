@@ -1,13 +1,12 @@
 """The answer in three sentences: pool, mixture, router."""
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from mmc_jax.realizable import EqualBudget, RouterStudy
 from mmc_jax.report import labels, result
-from mmc_jax.report.routers import best_router
 from mmc_jax.report.sections import Section
-from mmc_jax.scores import NORMALISATIONS
 from mmc_jax.statistics import Estimate
 
 # Models of a subset that a sentence names.
@@ -18,17 +17,86 @@ _FIELDS = (
     ["/answer/mixture_share", "/answer/mixture_loss"],
     ["/answer/router"],
 )
+_UNREADABLE = (
+    "routers.entries is not what compare_systems writes; run it again, or "
+    "leave this folder out of --more_results"
+)
 _NOT_MEASURED = (
     "What a router attains was not measured: compare_systems --routers=all "
     "measures it."
 )
 
 
+class RouterAnswer(NamedTuple):
+    """The best of the routers that were compared, for the third sentence.
+
+    Attributes:
+      name: Name of the router of the least loss.
+      num_compared: Number of routers that were compared.
+      closed_gap: Share of the gap between the best single model and the oracle
+        that it closes; NaN where there is no gap.
+      loss: Mean loss of the models that it chose.
+    """
+
+    name: str
+    num_compared: int
+    closed_gap: Estimate
+    loss: Estimate
+
+
+def router_answer(
+    routers: RouterStudy | Mapping[str, Any] | None,
+) -> RouterAnswer | None:
+    """Returns the best router, or None where none was measured.
+
+    Args:
+      routers: What `realizable.router_study` returns; or "routers" of a
+        result.json of compare_systems; or None.
+
+    Raises:
+      ValueError: The result is not what compare_systems writes.
+    """
+    if routers is None:
+        return None
+    if isinstance(routers, RouterStudy):
+        found = {
+            name: (entry.evaluation.closed_gap, entry.evaluation.routed)
+            for name, entry in routers.entries.items()
+        }
+    else:
+        entries = routers.get("entries")
+        if not isinstance(entries, Mapping):
+            raise ValueError(_UNREADABLE)
+        found = {
+            name: (_estimate(entry, "closed_gap"), _estimate(entry, "routed"))
+            for name, entry in entries.items()
+        }
+    if not found:
+        return None
+    best = min(found, key=lambda name: found[name][1].value)
+    return RouterAnswer(best, len(found), *found[best])
+
+
+def _estimate(entry: Any, name: str) -> Estimate:
+    """Returns a number with its interval as result.json has it."""
+    numbers = entry.get(name) if isinstance(entry, Mapping) else None
+    if not isinstance(numbers, Mapping):
+        raise ValueError(_UNREADABLE)
+    values = [numbers.get(key) for key in ("value", "low", "high")]
+    if any(
+        value is not None
+        and (isinstance(value, bool) or not isinstance(value, int | float))
+        for value in values
+    ):
+        raise ValueError(_UNREADABLE)
+    return Estimate(*(math.nan if v is None else float(v) for v in values))
+
+
 def answer_section(
     found: EqualBudget,
     *,
-    normalisation: str,
-    routers: RouterStudy | None = None,
+    unit: str,
+    routers: RouterStudy | Mapping[str, Any] | None = None,
 ) -> Section:
     """Returns how much a pool gains, and what a mixture and a router attain.
 
@@ -37,22 +105,25 @@ def answer_section(
 
     Args:
       found: What `realizable.equal_budget` returns.
-      normalisation: Name of one of `scores.NORMALISATIONS`.
-      routers: What `realizable.router_study` returns; None where no router was
-        measured.
+      unit: Unit of the losses in words, as `ScoreTable.loss_unit` returns it.
+      routers: What `realizable.router_study` returns; or "routers" of a
+        result.json of compare_systems; None where no router was measured.
+
+    Raises:
+      ValueError: The routers are not what compare_systems writes.
     """
-    router = None if routers is None else best_router(routers)
+    router = router_answer(routers)
     sentences = [
-        _pool_sentence(found, normalisation),
+        _pool_sentence(found, unit),
         _mixture_sentence(found),
-        _router_sentence(routers, router),
+        _router_sentence(router),
     ]
     numbers: dict[str, Any] = {
         "sentences": [
             {"words": labels.printable(words), "fields": fields}
             for words, fields in zip(sentences, _FIELDS, strict=True)
         ],
-        "loss_unit": NORMALISATIONS[normalisation],
+        "loss_unit": unit,
         "cost": found.cost,
         "num_texts": found.num_texts,
         "chosen_by_halves": [choice._asdict() for choice in found.chosen],
@@ -65,32 +136,23 @@ def answer_section(
         "why_no_mixture_share": found.why_no_share,
         "router": None,
     }
-    if router:
-        evaluation = routers.entries[router].evaluation
-        numbers["router"] = {
-            "name": router,
-            "num_compared": len(routers.entries),
-            "closed_gap": result.fitted(evaluation.closed_gap),
-            "loss": result.fitted(evaluation.routed),
-        }
+    if router is not None:
+        numbers["router"] = result.fitted(router)
     return Section({"answer": numbers}, sentences=["", *sentences])
 
 
-def _pool_sentence(found: EqualBudget, normalisation: str) -> str:
+def _pool_sentence(found: EqualBudget, unit: str) -> str:
     first, second = found.chosen
     best = dict.fromkeys(labels.shown(choice.single) for choice in found.chosen)
     cost = labels.cost_label(found.cost).lower()
-    budgets = dict.fromkeys(f"{choice.budget:.4g}" for choice in found.chosen)
+    budgets = dict.fromkeys(_budget(choice.budget) for choice in found.chosen)
     at = f"{' or '.join(budgets)}, those of {' or '.join(best)}"
     where = f"At equal {cost} ({at}, the best single model)"
     if found.lower.value == 0 and all(
         choice.pool == (choice.single,) for choice in found.chosen
     ):
         return f"{where}, no pool loses less: the best subset is that model."
-    losses = (
-        f"{found.pool.value:.4g} against {found.single.value:.4g} "
-        f"{NORMALISATIONS[normalisation]}"
-    )
+    losses = f"{found.pool.value:.4g} against {found.single.value:.4g} {unit}"
     subsets = _either(first.pool, second.pool)
     of = f"an ideal choice for each text ({subsets})"
     in_percent = not math.isnan(found.lower_percent.value)
@@ -132,16 +194,12 @@ def _mixture_sentence(found: EqualBudget) -> str:
     )
 
 
-def _router_sentence(routers: RouterStudy | None, name: str | None) -> str:
-    if not name:
+def _router_sentence(router: RouterAnswer | None) -> str:
+    if router is None:
         return _NOT_MEASURED
-    gap = routers.entries[name].evaluation.closed_gap
-    num_routers = len(routers.entries)
-    which = (
-        name
-        if num_routers == 1
-        else f"{name}, the best of {num_routers} on these texts"
-    )
+    gap, which = router.closed_gap, labels.shown(router.name)
+    if router.num_compared > 1:
+        which += f", the best of {router.num_compared} on these texts"
     if math.isnan(gap.value):
         return (
             f"A router ({which}) has nothing to attain: no choice among all "
@@ -154,6 +212,10 @@ def _router_sentence(routers: RouterStudy | None, name: str | None) -> str:
         f"A router ({which}), which runs one model a text, attains "
         f"{_percent(percent)} of what an ideal choice among all models gains."
     )
+
+
+def _budget(cost: float) -> str:
+    return f"{cost:,.0f}" if cost >= 1000 else f"{cost:.4g}"
 
 
 def _percent(estimate: Estimate) -> str:

@@ -2,7 +2,10 @@
 
 The items are those of Li, Kudugunta and Zettlemoyer 2025, (Mis)Fitting: A
 Survey of Scaling Laws (arXiv 2502.18969), in the words of this project and for
-laws of models that others trained. What a score table cannot know stays open.
+laws of models that others trained. The columns by which its authors compared 51
+papers are among them: github.com/hadasah/scaling_laws, sheet.csv. What a score
+table cannot know stays open. It is one file, so that each item is read with
+what answers it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +15,7 @@ import numpy as np
 
 from mmc_jax import law
 from mmc_jax.report.sections import Section
-from mmc_jax.scores import NORMALISATIONS, UNITS, ScoreTable
+from mmc_jax.scores import UNITS, ScoreTable
 
 # Names that an answer lists.
 _MOST_NAMES = 8
@@ -98,7 +101,7 @@ def _variables(known: _Known) -> _Answer:
     return (
         f"P is {known.cost}, summed over the models of a subset; L is the mean "
         "over texts of the least loss among its models, in "
-        f"{NORMALISATIONS[known.normalisation]}",
+        f"{known.table.loss_unit(known.normalisation)}",
         "flags --cost and --normalisation",
     )
 
@@ -112,6 +115,20 @@ def _principle(known: _Known) -> _Answer:
     if others:
         says += f"; it stands beside {', '.join(others)}"
     return says, "result.json: laws.*.forms"
+
+
+def _num_laws(known: _Known) -> _Answer:
+    if known.laws is None:
+        return (
+            "two for each normalisation and cost, of single models and of the "
+            "pool; those of other lines stand beside them",
+            "result.json: law.views.*.lines",
+        )
+    numbers = [
+        f"{name} from {len(found.costs)} points"
+        for name, found in known.laws.laws.items()
+    ]
+    return f"{len(numbers)}: {', '.join(numbers)}", "result.json: laws"
 
 
 def _assumptions(known: _Known) -> _Answer:
@@ -170,6 +187,18 @@ def _counted_compute(known: _Known) -> _Answer:
     return _of_models(known, "flops_per_token", "FLOPs of a token in inference")
 
 
+def _training_compute(known: _Known) -> _Answer:
+    num_models = len(known.table.models)
+    columns = (law.TRAINING_TOKENS, "num_params")
+    if any(_num_with(known, column) < num_models for column in columns):
+        return None, f"columns {' and '.join(columns)} of the models"
+    flops = 6 * np.prod([known.table.costs(name) for name in columns], axis=0)
+    return (
+        f"{flops.min():.3g} to {flops.max():.3g} FLOPs, estimated as 6 N D",
+        f"columns {' and '.join(columns)}",
+    )
+
+
 def _architectures(known: _Known) -> _Answer:
     types = {
         model.provenance.get("model_type") for model in known.table.models
@@ -216,8 +245,8 @@ def _modified(known: _Known) -> _Answer:
         )
     return (
         f"yes: {known.normalisation} "
-        f"({NORMALISATIONS[known.normalisation]}), the least of a subset's "
-        "models for each text, and the mean over texts",
+        f"({known.table.loss_unit(known.normalisation)}), the least of a "
+        "subset's models for each text, and the mean over texts",
         "flag --normalisation",
     )
 
@@ -257,6 +286,17 @@ def _points_used(known: _Known) -> _Answer:
     return (
         f"{says} ({', '.join(numbers)}); other choices are tried as variants",
         "result.json: laws.*.variants",
+    )
+
+
+def _bootstrap(known: _Known) -> _Answer:
+    number = known.flags.get("num_resamples")
+    if not number:
+        return "no" if number == 0 else None, "flag --num_resamples"
+    unit = "domains" if known.flags.get("cluster_by_domain") else "texts"
+    return (
+        f"yes: {number} resamples of the {unit}, the subsets and models fixed",
+        "flags --num_resamples and --cluster_by_domain",
     )
 
 
@@ -317,6 +357,14 @@ _ITEMS: dict[str, list[tuple[str, Callable[[_Known], _Answer]]]] = {
             "Which form does the law have?",
             _always("L(P) = A P^-alpha + L_inf", "mmc_jax.law.power_law"),
         ),
+        (
+            "What is it for: to predict, or to find an optimum?",
+            _always(
+                "to predict the loss that a budget buys; which subset buys it "
+                "is searched for, not predicted",
+                "mmc_jax.frontier",
+            ),
+        ),
         ("Which variables does it relate?", _variables),
         (
             "Which parameters are fitted?",
@@ -324,6 +372,7 @@ _ITEMS: dict[str, list[tuple[str, Callable[[_Known], _Answer]]]] = {
         ),
         ("From which principle does the form follow?", _principle),
         ("What does the form assume of its variables?", _assumptions),
+        ("How many laws are fitted?", _num_laws),
     ],
     "training setup": [
         ("How many models are there?", _num_models),
@@ -335,6 +384,7 @@ _ITEMS: dict[str, list[tuple[str, Callable[[_Known], _Answer]]]] = {
         ),
         ("How are parameters counted?", _counted_params),
         ("How is compute counted?", _counted_compute),
+        ("How much compute did the training take?", _training_compute),
         (
             "How were optimiser, learning rate and batch size chosen?",
             _never(_REPORTS),
@@ -346,6 +396,10 @@ _ITEMS: dict[str, list[tuple[str, Callable[[_Known], _Answer]]]] = {
         ("Can the checkpoints be had?", _checkpoints),
         ("How many checkpoints of a model are used?", _num_checkpoints),
         ("Which metric, on which texts?", _metric),
+        (
+            "Are the scores themselves to be had?",
+            _never("who made them; export_scores writes a table for others"),
+        ),
         ("Are the raw scores changed before the fit?", _modified),
         ("Where is the code of that?", _code),
     ],
@@ -369,6 +423,13 @@ _ITEMS: dict[str, list[tuple[str, Callable[[_Known], _Answer]]]] = {
             ),
         ),
         ("Are all points used?", _points_used),
+        ("Is there a bootstrap, and of what?", _bootstrap),
         ("How is the law checked?", _correctness),
+        (
+            "Is the code of the analysis open?",
+            _always(
+                "yes: mmc_jax, Apache-2.0", "result.json: versions and flags"
+            ),
+        ),
     ],
 }

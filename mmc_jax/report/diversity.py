@@ -19,7 +19,6 @@ from mmc_jax.diversity import (
 )
 from mmc_jax.report import diversity_figures, labels
 from mmc_jax.report.sections import Section
-from mmc_jax.scores import NORMALISATIONS
 
 # Characters of the longest name that keeps its column.
 _NAME = 24
@@ -39,7 +38,7 @@ def diversity_sections(found: Summary) -> list[Section]:
     return [
         Section(
             {
-                "loss_unit": NORMALISATIONS[found.normalisation],
+                "loss_unit": found.table.loss_unit(found.normalisation),
                 "cost": found.cost,
                 "num_texts": len(found.table.texts),
             }
@@ -68,7 +67,7 @@ def diagnosis_section(
     findings: list[Finding],
     dropped: Elimination,
     names: list[str],
-    normalisation: str,
+    unit: str,
 ) -> Section:
     """Returns what is wrong with a pool and its texts.
 
@@ -76,11 +75,11 @@ def diagnosis_section(
       findings: What `diversity.diagnosis` returns.
       dropped: What `diversity.elimination` returns of the same losses.
       names: Name of each model, [M].
-      normalisation: One of `scores.NORMALISATIONS`.
+      unit: Unit of the losses in words, as `ScoreTable.loss_unit` returns it.
     """
     return Section(
         {
-            "loss_unit": NORMALISATIONS[normalisation],
+            "loss_unit": unit,
             "findings": findings,
             "elimination": {
                 "models": [names[m] for m in dropped.order],
@@ -92,7 +91,7 @@ def diagnosis_section(
                 diversity_figures.elimination,
                 dropped,
                 names,
-                labels.loss_label(normalisation),
+                labels.loss_label(unit),
             )
         },
         sentences=[f"{finding.about}: {finding.words}" for finding in findings],
@@ -100,17 +99,16 @@ def diagnosis_section(
 
 
 def optimism_section(
-    found: Optimism, *, normalisation: str, cost: str, num_samples: int
+    found: Optimism, *, unit: str, cost: str, num_samples: int
 ) -> Section:
     """Returns how much of a pool's gain is selection bias.
 
     Args:
       found: What `diversity.optimism` returns.
-      normalisation: One of `scores.NORMALISATIONS`.
+      unit: Unit of the losses in words, as `ScoreTable.loss_unit` returns it.
       cost: Name of the cost.
       num_samples: Number of samples of the texts, for each number of them.
     """
-    unit = NORMALISATIONS[normalisation]
     lines = [
         f"{'texts that choose':>18}{'gain there':>12}{'elsewhere':>12}"
         f"{'share that is selection bias':>30}"
@@ -151,7 +149,7 @@ def optimism_section(
 def _models_section(found: Summary, order: list[int]) -> Section:
     """Returns what each model wins and brings."""
     names = [model.name for model in found.table.models]
-    unit = NORMALISATIONS[found.normalisation]
+    unit = found.table.loss_unit(found.normalisation)
     losses, oracle_loss = found.mean_losses, found.loss_of_all_models
     values, errors = found.shapley
     lines = [
@@ -257,7 +255,7 @@ def _families_section(found: Summary) -> Section:
 
 def _matrix_figures(found: Summary, order: list[int]) -> dict[str, Any]:
     """Returns functions that draw the matrices, models in an order."""
-    unit = NORMALISATIONS[found.normalisation]
+    unit = found.table.loss_unit(found.normalisation)
     cost = labels.shown(found.cost)
     titles = {
         "pair_gains": f"Gain of the pair over its better model\n({unit})",

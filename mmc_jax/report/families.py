@@ -10,7 +10,7 @@ from typing import Any
 from mmc_jax.diversity import FamilyStudy, agreement, groups_of
 from mmc_jax.report import family_figures, labels, result
 from mmc_jax.report.sections import Section
-from mmc_jax.scores import NORMALISATIONS, ScoreTable
+from mmc_jax.scores import ScoreTable
 
 _PARAMETERS = ("A", "alpha", "L_inf")
 # Characters of the longest name of a frontier and of a claim.
@@ -35,7 +35,7 @@ def families_sections(
       cost: Name of the cost.
       by: What makes a family: one of `diversity.GROUPINGS`.
     """
-    unit = NORMALISATIONS[normalisation]
+    unit = next(iter(tables.values())).loss_unit(normalisation)
     first = next(iter(studies.values()))
     lines = []
     for name, found in studies.items():
@@ -62,7 +62,7 @@ def families_sections(
                     family_figures.frontiers,
                     first,
                     cost_label=labels.cost_label(cost),
-                    loss_label=labels.loss_label(normalisation),
+                    loss_label=labels.loss_label(unit),
                 ),
                 "differences": functools.partial(
                     family_figures.differences,

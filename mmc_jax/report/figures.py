@@ -18,6 +18,9 @@ MOST_ROWS = 120
 # A floor below this share of the least loss is not shown: the axis would have
 # to reach down to it, and the data do not say where it lies.
 _FLOOR_SHARE = 0.1
+# Size of a floor's label and its distance from lines, in points of print; the
+# name by which the labels are found again.
+_FLOOR_SIZE, _FLOOR_GAP, _FLOOR = 8, 2, "_floor"
 # Losses that can be told apart, and read, with two digits after the point.
 _TWO_DIGITS = 0.1, 1e5
 
@@ -57,16 +60,47 @@ def draw_law(
     if not has_floor:
         return
     axes.axhline(fit.L_inf, color=color, linestyle=":", linewidth=1)
+    # At the small budgets, above which all curves are still high.
     axes.annotate(
         f"floor of the {name}: {fit.L_inf:.2f}",
-        (budgets[-1], fit.L_inf),
-        xytext=(0, 3),
+        (0.01, fit.L_inf),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 0),
         textcoords="offset points",
-        ha="right",
+        ha="left",
         va="bottom",
-        fontsize=8,
+        fontsize=_FLOOR_SIZE,
         color=color,
+        label=_FLOOR,
+        annotation_clip=True,
     )
+
+
+def _place_floor_labels(axes: Axes) -> None:
+    """Puts the label of each floor below its line, or apart from the others.
+
+    The axis grows where the lowest label has no room.
+    """
+    texts = [text for text in axes.texts if text.get_label() == _FLOOR]
+    if not texts:
+        return
+    texts.sort(key=lambda text: text.xy[1])
+    height = axes.get_position().height * axes.figure.get_figheight() * 72
+    room = _FLOOR_SIZE + 2 * _FLOOR_GAP
+    scale = axes.yaxis.get_transform()
+    floors = scale.transform(np.array([text.xy[1] for text in texts]))
+    low, high = scale.transform(np.array(axes.get_ylim()))
+    share = min(room / height, 0.5)
+    low = min(low, floors[0] - share / (1 - share) * (high - floors[0]))
+    axes.set_ylim(bottom=scale.inverted().transform(low))
+    places = (floors - low) / (high - low) * height
+    taken = free = -np.inf
+    for text, place in zip(texts, places, strict=True):
+        bottom = place - _FLOOR_GAP - _FLOOR_SIZE
+        if bottom < max(taken, free) + _FLOOR_GAP:
+            bottom = max(place, taken) + _FLOOR_GAP
+        text.set_position((0, bottom - place))
+        taken, free = bottom + _FLOOR_SIZE, place
 
 
 def draw_frontier(
@@ -139,6 +173,7 @@ def label_laws(axes: Axes, cost_label: str, loss_label: str) -> None:
     axes.tick_params(axis="y", which="both", labelsize=8)
     axes.set_xlabel(cost_label)
     axes.set_ylabel(loss_label)
+    _place_floor_labels(axes)
     axes.legend(fontsize=8, frameon=False)
     axes.grid(alpha=0.25)
 

@@ -132,7 +132,7 @@ def all_subsets_sections(every: studies.Subsets) -> list[Section]:
     """
     found = every.study
     names = [model.name for model in found.table.models]
-    unit = NORMALISATIONS[found.normalisation]
+    unit = found.table.loss_unit(found.normalisation)
     rows = [
         {
             "cost": cost,
@@ -169,7 +169,7 @@ def all_subsets_sections(every: studies.Subsets) -> list[Section]:
                     every.masks.sum(axis=1),
                     found.pool,
                     cost_label=labels.cost_label(found.cost),
-                    loss_label=labels.loss_label(found.normalisation),
+                    loss_label=labels.loss_label(unit),
                 )
             },
             sentences=lines,

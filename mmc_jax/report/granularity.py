@@ -60,6 +60,8 @@ def _numbers(found: GranularityStudy, level: Level) -> dict:
         "kind": level.kind,
         "num_segments": level.num_segments,
         "bytes_per_choice": level.bytes_per_choice,
+        # The same at all levels: the loss of one model for all texts.
+        "best_loss": found.best_loss,
         "all_models": level.all_models.value,
         "all_models_interval": interval_numbers(level.all_models),
         "controls": {

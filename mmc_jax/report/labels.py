@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from mmc_jax.frontier import Frontier
-from mmc_jax.scores import NORMALISATIONS
 
 _COSTS = {
     "num_params": "Total parameters",
@@ -32,13 +31,16 @@ def cost_label(cost: str) -> str:
     return _COSTS.get(cost, shown(cost))
 
 
-def loss_label(normalisation: str) -> str:
+def loss_label(unit: str) -> str:
     """Returns what losses are called on an axis, with their unit.
 
     Args:
-      normalisation: One of `scores.NORMALISATIONS`.
+      unit: Unit of the losses in words, as `ScoreTable.loss_unit` returns it.
+
+    >>> loss_label("nats a word")
+    'Loss (nats a word)'
     """
-    return f"Loss ({NORMALISATIONS[normalisation]})"
+    return f"Loss ({unit})"
 
 
 def printable(text: str) -> str:

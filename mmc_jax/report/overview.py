@@ -6,17 +6,21 @@ M models, X texts, F frontier points, G places on the axis.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from mmc_jax.law import ResampledFit
 from mmc_jax.overviews import Line, Overview, View
 from mmc_jax.report import labels, result
 from mmc_jax.report.diversity import diagnosis_section, diversity_sections
 from mmc_jax.report.families import families_sections
+from mmc_jax.report.granularity import granularity_section
 from mmc_jax.report.routers import routers_sections
 from mmc_jax.report.sandwich import sandwich_sections
 from mmc_jax.report.sections import Section, chapter
 from mmc_jax.report.study import study_sections
-from mmc_jax.scores import NORMALISATIONS
 
+# Points of a line that further views have: the page stays small.
+_MOST_POINTS = 1000
 _PARAMETERS = ("A", "alpha", "L_inf")
 # The tables of a study of families are named; a page has one.
 _ALL_TEXTS = "all texts"
@@ -35,6 +39,7 @@ def overview_sections(
     study = found.study
     names = [model.name for model in study.table.models]
     axes = {"normalisation": study.normalisation, "cost": study.cost}
+    unit = study.table.loss_unit(study.normalisation)
     chapters: dict[str, list[Section]] = {
         "study": study_sections(study),
         "law": [_law_section(found.views, names)],
@@ -43,7 +48,7 @@ def overview_sections(
                 found.findings,
                 found.dropped,
                 names,
-                study.normalisation,
+                unit,
             )
         ],
         "texts": [_texts_section(found, texts)],
@@ -63,20 +68,33 @@ def overview_sections(
         ]
     if found.domains is not None:
         chapters["domains"] = [_domains_section(found)]
+    if found.granularity is not None:
+        chapters["granularity"] = [granularity_section(found.granularity)]
     if found.routers is not None:
-        chapters["routers"] = routers_sections(found.routers, **axes)
+        chapters["routers"] = routers_sections(
+            found.routers, unit=unit, cost=study.cost
+        )
     return [chapter(name, sections) for name, sections in chapters.items()]
 
 
 def _law_section(views: Sequence[View], names: Sequence[str]) -> Section:
     """Returns the lines of the law's figure at each normalisation and cost."""
-    return Section({"views": [_view_numbers(view, names) for view in views]})
+    return Section(
+        {
+            "views": [
+                _view_numbers(view, names, _MOST_POINTS if v else None)
+                for v, view in enumerate(views)
+            ]
+        }
+    )
 
 
-def _view_numbers(view: View, names: Sequence[str]) -> dict[str, Any]:
+def _view_numbers(
+    view: View, names: Sequence[str], most: int | None
+) -> dict[str, Any]:
     return {
         "normalisation": view.normalisation,
-        "loss_unit": NORMALISATIONS[view.normalisation],
+        "loss_unit": view.loss_unit,
         "cost": view.cost,
         "cost_label": labels.cost_label(view.cost),
         "model_costs": view.costs,
@@ -85,22 +103,32 @@ def _view_numbers(view: View, names: Sequence[str]) -> dict[str, Any]:
         "losses": view.loss_places,
         "num_budgets_inside": view.num_inside,
         "lines": {
-            name: _line_numbers(line, names)
+            name: _line_numbers(line, names, most)
             for name, line in view.lines.items()
         },
         "not_there": view.reasons,
     }
 
 
-def _line_numbers(line: Line, names: Sequence[str]) -> dict[str, Any]:
+def _line_numbers(
+    line: Line, names: Sequence[str], most: int | None
+) -> dict[str, Any]:
+    """Returns a line as JSON, at most so many of its points, evenly spaced."""
+    number = len(line.points.costs)
+    shown = np.arange(number)
+    if most is not None and number > most:
+        shown = np.unique(np.linspace(0, number - 1, most).round().astype(int))
     found: dict[str, Any] = {
-        "costs": line.points.costs,
-        "losses": line.points.losses,
-        "models": labels.subsets(line.points.masks, names),
+        "num_points": number,
+        "costs": line.points.costs[shown],
+        "losses": line.points.losses[shown],
+        "models": labels.subsets(line.points.masks[shown], names),
         "law": None,
         "not_fitted": line.reason or None,
         "readings": None,
     }
+    if line.router:
+        found["router"] = line.router
     if line.law is not None and line.readings is not None:
         found["law"] = _law_numbers(line.law)
         loss, budget = line.readings

@@ -20,7 +20,9 @@ _MOST_MODELS = 10
 
 
 def referee_sections(
-    found: RefereeStudy, *, routers: RouterStudy | None = None
+    found: RefereeStudy,
+    *,
+    routers: RouterStudy | Mapping[str, Any] | None = None,
 ) -> list[Section]:
     """Returns what referees ask of laws, the answer in three sentences first.
 
@@ -28,13 +30,11 @@ def referee_sections(
 
     Args:
       found: What `referee.referee_study` returns.
-      routers: What `realizable.router_study` returns; None where no router was
-        measured.
+      routers: What `realizable.router_study` returns; or "routers" of a
+        result.json of compare_systems; None where no router was measured.
     """
     sections = [
-        answer_section(
-            found.answer, normalisation=found.normalisation, routers=routers
-        ),
+        answer_section(found.answer, unit=found.loss_unit, routers=routers),
         extrapolation_section(found.extrapolation),
     ]
     # One counting alone is what the laws themselves say.
@@ -61,15 +61,15 @@ def referee_chapters(
     found: RefereeStudy,
     items: Sequence[Item],
     *,
-    routers: RouterStudy | None = None,
+    routers: RouterStudy | Mapping[str, Any] | None = None,
 ) -> list[Section]:
     """Returns the chapters of a page: the answer, sensitivities, the checklist.
 
     Args:
       found: What `referee.referee_study` returns.
       items: What `referee_items` returns.
-      routers: What `realizable.router_study` returns; None where no router was
-        measured.
+      routers: What `realizable.router_study` returns; or "routers" of a
+        result.json of compare_systems; None where no router was measured.
     """
     answer, *others = referee_sections(found, routers=routers)
     return [answer, chapter("sensitivity", others), checklist_section(items)]

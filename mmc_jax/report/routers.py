@@ -11,24 +11,22 @@ import numpy as np
 from mmc_jax.realizable import Evaluation, RouterStudy
 from mmc_jax.report import labels, result, router_figures
 from mmc_jax.report.sections import Section
-from mmc_jax.scores import NORMALISATIONS
 from mmc_jax.statistics import Estimate
 
 
 def routers_sections(
-    found: RouterStudy, *, normalisation: str, cost: str
+    found: RouterStudy, *, unit: str, cost: str
 ) -> list[Section]:
     """Returns what routers make of a table.
 
     Args:
       found: What `realizable.router_study` returns.
-      normalisation: One of `scores.NORMALISATIONS`.
+      unit: Unit of the losses in words, as `ScoreTable.loss_unit` returns it.
       cost: Name of the cost.
     """
-    unit = NORMALISATIONS[normalisation]
     sections = [_table_section(found, unit)]
     if found.law is not None:
-        sections.append(_law_section(found, normalisation, cost))
+        sections.append(_law_section(found, unit, cost))
     if found.cold is not None:
         sections.append(_cold_section(found))
     return sections
@@ -67,7 +65,7 @@ def _table_section(found: RouterStudy, unit: str) -> Section:
         ]
     lines += [f"no {name}: {why}" for name, why in found.reasons.items()]
     lines += _leak_lines(found, num_test)
-    best = best_router(found)
+    best = found.best
     drawn: dict[str, Any] = {}
     if found.entries:
         drawn["routers"] = functools.partial(router_figures.closed_gaps, found)
@@ -142,7 +140,7 @@ def evaluation_numbers(found: Evaluation) -> dict[str, Any]:
     }
 
 
-def _law_section(found: RouterStudy, normalisation: str, cost: str) -> Section:
+def _law_section(found: RouterStudy, unit: str, cost: str) -> Section:
     law = found.law
     names = list(found.prepared.contest.models)
     lines = [
@@ -213,7 +211,7 @@ def _law_section(found: RouterStudy, normalisation: str, cost: str) -> Section:
                 router_figures.laws,
                 law,
                 cost_label=labels.cost_label(cost),
-                loss_label=labels.loss_label(normalisation),
+                loss_label=labels.loss_label(unit),
             )
         },
         sentences=lines,
@@ -250,19 +248,6 @@ def _cold_section(found: RouterStudy) -> Section:
             }
         },
         sentences=lines,
-    )
-
-
-def best_router(found: RouterStudy) -> str:
-    """Returns the name of the router of the least loss; "" without routers.
-
-    Args:
-      found: What `realizable.router_study` returns.
-    """
-    return min(
-        found.entries,
-        key=lambda name: found.entries[name].evaluation.routed.value,
-        default="",
     )
 
 

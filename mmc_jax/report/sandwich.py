@@ -14,7 +14,6 @@ from mmc_jax.realizable import HeldOutSystems, Length, Sandwich, Systems
 from mmc_jax.report import figures, labels, result
 from mmc_jax.report.sections import Section
 from mmc_jax.report.study import laws_as_numbers
-from mmc_jax.scores import NORMALISATIONS
 
 # Points of the frontier that are printed.
 _NUM_PRINTED = 10
@@ -50,7 +49,7 @@ def _frontiers_section(found: Sandwich) -> Section:
             "num_models": len(names),
             "num_texts": len(found.table.texts),
             "normalisation": found.normalisation,
-            "loss_unit": NORMALISATIONS[found.normalisation],
+            "loss_unit": found.table.loss_unit(found.normalisation),
             "cost": found.cost,
             "laws": laws_as_numbers(
                 {name: found.laws.get(name) for name in _LINES}, found.reasons
@@ -123,9 +122,8 @@ def sandwich_figure(found: Sandwich) -> Figure:
         color="0.9",
         label="log k nats a text: here lies the mixture of the oracle's subset",
     )
-    figures.label_laws(
-        above, cost_label, labels.loss_label(found.normalisation)
-    )
+    unit = found.table.loss_unit(found.normalisation)
+    figures.label_laws(above, cost_label, labels.loss_label(unit))
     below.set_xlabel(cost_label)
     below.set_ylabel("Loss beyond the oracle frontier", fontsize=9)
     below.legend(fontsize=8, frameon=False)
@@ -159,7 +157,8 @@ def _printed_points(found: Sandwich) -> list[str]:
         )
     lines.append(
         f"{len(chosen)} of the {len(line.costs)} subsets of the oracle "
-        f"frontier; loss in {NORMALISATIONS[found.normalisation]}; nats a text "
+        f"frontier; loss in "
+        f"{found.table.loss_unit(found.normalisation)}; nats a text "
         "of the same subset's mixture beyond its oracle"
     )
     return lines

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from mmc_jax.diversity import PairGroup, PairMean
 from mmc_jax.report import figures
 from mmc_jax.report.sections import Section
-from mmc_jax.scores import NORMALISATIONS, ScoreTable
+from mmc_jax.scores import ScoreTable
 
 _PAIR_MEANS = ("bonus", "relative", "by_domain", "centred", "above_seed")
 
@@ -37,7 +37,7 @@ def similarity_section(
       mean_losses: Mean loss of each model, [M].
       normalisation: One of `scores.NORMALISATIONS`.
     """
-    unit = NORMALISATIONS[normalisation]
+    unit = table.loss_unit(normalisation)
     return Section(
         {
             "num_texts": len(table.texts),

@@ -18,7 +18,6 @@ from mmc_jax.report import (
     study_figures,
 )
 from mmc_jax.report.sections import Section
-from mmc_jax.scores import NORMALISATIONS
 
 # Domains of which a figure can still be read.
 _MOST_DOMAINS = 32
@@ -75,7 +74,7 @@ def pool_section(found: studies.Study) -> Section:
             "num_texts": len(table.texts),
             "chars_per_token": table.chars_per_token,
             "normalisation": found.normalisation,
-            "loss_unit": NORMALISATIONS[found.normalisation],
+            "loss_unit": table.loss_unit(found.normalisation),
             "cost": found.cost,
             "models": [
                 {
@@ -138,7 +137,12 @@ def frontier_section(
             "single_losses": found.single.losses,
         },
         panels,
-        _printed_points(found.pool, names, found.cost, found.normalisation),
+        _printed_points(
+            found.pool,
+            names,
+            found.cost,
+            found.table.loss_unit(found.normalisation),
+        ),
     )
 
 
@@ -240,7 +244,7 @@ def _printed_points(
     line: frontier.Frontier,
     names: Sequence[str],
     cost: str,
-    normalisation: str,
+    unit: str,
 ) -> list[str]:
     """Returns a few points of a frontier as a table for the terminal."""
     num_points = len(line.costs)
@@ -257,7 +261,7 @@ def _printed_points(
         lines.append(f"{line.costs[i]:22,.6g}  {line.losses[i]:8.4f}  {subset}")
     lines.append(
         f"{len(chosen)} of the {num_points} subsets of the oracle frontier; "
-        f"loss in {NORMALISATIONS[normalisation]}"
+        f"loss in {unit}"
     )
     return lines
 
@@ -265,7 +269,9 @@ def _printed_points(
 def _axes(found: studies.Study) -> dict[str, str]:
     return {
         "cost_label": labels.cost_label(found.cost),
-        "loss_label": labels.loss_label(found.normalisation),
+        "loss_label": labels.loss_label(
+            found.table.loss_unit(found.normalisation)
+        ),
     }
 
 

@@ -6,6 +6,7 @@ Exporters write them and importers read them, so both take them from here.
 # A number or a string a text.
 COUNTS = ("num_bytes", "num_chars")
 SHA256 = "sha256"
+DATE = "date"
 TEXT = "text"
 DOMAIN = "domain"
 TEXT_ID = "text_id"

@@ -1,6 +1,7 @@
 """The score table on disk: a folder that pandas or DuckDB read as well.
 
-    corpus.parquet         text_id, domain, num_bytes, num_chars, sha256
+    corpus.parquet         text_id, domain, num_bytes, num_chars, sha256, and
+                           date where some are known
     models/<name>.parquet  text_id, nll_nats, num_tokens, num_scored,
                            round_trips, in the order of the corpus
     models/<name>.parts/   what is finished of a model being scored
@@ -49,6 +50,8 @@ CORPUS_SCHEMA = pa.schema(
         ("sha256", pa.string()),
     ]
 )
+# Where the date of some text is known; tables of earlier versions have none.
+_DATED_SCHEMA = CORPUS_SCHEMA.append(pa.field("date", pa.string()))
 MODEL_SCHEMA = pa.schema(
     [
         ("text_id", pa.string()),
@@ -259,8 +262,9 @@ def write_corpus(
 
     Args:
       path: The table's folder; it is made.
-      texts: The corpus; of it ids, domains, counts and hashes are kept. Of a
-        stream this is the first pass, if nothing has asked for its counts.
+      texts: The corpus; of it ids, domains, counts, hashes and dates are kept.
+        Of a stream this is the first pass, if nothing has asked for its counts.
+        Dates that the folder does not have are added to it.
       chars_per_token: k of `text_length`, where the folder is to keep that of
         another table; by default it follows from the folder's own models.
 
@@ -273,16 +277,22 @@ def write_corpus(
     if file.exists():
         for left in file.parent.glob("corpus.parquet.*.tmp"):
             left.unlink(missing_ok=True)
-        _check_same_texts(read_corpus(file.parent), texts, file)
-        return
+        there, k = _read_corpus(file.parent)
+        _check_same_texts(there, texts, file)
+        if texts.dates in (None, there.dates):
+            return
+        # The same texts, of which more is known now.
+        chars_per_token = k
     counts = [
         pa.array(values, pa.int64(), mask=np.asarray(values) == 0)
         for values in (texts.num_bytes, texts.num_chars)
     ]
     sha256 = [value or None for value in texts.sha256]
-    table = pa.table(
-        [texts.ids, texts.domains, *counts, sha256], schema=CORPUS_SCHEMA
-    )
+    columns = [texts.ids, texts.domains, *counts, sha256]
+    table = pa.table(columns, schema=CORPUS_SCHEMA)
+    if texts.dates is not None:
+        dates = [date or None for date in texts.dates]
+        table = pa.table([*columns, dates], schema=_DATED_SCHEMA)
     metadata = {}
     if chars_per_token is not None:
         metadata[_CORPUS_METADATA] = json.dumps(chars_per_token).encode()
@@ -299,7 +309,7 @@ def _read_corpus(path: pathlib.Path) -> tuple[corpus.Corpus, float | None]:
     file = path / "corpus.parquet"
     if not file.exists():
         raise FileNotFoundError(f"{path}: no score table (no corpus.parquet)")
-    table = read_parquet(file, CORPUS_SCHEMA)
+    table = read_parquet(file, CORPUS_SCHEMA, _DATED_SCHEMA)
     stated = checked_text(table, _CORPUS_METADATA, file)
     counts = {
         name: table.column(name).fill_null(0).to_numpy()
@@ -310,6 +320,9 @@ def _read_corpus(path: pathlib.Path) -> tuple[corpus.Corpus, float | None]:
         domains=tuple(table.column("domain").to_pylist()),
         sha256=tuple(table.column("sha256").fill_null("").to_pylist()),
         texts=None,
+        dates=tuple(table.column("date").fill_null("").to_pylist())
+        if "date" in table.column_names
+        else None,
         **counts,
     )
     try:
@@ -497,7 +510,9 @@ def read_scores(file: pathlib.Path) -> tuple[pa.Table, dict[str, Any]]:
     return table.replace_schema_metadata(None), facts
 
 
-def read_parquet(file: pathlib.Path, schema: pa.Schema) -> pa.Table:
+def read_parquet(
+    file: pathlib.Path, schema: pa.Schema, *others: pa.Schema
+) -> pa.Table:
     """Returns a Parquet file, refusing one that is damaged or another's."""
     # Not read_table: it makes columns of folders that are named a=b.
     try:
@@ -512,7 +527,7 @@ def read_parquet(file: pathlib.Path, schema: pa.Schema) -> pa.Table:
             f"{file}: damaged, not readable as Parquet ({error}); delete it "
             "and score again: only what it held is missing then"
         ) from error
-    if not table.schema.equals(schema):
+    if not any(table.schema.equals(known) for known in (schema, *others)):
         raise ValueError(
             f"{file}: its columns are {', '.join(names)}; those of a score "
             f"table are {', '.join(schema.names)}"

@@ -356,6 +356,8 @@ def _cut(table: ScoreTable, common: _Common, cuts: np.ndarray) -> ScoreTable:
             num_chars=np.zeros(len(sizes), np.int64),
             sha256=("",) * len(sizes),
             texts=None,
+            dates=table.texts.dates
+            and tuple(table.texts.dates[x] for x in of_text),
         ),
         nll_nats=nll[:, kept],
         num_tokens=num_tokens[:, kept],

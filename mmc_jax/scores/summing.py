@@ -57,6 +57,7 @@ def summed(table: ScoreTable, groups: Sequence[str]) -> ScoreTable:
             num_chars=sums(table.texts.num_chars),
             sha256=("",) * len(names),
             texts=None,
+            dates=_common_dates(table.texts.dates, index, len(names)),
         ),
         nll_nats=sums(table.nll_nats),
         num_tokens=sums(table.num_tokens),
@@ -65,6 +66,18 @@ def summed(table: ScoreTable, groups: Sequence[str]) -> ScoreTable:
         unit=table.unit,
         query_costs=sums(table.query_costs),
     )
+
+
+def _common_dates(
+    dates: tuple[str, ...] | None, index: np.ndarray, number: int
+) -> tuple[str, ...] | None:
+    """Returns the date that all texts of a sum have, "" where they differ."""
+    if dates is None:
+        return None
+    found: list[str | None] = [None] * number
+    for i, date in zip(index, dates, strict=True):
+        found[i] = date if found[i] in (None, date) else ""
+    return tuple(date or "" for date in found)
 
 
 def nll_of_table(table: ScoreTable) -> np.ndarray:

@@ -263,6 +263,23 @@ class ScoreTable:
         self._need(k is not None, normalisation, "num_tokens")
         return normalisations.text_length(nll, num_chars, k)
 
+    def loss_unit(self, normalisation: str = "text_length") -> str:
+        """Returns the unit of a normalisation's losses of this table, in words.
+
+        Of scores that are taken as given it is the table's own: "nats a word"
+        where a row is a word, by "row" in the models' provenance.
+
+        Args:
+          normalisation: Name of one of the `NORMALISATIONS`.
+        """
+        if normalisation != "raw" or self.unit in (None, "raw"):
+            return NORMALISATIONS[normalisation]
+        if self.unit == "nll_nats":
+            rows = {model.provenance.get("row") for model in self.models}
+            row = rows.pop() if len(rows) == 1 else None
+            return f"nats a {row if isinstance(row, str) and row else 'text'}"
+        return NORMALISATIONS.get(self.unit, UNITS[self.unit].split(",")[0])
+
     def lengths(self, normalisation: str = "text_length") -> np.ndarray:
         """Returns what a normalisation divides each nll by, float64 [X].
 
@@ -352,6 +369,21 @@ class ScoreTable:
             for model in self.models
             if not {name, *counted} & model.costs.keys()
         ]
+
+    @property
+    def text_dates(self) -> dict[str, str] | None:
+        """Date of each text by its id, where it is known; None where none is.
+
+        Of segments it is that of their text.
+        """
+        if self.texts.dates is None:
+            return None
+        ids = self.texts.ids if self.places is None else self.places.text_ids
+        return {
+            id_: date
+            for id_, date in zip(ids, self.texts.dates, strict=True)
+            if date
+        } or None
 
     def domain_mask(self, domain: str) -> np.ndarray:
         """Returns which texts are of a domain, bool [X].

@@ -382,6 +382,18 @@ class LongTest(_Case):
         with self.assertRaisesRegex(ValueError, message):
             self._read(path, models=models, value="nll_nats")
 
+    def test_dates(self):
+        """A date a text, or the day on which a model was asked."""
+        rows = "x,a,1,2020\ny,a,2,\nx,b,3,{}\ny,b,4,\n"
+        for date, expected in (("2020", ("2020", "")), ("2021", None)):
+            text = "text_id,model,value,date\n" + rows.format(date)
+            table = self._read(self._write("s.csv", text))
+            self.assertEqual(table.texts.dates, expected)
+        path = self._write("w.csv", "text_id,date,a\nx,2020-02,1\ny,no,2\n")
+        table = self._read(path)
+        self.assertEqual([m.name for m in table.models], ["a"])
+        self.assertEqual(table.texts.dates, ("2020-02", ""))
+
     def test_counts_where_scores_are_missing(self):
         text = "text_id,model,value,num_tokens\nx,a,1,5\ny,a,2,6\nx,b,3,7\n"
         path = self._write("s.csv", text)

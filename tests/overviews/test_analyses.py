@@ -3,13 +3,22 @@
 import json
 import pathlib
 import tempfile
+from unittest import mock
 
 import numpy as np
 from absl.testing import absltest
 
-from mmc_jax import corpus, overviews, report, scores, studies
+from mmc_jax import corpus, overviews, realizable, report, scores, studies
+from mmc_jax.report import overview as report_overview
 
 _NAMES = ("a-1", "a-2", "b-1", "b-2", "b-3")
+
+
+def _routers(found):
+    prepared = realizable.prepared_contest(
+        found, normalisation="text_length", num_resamples=8
+    )
+    return realizable.router_study(prepared, ["best_per_domain"])
 
 
 def table(num_texts=24, num_domains=2):
@@ -51,6 +60,7 @@ class OverviewTest(absltest.TestCase):
             more_costs=["same", "price", "none"],
             checks=studies.Checks(num_resamples=8, num_splits=1),
             num_texts=3,
+            routers=_routers,
         )
 
     def test_views(self):
@@ -59,7 +69,7 @@ class OverviewTest(absltest.TestCase):
         self.assertSameElements(first.lines, overviews.LINES)
         self.assertIn("is num_params", self.found.reasons["cost same"])
         self.assertIn("no cost 'none'", self.found.reasons["cost none"])
-        self.assertIn("--routers", self.found.reasons["routers"])
+        self.assertIn("tokens were not", self.found.reasons["granularity"])
         for view in self.found.views:
             self.assertEqual(
                 view.lines["oracle"].points.costs.shape,
@@ -74,6 +84,37 @@ class OverviewTest(absltest.TestCase):
                 for cost, loss in zip(line.costs, line.losses, strict=True):
                     bought = oracle.losses[oracle.costs <= cost].min()
                     self.assertLessEqual(bought, loss + 1e-12, name)
+
+    def test_the_line_of_a_router(self):
+        """It lies between the oracle and the worst model of its subset."""
+        for view in self.found.views:
+            oracle, line = view.lines["oracle"].points, view.lines["router"]
+            self.assertEqual(line.router, "best_per_domain")
+            for cost, loss in zip(
+                line.points.costs, line.points.losses, strict=True
+            ):
+                self.assertIn(cost, oracle.costs)
+                self.assertGreaterEqual(
+                    loss + 1e-12, oracle.losses[oracle.costs <= cost].min()
+                )
+
+    def test_an_ideal_router_has_an_interval(self):
+        line = self.found.views[0].lines["routed"]
+        self.assertIsNotNone(line.law.resampled)
+        of_floor = line.law.interval("L_inf")
+        self.assertLessEqual(of_floor.low, of_floor.high)
+        numbers = report.overview_sections(self.found)[1].numbers["law"]
+        lines = numbers["views"][0]["lines"]
+        self.assertEqual(lines["router"]["router"], "best_per_domain")
+        self.assertIn("L_inf", lines["routed"]["law"]["intervals"])
+        with mock.patch.object(report_overview, "_MOST_POINTS", 2):
+            few = report.overview_sections(self.found)[1].numbers["law"]
+        first, second = (view["lines"]["oracle"] for view in few["views"])
+        self.assertLen(first["costs"], first["num_points"])
+        line = self.found.views[1].lines["oracle"].points
+        self.assertEqual(second["num_points"], len(line.costs))
+        np.testing.assert_array_equal(second["costs"], line.costs[[0, -1]])
+        self.assertLen(second["models"], 2)
 
     def test_readings(self):
         view = self.found.views[0]
@@ -122,6 +163,7 @@ class OverviewTest(absltest.TestCase):
             found.views[0].lines, ["single", "oracle", "routed"]
         )
         self.assertIn("without a family", found.reasons["families"])
+        self.assertIn("--routers", found.views[0].reasons["router"])
 
 
 if __name__ == "__main__":

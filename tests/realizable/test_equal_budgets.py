@@ -82,13 +82,45 @@ class EqualBudgetTest(absltest.TestCase):
         self.assertAlmostEqual(self.found.mixture_share.value, share)
 
     def test_words(self):
-        section = report.answer_section(self.found, normalisation="raw")
+        section = report.answer_section(self.found, unit="nats")
         pool, mixture, router = _sentences(section)
         self.assertIn("those of m2", pool)
         self.assertIn("(m0, m1)", pool)
         self.assertIn("percent [", pool)
         self.assertIn("attains", mixture)
         self.assertIn("compare_systems --routers=all", router)
+
+    def test_words_of_routers_measured_before(self):
+        gap = {"value": 0.5, "low": 0.4, "high": 0.625, "level": 0.95}
+        entries = {
+            "ridge": {"closed_gap": gap, "routed": {"value": 1.5}},
+            "\x1b[1m": {
+                "closed_gap": {"value": None, "low": None},
+                "routed": {"value": 2.5},
+            },
+        }
+        routers = {"entries": entries}
+        section = report.answer_section(
+            self.found, unit="nats", routers=routers
+        )
+        sentence = _sentences(section)[2]
+        self.assertIn("(ridge, the best of 2 on these texts)", sentence)
+        self.assertIn("50 percent [40, 62.5]", sentence)
+        self.assertEqual(
+            section.numbers["answer"]["router"]["closed_gap"]["low"], 0.4
+        )
+        found = report.router_answer(routers)
+        self.assertIsInstance(found, report.RouterAnswer)
+        self.assertIsNone(report.router_answer({"entries": {}}))
+        for wrong in (
+            {},
+            {"entries": [1]},
+            {"entries": {"ridge": {"closed_gap": gap}}},
+            {"entries": {"ridge": {"closed_gap": gap, "routed": [1]}}},
+            {"entries": {"a": {"closed_gap": {"value": "1"}, "routed": gap}}},
+        ):
+            with self.assertRaisesRegex(ValueError, "compare_systems writes"):
+                report.router_answer(wrong)
 
     def test_words_of_two_choices_and_of_losses(self):
         """Both halves' subsets are named; no interval below 0 "holds 0"."""
@@ -98,7 +130,7 @@ class EqualBudgetTest(absltest.TestCase):
             lower=Estimate(-1.0, -2.0, -0.5),
             lower_percent=Estimate(np.nan),
         )
-        pool = _sentences(report.answer_section(found, normalisation="raw"))[0]
+        pool = _sentences(report.answer_section(found, unit="nats"))[0]
         self.assertIn("(2, those of m2 or m1, the best", pool)
         self.assertIn("(m0, m1; the other half chose m2m2", pool)
         self.assertNotIn("m2" * 99, pool)
@@ -115,7 +147,7 @@ class EqualBudgetTest(absltest.TestCase):
         )
         self.assertEqual(found.lower.value, 0)
         self.assertIsNone(found.mixture_share)
-        section = report.answer_section(found, normalisation="raw")
+        section = report.answer_section(found, unit="nats")
         pool, mixture, _ = _sentences(section)
         self.assertIn("no pool loses less", pool)
         self.assertIn("nothing for a mixture", mixture)
@@ -132,7 +164,7 @@ class EqualBudgetTest(absltest.TestCase):
         self.assertIn("nll_nats", found.why_no_share)
         # Losses below 0 have no percentages.
         self.assertTrue(np.isnan(found.lower_percent.value))
-        section = report.answer_section(found, normalisation="raw")
+        section = report.answer_section(found, unit="nats")
         self.assertIn("not known", _sentences(section)[1])
         self.assertIsInstance(found.lower, Estimate)
 

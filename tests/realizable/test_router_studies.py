@@ -57,6 +57,32 @@ class ComparedTest(parameterized.TestCase):
             )
         fit.assert_not_called()
 
+    def test_each_text_is_judged_by_who_never_saw_it(self):
+        contest = _contest()
+        groups = np.arange(300) // 2
+        prepared = realizable.Prepared(contest, groups, np.empty(0, int))
+        found = realizable.learned_router(prepared, "ridge")
+        self.assertIsInstance(found, realizable.LearnedRouter)
+        masks = np.array([[True, False, False, False], [True] * 4])
+        chosen = found.chosen(masks)
+        np.testing.assert_array_equal(chosen[0], 0)
+        texts = np.arange(300)
+        routed = contest.losses[chosen[1], texts].mean()
+        self.assertLess(
+            routed - contest.losses.min(axis=0).mean(),
+            0.01 * contest.losses[0].mean(),
+        )
+        np.testing.assert_array_equal(found.with_reader(masks), masks)
+        # Memory of the texts themselves would find even noise.
+        noise = contest._replace(
+            losses=np.random.default_rng(0).uniform(1, 2, (4, 300))
+        )
+        found = realizable.learned_router(
+            prepared._replace(contest=noise), "nearest_neighbours"
+        )
+        routed = noise.losses[found.chosen(masks)[1], texts].mean()
+        self.assertGreater(routed, 1.4)
+
     def test_what_reads_is_paid(self):
         contest = _contest()
         features = contest.texts.features._replace(reader="a")

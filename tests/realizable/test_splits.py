@@ -35,6 +35,14 @@ class NearDuplicatesTest(parameterized.TestCase):
         groups = realizable.near_duplicates(texts)
         np.testing.assert_array_equal(groups, 0)
 
+    def test_folds(self):
+        groups = np.array([0, 0, 2, 3, 4, 5, 5, 5])
+        found = realizable.folds([str(x) for x in range(8)], groups, 3)
+        self.assertEqual(sorted(set(found.tolist())), [0, 1, 2])
+        self.assertLen({(g, f) for g, f in zip(groups, found, strict=True)}, 5)
+        with self.assertRaisesRegex(ValueError, "make no two folds"):
+            realizable.folds(["a", "b"], np.zeros(2, int), 3)
+
     def test_short_and_blank_texts(self):
         groups = realizable.near_duplicates(["", " ", "a", "A", "b"])
         np.testing.assert_array_equal(groups, [0, 0, 2, 2, 4])

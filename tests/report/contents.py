@@ -38,6 +38,7 @@ def content(num_models=12, num_families=4, num_points=20, names=()):
     families = named("family", num_families)
     costs = np.geomspace(1e6, 1e10, num_models).tolist()
     losses = (2 + 3 * np.geomspace(1, 0.1, num_models)).tolist()
+    router = names[0] if names else "ridge"
     budgets = np.geomspace(1e6, 1e11, 21).tolist()
     readings = np.linspace(5, 2, 21)
 
@@ -89,9 +90,13 @@ def content(num_models=12, num_families=4, num_points=20, names=()):
             "lines": {
                 name: line(shift + 0.2 * i)
                 for i, name in enumerate(("oracle", "mixture", "single"))
-            },
+            }
+            | {"router": {**line(shift + 0.3), "router": router}},
             "not_there": {"routed": "not asked for"},
         }
+
+    def estimate(value):
+        return {"value": value, "low": value - 0.1, "high": value + 0.1}
 
     frontier = [
         {
@@ -194,6 +199,57 @@ def content(num_models=12, num_families=4, num_points=20, names=()):
             "findings": [{"about": "gain", "words": f"{models[0]} gains."}]
         },
         "texts": {"best_model": models[0], "worst": texts, "contested": texts},
+        "granularity": {
+            "granularity": {
+                "unit": "bits per byte",
+                "levels": [
+                    {
+                        "kind": kind,
+                        "bytes_per_choice": size,
+                        "best_loss": 2.5,
+                        "all_models": 2.0 + size / 1000,
+                        "all_models_interval": {"low": 1.9, "high": 2.4},
+                        "controls": {
+                            "losses": {"all_models": 1.8},
+                            "residuals": {
+                                "all_models": 2.1,
+                                "share_of_gain": None,
+                            },
+                        },
+                        "systems": {"bayes_mixture": 2.3, "fixed_share": 2.2},
+                        "law": None,
+                    }
+                    for kind, size in (("text", 300.0), ("bytes:64", 60.5))
+                ],
+            }
+        },
+        "routers": {
+            "routers": {
+                "loss_unit": "nats",
+                "entries": {
+                    name: {
+                        "routed": estimate(2.5),
+                        "closed_gap": estimate(0.5),
+                        "agreement": estimate(0.75),
+                        "on_noise": {"closed_gap": estimate(-0.05)},
+                    }
+                    for name in named("router", 3)
+                },
+                "not_there": {"prefix": "tokens were not kept"},
+            },
+            "router_law": {
+                "router": router,
+                "cost": "num_params",
+                "points": [
+                    {
+                        "cost": cost,
+                        "routed": estimate(3.0),
+                        "oracle": estimate(2.5),
+                    }
+                    for cost in (1e6, 1e7, 1e8)
+                ],
+            },
+        },
         "answer": {
             "sentences": [
                 {

@@ -48,6 +48,10 @@ class ChecklistTest(absltest.TestCase):
         self.assertIn("num_training_tokens", tokens.source)
         checked = by_item["How is the law checked?"].answer
         self.assertIn("7 resampled texts", checked)
+        bootstrap = by_item["Is there a bootstrap, and of what?"].answer
+        self.assertIn("7 resamples of the texts", bootstrap)
+        compute = by_item["How much compute did the training take?"]
+        self.assertIsNone(compute.answer)
         objective = by_item["Which objective is minimised?"].answer
         self.assertIn("delta 0.5", objective)
         sizes = by_item["Of which sizes are they?"].answer
@@ -85,6 +89,8 @@ class ChecklistTest(absltest.TestCase):
         _, by_item = _items(table)
         tokens = by_item["On how many tokens was each trained?"]
         self.assertIn("3e+11 to 4e+11", tokens.answer)
+        compute = by_item["How much compute did the training take?"].answer
+        self.assertIn("1.8e+18 to 2.4e+19 FLOPs", compute)
 
     def test_section(self):
         items, _ = _items(_table())

@@ -125,7 +125,7 @@ class DiagnosisTest(_FolderTest):
                     diversity.diagnosis(table, normalisation="raw"),
                     diversity.elimination(table.losses("raw")),
                     [model.name for model in table.models],
-                    "raw",
+                    "nats",
                 )
             ]
         )
@@ -148,7 +148,7 @@ class OptimismTest(_FolderTest):
         return self._written(
             [
                 report.optimism_section(
-                    found, normalisation="raw", cost="price", num_samples=2
+                    found, unit="nats", cost="price", num_samples=2
                 )
             ]
         )

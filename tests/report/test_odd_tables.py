@@ -56,7 +56,7 @@ def _sections(table):
     yield [
         report.optimism_section(
             diversity.optimism(found.losses, found.costs, num_samples=2),
-            normalisation="raw",
+            unit="nats",
             cost="num_params",
             num_samples=2,
         )

@@ -134,8 +134,9 @@ class PageTest(parameterized.TestCase):
         places = [
             self.page.index(f'id="{one}"')
             for one in (
-                "answer law table proven generalises domains winners diagnosis "
-                "texts other-0 referee repeat cite"
+                "answer law table proven generalises domains winners "
+                "granularity routers diagnosis texts other-0 referee repeat "
+                "cite"
             ).split()
         ]
         self.assertEqual(places, sorted(places))
@@ -175,6 +176,11 @@ class WritingTest(absltest.TestCase):
         report.write_sections(out, [Section({"granularity": {}})], flags={})
         (found,) = report.result_chapters([out])
         self.assertIn("granularity", found.numbers["granularity"])
+        beside = {"routers": {"entries": {}}, "router_law": {"points": []}}
+        routed = pathlib.Path(tempfile.mkdtemp())
+        report.write_sections(routed, [Section(beside)], flags={})
+        (found,) = report.result_chapters([routed])
+        self.assertLessEqual(beside.items(), found.numbers["routers"].items())
         again = pathlib.Path(tempfile.mkdtemp())
         report.write_sections(again, [Section({"granularity": {}})], flags={})
         with self.assertRaisesRegex(ValueError, "makes the chapter"):

@@ -3,6 +3,7 @@
 It is skipped where there is no Chromium (`apt-get install chromium`).
 """
 
+import itertools
 import json
 import pathlib
 import tempfile
@@ -98,10 +99,13 @@ class BrowserTest(absltest.TestCase):
         self.assertStartsWith(
             self._assert_words(lines["mixture"], 1), "mixtures"
         )
-        self.browser.press("End", "ArrowUp", "ArrowUp")
-        self._assert_words(lines["single"], last)
+        self.browser.press("End", "ArrowUp")
+        words = self._assert_words(lines["router"], last)
+        self.assertStartsWith(words, "router: <script>")
         # Nothing is above the first line.
-        self.browser.press("ArrowDown", "ArrowDown")
+        self.browser.press("ArrowUp", "ArrowUp")
+        self._assert_words(lines["single"], last)
+        self.browser.press("ArrowDown", "ArrowDown", "ArrowDown")
         self._assert_words(lines["oracle"], last)
 
     def test_pointer_and_tap(self):
@@ -141,11 +145,11 @@ class BrowserTest(absltest.TestCase):
             self.browser.evaluate(f"{boxes}[{box}].click()")
             drawn.append(self.browser.evaluate(path))
         self.assertLen(set(drawn), 3)
-        for box in (2, 3, 4):
+        for box in (2, 3, 4, 5):
             self.browser.evaluate(f"{boxes}[{box}].click()")
         self.assertIsNone(self.browser.evaluate(path))
         self.assertIn("No line", self.browser.evaluate(_WORDS))
-        self.browser.evaluate(f"{boxes}[4].click()")
+        self.browser.evaluate(f"{boxes}[5].click()")
         self._assert_words(self._lines(3)["oracle"], last)
 
     def _select(self, number, option):
@@ -205,6 +209,46 @@ class BrowserTest(absltest.TestCase):
             "[e.dataset.at]).some(f => data.at(f) === undefined)).length"
         )
         self.assertEqual(missing, 0)
+
+    def test_every_cell_of_a_matrix(self):
+        text = self.browser.evaluate(
+            "(() => { const d = [...document.querySelectorAll("
+            "'#winners details')].find(d => /^All/.test(d.innerText));"
+            "d.open = true; return new Promise(done => setTimeout(() => "
+            "done([...d.querySelectorAll('td')].map(c => c.innerText)), 50));"
+            "})()"
+        )
+        gains = self.content["diversity"]["pair_gains"]
+        self.assertLen(text, len(gains) ** 2)
+        for shown, gain in zip(text, itertools.chain(*gains), strict=True):
+            self.assertLess(abs(float(shown) - gain), 1e-4)
+
+    def test_on_paper(self):
+        self.browser.look(1440, scheme="dark")
+        self.browser.call("Emulation.setEmulatedMedia", media="print")
+        style = "getComputedStyle(document.querySelector('{}')).{}"
+        self.assertEqual(
+            self.browser.evaluate(style.format("body", "backgroundColor")),
+            "rgb(255, 255, 255)",
+        )
+        for hidden in ("nav", "#law .controls", ".reader", ".cursor-words"):
+            self.assertEqual(
+                self.browser.evaluate(style.format(hidden, "display")), "none"
+            )
+        # All rows are there, and no chart is higher than a sheet.
+        self.assertEqual(
+            self.browser.evaluate(style.format(".scroll", "overflow")),
+            "visible",
+        )
+        self.browser.evaluate("dispatchEvent(new Event('beforeprint')); 0")
+        sizes = self.browser.evaluate(
+            "[...document.querySelectorAll('.drawing svg')].map("
+            "s => [+s.getAttribute('width'), +s.getAttribute('height')])"
+        )
+        self.assertLessEqual(max(width for width, _ in sizes), 700)
+        self.assertLess(max(height for _, height in sizes), 900)
+        self.browser.evaluate("dispatchEvent(new Event('afterprint')); 0")
+        self.browser.call("Emulation.setEmulatedMedia", media="")
 
     def test_who_cannot_see_it(self):
         self.browser.evaluate(_AXE.read_text() + "; 0")

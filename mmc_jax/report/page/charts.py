@@ -23,7 +23,11 @@ _MOST_ROWS = 60
 
 
 def chart(
-    what: dict[str, Any], caption: str, *behind: Child, wide: bool = False
+    what: dict[str, Any],
+    caption: str,
+    *behind: Child,
+    wide: bool = False,
+    summary: str = "The numbers as a table",
 ) -> Element:
     """Returns the place of a chart, with what stands behind it.
 
@@ -32,6 +36,7 @@ def chart(
       caption: What the chart shows.
       *behind: Tables of the numbers, for who does not see the chart.
       wide: Whether the chart takes all of the page's width.
+      summary: What opens the tables.
     """
     return element(
         "figure",
@@ -39,7 +44,7 @@ def chart(
         element("figcaption", caption),
         element(
             "details",
-            element("summary", "The numbers as a table"),
+            element("summary", summary),
             behind,
             class_="behind",
         )

@@ -14,6 +14,7 @@ from mmc_jax.report.page import closing_chapters as closing
 from mmc_jax.report.page import comparison_chapter
 from mmc_jax.report.page import law_chapters as laws
 from mmc_jax.report.page import pool_chapters as pool
+from mmc_jax.report.page import system_chapters as systems
 from mmc_jax.report.page.elements import Child, Element, Result, element, html
 from mmc_jax.report.page.encoding import embedded_json, encoded
 from mmc_jax.report.page.gathering import folder_of
@@ -87,15 +88,15 @@ _CHAPTERS = (
         "granularity",
         "Granularity",
         ["/granularity/granularity"],
-        pool.granularity,
-        "measure_granularity makes it from scores with --keep_tokens; "
-        "--more_results=FOLDER puts its result here.",
+        systems.granularity,
+        "score_texts --keep_tokens keeps the scores that it needs; "
+        "--granularities asks for it where they are many.",
     ),
     Chapter(
         "routers",
         "Routers",
         ["/routers/routers"],
-        pool.routers,
+        systems.routers,
         "--routers, with --corpus for features of the texts, compares routers.",
     ),
     Chapter("diagnosis", "Diagnosis", ["/diagnosis/findings"], pool.diagnosis),

@@ -10,6 +10,8 @@ from mmc_jax.report.sections import Section, chapter
 
 # Chapters that other programs make, by the key of their result.json.
 _CHAPTERS = {"granularity": "granularity", "routers": "routers"}
+# What stands in a chapter as well, where a result has it.
+_BESIDE = {"routers": ("router_law",)}
 
 
 def folder_of(out: str | os.PathLike[str]) -> pathlib.Path:
@@ -84,7 +86,19 @@ def result_chapters(folders: Sequence[str | os.PathLike[str]]) -> list[Section]:
                 )
             one = chapter(
                 _CHAPTERS[key],
-                [Section({key: content[key], "from": str(folder)})],
+                [
+                    Section(
+                        {
+                            key: content[key],
+                            "from": str(folder),
+                            **{
+                                more: content[more]
+                                for more in _BESIDE.get(key, ())
+                                if isinstance(content.get(more), dict)
+                            },
+                        }
+                    )
+                ],
             )
             _check_shown(one, path)
             found.append(one)

@@ -1,8 +1,10 @@
 """The answer, the law's figure, its table, the proof, other texts."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from mmc_jax.report import labels
 from mmc_jax.report.page.charts import chart, line_chart
 from mmc_jax.report.page.elements import (
     Child,
@@ -16,6 +18,7 @@ from mmc_jax.report.page.elements import (
 
 LINE_NAMES = {
     "single": "single models",
+    "router": "a router",
     "mixture": "mixtures",
     "homogeneous": "oracle, one family",
     "heterogeneous": "oracle, mixed families",
@@ -24,6 +27,9 @@ LINE_NAMES = {
 }
 _WHAT_LINES_ARE = {
     "single": "the best single model of each budget",
+    "router": "one model of the subset runs, chosen for each text by what is "
+    "seen of it; the router learned from other texts; the cost is that of all "
+    "models of the subset",
     "mixture": "mixtures with uniform weights, which know nothing of the text",
     "homogeneous": "an ideal choice among models of one family",
     "heterogeneous": "an ideal choice among models of several families",
@@ -73,7 +79,7 @@ def law(result: Result) -> Iterator[Child]:
             "dl",
             [
                 (
-                    element("dt", LINE_NAMES[name]),
+                    element("dt", _line_name(view, name)),
                     element("dd", _WHAT_LINES_ARE[name]),
                 )
                 for name in LINE_NAMES
@@ -83,7 +89,8 @@ def law(result: Result) -> Iterator[Child]:
         *(_points_table(result, name) for name in view["lines"]),
     )
     for name, why in view["not_there"].items():
-        yield element("p", f"No {LINE_NAMES[name]}: {why}.", class_="hint")
+        missing = LINE_NAMES[name].removeprefix("a ")
+        yield element("p", f"No {missing}: {why}.", class_="hint")
     for name, why in result.get("/not_there", {}).items():
         if name.startswith(("cost ", "normalisation ")):
             yield element("p", f"No {name}: {why}.", class_="hint")
@@ -108,13 +115,16 @@ def laws_table(result: Result) -> Iterator[Child]:
             at = pointer("law", "views", v, "lines", name)
             if line["law"] is None:
                 rows.append(
-                    [LINE_NAMES[name], f"not fitted: {line['not_fitted']}"]
+                    [
+                        _line_name(view, name),
+                        f"not fitted: {line['not_fitted']}",
+                    ]
                     + [""] * 4
                 )
                 continue
             rows.append(
                 [
-                    LINE_NAMES[name],
+                    _line_name(view, name),
                     *(
                         result.interval(
                             f"{at}/law/{parameter}",
@@ -143,6 +153,18 @@ def laws_table(result: Result) -> Iterator[Child]:
                 f"{view['loss_unit']}, {view['cost_label'].lower()}",
             ),
             found,
+        )
+    floors = [
+        result.get(f"/law/views/0/lines/{name}/law/L_inf")
+        for name in ("router", "oracle")
+    ]
+    if None not in floors and floors[0] < floors[1]:
+        yield element(
+            "p",
+            "No router is better than the oracle of its subset. Where the law "
+            "of its line has the lower floor all the same, the points leave "
+            "the floors open.",
+            class_="note",
         )
     yield element(
         "p",
@@ -195,7 +217,7 @@ def generalisation(result: Result) -> Iterator[Child]:
     """
     rows = "/study/frontier"
     first = result.get(f"{rows}/0")
-    labels = {
+    titles = {
         "x_label": result.get("/law/views/0/cost_label"),
         "y_label": _loss_label(result),
     }
@@ -242,7 +264,7 @@ def generalisation(result: Result) -> Iterator[Child]:
         "that did not choose them.",
         x=(rows, "cost"),
         lines=lines,
-        **labels,
+        **titles,
     )
     budgets = "/study/cross_fitted/budgets"
     if result.get(budgets):
@@ -255,8 +277,16 @@ def generalisation(result: Result) -> Iterator[Child]:
                 ("on the half that chose", (budgets, "in_sample"), None),
                 ("on the other half", (budgets, "held_out"), None),
             ],
-            **labels,
+            **titles,
         )
+
+
+def _line_name(view: Mapping[str, Any], name: str) -> str:
+    """Returns what a line is called; a router's line, by its router."""
+    router = view["lines"][name].get("router")
+    if not isinstance(router, str):
+        return LINE_NAMES[name]
+    return f"router: {labels.shown(router)}"
 
 
 def _points_table(result: Result, name: str) -> Element:
@@ -264,7 +294,8 @@ def _points_table(result: Result, name: str) -> Element:
     at = pointer("law", "views", 0, "lines", name)
     number = len(result.get(f"{at}/costs"))
     chosen = range(number)
-    caption = f"{LINE_NAMES[name]}: {number} points"
+    line = _line_name(result.get("/law/views/0"), name)
+    caption = f"{line}: {number} points"
     if number > _MOST_ROWS:
         step = (number - 1) / (_MOST_ROWS - 1)
         chosen = sorted({round(i * step) for i in range(_MOST_ROWS)})

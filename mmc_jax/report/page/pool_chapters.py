@@ -1,4 +1,4 @@
-"""Domains, who wins where, granularity, routers, diagnosis, single texts."""
+"""Domains, who wins where, diagnosis, single texts."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +13,8 @@ from mmc_jax.report.page.elements import (
     table,
 )
 
-# Columns of a table that can be read.
+# Columns of a table that can be read. The page's JavaScript makes larger ones
+# when they are asked for.
 _MOST_COLUMNS = 32
 
 
@@ -47,6 +48,7 @@ def domains(result: Result) -> Iterator[Child]:
             "columns": ["/study/models", "name"],
             "families": "/study/models",
             "perRow": True,
+            "all": len(result.get("/domains/domains")) > _MOST_COLUMNS,
         },
         "Mean loss of each model in each domain. A row has shades of its own: "
         "dark is its best model.",
@@ -118,11 +120,13 @@ def winners(result: Result) -> Iterator[Child]:
             "rows": ["/study/models", "name"],
             "columns": ["/study/models", "name"],
             "families": "/study/models",
+            "all": True,
         },
         "Gain matrix: what an ideal choice between two models gains over the "
         "better of them.",
         _largest_table(result),
         wide=True,
+        summary="The largest gains with their intervals",
     )
     yield chart(
         {
@@ -133,73 +137,6 @@ def winners(result: Result) -> Iterator[Child]:
         "Members of the subsets of the oracle's frontier, the cheapest first.",
         wide=True,
     )
-
-
-def granularity(result: Result) -> Iterator[Child]:
-    """Yields what a finer choice of the model gains.
-
-    Args:
-      result: The result, with "/granularity/granularity".
-    """
-    base = "/granularity/granularity"
-    rows = []
-    for i, level in enumerate(result.get(f"{base}/levels")):
-        at = f"{base}/levels/{i}"
-        rows.append(
-            [
-                level["kind"],
-                result.number(f"{at}/bytes_per_choice", ".1f"),
-                result.interval(
-                    f"{at}/all_models",
-                    f"{at}/all_models_interval/low",
-                    f"{at}/all_models_interval/high",
-                ),
-                result.number(f"{at}/controls/residuals/all_models"),
-                result.number(f"{at}/controls/residuals/share_of_gain", ".0%"),
-                result.number(f"{at}/systems/bayes_mixture"),
-                result.number(f"{at}/systems/fixed_share"),
-            ]
-        )
-    yield table(
-        f"What a finer choice gains, loss in {result.get(f'{base}/unit')}",
-        [
-            "choice per",
-            "bytes",
-            "oracle",
-            "residuals permuted",
-            "of the gain, at most noise",
-            "Bayes mixture",
-            "fixed share",
-        ],
-        rows,
-    )
-
-
-def routers(result: Result) -> Iterator[Child]:
-    """Yields what routers attain.
-
-    Args:
-      result: The result, with "/routers/routers".
-    """
-    base = "/routers/routers"
-    yield table(
-        "Routers: the share of the gap between the best single model and the "
-        "oracle that each closes, on texts that it did not learn from",
-        ["router", "loss", "closed gap", "on noise features", "agreement"],
-        [
-            [
-                name_of(name),
-                _estimate(result, f"{at}/routed", ".4g"),
-                _estimate(result, f"{at}/closed_gap", ".1%"),
-                result.number(f"{at}/on_noise/closed_gap/value", ".1%"),
-                result.number(f"{at}/agreement/value", ".1%"),
-            ]
-            for name in result.get(f"{base}/entries")
-            for at in [pointer("routers", "routers", "entries", name)]
-        ],
-    )
-    for name, why in result.get(f"{base}/not_there", {}).items():
-        yield element("p", f"No {name}: {why}.", class_="hint")
 
 
 def diagnosis(result: Result) -> Iterator[Child]:
@@ -311,11 +248,7 @@ def _largest_table(result: Result) -> Child:
 def _domains_table(result: Result) -> Child:
     found = result.get("/domains/domains")
     if len(found) > _MOST_COLUMNS:
-        return element(
-            "p",
-            f"{len(found)} domains are too many for a table.",
-            class_="note",
-        )
+        return None
     return table(
         "Mean loss of each model in each domain",
         ["model", *(name_of(one["name"] or "no domain", 24) for one in found)],
@@ -330,7 +263,3 @@ def _domains_table(result: Result) -> Child:
             for m, model in enumerate(result.get("/study/models"))
         ],
     )
-
-
-def _estimate(result: Result, at: str, form: str) -> Child:
-    return result.interval(f"{at}/value", f"{at}/low", f"{at}/high", form)

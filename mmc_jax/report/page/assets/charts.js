@@ -3,12 +3,25 @@
 // of the result.
 
 const charts = (() => {
+  // Pixels of a sheet of paper between its margins.
+  const PAPER = 680;
+
   // Drawn anew where the width changes, so that text keeps its size.
   function onWidth(place, draw) {
     let drawn = 0;
+    let printing = false;
+    window.addEventListener("beforeprint", () => {
+      printing = true;
+      drawn = PAPER;
+      draw(PAPER);
+    });
+    window.addEventListener("afterprint", () => {
+      printing = false;
+      again();
+    });
     const again = () => {
       const width = Math.max(300, Math.floor(place.clientWidth));
-      if (width === drawn) return;
+      if (printing || width === drawn) return;
       drawn = width;
       draw(width);
     };
@@ -18,6 +31,24 @@ const charts = (() => {
 
   function canvas(place, width, height, caption) {
     place.replaceChildren();
+    return drawing(place, width, height, caption);
+  }
+
+  // Rows by name are drawn in pieces, so that paper cuts none of them.
+  const ROWS_OF_A_PIECE = 40;
+
+  function pieces(place, rows, width, heightOf, caption, draw) {
+    place.replaceChildren();
+    for (let start = 0; start < rows.length; start += ROWS_OF_A_PIECE) {
+      const some = rows.slice(start, start + ROWS_OF_A_PIECE);
+      const last = start + some.length === rows.length;
+      const svg = drawing(place, width, heightOf(some.length, !start, last), caption);
+      if (start) svg.attr("role", null).attr("aria-label", null).attr("aria-hidden", "true");
+      draw(svg, some, !start, last);
+    }
+  }
+
+  function drawing(place, width, height, caption) {
     return d3
       .select(place)
       .append("svg")
@@ -95,12 +126,14 @@ const charts = (() => {
     svg.append("text").attr("x", 4).attr("y", box.top - 10).text(yLabel);
   }
 
-  const DASHES = ["none", "6 3", "2 2", "8 3 2 3"];
+  const DASHES = ["none", "6 3", "1 3", "2 2", "8 3 2 3", "12 4"];
   const COLOURS = [
     "var(--line-oracle)",
     "var(--family-1)",
     "var(--family-0)",
+    "var(--family-3)",
     "var(--family-2)",
+    "var(--line-single)",
   ];
 
   function lines(place, spec) {
@@ -160,6 +193,17 @@ const charts = (() => {
               .x((_, k) => x(x0[k]))
               .y((_, k) => y(line.y[k]))(x0),
           );
+        if (spec.marks) {
+          svg
+            .append("g")
+            .attr("fill", COLOURS[i])
+            .selectAll("circle")
+            .data(d3.range(x0.length).filter((k) => known(x0[k], line.y[k], y)))
+            .join("circle")
+            .attr("r", 2.5)
+            .attr("cx", (k) => x(x0[k]))
+            .attr("cy", (k) => y(line.y[k]));
+        }
         const row = svg.append("g").attr("transform", `translate(4,${12 + 18 * i})`);
         row
           .append("line")
@@ -197,58 +241,205 @@ const charts = (() => {
       const narrow = width < 620;
       const panels = narrow ? spec.panels.slice(0, 1) : spec.panels;
       const left = Math.min(220, width * 0.4);
-      const height = 34 + ROW * rows.length;
-      const svg = canvas(place, width, height, spec.caption);
+      const topOf = (first) => (first ? 34 : 0);
       const each = (width - left) / panels.length;
-      rows.forEach((row, i) => {
-        rowName(svg, row, left - 6, 34 + ROW * (i + 0.5), Math.floor(left / 7.5));
-      });
-      panels.forEach((panel, p) => {
+      const scales = panels.map((panel, p) => {
         const start = left + p * each;
-        const values = rows.map((row) => row[panel.value]);
         const ends = rows.map(
           (row) => row[panel.value] + (panel.error ? row[panel.error] ?? 0 : 0),
         );
-        const x = d3.scaleLinear(
-          [Math.min(0, d3.min(values)), Math.max(d3.max(ends), 1e-300)],
+        return d3.scaleLinear(
+          [
+            Math.min(0, d3.min(rows, (row) => row[panel.value])),
+            Math.max(d3.max(ends), 1e-300),
+          ],
           [start, start + each - 62],
         );
-        svg
-          .append("text")
-          .attr("x", start)
-          .attr("y", 18)
-          .attr("font-weight", 600)
-          .text(panel.title);
-        rows.forEach((row, i) => {
-          const y = 34 + ROW * i;
-          const value = row[panel.value];
-          svg
-            .append("rect")
-            .attr("x", Math.min(x(0), x(value)))
-            .attr("width", Math.max(1, Math.abs(x(value) - x(0))))
-            .attr("y", y + 3)
-            .attr("height", ROW - 6)
-            .attr("fill", families.colour(row.family));
-          const error = panel.error ? row[panel.error] : null;
-          if (error) {
+      });
+      const heightOf = (number, first) => topOf(first) + ROW * number;
+      pieces(place, rows, width, heightOf, spec.caption, (svg, some, first) => {
+        const top = topOf(first);
+        some.forEach((row, i) => {
+          rowName(svg, row, left - 6, top + ROW * (i + 0.5), Math.floor(left / 7.5));
+        });
+        panels.forEach((panel, p) => {
+          const x = scales[p];
+          if (first) {
             svg
-              .append("line")
-              .attr("x1", x(value - error))
-              .attr("x2", x(value + error))
-              .attr("y1", y + ROW / 2)
-              .attr("y2", y + ROW / 2)
-              .attr("stroke", "var(--ink)");
+              .append("text")
+              .attr("x", left + p * each)
+              .attr("y", 18)
+              .attr("font-weight", 600)
+              .text(panel.title);
           }
-          svg
-            .append("text")
-            .attr("x", x(value + (error ?? 0)) + 5)
-            .attr("y", y + ROW / 2)
-            .attr("dy", "0.35em")
-            .attr("class", "faint")
-            .text(shown.number(value, panel.form));
+          some.forEach((row, i) => {
+            const y = top + ROW * i;
+            const value = row[panel.value];
+            svg
+              .append("rect")
+              .attr("x", Math.min(x(0), x(value)))
+              .attr("width", Math.max(1, Math.abs(x(value) - x(0))))
+              .attr("y", y + 3)
+              .attr("height", ROW - 6)
+              .attr("fill", families.colour(row.family));
+            const error = panel.error ? row[panel.error] : null;
+            if (error) {
+              svg
+                .append("line")
+                .attr("x1", x(value - error))
+                .attr("x2", x(value + error))
+                .attr("y1", y + ROW / 2)
+                .attr("y2", y + ROW / 2)
+                .attr("stroke", "var(--ink)");
+            }
+            svg
+              .append("text")
+              .attr("x", x(value + (error ?? 0)) + 5)
+              .attr("y", y + ROW / 2)
+              .attr("dy", "0.35em")
+              .attr("class", "faint")
+              .text(shown.number(value, panel.form));
+          });
         });
       });
     });
+  }
+
+  // Estimates with their intervals, a row each, and others beside them.
+  function estimates(place, spec) {
+    const rows = spec.rows.map((row) => ({
+      name: row.name,
+      value: data.at(row.at) ?? {},
+      beside: row.beside ? (data.at(row.beside) ?? {}).value : undefined,
+    }));
+    onWidth(place, (width) => {
+      const left = Math.min(180, width * 0.4);
+      const tall = 24;
+      const legend = 22;
+      const height = legend + tall * rows.length + 46;
+      const svg = canvas(place, width, height, spec.caption);
+      const values = rows.flatMap((row) => [
+        row.value.value,
+        row.value.low,
+        row.value.high,
+        row.beside,
+      ]);
+      const known = [0, ...values].filter(Number.isFinite);
+      const [low, high] = d3.extent(known);
+      const more = 0.04 * (high - low || 1);
+      const x = d3.scaleLinear([low - more, high + more], [left, width - 14]);
+      const bottom = legend + tall * rows.length;
+      svg
+        .append("g")
+        .attr("class", "axis")
+        .attr("transform", `translate(0,${bottom})`)
+        .call(
+          d3
+            .axisBottom(x)
+            .ticks(Math.max(3, (width - left) / 90))
+            .tickFormat(d3.format(".0%")),
+        );
+      svg
+        .append("text")
+        .attr("x", (left + width) / 2)
+        .attr("y", bottom + 36)
+        .attr("text-anchor", "middle")
+        .text(spec.unit);
+      svg
+        .append("line")
+        .attr("x1", x(0))
+        .attr("x2", x(0))
+        .attr("y1", legend)
+        .attr("y2", bottom)
+        .attr("stroke", "var(--soft)");
+      const cross = (g, at) =>
+        g
+          .append("path")
+          .attr("d", d3.symbol(d3.symbolTimes, 40)())
+          .attr("transform", `translate(${at})`)
+          .attr("stroke", "var(--soft)")
+          .attr("stroke-width", 1.5);
+      if (rows.some((row) => Number.isFinite(row.beside))) {
+        cross(svg, [10, 10]);
+        svg.append("text").attr("x", 22).attr("y", 14).text(spec.beside);
+      }
+      rows.forEach((row, i) => {
+        const y = legend + tall * (i + 0.5);
+        rowName(svg, row, left - 8, y, Math.floor(left / 7.5));
+        const { value, low: from, high: to } = row.value;
+        if (Number.isFinite(from) && Number.isFinite(to)) {
+          svg
+            .append("line")
+            .attr("x1", x(from))
+            .attr("x2", x(to))
+            .attr("y1", y)
+            .attr("y2", y)
+            .attr("stroke", "var(--line-router)")
+            .attr("stroke-width", 2);
+        }
+        if (Number.isFinite(value)) {
+          svg
+            .append("circle")
+            .attr("cx", x(value))
+            .attr("cy", y)
+            .attr("r", 4)
+            .attr("fill", "var(--line-router)");
+        }
+        if (Number.isFinite(row.beside)) cross(svg, [x(row.beside), y]);
+      });
+    });
+  }
+
+  // All numbers of a matrix, made when they are asked for: thousands of cells.
+  function matrixTable(place, spec, rows, columns, values) {
+    const details = document.createElement("details");
+    details.className = "behind";
+    const summary = document.createElement("summary");
+    summary.textContent =
+      `All ${rows.length} × ${columns.length} numbers as a table`;
+    details.append(summary);
+    details.addEventListener(
+      "toggle",
+      () => {
+        const cell = (tag, text, attributes) => {
+          const found = document.createElement(tag);
+          found.textContent = text;
+          for (const [name, value] of Object.entries(attributes)) {
+            found.setAttribute(name, value);
+          }
+          return found;
+        };
+        const table = document.createElement("table");
+        table.append(cell("caption", spec.caption, {}));
+        const head = table.createTHead().insertRow();
+        head.append(cell("th", "row", { scope: "col" }));
+        for (const name of columns) {
+          head.append(cell("th", shown.name(name, 24), { scope: "col", class: "r" }));
+        }
+        const body = table.createTBody();
+        rows.forEach((name, r) => {
+          const row = body.insertRow();
+          row.append(cell("th", shown.name(name, 40), { scope: "row" }));
+          columns.forEach((_, c) => {
+            row.append(
+              cell("td", shown.number(values[r][c], ".4~g"), {
+                class: "r n",
+                "data-at": `${spec.values}/${r}/${c}`,
+              }),
+            );
+          });
+        });
+        const region = document.createElement("div");
+        region.className = "scroll";
+        region.tabIndex = 0;
+        region.setAttribute("role", "region");
+        region.setAttribute("aria-label", spec.caption);
+        region.append(table);
+        details.append(region);
+      },
+      { once: true },
+    );
+    place.after(details);
   }
 
   function legendOfFamilies(place, used) {
@@ -301,6 +492,10 @@ const charts = (() => {
     const rowOrder = spec.perRow ? d3.range(rows.length) : order;
     const chosen = [0, 0];
     let layout = null;
+    if (spec.all) {
+      const caption = place.parentElement.querySelector("figcaption");
+      matrixTable(caption, spec, rows, columns, values);
+    }
 
     const words = document.createElement("p");
     words.className = "cursor-words";
@@ -434,10 +629,10 @@ const charts = (() => {
     );
     onWidth(place, (width) => {
       const left = Math.min(220, width * 0.4);
-      const height = 10 + ROW * order.length + 26;
-      const svg = canvas(place, width, height, spec.caption);
+      const topOf = (first) => (first ? 6 : 0);
+      const heightOf = (number, first, last) =>
+        topOf(first) + ROW * number + (last ? 30 : 0);
       const x = d3.scaleLinear([0, line.models.length], [left, width - 4]);
-      const row = new Map(order.map((m, i) => [m, i]));
       // One path a model: runs of points that have it.
       const runs = new Map(order.map((m) => [m, []]));
       line.models.forEach((subset, i) => {
@@ -448,27 +643,31 @@ const charts = (() => {
           else of.push([i, i + 1]);
         }
       });
-      for (const m of order) {
-        const y = 6 + ROW * row.get(m);
-        rowName(svg, models[m], left - 6, y + ROW / 2, Math.floor(left / 7.5));
-        svg
-          .append("path")
-          .attr("fill", families.colour(models[m].family))
-          .attr(
-            "d",
-            runs
-              .get(m)
-              .map(([a, b]) => `M${x(a)},${y + 3}H${x(b)}v${ROW - 6}H${x(a)}Z`)
-              .join(""),
-          );
-      }
-      svg
-        .append("text")
-        .attr("x", left)
-        .attr("y", height - 8)
-        .text(`${line.models.length} subsets, from cheap to dear`);
+      pieces(place, order, width, heightOf, spec.caption, (svg, some, first, last) => {
+        some.forEach((m, i) => {
+          const y = topOf(first) + ROW * i;
+          rowName(svg, models[m], left - 6, y + ROW / 2, Math.floor(left / 7.5));
+          svg
+            .append("path")
+            .attr("fill", families.colour(models[m].family))
+            .attr(
+              "d",
+              runs
+                .get(m)
+                .map(([a, b]) => `M${x(a)},${y + 3}H${x(b)}v${ROW - 6}H${x(a)}Z`)
+                .join(""),
+            );
+        });
+        if (last) {
+          svg
+            .append("text")
+            .attr("x", left)
+            .attr("y", heightOf(some.length, first, last) - 10)
+            .text(`${line.models.length} subsets, from cheap to dear`);
+        }
+      });
     });
   }
 
-  return { known, lines, bars, heat, membership, onWidth, canvas, scale, axes, mark, legendOfFamilies };
+  return { known, lines, bars, estimates, heat, membership, onWidth, canvas, scale, axes, mark, legendOfFamilies };
 })();

@@ -66,8 +66,11 @@ const data = (() => {
       }, content);
   }
 
-  // One key of each object of a list.
-  const column = ([rows, key]) => (at(rows) ?? []).map((row) => row[key]);
+  // One key of each object of a list; "a/b" is the key b of the object at a.
+  const column = ([rows, key]) =>
+    (at(rows) ?? []).map((row) =>
+      key.split("/").reduce((value, word) => value?.[word], row),
+    );
 
   return { content, at, column };
 })();

@@ -5,6 +5,7 @@
 charts.law = (place, spec, figure) => {
   const NAMES = {
     single: "single models",
+    router: "a router",
     mixture: "mixtures",
     homogeneous: "oracle, one family",
     heterogeneous: "oracle, mixed families",
@@ -13,6 +14,7 @@ charts.law = (place, spec, figure) => {
   };
   const DASHES = {
     single: "none",
+    router: "10 2 2 2",
     mixture: "7 3",
     homogeneous: "2 2",
     heterogeneous: "8 3 2 3",
@@ -24,6 +26,9 @@ charts.law = (place, spec, figure) => {
   const MOST_NAMES = 12;
 
   const views = data.at("/law/views");
+  // A router's line is called by its router.
+  const router = views.map((one) => one.lines.router?.router).find(Boolean);
+  if (router) NAMES.router = `router: ${shown.name(router, 40)}`;
   const models = data.at("/study/models") ?? [];
   const state = {
     view: 0,
