@@ -12,7 +12,7 @@ import hypothesis
 from absl.testing import absltest, parameterized
 from hypothesis import strategies as st
 
-from tests.faults import fuzz
+from tests.faults import fuzz, strangers
 
 _JSON = st.recursive(
     st.none()
@@ -63,7 +63,7 @@ class FuzzTest(parameterized.TestCase):
     def test_edited_files(self, name):
         with fuzz.target(name) as aim:
 
-            @_settings(20)
+            @_settings(5 if name in strangers.FILES else 20)
             @hypothesis.given(st.integers(0, 2**32))
             def attack(seed):
                 self.attack(aim, fuzz.edited(aim.seed, random.Random(seed)))
