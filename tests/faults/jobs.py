@@ -175,7 +175,7 @@ def write_page(inputs: pathlib.Path, out: pathlib.Path) -> None:
 
     sections = [
         report.Section({key: value})
-        for key, value in contents.content(3, 2, 3).items()
+        for key, value in contents.content().items()
         if key not in ("flags", "versions", "device", "sha256")
     ]
     sections.append(report.Section(arrays={"a": np.linspace(0, 1, 2**18)}))
