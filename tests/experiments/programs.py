@@ -1,7 +1,9 @@
 """Programs as tests run them: as a user does, or in their own process."""
 
+import contextlib
 import gc
 import importlib
+import io
 import multiprocessing
 import os
 import pathlib
@@ -10,10 +12,14 @@ import select
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
+from unittest import mock
 
+import jax
 import numpy as np
+from absl import app, flags, logging
+from absl.testing import flagsaver
 
 _ROOT = pathlib.Path(__file__).parents[2]
 
@@ -49,6 +55,87 @@ def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         )
         process.close()
     return done
+
+
+def run_here(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Returns the same as `run`, of a run in this process.
+
+    What other tests have compiled is there. It is not for what starts or ends
+    a process, nor for what logging says.
+    """
+    out, err = io.StringIO(), io.StringIO()
+    code = None
+    with (
+        _as_alone(),
+        jax.numpy_dtype_promotion("standard"),  # As users have it.
+        mock.patch.object(sys, "argv", [program, *arguments]),
+        mock.patch.dict(os.environ),
+        mock.patch.object(app, "run", _parsed_and_run),
+        contextlib.chdir(_ROOT),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        stops = importlib.import_module("experiments.stops")
+        with mock.patch.object(stops.Stops, "watch"):
+            try:
+                runpy.run_module(program, run_name="__main__", alter_sys=True)
+            except SystemExit as end:
+                code = end.code
+    if isinstance(code, str):
+        err.write(f"{code}\n")
+        code = 1
+    return subprocess.CompletedProcess(
+        [program, *arguments], code or 0, out.getvalue(), err.getvalue()
+    )
+
+
+def _parsed_and_run(main: Callable[[list[str]], None]) -> None:
+    """Does what absl's `app.run` does, without its settings of a process."""
+    try:
+        main(flags.FLAGS(sys.argv))
+    except (flags.Error, app.UsageError) as error:
+        sys.exit(str(error))
+
+
+# Modules of programs that ran here. Of one that goes absl may take another
+# for it, by its address.
+_GONE: list[ModuleType] = []
+
+
+@contextlib.contextmanager
+def _as_alone() -> Iterator[None]:
+    """Hides programs and their flags, and leaves all as it was before."""
+    values = flagsaver.save_flag_values()
+    verbosity = logging.get_verbosity()
+    state = flags.FLAGS.__dict__
+    before = dict(state)
+    for name, value in before.items():
+        if isinstance(value, dict):
+            state[name] = {
+                key: list(some) if isinstance(some, list) else some
+                for key, some in value.items()
+            }
+    for flag in list(flags.FLAGS):
+        module = flags.FLAGS.find_module_defining_flag(flag)
+        if not module.startswith("absl"):
+            delattr(flags.FLAGS, flag)
+    flags.FLAGS.unparse_flags()
+    modules = _taken_out()
+    try:
+        yield
+    finally:
+        _GONE.extend(_taken_out().values())
+        sys.modules.update(modules)
+        logging.set_verbosity(verbosity)
+        state.clear()
+        state.update(before)
+        flagsaver.restore_flag_values(values)
+
+
+def _taken_out() -> dict[str, ModuleType]:
+    """Takes the programs out of the modules, and returns them."""
+    names = [n for n in sys.modules if n.partition(".")[0] == "experiments"]
+    return {name: sys.modules.pop(name) for name in names}
 
 
 def start(

@@ -6,7 +6,7 @@ import numpy as np
 from absl.testing import absltest
 
 from mmc_jax import frontier, synthetic
-from tests.experiments.programs import csv_files, run
+from tests.experiments.programs import csv_files, run_here
 
 
 class CertificatesTest(absltest.TestCase):
@@ -24,7 +24,7 @@ class CertificatesTest(absltest.TestCase):
         self.certificate = self.folder / "out/certificate.npz"
 
     def _traced(self, *arguments):
-        done = run(
+        done = run_here(
             "experiments.trace_frontier",
             *self.flags,
             "--method=certified",
@@ -36,7 +36,7 @@ class CertificatesTest(absltest.TestCase):
         return done.stdout, result
 
     def _checked(self):
-        return run(
+        return run_here(
             "experiments.check_certificate",
             *self.flags,
             f"--certificate={self.certificate}",
@@ -92,7 +92,7 @@ class CertificatesTest(absltest.TestCase):
 
     def test_what_is_proven_is_kept_until_the_result_is_written(self):
         (self.folder / "out/result.json.partial").mkdir(parents=True)
-        done = run(
+        done = run_here(
             "experiments.trace_frontier",
             *self.flags,
             "--method=certified",
@@ -105,7 +105,7 @@ class CertificatesTest(absltest.TestCase):
         self.assertFalse((self.folder / "out/certificate.parts").exists())
 
     def test_all_sizes_or_another_method(self):
-        done = run(
+        done = run_here(
             "experiments.trace_frontier",
             *self.flags,
             "--method=certified",

@@ -12,7 +12,7 @@ from absl.testing import absltest
 
 from mmc_jax import pool, scores
 from tests import tolerances
-from tests.experiments.programs import run
+from tests.experiments.programs import run_here
 
 _KEYS = {
     "gpt2.attention.head_count": "n_head",
@@ -74,7 +74,7 @@ class CompareDtypesTest(absltest.TestCase):
         ]
         corpus = folder / "texts.jsonl"
         corpus.write_text("\n".join(map(json.dumps, lines)))
-        done = run(
+        done = run_here(
             "experiments.compare_dtypes",
             f"--corpus={corpus}",
             f"--pool={folder}/pool.yaml",
@@ -106,7 +106,7 @@ class CompareDtypesTest(absltest.TestCase):
         lines = [dict(text=f"Text number {i}.", domain="d") for i in range(9)]
         corpus = folder / "texts.jsonl"
         corpus.write_text("\n".join(map(json.dumps, lines)))
-        done = run(
+        done = run_here(
             "experiments.compare_dtypes",
             f"--corpus={corpus}",
             "--pool=stdlib20",

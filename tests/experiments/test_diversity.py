@@ -6,7 +6,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from mmc_jax import importers, scores
-from tests.experiments.programs import csv_files, run
+from tests.experiments.programs import csv_files, run, run_here
 
 
 def _files():
@@ -29,7 +29,7 @@ class ProgramsTest(parameterized.TestCase):
         self.folder, self.losses = _files()
 
     def _result(self, program, *arguments):
-        done = run(
+        done = run_here(
             f"experiments.{program}",
             f"--csv={self.folder}/scores.csv",
             f"--models={self.folder}/models.csv",

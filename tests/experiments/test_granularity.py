@@ -31,7 +31,7 @@ class GranularityTest(absltest.TestCase):
 
     def _run(self, program, table, *arguments):
         scores.write(table, self.folder / "scores")
-        return programs.run(
+        return programs.run_here(
             program,
             f"--scores={self.folder}/scores",
             f"--out={self.folder}/out",

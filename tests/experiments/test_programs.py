@@ -18,7 +18,7 @@ from mmc_jax import (
     scoring,
     training,
 )
-from tests.experiments.programs import csv_files, in_a_terminal, run
+from tests.experiments.programs import csv_files, in_a_terminal, run, run_here
 
 
 def _tiny_checkpoint() -> pathlib.Path:
@@ -41,7 +41,7 @@ class TraceAndFitTest(absltest.TestCase):
         losses = np.exp(-0.4 * size) + 2 + rng.uniform(0, 1, (30, 5))
         folder = csv_files(losses.T, 7 * 5**size)
 
-        traced = run(
+        traced = run_here(
             "experiments.trace_frontier",
             f"--csv={folder}/scores.csv",
             f"--models={folder}/models.csv",
@@ -80,7 +80,7 @@ class TraceAndFitTest(absltest.TestCase):
             int((losses.min(axis=1) > 2.5).sum()),
         )
 
-        fitted = run(
+        fitted = run_here(
             "experiments.fit_law",
             f"--points={folder}/f",
             "--huber_delta=0.01",
@@ -125,7 +125,7 @@ class TraceAndFitTest(absltest.TestCase):
 class ComparePruningTest(absltest.TestCase):
     def test_a_table(self):
         out = pathlib.Path(tempfile.mkdtemp())
-        compared = run(
+        compared = run_here(
             "experiments.compare_pruning",
             "--num_models=4",
             "--num_texts=20",
@@ -152,7 +152,7 @@ class ComparePruningTest(absltest.TestCase):
 
 class ListModelsTest(absltest.TestCase):
     def test_ports_and_pools(self):
-        listed = run("experiments.list_models")
+        listed = run_here("experiments.list_models")
         self.assertEqual(listed.returncode, 0, listed.stderr)
         for module, model_types in catalogue.families().items():
             self.assertIn(f"{module}: {', '.join(model_types)}", listed.stdout)
@@ -175,7 +175,7 @@ models:
     facts: {model_type: gpt2}
   - {name: unknown, checkpoint: a/b, revision: main, family: g}
 """)
-        listed = run(
+        listed = run_here(
             "experiments.list_models",
             f"--pool={folder}/mine.yaml",
             "--mesh=2x4",
@@ -210,7 +210,7 @@ models:
             ("--mesh=2x4", "error: --mesh, --dtype and --over_data ask"),
         ):
             with self.subTest(flag=flag):
-                failed = run("experiments.list_models", flag)
+                failed = run_here("experiments.list_models", flag)
                 self.assertEqual(failed.returncode, 1)
                 self.assertStartsWith(failed.stderr, message)
                 self.assertLen(failed.stderr.splitlines(), 1)
@@ -235,7 +235,7 @@ class ShowModelTest(absltest.TestCase):
         return written
 
     def test_what_the_scorer_says(self):
-        shown = run(*self.flags)
+        shown = run_here(*self.flags)
         self.assertEqual(shown.returncode, 0, shown.stderr)
         expected = scoring.surprisal(self.folder, "x = '\x1b'\n")
         lines = shown.stdout.splitlines()

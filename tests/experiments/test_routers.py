@@ -7,7 +7,7 @@ from absl.testing import absltest, parameterized
 
 from experiments import choices
 from mmc_jax import realizable
-from tests.experiments.programs import csv_files, run
+from tests.experiments.programs import csv_files, run_here
 
 _WORDS = ("alpha beta gamma", "import numpy as np", "der die das und")
 _NUM_TEXTS = 90
@@ -37,7 +37,7 @@ class TrainRouterTest(parameterized.TestCase):
         cls.folder = _files()
 
     def _run(self, *arguments, out="out"):
-        return run(
+        return run_here(
             "experiments.train_router",
             "--text_id=id",
             "--domain=kind",
@@ -125,7 +125,7 @@ class TrainRouterTest(parameterized.TestCase):
 class CompareSystemsTest(absltest.TestCase):
     def test_all_routers_on_scores(self):
         folder = _files()
-        done = run(
+        done = run_here(
             "experiments.compare_systems",
             "--text_id=id",
             "--domain=kind",
