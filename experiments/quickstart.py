@@ -10,6 +10,8 @@ of single models and the law of the pool, and writes figures and result.json. A
 second run re-uses the scores.
 """
 
+import concurrent.futures
+import importlib
 import pathlib
 
 from . import program, shared_flags
@@ -19,34 +21,42 @@ _OUT = shared_flags.out("results/quickstart")
 
 
 def main():
-    _draw_law_of_published_models(pathlib.Path(_OUT.value, "published"))
-    from mmc_jax import corpus, pool, report, scoring, studies
+    from mmc_jax import pool, report, scoring, studies
 
-    print("\n20 small models, scored here and now:\n", flush=True)
     out = pathlib.Path(_OUT.value)
-    texts = corpus.embedded("held_out").sample(_NUM_TEXTS.value)
-    table = scoring.score(pool.read("stdlib20"), texts, out / "scores")
-    print(
-        report.write_sections(
-            out,
-            report.study_sections(studies.study(table)),
-            flags=program.flag_values(),
-        )
-    )
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        # Python cuts texts and imports while XLA compiles what fits the laws.
+        texts = thread.submit(_texts, out / "scores")
+        published = _study_of_published_models()
+    _write(out / "published", report.law_sections(published))
+    print("\n20 small models, scored here and now:\n", flush=True)
+    table = scoring.score(pool.read("stdlib20"), texts.result(), out / "scores")
+    _write(out, report.study_sections(studies.study(table)))
 
 
-def _draw_law_of_published_models(out):
-    from mmc_jax import report, scores, studies
+def _study_of_published_models():
+    from mmc_jax import scores, studies
 
     print("14 published models; loss in nats a word:", flush=True)
     table = scores.open("surprisal14")
-    found = studies.study(table, normalisation="raw", method="exhaustive")
-    print(
-        report.write_sections(
-            out, report.law_sections(found), flags=program.flag_values()
-        ),
-        flush=True,
-    )
+    return studies.study(table, normalisation="raw", method="exhaustive")
+
+
+def _texts(folder):
+    """Returns what is scored; imports what scores it, if nothing has been."""
+    from mmc_jax import corpus, scores
+
+    texts = corpus.embedded("held_out").sample(_NUM_TEXTS.value)
+    if not scores.is_table(folder):
+        importlib.import_module("mmc_jax.scoring.one_model")
+    return texts
+
+
+def _write(out, sections):
+    from mmc_jax import report
+
+    flags = program.flag_values()
+    print(report.write_sections(out, sections, flags=flags), flush=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import threading
 from collections.abc import Iterable, Iterator
 
 import jax
@@ -74,6 +75,7 @@ class Programs:
             token_nll, out_shardings=NamedSharding(mesh, rows)
         )
         self._compiled: dict[tuple[int, int], jax.stages.Compiled] = {}
+        self._compiling = threading.Lock()
 
     def compile(
         self, abstract: layers.LanguageModel, shape: tuple[int, int]
@@ -84,13 +86,14 @@ class Programs:
           abstract: A model of the structure, from `loading.abstract`.
           shape: Rows B and tokens T of the batches.
         """
-        if shape in self._compiled:
-            return
         tokens = jax.ShapeDtypeStruct(
             shape, jnp.int32, sharding=self._rows_over_data
         )
-        lowered = self._jitted.lower(jax.tree.leaves(abstract), tokens, tokens)
-        self._compiled[shape] = lowered.compile()
+        with self._compiling:
+            if shape not in self._compiled:
+                leaves = jax.tree.leaves(abstract)
+                lowered = self._jitted.lower(leaves, tokens, tokens)
+                self._compiled[shape] = lowered.compile()
 
     def token_nll(
         self, leaves: list[jax.Array], inputs: np.ndarray, targets: np.ndarray
@@ -104,6 +107,10 @@ class Programs:
             for each in (inputs, targets)
         )
         return program(leaves, *tokens)
+
+
+# Models of equal structure may be prepared at the same time.
+_LOOKED_UP = threading.Lock()
 
 
 @functools.lru_cache(maxsize=16)
@@ -137,7 +144,8 @@ def programs(model: layers.LanguageModel, mesh: Mesh) -> Programs:
       model: A model, or an abstract one from `loading.abstract`.
       mesh: Devices with the axes `data` and `model`.
     """
-    return _programs(_Structure(model), mesh)
+    with _LOOKED_UP:
+        return _programs(_Structure(model), mesh)
 
 
 class Scorer:

@@ -160,7 +160,7 @@ def _score_others(
 
     failures = {}
     with contextlib.closing(
-        preparation.one_ahead(
+        preparation.some_ahead(
             models, functools.partial(one_model.prepared, run, refused)
         )
     ) as all_prepared:

@@ -1,7 +1,7 @@
 """What a model needs before its first batch, but for its weights.
 
-The next model is prepared in a thread while one is scored: its tokenizer is
-read, its files are hashed and its programs are compiled.
+The next two models are prepared in threads while one is scored: their
+tokenizers are read, their files are hashed and their programs are compiled.
 """
 
 import collections
@@ -25,6 +25,10 @@ TEXTS_PER_CHUNK = 128
 # With more texts, which lengths occur is not looked up, and programs are
 # compiled when they are needed.
 _MOST_TEXTS = 20_000
+
+# Models that are prepared while another is scored. Of small models one alone
+# would take longer than scoring does.
+_NUM_AHEAD = 2
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -152,10 +156,10 @@ def _compile(
         programs.compile(abstract, (num_rows, length))
 
 
-def one_ahead(
+def some_ahead(
     items: Iterable[_Item], make: Callable[[_Item], _Result]
 ) -> Iterator[tuple[_Item, Callable[[], _Result]]]:
-    """Yields each item with what `make` makes of it, made one item ahead.
+    """Yields each item with what `make` makes of it, made two items ahead.
 
     The second is a function that waits for the result, or raises what `make`
     has raised. With several processes, and on devices whose compiler needs
@@ -163,25 +167,26 @@ def one_ahead(
 
     Args:
       items: What is gone through.
-      make: Is called once for each item, in their order.
+      make: Is called once for each item; they are begun in their order, and
+        two may be under way at a time.
     """
     if jax.process_count() > 1 or jax.default_backend() != "cpu":
         for item in items:
             yield item, lambda item=item: make(item)
         return
-    thread = concurrent.futures.ThreadPoolExecutor(1)
+    threads = concurrent.futures.ThreadPoolExecutor(_NUM_AHEAD)
     waiting = collections.deque()
     make = _with_settings_of_this_thread(make)
     try:
         for item in items:
-            waiting.append((item, thread.submit(make, item)))
-            if len(waiting) > 1:
+            waiting.append((item, threads.submit(make, item)))
+            if len(waiting) > _NUM_AHEAD:
                 item, future = waiting.popleft()
                 yield item, future.result
         for item, future in waiting:
             yield item, future.result
     finally:
-        thread.shutdown(wait=False, cancel_futures=True)
+        threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _with_settings_of_this_thread(
