@@ -1,4 +1,4 @@
-"""What is kept for the next run: compiled programs, texts that were cut out.
+"""What is kept for the next run: programs, texts, what checkpoints are.
 
 The folder is mmc_jax in the user's cache (XDG_CACHE_HOME or ~/.cache), or the
 one that MMC_CACHE_DIR names. It may be deleted at any time.

@@ -20,7 +20,7 @@ import jax
 from absl import logging
 
 import mmc_jax
-from mmc_jax import pool, scores, user_cache
+from mmc_jax import pool, scores
 from mmc_jax.models import hashes
 from mmc_jax.scores import files
 from mmc_jax.scoring.runs import Run
@@ -40,7 +40,7 @@ def up_to_date(models: Sequence[pool.Model], run: Run) -> list[str]:
       run: The run; its table has the corpus.
     """
     # Several processes would have to agree.
-    if jax.process_count() > 1:
+    if run.cache is None or jax.process_count() > 1:
         return []
     finished = files.finished_models(
         run.out,
@@ -50,7 +50,7 @@ def up_to_date(models: Sequence[pool.Model], run: Run) -> list[str]:
         model.name
         for model in models
         if model.name in finished
-        and _is_as_known(model, finished[model.name], run.settings)
+        and _is_as_known(model, finished[model.name], run)
     ]
 
 
@@ -64,11 +64,11 @@ def _is_written(name: str, run: Run) -> bool:
 
 
 def _is_as_known(
-    model: pool.Model, finished: scores.ScoredModel, settings: Settings
+    model: pool.Model, finished: scores.ScoredModel, run: Run
 ) -> bool:
     """Returns whether a finished model is what its checkpoint gives today."""
-    name = name_of(model, settings)
-    kept = None if name is None else _kept(name)
+    name = name_of(model, run.settings)
+    kept = None if name is None else _kept(run.cache, name)
     if kept is None:
         return False
     key, costs = kept
@@ -77,7 +77,7 @@ def _is_as_known(
         return False
     paths = [pathlib.Path(model.checkpoint, file) for file in key["files"]]
     try:
-        found = hashes.file_hashes(paths, cache_dir=settings.cache_dir)
+        found = hashes.file_hashes(paths, cache_dir=run.settings.cache_dir)
     except OSError:
         return False
     return {**key, "files": found} == finished.provenance.get("key")
@@ -110,18 +110,21 @@ def name_of(model: pool.Model, settings: Settings) -> str | None:
 
 
 def keep(
-    name: str | None, key: Mapping[str, Any], costs: Mapping[str, float]
+    folder: pathlib.Path | None,
+    name: str | None,
+    key: Mapping[str, Any],
+    costs: Mapping[str, float],
 ) -> None:
     """Keeps key and costs of a model for `up_to_date`.
 
     Args:
+      folder: Where to keep them; nothing is kept for None.
       name: Name from `name_of`, of before the checkpoint was read; nothing is
         kept for None.
       key: All that the model's scores depend on but the texts.
       costs: Costs of the model by name.
     """
-    folder = user_cache.folder("checkpoints")
-    if name is None or folder is None or jax.process_index() > 0:
+    if name is None or folder is None:
         return
     content = [dict(key), dict(costs)]
     text = json.dumps([*content, hashes.json_sha256(content)])
@@ -133,11 +136,10 @@ def keep(
         logging.warning("%s: not kept for the next run: %s", folder, error)
 
 
-def _kept(name: str) -> tuple[dict[str, Any], dict[str, float]] | None:
+def _kept(
+    folder: pathlib.Path, name: str
+) -> tuple[dict[str, Any], dict[str, float]] | None:
     """Returns the key and the costs that `keep` has written, if it has."""
-    folder = user_cache.folder("checkpoints")
-    if folder is None:
-        return None
     try:
         text = (folder / f"{name}.json").read_bytes()
         key, costs, digest = json.loads(text)

@@ -88,7 +88,14 @@ def score(
     """
     _check(corpus, settings)
     user_cache.keep_programs()
-    run = runs.Run(corpus, out, settings, meshes.mesh(settings), rescore)
+    run = runs.Run(
+        corpus,
+        out,
+        settings,
+        meshes.mesh(settings),
+        rescore,
+        user_cache.folder("checkpoints"),
+    )
     with contextlib.ExitStack() as stack:
         with hosts.together():
             if hosts.is_first():

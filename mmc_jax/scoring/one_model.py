@@ -77,7 +77,7 @@ def score(
       run: What all models of the run share.
       shown: Is told of every step.
     """
-    corpus, out, settings, mesh, rescore = run
+    corpus, out, settings, mesh, rescore, cache = run
     checkpoint = prepared.checkpoint
     scored = _scored_model(model, checkpoint, mesh)
     with contextlib.ExitStack() as stack:
@@ -126,7 +126,9 @@ def score(
         with hosts.together():
             if hosts.is_first():
                 own.finish()
-                earlier_runs.keep(prepared.kept_as, prepared.key, scored.costs)
+                earlier_runs.keep(
+                    cache, prepared.kept_as, prepared.key, scored.costs
+                )
 
 
 def _scored_model(

@@ -1,6 +1,7 @@
 """What all models of one scoring run share."""
 
 import os
+import pathlib
 from typing import NamedTuple
 
 import jax
@@ -19,6 +20,8 @@ class Run(NamedTuple):
       mesh: Devices that score.
       rescore: Whether scores that were made with other settings or another
         checkpoint are replaced.
+      cache: Folder where keys and costs of checkpoints are kept for the next
+        run; None where nothing is kept.
     """
 
     corpus: Corpus | Stream
@@ -26,3 +29,4 @@ class Run(NamedTuple):
     settings: Settings
     mesh: jax.sharding.Mesh
     rescore: bool
+    cache: pathlib.Path | None = None
