@@ -16,7 +16,8 @@ import transformers
 from flax import nnx
 
 from mmc_jax.models import experts, layers
-from mmc_jax.models.rotary import Rotary, rotary_positions, rotate
+from mmc_jax.models.families import llama
+from mmc_jax.models.rotary import Rotary, rotate
 
 PREFIX = "model."
 LAYERS = "model.layers"
@@ -76,35 +77,21 @@ class Block(nnx.Module):
         return x + self.post_feedforward_layernorm(self.mlp(x))
 
 
-class Transformer(nnx.Module):
-    """Embedding, layers and the last RMSNorm."""
+class Transformer(llama.Transformer):
+    """LLaMA's, with positions and the window of each layer."""
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
-        self.rope_parameters = config.rope_parameters
-        self.head_dim = _head_dim(config)
-        self.max_positions = config.max_position_embeddings
         self.windows = layers.windows(config.layer_types, config.sliding_window)
         # Layers without a window turn only where no layer has one.
         self.turns = tuple(
             config.sliding_window is None or kind == "sliding_attention"
             for kind in config.layer_types
         )
-        self.positions()  # Refuses what is not ported before any weight.
-        self.embed_tokens = layers.Embed(
-            config.vocab_size, config.hidden_size, rngs=rngs
-        )
-        self.layers = layers.stack(
-            lambda rngs: Block(config, rngs=rngs),
-            config.num_hidden_layers,
-            rngs,
-        )
-        self.norm = _rms_norm(config, config.hidden_size, rngs)
+        super().__init__(config, block=Block, rngs=rngs)
 
     def positions(self) -> Rotary:
         """Returns those of each layer; where there are none, all angles 0."""
-        one = rotary_positions(
-            self.rope_parameters, self.head_dim, self.max_positions
-        )
+        one = super().positions()
         if one.scale != 1.0 or one.max_positions is not None:
             kind = self.rope_parameters["rope_type"]
             raise ValueError(
@@ -122,7 +109,7 @@ class Transformer(nnx.Module):
         return self.norm(x)
 
 
-class CausalLM(layers.LanguageModel):
+class CausalLM(layers.Headed):
     """EXAONE 4 with its head, from Hugging Face's `Exaone4Config`.
 
     Raises:
@@ -131,22 +118,7 @@ class CausalLM(layers.LanguageModel):
     """
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
-        self.config = config
-        self.model = Transformer(config, rngs=rngs)
-        if not config.tie_word_embeddings:
-            self.lm_head = nnx.Linear(
-                config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
-            )
-
-    def hidden_states(self, tokens: jax.Array) -> jax.Array:
-        """Returns what the head sees: [B, T] -> [B, T, D]."""
-        return self.model(tokens)
-
-    def logits(self, hidden: jax.Array) -> jax.Array:
-        """Returns the head's output: [..., D] -> [..., V]."""
-        if self.config.tie_word_embeddings:
-            return self.model.embed_tokens.attend(hidden)
-        return self.lm_head(hidden)
+        super().__init__(config, Transformer(config, rngs=rngs), rngs=rngs)
 
 
 def _head_dim(config: Config) -> int:

@@ -203,7 +203,7 @@ class Transformer(nnx.Module):
         return self.final_layernorm(x)
 
 
-class CausalLM(layers.LanguageModel):
+class CausalLM(layers.Headed):
     """Falcon-H1 with its head, from Hugging Face's `FalconH1Config`.
 
     Raises:
@@ -214,23 +214,12 @@ class CausalLM(layers.LanguageModel):
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
         _check_mamba(config)
-        self.config = config
         self.multiplier = config.lm_head_multiplier
-        self.model = Transformer(config, rngs=rngs)
-        if not config.tie_word_embeddings:
-            self.lm_head = nnx.Linear(
-                config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
-            )
-
-    def hidden_states(self, tokens: jax.Array) -> jax.Array:
-        """Returns what the head sees: [B, T] -> [B, T, D]."""
-        return self.model(tokens)
+        super().__init__(config, Transformer(config, rngs=rngs), rngs=rngs)
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Returns the head's output, scaled: [..., D] -> [..., V]."""
-        if self.config.tie_word_embeddings:
-            return self.model.embed_tokens.attend(hidden) * self.multiplier
-        return self.lm_head(hidden) * self.multiplier
+        return super().logits(hidden) * self.multiplier
 
 
 def _check_mamba(config: Config) -> None:

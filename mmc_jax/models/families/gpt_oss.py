@@ -14,6 +14,8 @@ B batch, T query position, S key position, N query heads, K key heads, H head
 features, D width, F MLP width, V vocabulary, L layers, E experts.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import transformers
@@ -21,7 +23,8 @@ from flax import nnx
 from jax.sharding import PartitionSpec as P
 
 from mmc_jax.models import experts, layers, sharding
-from mmc_jax.models.rotary import Rotary, rotary_positions, rotate
+from mmc_jax.models.families import llama
+from mmc_jax.models.rotary import Rotary, rotate
 
 PREFIX = "model."
 LAYERS = "model.layers"
@@ -113,57 +116,20 @@ class Mixture(nnx.Module):
         return experts.mixture(x, self.experts, chosen, weights)
 
 
-class Block(nnx.Module):
-    """Attention, then experts, each after an RMSNorm and added to its input."""
+class Transformer(llama.Transformer):
+    """LLaMA's with experts, and with the window of each layer."""
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
-        self.input_layernorm = _rms_norm(config, rngs)
-        self.self_attn = Attention(config, rngs=rngs)
-        self.post_attention_layernorm = _rms_norm(config, rngs)
-        self.mlp = Mixture(config, rngs=rngs)
-
-    def __call__(
-        self, x: jax.Array, positions: Rotary, window: jax.Array
-    ) -> jax.Array:
-        x = x + self.self_attn(self.input_layernorm(x), positions, window)
-        return x + self.mlp(self.post_attention_layernorm(x))
-
-
-class Transformer(nnx.Module):
-    """Embedding, layers and the last RMSNorm."""
-
-    def __init__(self, config: Config, *, rngs: nnx.Rngs):
-        self.rope_parameters = config.rope_parameters
-        self.head_dim = config.head_dim
-        self.max_positions = config.max_position_embeddings
         self.windows = layers.windows(config.layer_types, config.sliding_window)
-        self.positions()  # Refuses what is not ported before any weight.
-        self.embed_tokens = layers.Embed(
-            config.vocab_size, config.hidden_size, rngs=rngs
-        )
-        self.layers = layers.stack(
-            lambda rngs: Block(config, rngs=rngs),
-            config.num_hidden_layers,
-            rngs,
-        )
-        self.norm = _rms_norm(config, rngs)
+        block = functools.partial(llama.Block, attention=Attention, mlp=Mixture)
+        super().__init__(config, block=block, rngs=rngs)
 
-    def positions(self) -> Rotary:
-        return rotary_positions(
-            self.rope_parameters, self.head_dim, self.max_positions
-        )
-
-    def __call__(self, tokens: jax.Array) -> jax.Array:
-        positions = self.positions()
-        x, _ = jax.lax.scan(
-            lambda x, layer: (layer[0](x, positions, layer[1]), None),
-            self.embed_tokens(tokens),
-            (self.layers, jnp.array(self.windows)),
-        )
-        return self.norm(x)
+    def of_layers(self) -> tuple[jax.Array]:
+        """Returns the windows, one a layer."""
+        return (jnp.array(self.windows),)
 
 
-class CausalLM(layers.LanguageModel):
+class CausalLM(layers.Headed):
     """gpt-oss with its head, from Hugging Face's `GptOssConfig`.
 
     Raises:
@@ -171,25 +137,4 @@ class CausalLM(layers.LanguageModel):
     """
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
-        self.config = config
-        self.model = Transformer(config, rngs=rngs)
-        if not config.tie_word_embeddings:
-            self.lm_head = nnx.Linear(
-                config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
-            )
-
-    def hidden_states(self, tokens: jax.Array) -> jax.Array:
-        """Returns what the head sees: [B, T] -> [B, T, D]."""
-        return self.model(tokens)
-
-    def logits(self, hidden: jax.Array) -> jax.Array:
-        """Returns the head's output: [..., D] -> [..., V]."""
-        if self.config.tie_word_embeddings:
-            return self.model.embed_tokens.attend(hidden)
-        return self.lm_head(hidden)
-
-
-def _rms_norm(config: Config, rngs: nnx.Rngs) -> nnx.RMSNorm:
-    return nnx.RMSNorm(
-        config.hidden_size, epsilon=config.rms_norm_eps, rngs=rngs
-    )
+        super().__init__(config, Transformer(config, rngs=rngs), rngs=rngs)

@@ -10,11 +10,14 @@ B batch, T position, N query heads, K key heads, H head features, D width, F
 MLP width, V vocabulary, L layers.
 """
 
+import functools
+
 import jax
 import transformers
 from flax import nnx
 
 from mmc_jax.models import experts, layers
+from mmc_jax.models.families import llama
 from mmc_jax.models.rotary import Rotary, rotary_positions, rotate
 
 PREFIX = "model."
@@ -57,53 +60,8 @@ class Attention(nnx.Module):
         return self.o_proj(x.reshape(B, T, -1))
 
 
-class Block(nnx.Module):
-    """Attention, then MLP, each after an RMSNorm and added to its input."""
-
-    def __init__(self, config: Config, *, rngs: nnx.Rngs):
-        width = config.hidden_size
-        self.input_layernorm = rms_norm(config, width, rngs)
-        self.self_attn = Attention(config, rngs=rngs)
-        self.post_attention_layernorm = rms_norm(config, width, rngs)
-        self.mlp = self.make_mlp(config, rngs)
-
-    def make_mlp(self, config: Config, rngs: nnx.Rngs) -> nnx.Module:
-        """Returns what stands behind the attention."""
-        return mlp(config, rngs)
-
-    def __call__(self, x: jax.Array, positions: Rotary) -> jax.Array:
-        x = x + self.self_attn(self.input_layernorm(x), positions)
-        return x + self.mlp(self.post_attention_layernorm(x))
-
-
-class Transformer(nnx.Module):
-    """Embedding, layers and the last RMSNorm.
-
-    Args:
-      config: Hugging Face's config.
-      block: What makes a layer of it.
-    """
-
-    def __init__(
-        self,
-        config: Config,
-        block: type[Block] = Block,
-        *,
-        rngs: nnx.Rngs,
-    ):
-        self.rope_parameters = config.rope_parameters
-        self.head_dim = head_dim(config)
-        self.max_positions = config.max_position_embeddings
-        self.positions()  # Refuses what is not ported before any weight.
-        self.embed_tokens = layers.Embed(
-            config.vocab_size, config.hidden_size, rngs=rngs
-        )
-        self.layers = layers.stack(
-            lambda rngs: block(config, rngs=rngs),
-            config.num_hidden_layers,
-            rngs,
-        )
-        self.norm = rms_norm(config, config.hidden_size, rngs)
+class Transformer(llama.Transformer):
+    """LLaMA's, with a base of the rotation that alpha may stretch."""
 
     def positions(self) -> Rotary:
         rope = dict(self.rope_parameters)
@@ -117,42 +75,24 @@ class Transformer(nnx.Module):
             )
         return rotary_positions(rope, self.head_dim, self.max_positions)
 
-    def __call__(self, tokens: jax.Array) -> jax.Array:
-        positions = self.positions()
-        x, _ = jax.lax.scan(
-            lambda x, layer: (layer(x, positions), None),
-            self.embed_tokens(tokens),
-            self.layers,
-        )
-        return self.norm(x)
 
-
-class CausalLM(layers.LanguageModel):
+class CausalLM(layers.Headed):
     """Hunyuan with its head, from Hugging Face's `HunYuanDenseV1Config`.
 
     Raises:
       ValueError: An activation or a kind of rotary scaling is not ported.
     """
 
-    block: type[Block] = Block
-
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
-        self.config = config
-        self.model = Transformer(config, self.block, rngs=rngs)
-        if not config.tie_word_embeddings:
-            self.lm_head = nnx.Linear(
-                config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
-            )
+        block = functools.partial(
+            llama.Block, attention=Attention, mlp=self.mlp
+        )
+        model = Transformer(config, block=block, rngs=rngs)
+        super().__init__(config, model, rngs=rngs)
 
-    def hidden_states(self, tokens: jax.Array) -> jax.Array:
-        """Returns what the head sees: [B, T] -> [B, T, D]."""
-        return self.model(tokens)
-
-    def logits(self, hidden: jax.Array) -> jax.Array:
-        """Returns the head's output: [..., D] -> [..., V]."""
-        if self.config.tie_word_embeddings:
-            return self.model.embed_tokens.attend(hidden)
-        return self.lm_head(hidden)
+    def mlp(self, config: Config, *, rngs: nnx.Rngs) -> nnx.Module:
+        """Returns what stands behind the attention of a layer."""
+        return mlp(config, rngs)
 
 
 def head_dim(config: Config) -> int:

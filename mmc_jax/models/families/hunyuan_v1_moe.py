@@ -71,14 +71,6 @@ class Mixture(nnx.Module):
         return mixed + self.shared_mlp(x)
 
 
-class Block(dense.Block):
-    """Attention, then experts, each after an RMSNorm and added to its input."""
-
-    def make_mlp(self, config: Config, rngs: nnx.Rngs) -> nnx.Module:
-        """Returns what stands behind the attention."""
-        return Mixture(config, rngs=rngs)
-
-
 class CausalLM(dense.CausalLM):
     """Hunyuan-A13B with its head, from Hugging Face's `HunYuanMoEV1Config`.
 
@@ -88,7 +80,9 @@ class CausalLM(dense.CausalLM):
         ported.
     """
 
-    block = Block
+    def mlp(self, config: Config, *, rngs: nnx.Rngs) -> nnx.Module:
+        """Returns what stands behind the attention of a layer."""
+        return Mixture(config, rngs=rngs)
 
 
 def _top_k(config: Config) -> int:

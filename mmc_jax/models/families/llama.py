@@ -94,8 +94,11 @@ class Block(nnx.Module):
         self.post_attention_layernorm = _rms_norm(config, rngs)
         self.mlp = mlp(config, rngs=rngs)
 
-    def __call__(self, x: jax.Array, positions: Rotary) -> jax.Array:
-        x = x + self.self_attn(self.input_layernorm(x), positions)
+    def __call__(
+        self, x: jax.Array, positions: Rotary, *of_layer: jax.Array
+    ) -> jax.Array:
+        y = self.self_attn(self.input_layernorm(x), positions, *of_layer)
+        x = x + y
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -133,12 +136,16 @@ class Transformer(nnx.Module):
             self.rope_parameters, self.head_dim, self.max_positions
         )
 
+    def of_layers(self) -> tuple[jax.Array, ...]:
+        """Returns what differs from layer to layer, one row a layer."""
+        return ()
+
     def __call__(self, tokens: jax.Array) -> jax.Array:
         positions = self.positions()
         x, _ = jax.lax.scan(
-            lambda x, layer: (layer(x, positions), None),
+            lambda x, layer: (layer[0](x, positions, *layer[1:]), None),
             self.embed_tokens(tokens),
-            self.layers,
+            (self.layers, *self.of_layers()),
         )
         return self.norm(x)
 

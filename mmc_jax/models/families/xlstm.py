@@ -39,6 +39,7 @@ INERT = {
     "autocast_kernel_dtype": "transformers' own kernels do not read it",
     "chunk_size": "it is the block of the scan, not what it computes",
     "chunkwise_kernel": "it chooses between ways to compute the same",
+    "head_dim": "files have it, and transformers never reads it",
     "max_inference_chunksize": "it is a part of a text, not what it computes",
     "mode": "it chooses between ways to compute the same",
     "norm_reduction_force_float32": "norms are computed in float32 here",
