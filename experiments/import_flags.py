@@ -105,8 +105,8 @@ def table(path: str, *, keep_texts: bool = False) -> "scores.ScoreTable":
     Args:
       path: Folder of a score table, the name of one that ships, or what others
         made.
-      keep_texts: Whether texts or prompts that files of others hold stay in the
-        table.
+      keep_texts: Whether texts or prompts that the folder keeps, or files of
+        others hold, stay in the table.
 
     Raises:
       FileNotFoundError: Nothing is at the path.
@@ -129,7 +129,8 @@ def table(path: str, *, keep_texts: bool = False) -> "scores.ScoreTable":
             path,
             ", ".join(unfinished),
         )
-    opened = scores.open(path, leave_out_unfinished=True)
+    kept = keep_texts and os.path.isfile(os.path.join(path, "texts.parquet"))
+    opened = scores.open(path, leave_out_unfinished=True, with_texts=kept)
     if ONLY_MODELS.value is not None:
         opened = opened.select(models=ONLY_MODELS.value)
     if _MODELS.value is not None:
