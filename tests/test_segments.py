@@ -245,6 +245,24 @@ class SegmentsTest(parameterized.TestCase):
         self.assertIn("share no boundary inside any text", said.output[0])
         self.assertLen(cut.texts, 1)
 
+    def test_refuses_ends_that_cannot_be(self):
+        """Behind the text, before it, falling, or none at all."""
+        table = table_of_tokens({"s": "abcd", "t": "abcd"}, num_models=2)
+        good = scores.token_scores([[1.0, 2.0]] * 2, [[1, 4]] * 2)
+        for ends in ([1, 5], [-1, 4], [5, 4], [1, 3]):
+            bad = scores.token_scores([[1.0, 2.0]] * 2, [[1, 4], ends])
+            for tokens in ((bad, good), (good, bad)):
+                broken = dataclasses.replace(
+                    table, tokens=dict(zip(("m0", "m1"), tokens, strict=True))
+                )
+                with self.assertRaisesRegex(ValueError, "text 't' do not lead"):
+                    broken.segments("token")
+        none = scores.token_scores([[1.0, 2.0], []], [[1, 4], []])
+        with self.assertRaisesRegex(ValueError, "text 't' do not lead"):
+            dataclasses.replace(
+                table, tokens={"m0": good, "m1": none}
+            ).segments("token")
+
     def test_a_space_put_before_the_text(self):
         """Its token ends where the text begins, and belongs to what follows."""
         table = table_of_tokens({"t": "ab"}, num_models=1)
@@ -290,7 +308,7 @@ class SegmentsTest(parameterized.TestCase):
             for name, t in table.tokens.items()
         }
         long["m1"].end_bytes[0] = 999
-        with self.assertRaisesRegex(ValueError, "'m1': a token of text 'code'"):
+        with self.assertRaisesRegex(ValueError, "'m1': the tokens of text 'code'"):
             dataclasses.replace(table, tokens=long).segments("token")
 
 

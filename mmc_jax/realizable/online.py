@@ -25,6 +25,10 @@ from mmc_jax import oracle
 
 # Numbers of the state that are in use at once: more leave a CPU's cache.
 _STATE = 2**20
+_TINY = float(jnp.finfo(jnp.float32).tiny)
+# Nats by which models may differ on a segment so that the likelihoods of all
+# are well above the least of float32.
+_NEAR = 40.0
 # The share of a block that goes on to be the last one, of the switch
 # distribution.
 _STABLE = 0.5
@@ -87,7 +91,7 @@ def fixed_share(
     nll, masks = checked(nll_nats, masks)
     if not 0 <= rate <= 1:
         raise ValueError(f"rate is {rate}; a probability is needed")
-    if rate < jnp.finfo(jnp.float32).tiny:
+    if rate < _TINY:
         # No weight comes back: those of models far behind would end at 0.
         return bayes_mixture(nll, masks)
     return over_texts(_fixed_share, nll, masks, jnp.float32(rate))
@@ -289,11 +293,27 @@ def _compiled(system, nll, masks, rate):
 def _of_subset(nll_t, masks):
     """Returns likelihoods relative to the best of a subset, and its loss.
 
-    [B, S, M] and [B, S]. A model far from the best may have 0.
+    [B, S, M] and [B, S]. A model far from the best may have 0. Where no model
+    is far from the best of all, that one stands for the best of each subset:
+    then one exponential serves all subsets.
     """
-    of_subset = jnp.where(masks, nll_t[:, None], jnp.inf)
-    low = of_subset.min(axis=-1)
-    return jnp.exp(low[..., None] - of_subset), low
+
+    def near():
+        low = nll_t.min(axis=-1)
+        likely = jnp.exp(low[:, None] - nll_t)[:, None]
+        shape = len(nll_t), len(masks)
+        return (
+            jnp.where(masks, likely, 0),
+            jnp.broadcast_to(low[:, None], shape),
+        )
+
+    def far():
+        of_subset = jnp.where(masks, nll_t[:, None], jnp.inf)
+        low = of_subset.min(axis=-1)
+        return jnp.exp(low[..., None] - of_subset), low
+
+    apart = (nll_t.max(axis=-1) - nll_t.min(axis=-1)).max()
+    return jax.lax.cond(apart < _NEAR, near, far)
 
 
 def _fixed_share(nll, masks, rate):
@@ -309,11 +329,9 @@ def _fixed_share(nll, masks, rate):
         likely, low = _of_subset(nll_t, masks)
         joint = weights * likely
         total = joint.sum(axis=-1)
-        posterior = joint / total[..., None]
         # (1 - rate) p + share (1 - p), for models of the subset.
-        weights = (
-            posterior * (stays - share)[:, None] + share[:, None] * members
-        )
+        kept = (stays - share) / jnp.maximum(total, _TINY)
+        weights = joint * kept[..., None] + share[:, None] * members
         return (weights, loss + low - jnp.log(total)), None
 
     (_, loss), _ = jax.lax.scan(
@@ -334,11 +352,12 @@ def _switch(nll, masks, stable):
         likely, low = _of_subset(nll_t, masks)
         ends, lasts = ends * likely, lasts * likely
         total = (ends + lasts).sum(axis=-1)
-        ends, lasts = ends / total[..., None], lasts / total[..., None]
         hazard = 1 / (t + 1)
-        new = hazard * ends.sum(axis=-1, keepdims=True) * uniform
-        ends = (1 - hazard) * ends + (1 - stable) * new
-        lasts = lasts + stable * new
+        # One factor a subset: divisions of all models would take longer.
+        scale = (1 / jnp.maximum(total, _TINY))[..., None]
+        new = hazard * scale * ends.sum(axis=-1, keepdims=True)
+        ends = (1 - hazard) * scale * ends + (1 - stable) * new * uniform
+        lasts = scale * lasts + stable * new * uniform
         return (ends, lasts, loss + low - jnp.log(total)), None
 
     t = jnp.arange(1, len(nll) + 1, dtype=jnp.float32)

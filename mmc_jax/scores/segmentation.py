@@ -229,19 +229,24 @@ def _common_boundaries(table: ScoreTable) -> _Common:
     for (name, _), tokens in zip(_tokens_of(table), read, strict=True):
         lengths = np.diff(tokens.starts)
         places = np.repeat(bases, lengths) + tokens.end_bytes
-        bad = places > np.repeat(ends, lengths)
-        if bad.any() or (lengths == 0).any():
-            x = int(np.searchsorted(tokens.starts, bad.argmax(), "right")) - 1
+        of_text = np.repeat(np.arange(len(lengths)), lengths)
+        damaged = lengths == 0
+        last = tokens.starts[1:][~damaged] - 1
+        damaged[~damaged] = places[last] != ends[~damaged]
+        falls = (np.diff(places) < 0) & (np.diff(of_text) == 0)
+        damaged[of_text[places < bases[of_text]]] = True
+        damaged[of_text[1:][falls]] = True
+        for x in np.flatnonzero(damaged)[:1]:
             raise ValueError(
-                f"model {name!r}: a token of text {table.texts.ids[x]!r} ends "
-                "behind the text's end, or it has none; score it again"
+                f"model {name!r}: the tokens of text {table.texts.ids[x]!r} do "
+                "not lead to its end byte by byte, as those of other models "
+                "do; score it again"
             )
         # A space that a tokenizer puts before a text ends where it begins.
         mine = np.setdiff1d(places, bases)
         inner = mine if inner is None else np.intersect1d(inner, mine, True)
         # Where the unscored tokens at the front of a text end.
         unscored = np.isnan(tokens.nll_nats)
-        of_text = np.repeat(np.arange(len(lengths)), lengths)
         behind = bases.copy()
         np.maximum.at(behind, of_text[unscored], places[unscored])
         firsts = np.maximum(firsts, behind)
