@@ -308,7 +308,9 @@ class SegmentsTest(parameterized.TestCase):
             for name, t in table.tokens.items()
         }
         long["m1"].end_bytes[0] = 999
-        with self.assertRaisesRegex(ValueError, "'m1': the tokens of text 'code'"):
+        with self.assertRaisesRegex(
+            ValueError, "'m1': the tokens of .* 'code'"
+        ):
             dataclasses.replace(table, tokens=long).segments("token")
 
 
