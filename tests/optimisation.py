@@ -16,19 +16,26 @@ from jax._src import compiler
 from jax.experimental.compilation_cache import compilation_cache
 
 # XLA's options that make compiling quick, and what they are for users. Emitted
-# loops take three times as long to compile with the fusion emitters. A program
-# that is cut in 32 for as many threads takes half as much processor time again.
+# loops take three times as long to compile with the fusion emitters. For users
+# a program is cut in 32 for as many threads: the same loops, for half as much
+# processor time again, which other workers need.
+_ONE_THREAD = {"xla_cpu_parallel_codegen_split_count": 1}
 _QUICK = {
     "xla_backend_optimization_level": 0,
     "xla_llvm_disable_expensive_passes": True,
     "xla_cpu_use_fusion_emitters": False,
-    "xla_cpu_parallel_codegen_split_count": 1,
+    **_ONE_THREAD,
 }
 FULL = {
     "xla_backend_optimization_level": 3,
     "xla_llvm_disable_expensive_passes": False,
     "xla_cpu_use_fusion_emitters": True,
-    "xla_cpu_parallel_codegen_split_count": 32,
+    **_ONE_THREAD,
+}
+# As for users down to buffers and operations; machine code comes quickly.
+MEASURED = FULL | {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
 }
 
 _always_full = os.environ.get("MMC_TEST_OPTIMISATION") == "full"

@@ -16,7 +16,7 @@ from torch.utils import flop_counter
 from mmc_jax import models
 from mmc_jax.models import experts, layers
 from mmc_jax.scoring import flops, likelihood
-from tests import tolerances
+from tests import optimisation, tolerances
 from tests.models import test_parity
 from tests.models.cases import CASES
 
@@ -189,7 +189,7 @@ class FlopsTest(parameterized.TestCase):
         compiled = (
             jax.jit(likelihood.token_nll)
             .lower(models.abstract(config), tokens, tokens)
-            .compile()
+            .compile(optimisation.MEASURED)
         )
         ratio = compiled.cost_analysis()["flops"] / flops.forward_flops(
             config, 16

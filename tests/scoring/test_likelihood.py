@@ -18,7 +18,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from mmc_jax import models
 from mmc_jax.models import layers, sharding
 from mmc_jax.scoring import likelihood
-from tests import tolerances
+from tests import optimisation, tolerances
 
 # V is 16 x 63: chunks are of 16 parts, and most do not divide it.
 _B, _T, _D, _V = 3, 37, 16, 1008
@@ -208,7 +208,8 @@ class MemoryTest(parameterized.TestCase):
             function = jax.jit(lambda *a: likelihood.token_nll(*a))
             arguments = (_model(), *_tokens())
             jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
-            compiled = function.lower(*arguments).compile()
+            lowered = function.lower(*arguments)
+            compiled = lowered.compile(optimisation.MEASURED)
         return _largest_in_jaxpr(jaxpr), _largest_in_program(compiled.as_text())
 
     def test_logits_never_exist_as_a_whole(self):
@@ -244,7 +245,7 @@ class MemoryTest(parameterized.TestCase):
         compiled = (
             jax.jit(lambda *a: likelihood.token_nll(*a))
             .lower(model, tokens, tokens)
-            .compile()
+            .compile(optimisation.MEASURED)
         )
         temporary = compiled.memory_analysis().temp_size_in_bytes
         activations = B * T * D * 4
