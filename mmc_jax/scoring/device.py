@@ -113,6 +113,7 @@ class Programs:
 _LOOKED_UP = threading.Lock()
 
 
+# Models of a few structures often take turns in a pool.
 @functools.lru_cache(maxsize=16)
 def _programs(structure: "_Structure", mesh: Mesh) -> Programs:
     return Programs(structure.model, mesh)
