@@ -20,6 +20,7 @@ from mmc_jax.frontier.generalisation.checks import (
     texts_to_hold_out,
 )
 from mmc_jax.frontier.pareto import subset_costs
+from mmc_jax.frontier.pruning import quick
 from mmc_jax.scores import ScoreTable
 from mmc_jax.statistics import attempt
 
@@ -163,8 +164,10 @@ def study(
         ).weighted_losses(normalisation)
         table = table.select(texts=~held_out)
     with stages.stage("normalising the scores"):
-        losses, costs = table.losses(normalisation), table.costs(cost)
+        costs = table.costs(cost)
         by_length, weights = table.weighted_losses(normalisation)
+        # Of texts that weigh the same they are equal: one copy.
+        losses = by_length if weights is None else table.losses(normalisation)
     proven = None
     with stages.stage(f"searching the frontier ({method})"):
         if method == "certified" and max_size is None:
@@ -186,7 +189,7 @@ def study(
             costs,
             table.texts.domains,
             pool,
-            functools.partial(METHODS[method], max_size=max_size),
+            quick(functools.partial(METHODS[method], max_size=max_size)),
             checks,
             held_out_losses,
             weights=weights,

@@ -85,11 +85,18 @@ def marginal_contributions(
     array([1.  , 0.25, 0.  ])
     """
     losses, weights = checked_losses(losses, weights)
-    num_models = len(losses)
-    all_models = np.ones((1, num_models), bool)
-    masks = np.concatenate([all_models, ~np.eye(num_models, dtype=bool)])
-    found = oracle.exact_losses(losses, masks, weights)
-    return found[1:] - found[0]
+    if len(losses) == 1:
+        return np.array([np.inf])
+    _, best, least, second = _best_two(losses, np.arange(len(losses)))
+    of_all = oracle.exact_means(least, weights)
+    found = np.empty(len(losses))
+    # Without a model its texts go to the second best of all.
+    step = max(1, _CHUNK // losses.shape[1])
+    for start in range(0, len(losses), step):
+        models = np.arange(start, min(start + step, len(losses)))
+        rows = np.where(best == models[:, None], second, least)
+        found[models] = oracle.exact_means(rows, weights) - of_all
+    return found
 
 
 def elimination(
@@ -116,17 +123,54 @@ def elimination(
     alone = weighted_sums(losses, share)
     left = np.arange(len(losses))
     order, found = [], []
+    if len(left) > 1:
+        next_best, best, least, second = _best_two(losses, left)
     while len(left) > 1:
-        least, second = np.partition(losses[left], 1, axis=0)[:2]
-        best = losses[left].argmin(axis=0)
-        added = np.bincount(best, share * (second - least), len(left))
+        added = np.bincount(best, share * (second - least), len(losses))[left]
         i = np.lexsort((-left, -alone[left], added))[0]
         order.append(left[i])
         found.append(weighted_sums(least[None], share)[0])
         left = np.delete(left, i)
+        if len(left) > 1:
+            # Only texts whose best two had the model have others now.
+            (texts,) = np.nonzero(
+                (best == order[-1]) | (next_best == order[-1])
+            )
+            next_best[texts], best[texts], least[texts], second[texts] = (
+                _best_two(losses[:, texts], left)
+            )
     order.append(left[0])
     found.append(alone[left[0]])
     return Elimination(np.array(order), np.array(found))
+
+
+def _best_two(
+    losses: np.ndarray, models: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the second best and the best model of each text, and the losses.
+
+    Args:
+      losses: Loss of each text under each model, [M, X].
+      models: Models among which is chosen, two or more, rising.
+
+    Returns:
+      The second best model, the best one (of equals the first), the least loss
+      and the second least, each [X].
+    """
+    num_texts = losses.shape[1]
+    best, next_best = np.empty((2, num_texts), int)
+    least, second = np.empty((2, num_texts))
+    step = max(1, _CHUNK // len(models))
+    for start in range(0, num_texts, step):
+        texts = slice(start, start + step)
+        some = losses[models, texts]
+        places = np.arange(some.shape[1])
+        first = some.argmin(axis=0)
+        best[texts], least[texts] = models[first], some[first, places]
+        some[first, places] = np.inf
+        other = some.argmin(axis=0)
+        next_best[texts], second[texts] = models[other], some[other, places]
+    return next_best, best, least, second
 
 
 def shapley(losses: ArrayLike, weights: ArrayLike | None = None) -> Shapley:

@@ -14,6 +14,7 @@ from mmc_jax.frontier import Frontier
 from mmc_jax.frontier.enumeration import MAX_SUBSETS, num_subsets
 from mmc_jax.frontier.groups import group_numbers
 from mmc_jax.frontier.pareto import frontier_of, no_subsets, places_at
+from mmc_jax.frontier.pruning import QUICK_MINIMA
 from mmc_jax.scores import ScoreTable
 from mmc_jax.statistics.estimates import Estimate, estimate
 from mmc_jax.statistics.inputs import Inputs, checked_inputs
@@ -260,9 +261,10 @@ def _search(
     max_size: int | None,
     groups: Sequence[str] | None = None,
 ) -> Frontier:
-    few = num_subsets(len(inputs.losses), max_size) <= MAX_SUBSETS
-    search = frontier.exhaustive if few else frontier.pruned
-    return search(*inputs, max_size, min_size=min_size, groups=groups)
+    sizes = {"min_size": min_size, "groups": groups}
+    if num_subsets(len(inputs.losses), max_size) <= MAX_SUBSETS:
+        return frontier.exhaustive(*inputs, max_size, **sizes)
+    return frontier.pruned(*inputs, max_size, minima=QUICK_MINIMA, **sizes)
 
 
 def _of_texts(inputs: Inputs, texts: np.ndarray) -> Inputs:

@@ -33,6 +33,8 @@ _MOST_EXHAUSTIVE = 20
 _TILE = 4096
 # Of more models only those of a start are added to a subset.
 _MOST_CANDIDATES = 128
+# Texts on which exchanges are tried.
+_MOST_TEXTS = 2**15
 # Losses are compared in units of this share of the largest, so that equal
 # models are ties on every machine.
 _UNIT = 2.0**-40
@@ -54,7 +56,8 @@ def mixture(
     every subset on the frontier each model is dropped, each other one added,
     and each exchanged for each other one, until nothing changes. Every point is
     true, but a better subset may exist: a heuristic. Of more than 128 models
-    only those of a start are added.
+    only those of a start are added. Of more than 32,768 texts exchanges are
+    tried on as many, spread evenly; what they find is judged on all.
 
     Args:
       nll_nats: Negative log-likelihood of each text under each model, in nats,
@@ -108,13 +111,25 @@ def mixture(
                 inputs.losses / lengths, inputs.costs, inputs.weights
             ).masks
         starts = checked_subsets(starts, num_models)
-        found = _polished(
-            np.concatenate([singles, starts]), inputs, lengths, on_progress
-        )
+        starts = np.concatenate([singles, starts])
+        if num_texts <= _MOST_TEXTS:
+            found = _polished(starts, inputs, lengths, on_progress)
+        else:
+            some = np.linspace(0, num_texts - 1, _MOST_TEXTS).astype(int)
+            near = _polished(
+                starts, _of_texts(inputs, some), lengths[some], on_progress
+            )
+            masks = np.unique(np.concatenate([starts, near.masks]), axis=0)
+            found = _joined(no_subsets(num_models), inputs, lengths, masks)
     losses = oracle.exact_mixture_losses(
         inputs.losses, found.masks, None, inputs.weights, lengths=lengths
     )
     return non_dominated(found.costs, losses, found.masks)
+
+
+def _of_texts(inputs: Inputs, texts: np.ndarray) -> Inputs:
+    weights = None if inputs.weights is None else inputs.weights[texts]
+    return Inputs(inputs.losses[:, texts], inputs.costs, weights)
 
 
 def _polished(

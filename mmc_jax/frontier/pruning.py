@@ -3,7 +3,8 @@
 M models, X texts, S subsets.
 """
 
-from collections.abc import Hashable, Sequence
+import functools
+from collections.abc import Callable, Hashable, Sequence
 
 import jax
 import numpy as np
@@ -26,6 +27,16 @@ from mmc_jax.frontier.unions import (
 )
 from mmc_jax.statistics.inputs import checked_inputs, checked_max_size
 
+# Minima of a level, subsets x models x texts: a second or two on two cores. Of
+# 71 models and 10,000 texts no level has as many subsets.
+MOST_MINIMA = 2**35
+
+# The same where one analysis takes many searches.
+QUICK_MINIMA = 2**32
+
+# Subsets of a level that are extended however large the table is.
+_LEAST_WIDTH = 512
+
 
 def pruned(
     losses: ArrayLike,
@@ -35,6 +46,7 @@ def pruned(
     polish: bool = False,
     *,
     width: int | None = None,
+    minima: int = MOST_MINIMA,
     min_size: int = 1,
     groups: Sequence[Hashable] | None = None,
 ) -> Frontier:
@@ -61,7 +73,11 @@ def pruned(
       max_size: Largest number of models in a subset; M if left out.
       polish: Whether the local search follows; the frontier is never worse.
       width: Largest number of subsets of a level that are extended, spread
-        evenly over its frontier (a beam); all of them if left out.
+        evenly over its frontier (a beam). If left out, as many as `minima`
+        allows.
+      minima: Largest number of minima of a level: the product of its subsets,
+        the models and the texts. Of 1,018 models on 10,000 texts it allows
+        3,375 subsets. No fewer than 512 are extended, and level 1 as it is.
       min_size: Smallest number of models in a subset.
       groups: Group of each model, such as its family, [M]: only subsets that
         mix models of several groups count. All count if left out.
@@ -82,6 +98,7 @@ def pruned(
     if width is not None and width < 1:
         raise ValueError(f"width is {width}; at least 1 is needed.")
     numbers = None if groups is None else group_numbers(groups, num_models)
+    beam = width or max(_LEAST_WIDTH, minima // inputs.losses.size)
     chunks = loss_chunks(inputs)
     frontier = none = no_subsets(num_models)
     if min_size == 1:
@@ -89,8 +106,8 @@ def pruned(
         frontier = _extended(none, inputs.costs, chunks, nobody, 1, 1, numbers)
     level = np.eye(num_models, dtype=bool)
     for size in range(2, max_size + 1):
-        if width is not None and len(level) > width:
-            level = level[np.linspace(0, len(level) - 1, width).astype(int)]
+        if len(level) > beam and (width or size > 2):
+            level = level[np.linspace(0, len(level) - 1, beam).astype(int)]
         stages.say(
             f"subsets of {size} models, of {len(level):,} smaller ones, "
             f"{len(frontier.costs):,} points so far"
@@ -111,6 +128,24 @@ def pruned(
             frontier, inputs.costs, chunks, min_size, max_size, numbers
         )
     return frontier_of(inputs, frontier.masks)
+
+
+def quick(search: Callable[..., Frontier]) -> Callable[..., Frontier]:
+    """Returns a search for analyses that take many of them.
+
+    That of `pruned`, with fewer minima a level (2^32), which changes nothing
+    for tables of 71 models and 10,000 texts; any other as it is.
+
+    Args:
+      search: Function that finds a frontier, called as
+        `search(losses, costs, weights)`.
+    """
+    inner = search
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    if inner is not pruned:
+        return search
+    return functools.partial(search, minima=QUICK_MINIMA)
 
 
 def _polished(

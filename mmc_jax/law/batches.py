@@ -10,10 +10,11 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
+from mmc_jax import stages
 from mmc_jax.law import elementary, optima, optimizers
 from mmc_jax.law.forms import FORMS
 from mmc_jax.law.optimizers import HUBER_DELTA
-from mmc_jax.law.points import checked_points
+from mmc_jax.law.points import MOST_POINTS, checked_points, spread_places
 from mmc_jax.law.starts import start_logs
 
 # Sets of points that one call fits: the few that are left, and the others.
@@ -131,6 +132,9 @@ def newton_ends(
 ) -> tuple[optimizers.Optima, list[float]]:
     """Returns the optimum of each set of points, and the scales of the budgets.
 
+    Of more than 512 points the starts of a set take 512 of them first, and the
+    best goes on with all.
+
     Args:
       form: Name of the form in FORMS.
       budgets: Budget of each point for each variable, checked, [R, X] each.
@@ -166,11 +170,41 @@ def newton_ends(
     for name, logs in (fixed or {}).items():
         free[names.index(name)] = False
         starts[:, :, names.index(name)] = logs[:, None]
-    points = optima.padded(
-        optimizers.Points(scaled, elementary.log(losses), weights)
-    )
-    num_sets, ends, done = len(starts), [], 0
+    points = optimizers.Points(scaled, elementary.log(losses), weights)
     function = FORMS[form].function
+    if losses.shape[1] > MOST_POINTS:
+        # The starts take some points of each set; the best goes on with all.
+        near = _newton(function, starts, _some_of(points), delta, free)
+        starts = near.logs[:, None]
+    return _newton(function, starts, points, delta, free), scales
+
+
+def _some_of(points: optimizers.Points) -> optimizers.Points:
+    """Returns points spread over those of weight in each set, [R, n]."""
+    rows = [np.flatnonzero(used) for used in points.weights > 0]
+    width = min(max(map(len, rows)), MOST_POINTS)
+    places = np.zeros((len(rows), width), int)
+    is_there = np.zeros(places.shape)
+    for row, used in enumerate(rows):
+        some = used[spread_places(len(used), MOST_POINTS)]
+        places[row, : len(some)] = some
+        is_there[row, : len(some)] = 1
+    found = jax.tree.map(
+        lambda values: np.take_along_axis(values, places, axis=1), points
+    )
+    return found._replace(weights=found.weights * is_there)
+
+
+def _newton(
+    function: optimizers.Function,
+    starts: np.ndarray,
+    points: optimizers.Points,
+    delta: float,
+    free: np.ndarray,
+) -> optimizers.Optima:
+    """Returns the optima of sets of points, [R], from starts [R, N, k]."""
+    points = optima.padded(points)
+    num_sets, ends, done = len(starts), [], 0
     sizes = _sizes(num_sets, starts.shape[1] * points.log_L.shape[1])
     # The last set again and again, up to all that the sizes hold.
     more = sum(sizes) - num_sets
@@ -180,15 +214,15 @@ def newton_ends(
     )
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         for size in sizes:
+            stages.say(f"{done:,} of {num_sets:,} fits")
             some = jax.tree.map(
                 lambda rows, of=slice(done, done + size): rows[of],
                 (starts, points),
             )
-            ends.append(optimizers.newton(function, *some, float(delta), free))
+            end = optimizers.newton(function, *some, float(delta), free)
+            ends.append(optima.on_host(end))
             done += size
-        ends = [optima.on_host(end) for end in ends]
-    ends = jax.tree.map(lambda *rows: np.concatenate(rows)[:num_sets], *ends)
-    return ends, scales
+    return jax.tree.map(lambda *rows: np.concatenate(rows)[:num_sets], *ends)
 
 
 def _sizes(num_sets: int, num_numbers: int) -> list[int]:

@@ -14,12 +14,15 @@ from jax.typing import ArrayLike
 from mmc_jax.law import elementary, optima, optimizers
 from mmc_jax.law.forms import FORMS
 from mmc_jax.law.optimizers import HUBER_DELTA
-from mmc_jax.law.points import checked_points
+from mmc_jax.law.points import MOST_POINTS, checked_points, spread_places
 from mmc_jax.law.starts import start_logs
 
 # Logarithms of parameters are rounded to multiples of this before the last
 # steps of a fit. A power of two.
 _GRID = 2.0**-20
+
+# Ends on some of many points from which a fit of all goes on.
+_NUM_KEPT = 4
 
 
 class FormFit(NamedTuple):
@@ -44,7 +47,7 @@ class FormFit(NamedTuple):
       num_points: Number of points of positive weight.
       delta: Residual of log L from which on the Huber loss is linear.
       start_parameters: Parameters at which each start ended, for budgets in
-        units of `scales`, [N, k].
+        units of `scales`, [N, k]. Of more than 512 points the best 4 starts.
       start_objectives: Objective at which each start ended, [N]; infinity where
         it overflowed.
       start_converged: Whether each start met the tolerance, bool [N].
@@ -88,7 +91,7 @@ class Fit(NamedTuple):
       optimizer: "lbfgs", or "adam" if L-BFGS did not converge and Adam led to
         a lower objective.
       start_parameters: A_at_scale, alpha and L_inf at which each start ended,
-        [N, 3].
+        [N, 3]. Of more than 512 points the best 4 starts.
       start_objectives: Objective at which each start ended, [N]; infinity where
         it overflowed.
       start_converged: Whether each start met the tolerance, bool [N].
@@ -123,7 +126,8 @@ def fit(
     minimise sum_x w_x Huber_delta(log(A P_x^-alpha + L_inf) - log L_x)
 
     over log A, log alpha and log L_inf, so that all three stay positive, with P
-    in units of its geometric mean, from many starts of L-BFGS.
+    in units of its geometric mean, from many starts of L-BFGS. Of more than 512
+    points the starts take 512 first, and the best 4 go on with all.
 
     Args:
       costs: Budget P of each point, above 0, in any unit, [X].
@@ -247,7 +251,24 @@ def _ends(
 ) -> tuple[str, optimizers.Optima]:
     """Returns the optimizer that led furthest, and where it ended."""
     starts = start_logs(FORMS[form], scaled, L, num_starts)
-    points = optima.padded(optimizers.Points(scaled, elementary.log(L), w))
+    points = optimizers.Points(scaled, elementary.log(L), w)
+    if len(L) > MOST_POINTS:
+        some = spread_places(len(L), MOST_POINTS)
+        few = jax.tree.map(lambda values: values[some], points)
+        _, ends = _ends_from(form, starts, few, delta)
+        best = np.argsort(ends.objectives, kind="stable")[:_NUM_KEPT]
+        starts = ends.logs[best]
+    return _ends_from(form, starts, points, delta)
+
+
+def _ends_from(
+    form: str,
+    starts: np.ndarray,
+    points: optimizers.Points,
+    delta: float,
+) -> tuple[str, optimizers.Optima]:
+    """Returns the same from starts that are given, [N, k]."""
+    points = optima.padded(points)
     function = FORMS[form].function
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         ends = optima.on_host(optimizers.lbfgs(function, starts, points, delta))

@@ -11,6 +11,11 @@ from jax.typing import ArrayLike
 from mmc_jax.law import elementary
 from mmc_jax.law.forms import Form
 
+# Points of a frontier beyond which some of them stand for all: where a fit
+# starts, and where texts are resampled. Neighbours on a frontier of thousands
+# differ by little.
+MOST_POINTS = 512
+
 
 def checked_points(
     form: Form,
@@ -108,6 +113,20 @@ def log_spaced(
     nearest = np.unique(distance.argmin(axis=1))
     order = nearest[np.argsort(costs[nearest])]
     return costs[order], losses[order]
+
+
+def spread_places(num_points: int, most: int = MOST_POINTS) -> np.ndarray:
+    """Returns places spread evenly over points, the first and last among them.
+
+    Args:
+      num_points: Number of points, at least 1.
+      most: Largest number of places; all points where there are no more.
+
+    >>> spread_places(3), spread_places(9, most=3)
+    (array([0, 1, 2]), array([0, 4, 8]))
+    """
+    number = min(num_points, most)
+    return np.linspace(0, num_points - 1, number).round().astype(int)
 
 
 def interval_weights(costs: ArrayLike, num_intervals: int = 20) -> np.ndarray:

@@ -30,7 +30,7 @@ from mmc_jax.law.evaluation import loss
 from mmc_jax.law.fitting import Fit, fit
 from mmc_jax.law.forms import FORMS
 from mmc_jax.law.optimizers import HUBER_DELTA, LEAST_SQUARES
-from mmc_jax.law.points import checked_points
+from mmc_jax.law.points import checked_points, spread_places
 from mmc_jax.statistics import Estimate, attempt, estimate, percentile_interval
 from mmc_jax.statistics.inputs import checked_losses
 from mmc_jax.statistics.resampling import halves
@@ -197,7 +197,8 @@ def text_bootstrap(
     """Returns the laws of resampled texts, the frontier's subsets fixed.
 
     The same seed, texts and clusters give the same resamples, so two frontiers
-    are compared in pairs.
+    are compared in pairs. Of more than 512 subsets 512 are resampled, spread
+    evenly over them: the others lie between, and say little more.
 
     Args:
       losses: Loss of each text under each model, above 0 in the mean, [M, X].
@@ -223,6 +224,10 @@ def text_bootstrap(
         raise ValueError(
             f"masks has shape {masks.shape}; [F, {len(losses)}] is needed."
         )
+    costs = np.asarray(costs, np.float64)
+    if costs.shape == masks.shape[:1]:
+        some = spread_places(len(masks))
+        masks, costs = masks[some], costs[some]
     resampled = resampled_losses(
         losses,
         np.concatenate([masks, np.ones((1, len(losses)), bool)]),

@@ -13,6 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from mmc_jax import frontier, oracle, stages
+from mmc_jax.frontier.pruning import quick
 from mmc_jax.law.batches import Fits
 from mmc_jax.law.evaluation import budget_for, budget_ratio, floor_gap_percent
 from mmc_jax.law.evaluation import loss as loss_at
@@ -366,6 +367,7 @@ def _pool_sensitivity(
       of_texts: Clusters and weights of the texts, and the seed.
       options: How laws are fitted.
     """
+    search = quick(search)
     of_texts = {"search": search, **of_texts}
     without_one = functools.partial(
         jackknife, equally_weighted, costs, search=search, **options

@@ -176,16 +176,17 @@ def overview(
             )
         )
     ]
-    return Overview(
-        study=found,
-        views=tuple(views),
-        findings=diversity.diagnosis(table, normalisation=normalisation),
-        dropped=diversity.elimination(losses),
-        extremes=diversity.extreme_texts(losses, num_texts),
-        scores_sha256=_hash_of_scores(table),
-        reasons=reasons,
-        **{name: analyses.get(name) for name in wanted},
-    )
+    with stages.stage("diagnosing the pool"):
+        return Overview(
+            study=found,
+            views=tuple(views),
+            findings=diversity.diagnosis(table, normalisation=normalisation),
+            dropped=diversity.elimination(losses),
+            extremes=diversity.extreme_texts(losses, num_texts),
+            scores_sha256=_hash_of_scores(table),
+            reasons=reasons,
+            **{name: analyses.get(name) for name in wanted},
+        )
 
 
 def _hash_of_scores(table: ScoreTable) -> str:

@@ -11,6 +11,8 @@ import numpy as np
 
 from mmc_jax import diversity, frontier, law, oracle, stages, studies
 from mmc_jax.frontier import Frontier
+from mmc_jax.frontier.pruning import quick
+from mmc_jax.law.points import spread_places
 from mmc_jax.overviews.routes import (
     Routes,
     ideal_routes,
@@ -117,7 +119,9 @@ def lines_of_view(
     """
     losses, costs = table.losses(normalisation), table.costs(cost)
     # Without limits a proof may take hours; one frontier was proven already.
-    search = studies.METHODS["pruned" if method == "certified" else method]
+    search = quick(
+        studies.METHODS["pruned" if method == "certified" else method]
+    )
     pool = known.get("oracle")
     with stages.stage(f"tracing lines ({normalisation}, {cost})"):
         pool = search(losses, costs) if pool is None else pool
@@ -251,8 +255,7 @@ def _some(number: int) -> np.ndarray:
 
     Many points of one frontier say little more than some of them.
     """
-    chosen = np.linspace(0, number - 1, _MOST_RESAMPLED)
-    return np.unique(chosen.round().astype(int))
+    return spread_places(number, _MOST_RESAMPLED)
 
 
 def _law(

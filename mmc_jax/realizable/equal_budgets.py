@@ -14,6 +14,7 @@ import numpy as np
 
 from mmc_jax import frontier, oracle
 from mmc_jax.frontier.pareto import padded_rows, subset_costs
+from mmc_jax.frontier.pruning import quick
 from mmc_jax.realizable.weights import fitted_weights
 from mmc_jax.scores import ScoreTable, nll_of_table
 from mmc_jax.statistics import Estimate, estimate, halves, resampled_means
@@ -114,7 +115,7 @@ def equal_budget(
         own = None if weights is None else weights[half]
         here = losses[:, half]
         best = int(np.argmin(oracle.exact_means(here, own)))
-        line = search(here, costs, own)
+        line = quick(search)(here, costs, own)
         within = line.masks[line.costs <= costs[best]]
         rows[0, ~half] = losses[best, ~half]
         rows[1, ~half] = losses[within[-1]][:, ~half].min(axis=0)

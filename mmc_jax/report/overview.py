@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mmc_jax.diversity import Summary
 from mmc_jax.law import ResampledFit
 from mmc_jax.overviews import Line, Overview, View
 from mmc_jax.report import labels, result
@@ -24,6 +25,8 @@ _MOST_POINTS = 1000
 _PARAMETERS = ("A", "alpha", "L_inf")
 # The tables of a study of families are named; a page has one.
 _ALL_TEXTS = "all texts"
+# Models whose pairs stand on a page: their number squared is written.
+_MOST_PAIRED = 200
 
 
 def overview_sections(
@@ -64,7 +67,7 @@ def overview_sections(
     if found.summary is not None:
         chapters["diversity"] = [
             *diversity_sections(found.summary),
-            Section({"pair_gains": found.summary.matrices["pair_gains"]}),
+            _pair_gains_section(found.summary),
         ]
     if found.domains is not None:
         chapters["domains"] = [_domains_section(found)]
@@ -75,6 +78,28 @@ def overview_sections(
             found.routers, unit=unit, cost=study.cost
         )
     return [chapter(name, sections) for name, sections in chapters.items()]
+
+
+def _pair_gains_section(found: Summary) -> Section:
+    """Returns the gains of pairs, of very many models of some.
+
+    These are the models of the largest Shapley values, in the table's order;
+    "paired_models" names them. The gains of all stand in arrays.npz.
+    """
+    models, gains = found.table.models, found.matrices["pair_gains"]
+    if len(models) <= _MOST_PAIRED:
+        return Section({"pair_gains": gains})
+    best = np.argsort(-found.shapley.values, kind="stable")[:_MOST_PAIRED]
+    chosen = np.sort(best)
+    return Section(
+        {
+            "paired_models": [
+                {"name": models[m].name, "family": models[m].family}
+                for m in chosen
+            ],
+            "pair_gains": gains[np.ix_(chosen, chosen)],
+        }
+    )
 
 
 def _law_section(views: Sequence[View], names: Sequence[str]) -> Section:

@@ -57,8 +57,8 @@ def _frontiers_section(found: Sandwich) -> Section:
             "single": labels.points(found.single, names),
             "mixture": labels.points(found.mixture, names),
             "scope": _SCOPE,
-            "largest_overhead_nats": found.largest_overheads.max(),
-            "mean_overhead_nats": found.mean_overheads.mean(),
+            "largest_overhead_nats": np.nanmax(found.largest_overheads),
+            "mean_overhead_nats": np.nanmean(found.mean_overheads),
         },
         {
             "cost": found.oracle.costs,
@@ -137,8 +137,10 @@ def sandwich_figure(found: Sandwich) -> Figure:
 
 def _printed_points(found: Sandwich) -> list[str]:
     line = found.oracle
-    places = np.linspace(0, len(line.costs) - 1, _NUM_PRINTED)
-    chosen = np.unique(places.round().astype(int))
+    # Of very many subsets on very many texts only some were mixed.
+    known = np.flatnonzero(~np.isnan(found.mixed))
+    places = np.linspace(0, len(known) - 1, _NUM_PRINTED)
+    chosen = known[np.unique(places.round().astype(int))]
     lines = [
         f"{'budget (' + found.cost + ')':>22}  {'single':>8}  {'mixture':>8}  "
         f"{'oracle':>8}  {'its mix':>8}  {'bound':>8}  largest, mean nats"

@@ -116,6 +116,31 @@ class MarginalContributionsTest(absltest.TestCase):
         self.assertEqual(found.tolist(), [np.inf])
 
 
+class EliminationTest(parameterized.TestCase):
+    @parameterized.product(weighted=[False, True], whole_numbers=[False, True])
+    def test_one_by_one(self, weighted, whole_numbers):
+        losses, _ = brute_force.pool(7, 40, 8, whole_numbers)
+        weights = np.arange(40) % 4 + 1.0 if weighted else None
+        share = np.ones(40) if weights is None else weights
+        found = diversity.elimination(losses, weights)
+        left = list(range(7))
+        for dropped, loss in zip(found.order, found.losses, strict=True):
+            of_left = np.average(losses[left].min(axis=0), weights=share)
+            self.assertAlmostEqual(loss, of_left, places=13)
+            if len(left) > 1:
+                without = [
+                    np.average(
+                        losses[[m for m in left if m != i]].min(axis=0),
+                        weights=share,
+                    )
+                    for i in left
+                ]
+                least = without[left.index(dropped)]
+                self.assertAlmostEqual(least, min(without), places=13)
+            left.remove(dropped)
+        self.assertEmpty(left)
+
+
 class CorrelationsTest(absltest.TestCase):
     def test_against_numpy(self):
         losses, _ = brute_force.pool(5, 40, 7)

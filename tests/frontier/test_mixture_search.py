@@ -1,11 +1,13 @@
 """The frontier of mixtures against all subsets, one after the other."""
 
 import itertools
+from unittest import mock
 
 import numpy as np
 from absl.testing import absltest
 
 from mmc_jax import frontier, oracle
+from mmc_jax.frontier import mixture_search
 from tests import tolerances
 
 
@@ -56,6 +58,19 @@ class MixtureTest(absltest.TestCase):
             at_least = np.where(places >= 0, found.losses[places], np.inf)
             slack = tolerances.MIXTURE_FLOAT64 * np.abs(losses)
             self.assertTrue((losses + slack >= at_least).all())
+
+    def test_exchanges_on_some_of_many_texts(self):
+        nll, costs, lengths = _case(2, num_texts=60)
+        searched = frontier.mixture(nll, costs, lengths=lengths)
+        with mock.patch.object(mixture_search, "_MOST_TEXTS", 20):
+            found = frontier.mixture(nll, costs, lengths=lengths)
+        np.testing.assert_array_equal(
+            found.losses,
+            oracle.exact_mixture_losses(nll, found.masks, lengths=lengths),
+        )
+        at = np.searchsorted(searched.costs, found.costs, "right") - 1
+        self.assertTrue((found.losses >= searched.losses[at]).all())
+        self.assertEqual(found.costs[0], costs.min())
 
     def test_equal_models_are_ties(self):
         nll = np.ones((3, 4))

@@ -1,5 +1,6 @@
 """Pareto pruning against exact enumeration: true points, never below it."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -54,6 +55,22 @@ class PrunedTest(parameterized.TestCase):
             singles = frontier.single_models(losses, costs)
             place = np.searchsorted(found.costs, singles.costs, "right") - 1
             self.assertTrue((found.losses[place] <= singles.losses).all())
+
+    def test_few_minima_are_a_beam(self):
+        losses, costs = brute_force.pool(9, NUM_TEXTS, 0)
+        # Every subset of 3 that the beam tries is tried without it, too.
+        search = functools.partial(frontier.pruned, max_size=3)
+        exact = search(losses, costs)
+        with (
+            absltest.mock.patch.object(pruning, "QUICK_MINIMA", 1),
+            absltest.mock.patch.object(pruning, "_LEAST_WIDTH", 2),
+        ):
+            quick = pruning.quick(search)
+            found = quick(losses, costs)
+        self.assertEqual(quick.keywords, {"max_size": 3, "minima": 1})
+        place = np.searchsorted(exact.costs, found.costs, side="right") - 1
+        self.assertTrue((found.losses >= exact.losses[place]).all())
+        self.assertIs(pruning.quick(frontier.exhaustive), frontier.exhaustive)
 
     @parameterized.parameters(1, 2)
     def test_exact_up_to_pairs(self, max_size):

@@ -7,7 +7,7 @@ import scipy.optimize
 from absl.testing import absltest, parameterized
 
 from mmc_jax import law
-from mmc_jax.law import optima, optimizers
+from mmc_jax.law import batches, fitting, optima, optimizers
 from tests import tolerances
 
 
@@ -116,6 +116,24 @@ class ScipyTest(parameterized.TestCase):
             (A, alpha, L_inf),
             rtol=tolerances.LAW_SCIPY,
         )
+
+    @parameterized.parameters(False, True)
+    def test_starts_on_some_of_the_points(self, in_a_batch):
+        P, L = points(60, 0.01)
+        weights = np.arange(60) % 3
+        fit = law.fit(P, L, weights)
+        of = batches if in_a_batch else fitting
+        with (
+            absltest.mock.patch.object(of, "MOST_POINTS", 16),
+            # As many starts as ever: the same compiled program.
+            absltest.mock.patch.object(fitting, "_NUM_KEPT", 64),
+        ):
+            if in_a_batch:
+                found = law.fit_batch(P, L[None], weights)
+                found = (found.A[0], found.alpha[0], found.L_inf[0])
+            else:
+                found = law.fit(P, L, weights)[:3]
+        np.testing.assert_allclose(found, fit[:3], rtol=tolerances.LAW_OPTIMUM)
 
     def test_weights_are_repeats(self):
         P, L = points(12, 0.01)

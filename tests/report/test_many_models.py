@@ -5,6 +5,8 @@ from absl.testing import absltest
 
 from mmc_jax import diversity, frontier
 from mmc_jax.report import diversity_figures, figures, study_figures
+from mmc_jax.report.page import document, pool_chapters
+from tests.report import contents
 
 
 class ManyModelsTest(absltest.TestCase):
@@ -44,6 +46,17 @@ class ManyModelsTest(absltest.TestCase):
         )
         self.assertEqual(self._rows(drawn), self.names[:3])
         self.assertLen(drawn.axes[2].patches, 3)
+
+    def test_a_page_has_rows_of_some(self):
+        content = contents.content(num_models=5)
+        few = {"paired_models": content["study"]["models"][:3]}
+        content["diversity"] |= few | {"pair_gains": np.eye(3).tolist()}
+        with absltest.mock.patch.object(pool_chapters, "_MOST_ROWS", 3):
+            page = document.page_of(content)
+        self.assertIn("Loss of the 3 models of the least mean loss", page)
+        self.assertIn("/diversity/paired_models", page)
+        self.assertNotIn("Loss of every model", page)
+        self.assertIn("Loss of every model", document.page_of(content))
 
     def test_a_matrix_has_smaller_cells_without_names(self):
         values = diversity.pair_gains(self.losses)

@@ -27,6 +27,9 @@ from mmc_jax.statistics.resampling import counted_sums, resampled_counts
 
 # Text-by-text minima of subsets that are held at once, [subsets, X].
 _MINIMA_AT_ONCE = 2**23
+# Texts beyond which minima are worked out for some texts and all resamples,
+# and the texts of such a block.
+_MOST_TEXTS, _BLOCK = 2**17, 2**15
 
 
 class Band(NamedTuple):
@@ -155,6 +158,9 @@ def resampled_losses(
       weights: Weight of each text, [X]; None for 1 each.
     """
     num_texts = losses.shape[1]
+    if num_texts > _MOST_TEXTS:
+        counts = resampled_counts(num_texts, clusters, num_resamples, seed)
+        return _resampled_in_blocks(losses, masks, counts, weights)
     found = np.empty((num_resamples, len(masks)))
     step = max(1, _MINIMA_AT_ONCE // num_texts)
     row = 0
@@ -175,6 +181,36 @@ def resampled_losses(
                 minima *= weights
             found[rows, some] = counted_sums(counts, minima) / num_drawn
     return found
+
+
+def _resampled_in_blocks(
+    losses: np.ndarray,
+    masks: np.ndarray,
+    counts: Iterator[np.ndarray],
+    weights: np.ndarray | None,
+) -> np.ndarray:
+    """Returns the same as `resampled_losses`, a block of texts at a time.
+
+    Each minimum is worked out once, however few resamples fit in memory.
+    """
+    num_texts = losses.shape[1]
+    all_counts = np.concatenate([some.astype(np.uint16) for some in counts])
+    found = np.zeros((len(all_counts), len(masks)))
+    num_drawn = np.zeros((len(all_counts), 1))
+    step = max(1, _MINIMA_AT_ONCE // _BLOCK)
+    for start in range(0, num_texts, _BLOCK):
+        stages.say(
+            f"{start:,} of {num_texts:,} texts of {len(all_counts):,} resamples"
+        )
+        texts = slice(start, start + _BLOCK)
+        table, drawn = losses[:, texts], all_counts[:, texts].astype(float)
+        weight = np.ones(drawn.shape[1]) if weights is None else weights[texts]
+        num_drawn += counted_sums(drawn, weight[None])
+        for first in range(0, len(masks), step):
+            some = slice(first, first + step)
+            minima = np.stack([table[m].min(axis=0) for m in masks[some]])
+            found[:, some] += counted_sums(drawn, minima * weight)
+    return found / num_drawn
 
 
 def resampled_frontiers(

@@ -9,6 +9,7 @@ import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from mmc_jax import stages
 from mmc_jax.report import labels, result
 from mmc_jax.report.page import closing_chapters as closing
 from mmc_jax.report.page import comparison_chapter
@@ -140,16 +141,18 @@ def write_page(
     """
     out, folder = pathlib.Path(out), folder_of(out)
     found = merged(sections)
-    path = result.write_result(
-        folder,
-        found.numbers,
-        flags=flags,
-        arrays=found.arrays,
-        files=found.files,
-    )
-    page = page_of(json.loads(path.read_text()))
+    with stages.stage("writing the numbers"):
+        path = result.write_result(
+            folder,
+            found.numbers,
+            flags=flags,
+            arrays=found.arrays,
+            files=found.files,
+        )
     partial = out.with_name(f"{out.name}.partial")
-    partial.write_text(page, encoding="utf-8")
+    with stages.stage("writing the page"):
+        page = page_of(json.loads(path.read_text()))
+        partial.write_text(page, encoding="utf-8")
     partial.replace(out)
     size = len(page.encode()) / 1e6
     return "\n".join(

@@ -16,6 +16,8 @@ from mmc_jax.report.page.elements import (
 # Columns of a table that can be read. The page's JavaScript makes larger ones
 # when they are asked for.
 _MOST_COLUMNS = 32
+# Models of which a chart of bars, or a table of many columns, has rows.
+_MOST_ROWS = 200
 
 
 def domains(result: Result) -> Iterator[Child]:
@@ -68,6 +70,7 @@ def winners(result: Result) -> Iterator[Child]:
         {
             "kind": "bars",
             "rows": "/diversity/models",
+            "most": _MOST_ROWS,
             "panels": [
                 {"value": "win_share", "form": ".1%", "title": "texts won"},
                 {
@@ -84,7 +87,12 @@ def winners(result: Result) -> Iterator[Child]:
             ],
         },
         "What each model brings to the pool. Bars of Shapley values have one "
-        "standard error over texts.",
+        "standard error over texts."
+        + (
+            f" The {_MOST_ROWS} models that win the most texts."
+            if len(models) > _MOST_ROWS
+            else ""
+        ),
         table(
             "What each model brings",
             [
@@ -113,21 +121,7 @@ def winners(result: Result) -> Iterator[Child]:
         ),
         wide=True,
     )
-    yield chart(
-        {
-            "kind": "heat",
-            "values": "/diversity/pair_gains",
-            "rows": ["/study/models", "name"],
-            "columns": ["/study/models", "name"],
-            "families": "/study/models",
-            "all": True,
-        },
-        "Gain matrix: what an ideal choice between two models gains over the "
-        "better of them.",
-        _largest_table(result),
-        wide=True,
-        summary="The largest gains with their intervals",
-    )
+    yield _gain_matrix(result)
     yield chart(
         {
             "kind": "membership",
@@ -170,7 +164,12 @@ def texts(result: Result) -> Iterator[Child]:
     Args:
       result: The result, with "/texts".
     """
-    best = result.get("/texts/best_model")
+    best, models = result.get("/texts/best_model"), result.get("/study/models")
+    rows, which = range(len(models)), "every model"
+    if len(models) > _MOST_ROWS:
+        least = sorted(rows, key=lambda m: models[m]["loss"])[:_MOST_ROWS]
+        rows = sorted(least)
+        which = f"the {_MOST_ROWS} models of the least mean loss"
     for kind, title in (
         ("worst", ["The largest oracle losses"]),
         ("contested", ["The largest gains over ", name_of(best)]),
@@ -186,19 +185,19 @@ def texts(result: Result) -> Iterator[Child]:
         )
         yield element(
             "details",
-            element("summary", "Loss of every model on these texts"),
+            element("summary", f"Loss of {which} on these texts"),
             table(
-                f"Loss of every model on the {kind} texts",
+                f"Loss of {which} on the {kind} texts",
                 ["model", *(name_of(text["text_id"], 16) for text in found)],
                 [
                     [
-                        name_of(model["name"]),
+                        name_of(models[m]["name"]),
                         *(
                             result.number(f"/texts/{kind}/{i}/losses/{m}")
                             for i in range(len(found))
                         ),
                     ]
-                    for m, model in enumerate(result.get("/study/models"))
+                    for m in rows
                 ],
             ),
         )
@@ -224,6 +223,33 @@ def _text(result: Result, at: str, text: dict[str, Any]) -> Child:
         )
         if text.get("text")
         else None,
+    )
+
+
+def _gain_matrix(result: Result) -> Child:
+    """Returns the chart of the gains of pairs, of very many models of some."""
+    models, more = "/study/models", ""
+    if result.get("/diversity/paired_models"):
+        models = "/diversity/paired_models"
+        more = (
+            f" Of {len(result.get('/study/models')):,} models those of the "
+            "largest Shapley values; diversity_pair_gains in arrays.npz has "
+            "all."
+        )
+    return chart(
+        {
+            "kind": "heat",
+            "values": "/diversity/pair_gains",
+            "rows": [models, "name"],
+            "columns": [models, "name"],
+            "families": models,
+            "all": True,
+        },
+        "Gain matrix: what an ideal choice between two models gains over the "
+        "better of them." + more,
+        _largest_table(result),
+        wide=True,
+        summary="The largest gains with their intervals",
     )
 
 

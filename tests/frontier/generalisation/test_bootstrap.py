@@ -87,6 +87,22 @@ class BootstrapBandTest(parameterized.TestCase):
         for a, b in zip(pieces, whole, strict=True):
             np.testing.assert_allclose(a, b, rtol=tolerances.MEAN_OF_LOSSES)
 
+    @parameterized.parameters(False, True)
+    def test_in_blocks_of_texts(self, weighted):
+        losses, costs = brute_force.pool(6, 20, 0)
+        masks = frontier.exhaustive(losses, costs).masks
+        weights = np.arange(20) % 3 + 0.5 if weighted else None
+        options = dict(num_resamples=7, weights=weights)
+        whole = frontier.bootstrap_band(losses, costs, masks, **options)
+        with (
+            absltest.mock.patch.object(bootstrap, "_MOST_TEXTS", 19),
+            absltest.mock.patch.object(bootstrap, "_BLOCK", 8),
+            absltest.mock.patch.object(bootstrap, "_MINIMA_AT_ONCE", 24),
+        ):
+            found = frontier.bootstrap_band(losses, costs, masks, **options)
+        for a, b in zip(found, whole, strict=True):
+            np.testing.assert_allclose(a, b, rtol=tolerances.MEAN_OF_LOSSES)
+
     def test_choosing_anew_flatters_once_more(self):
         losses, costs = brute_force.pool(8, 40, 1)
         masks = frontier.exhaustive(losses, costs).masks

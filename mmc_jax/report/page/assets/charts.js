@@ -236,7 +236,7 @@ const charts = (() => {
   function bars(place, spec) {
     const rows = [...data.at(spec.rows)].sort((a, b) =>
       d3.descending(a[spec.panels[0].value], b[spec.panels[0].value]),
-    );
+    ).slice(0, spec.most ?? Infinity);
     onWidth(place, (width) => {
       const narrow = width < 620;
       const panels = narrow ? spec.panels.slice(0, 1) : spec.panels;
