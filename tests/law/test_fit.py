@@ -165,8 +165,16 @@ class ResultTest(absltest.TestCase):
         with self.subTest("all starts"):
             self.assertEqual(fit.start_objectives.shape, (64,))
             self.assertEqual(fit.start_converged.shape, (64,))
+            self.assertTrue(fit.start_converged.all())
             self.assertAlmostEqual(
                 fit.objective, fit.start_objectives.min(), places=14
+            )
+        with self.subTest("a start ends where it would alone"):
+            few = law.fit(P, L, delta=0.01, num_starts=3)
+            np.testing.assert_allclose(
+                few.start_parameters,
+                fit.start_parameters[:3],
+                rtol=tolerances.LAW_OPTIMUM,
             )
         with self.subTest("scale"):
             self.assertAlmostEqual(fit.scale / 1e8, 1.0)
