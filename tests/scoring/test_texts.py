@@ -1,9 +1,61 @@
 import itertools
 import threading
+import types
 
-from absl.testing import absltest
+import numpy as np
+from absl.testing import absltest, parameterized
 
-from mmc_jax.scoring import texts
+from mmc_jax import training
+from mmc_jax.scoring import backends, batching, texts, tokenization, windows
+from tests import tolerances
+from tests.scoring import checkpoints
+
+
+class KeptTokensTest(parameterized.TestCase):
+    """What is kept of tokens, whatever model gives their scores."""
+
+    @parameterized.product(prefix=(None, 0), context=(7, 300))
+    def test_tokens_sum_to_texts(self, prefix, context):
+        """Over any windows and batches, of scores of any size."""
+        backend = backends.FastTokenizer(
+            training.byte_tokenizer(checkpoints.SEPARATOR)
+        )
+        tokenizer = tokenization.Tokenizer(
+            backend, tokenization.Prefix("bos", prefix)
+        )
+        under_way = texts.Texts(
+            types.SimpleNamespace(
+                tokenizer=tokenizer,
+                encoded=lambda raw, ids, follower: tokenization.encode(
+                    tokenizer, raw, ids, 300, follower
+                ),
+                windows=lambda n: windows.plan(
+                    n, context, 4, has_prefix=prefix is not None
+                ),
+            ),
+            keeps_tokens=True,
+        )
+        raw = (*tokenization.TRICKY_TEXTS, "x", "a </s> b\r\n" * 30)
+        chunk = checkpoints.corpus_of(raw)
+        rng = np.random.default_rng(0)
+        rows = list(under_way.rows([chunk]))
+        rng.shuffle(rows)
+        for start in range(0, len(rows), 5):
+            some = rows[start : start + 5]
+            shape = len(some), max(len(row.targets) for row in some)
+            nll = rng.lognormal(0, 4, shape).astype(np.float32)
+            under_way.add(batching.Batch(some, nll, nll), nll)
+        finished = under_way.take_finished()
+        self.assertLen(finished, len(raw))
+        for text in finished:
+            scored = ~np.isnan(text.token_nll)
+            self.assertEqual(scored.sum(), text.num_scored)
+            self.assertEqual(scored.sum() + (prefix is None), text.num_tokens)
+            np.testing.assert_allclose(
+                text.token_nll[scored].sum(dtype=np.float64),
+                text.nll_nats,
+                rtol=tolerances.TOKEN_SUMS,
+            )
 
 
 class AheadTest(absltest.TestCase):
