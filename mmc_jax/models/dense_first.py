@@ -105,14 +105,14 @@ class Mixture(nnx.Module):
     def __init__(self, config: Any, *, rngs: nnx.Rngs):
         width, inner = config.hidden_size, config.moe_intermediate_size
         act, num_experts = config.hidden_act, config.n_routed_experts
-        self.scale = config.routed_scaling_factor
-        self.normalised = config.norm_topk_prob
-        self.gate = experts.SigmoidGate(
+        self.gate = experts.SigmoidRouter(
             width,
             num_experts,
-            config.num_experts_per_tok,
+            top_k=config.num_experts_per_tok,
             num_groups=config.n_group,
             top_groups=config.topk_group,
+            normalise=config.norm_topk_prob,
+            scale=config.routed_scaling_factor,
             rngs=rngs,
         )
         self.experts = layers.stack(
@@ -125,8 +125,6 @@ class Mixture(nnx.Module):
         )
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        weights, chosen = self.gate(x)
-        if self.normalised:
-            weights = experts.normalised(weights)
-        mixed = experts.mixture(x, self.experts, chosen, weights * self.scale)
+        chosen, weights = self.gate(x)
+        mixed = experts.mixture(x, self.experts, chosen, weights)
         return mixed + self.shared_experts(x)

@@ -29,8 +29,11 @@ class SigmoidRouter(nnx.Module):
       top_k: Number of experts that a token gets, k.
       num_groups: Number of groups of experts, each of at least two.
       top_groups: Number of groups that a token's experts come from.
-      normalised: Whether a token's weights are divided by their sum.
+      normalise: Whether a token's weights are divided by their sum.
       scale: Factor of the weights.
+
+    Raises:
+      ValueError: The groups cannot be made, or have too few experts.
 
     Source: DeepSeek-AI, arXiv 2412.19437, eq. 13 to 16.
     """
@@ -41,18 +44,19 @@ class SigmoidRouter(nnx.Module):
         num_experts: int,
         *,
         top_k: int,
-        num_groups: int = 1,
-        top_groups: int = 1,
-        normalised: bool = True,
+        num_groups: int | None = 1,
+        top_groups: int | None = 1,
+        normalise: bool = True,
         scale: float = 1.0,
         rngs: nnx.Rngs,
     ):
+        _check_groups(num_experts, top_k, num_groups, top_groups)
         init = nnx.initializers.lecun_normal()
         self.kernel = nnx.Param(init(rngs.params(), (width, num_experts)))
         self.e_score_correction_bias = nnx.Param(jnp.zeros(num_experts))
         self.top_k = top_k
         self.num_groups, self.top_groups = num_groups, top_groups
-        self.normalised, self.scale = normalised, scale
+        self.normalise, self.scale = normalise, scale
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Returns the numbers and the weights of each token's experts.
@@ -71,9 +75,8 @@ class SigmoidRouter(nnx.Module):
             biased = biased.reshape(scores.shape)
         _, chosen = jax.lax.top_k(biased, self.top_k)
         weights = jnp.take_along_axis(scores, chosen, axis=-1)
-        if self.normalised:
-            # DeepSeek's epsilon, for scores that are all zero.
-            weights /= weights.sum(axis=-1, keepdims=True) + 1e-20
+        if self.normalise:
+            weights = normalised(weights)
         return chosen, weights * self.scale
 
 
@@ -143,65 +146,6 @@ class PackedMLP(nnx.Module):
             gate_up, down = gate_up.T, down.T
         gate, up = jnp.split(x @ gate_up, 2, axis=-1)
         return (self.act(gate) * up) @ down
-
-
-class SigmoidGate(nnx.Module):
-    """A router that scores each expert by a sigmoid and chooses with a bias.
-
-    The bias, which training moves so that experts are used evenly, has a part
-    in the choice alone: s = sigmoid(W x), the chosen are the k largest of
-    s + b, each of weight s. Where there are groups, only experts of the best
-    groups are chosen; a group is as good as its two best experts together.
-    All in float32.
-
-    Args:
-      width: Number of features, D.
-      num_experts: Number of experts, E.
-      top_k: Number of experts of a token, k.
-      num_groups: Number of groups, which divides E.
-      top_groups: Number of groups from which a token's experts come.
-
-    Raises:
-      ValueError: The groups cannot be made, or have too few experts.
-
-    Source: DeepSeek-V3, arXiv 2412.19437, eq. 13 to 16.
-    """
-
-    def __init__(
-        self,
-        width: int,
-        num_experts: int,
-        top_k: int,
-        *,
-        num_groups: int | None = 1,
-        top_groups: int | None = 1,
-        rngs: nnx.Rngs,
-    ):
-        _check_groups(num_experts, top_k, num_groups, top_groups)
-        self.top_k = top_k
-        self.num_groups, self.top_groups = num_groups, top_groups
-        init = nnx.initializers.lecun_normal()
-        self.kernel = nnx.Param(init(rngs.params(), (width, num_experts)))
-        self.e_score_correction_bias = nnx.Param(jnp.zeros(num_experts))
-
-    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Returns weights, float32, and numbers of experts: [..., k] each."""
-        kernel = self.kernel[...].astype(jnp.float32)
-        scores = jax.nn.sigmoid(x.astype(jnp.float32) @ kernel)
-        biased = scores + self.e_score_correction_bias[...].astype(jnp.float32)
-        if self.top_groups < self.num_groups:
-            biased = self._in_best_groups(biased)
-        _, chosen = jax.lax.top_k(biased, self.top_k)
-        return jnp.take_along_axis(scores, chosen, axis=-1), chosen
-
-    def _in_best_groups(self, scores: jax.Array) -> jax.Array:
-        """Returns scores [..., E], -inf for all but the best groups."""
-        groups = scores.reshape(*scores.shape[:-1], self.num_groups, -1)
-        group_scores = jax.lax.top_k(groups, 2)[0].sum(axis=-1)
-        _, best = jax.lax.top_k(group_scores, self.top_groups)
-        among = (best[..., None] == jnp.arange(self.num_groups)).any(axis=-2)
-        kept = jnp.where(among[..., None], groups, -jnp.inf)
-        return kept.reshape(scores.shape)
 
 
 def normalised(weights: jax.Array) -> jax.Array:

@@ -235,7 +235,7 @@ class Mixture(nnx.Module):
             top_k=config.num_experts_per_tok,
             num_groups=config.n_group,
             top_groups=config.topk_group,
-            normalised=config.norm_topk_prob,
+            normalise=config.norm_topk_prob,
             scale=config.routed_scaling_factor,
             rngs=rngs,
         )
