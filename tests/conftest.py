@@ -75,16 +75,16 @@ _FAMILY = re.compile(
 # Files whose few tests take long: they begin first, so that no worker waits for
 # another at the end.
 _LONG = (
-    "tests/test_hosts.py",
+    "tests/frontier/proof/test_certification.py",
     "tests/faults/test_kills.py",
-    "tests/report/test_same_bytes.py",
-    "tests/diversity/test_family_studies.py",
+    "tests/oracle/test_backends.py",
     "tests/experiments/test_programs.py",
     "tests/experiments/test_diversity.py",
+    "tests/report/test_same_bytes.py",
+    "tests/report/test_laws.py",
+    "tests/diversity/test_family_studies.py",
     "tests/experiments/test_certificates.py",
-    "tests/experiments/test_train_pool.py",
-    "tests/test_shipped_pool.py",
-    "tests/frontier/test_canonical.py",
+    "tests/test_hosts.py",
 )
 
 
