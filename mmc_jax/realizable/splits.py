@@ -117,7 +117,7 @@ def folds(
       ValueError: Fewer than two folds have texts.
 
     >>> folds(["a", "b", "c", "d"], np.array([0, 1, 1, 3]), 2)
-    array([1, 1, 1, 0])
+    array([1, 0, 0, 0])
     """
     least: dict[int, str] = {}
     for group, key in zip(groups.tolist(), keys, strict=True):

@@ -135,6 +135,7 @@ class RuleTest(parameterized.TestCase):
         port = models.FAMILIES[model_type]
         known = {*type(config)().to_dict()}
         known |= _attributes_read(_modelling_file(model_type))
+        known |= attributes.UNDECLARED.keys()
         declared = getattr(port, "INERT", {})
         shared = [t for t, p in models.FAMILIES.items() if p is port]
         if len(shared) == 1:
