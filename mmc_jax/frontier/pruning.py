@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Sequence
 
 import jax
 import numpy as np
+from absl import logging
 from jax.typing import ArrayLike
 
 from mmc_jax import stages
@@ -36,6 +37,10 @@ QUICK_MINIMA = 2**32
 
 # Subsets of a level that are extended however large the table is.
 _LEAST_WIDTH = 512
+
+# Full levels that a search pays for, of `minima` each; in all others so few
+# subsets are extended, that a pool of a thousand models comes to its end.
+_NUM_FULL, _LAST_WIDTH = 64, 16
 
 
 def pruned(
@@ -78,6 +83,7 @@ def pruned(
       minima: Largest number of minima of a level: the product of its subsets,
         the models and the texts. Of 1,018 models on 10,000 texts it allows
         3,375 subsets. No fewer than 512 are extended, and level 1 as it is.
+        Once the levels have taken 64 times as many, 16 subsets are extended.
       min_size: Smallest number of models in a subset.
       groups: Group of each model, such as its family, [M]: only subsets that
         mix models of several groups count. All count if left out.
@@ -105,8 +111,20 @@ def pruned(
         nobody = np.zeros((1, num_models), bool)
         frontier = _extended(none, inputs.costs, chunks, nobody, 1, 1, numbers)
     level = np.eye(num_models, dtype=bool)
+    spent = 0
     for size in range(2, max_size + 1):
+        if not width and spent > _NUM_FULL * minima:
+            beam = min(beam, _LAST_WIDTH)
         if len(level) > beam and (width or size > 2):
+            if not width:
+                logging.log_first_n(
+                    logging.WARNING,
+                    "%d models on %d texts: levels of the pruning are cut to "
+                    "%d subsets or fewer; width sets another number",
+                    1,
+                    *inputs.losses.shape,
+                    beam,
+                )
             level = level[np.linspace(0, len(level) - 1, beam).astype(int)]
         stages.say(
             f"subsets of {size} models, of {len(level):,} smaller ones, "
@@ -115,6 +133,7 @@ def pruned(
         found = _extended(
             none, inputs.costs, chunks, level, size, size, numbers
         )
+        spent += len(level) * inputs.losses.size
         level = found.masks
         if size < min_size:
             continue

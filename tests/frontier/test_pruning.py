@@ -72,6 +72,18 @@ class PrunedTest(parameterized.TestCase):
         self.assertTrue((found.losses >= exact.losses[place]).all())
         self.assertIs(pruning.quick(frontier.exhaustive), frontier.exhaustive)
 
+    def test_a_search_that_has_taken_all_its_minima_comes_to_its_end(self):
+        losses = np.random.default_rng(0).random((9, 200))
+        costs = np.arange(1.0, 10.0)
+        with (
+            absltest.mock.patch.object(pruning, "_NUM_FULL", 0),
+            absltest.mock.patch.object(pruning, "_LAST_WIDTH", 1),
+        ):
+            narrow = frontier.pruned(losses, costs)
+        wide = frontier.pruned(losses, costs)
+        self.assertLess(len(narrow.costs), len(wide.costs))
+        self.assertIn(9, narrow.masks.sum(axis=1))
+
     @parameterized.parameters(1, 2)
     def test_exact_up_to_pairs(self, max_size):
         # More than 64 models: a subset takes two words where it is packed.
