@@ -430,6 +430,8 @@ def residual_bootstrap(
 
     This is for points whose texts are not at hand. It takes the points as
     independent, which those of a frontier are not: use `text_bootstrap` there.
+    Of more than 512 points as many are resampled and fitted, spread evenly,
+    which makes intervals wider, never narrower.
 
     Args:
       costs: Budget of each point, above 0, [X].
@@ -449,12 +451,13 @@ def residual_bootstrap(
     residuals = elementary.log(losses / predicted)
     residuals -= residuals.mean()
     residuals *= np.sqrt(len(residuals) / (len(residuals) - 3))
+    some = spread_places(len(residuals))
     resampled = np.random.default_rng(seed).choice(
-        residuals, (num_resamples, len(residuals))
+        residuals, (num_resamples, len(some))
     )
     return fit_batch(
-        costs,
-        predicted * elementary.exp(resampled),
+        np.asarray(costs)[some],
+        predicted[some] * elementary.exp(resampled),
         delta=LEAST_SQUARES,
         num_starts=num_starts,
     )
