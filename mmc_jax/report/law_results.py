@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmc_jax import law
+from mmc_jax import law, stages
 from mmc_jax.report import law_figures, law_sentences
 from mmc_jax.report.result import fitted, interval_numbers, law_numbers
 from mmc_jax.report.sections import Section, write_sections
@@ -32,13 +32,14 @@ def write_laws(
       losses: Losses for which the budget is asked for.
       more: Further sections of the folder, after those of the laws.
     """
-    sections = [
-        laws_section(study),
-        *([pool_section(study)] if study.pool is not None else []),
-        shared_section(study.shared),
-        answers_section(law.answers(study.laws, budgets, losses)),
-        *more,
-    ]
+    with stages.stage("summing up the laws"):
+        sections = [
+            laws_section(study),
+            *([pool_section(study)] if study.pool is not None else []),
+            shared_section(study.shared),
+            answers_section(law.answers(study.laws, budgets, losses)),
+            *more,
+        ]
     return write_sections(out, sections, flags=flags)
 
 
