@@ -84,13 +84,28 @@ def make(
         model.save_pretrained(folder)
     else:
         config.save_pretrained(folder)
+    save_tokenizer(folder, tokenizer, special_tokens)
+    return folder
+
+
+def save_tokenizer(
+    folder: pathlib.Path,
+    tokenizer: tokenizers.Tokenizer | None = None,
+    special_tokens: Mapping[str, str] | None = None,
+) -> None:
+    """Writes the tokenizer of a checkpoint; the arguments are those of `make`.
+
+    Args:
+      folder: Folder of the checkpoint.
+      tokenizer: Tokenizer to write.
+      special_tokens: Special tokens by transformers' names.
+    """
     if special_tokens is None:
         special_tokens = dict(bos_token=SEPARATOR, eos_token=SEPARATOR)
     transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer or training.byte_tokenizer(SEPARATOR),
         **special_tokens,
     ).save_pretrained(folder)
-    return folder
 
 
 def pool_of(**folders: pathlib.Path) -> pool.Pool:

@@ -1,6 +1,7 @@
 """Scores of tokens that a run keeps: `Settings.keep_tokens`."""
 
 import json
+import os
 import pathlib
 import tempfile
 
@@ -11,6 +12,8 @@ from absl.testing import absltest
 from mmc_jax import scores, scoring, training
 from mmc_jax.scoring import tokenization
 from tests import tolerances
+from tests.models import test_parity
+from tests.models.cases import CASES
 from tests.scoring import checkpoints
 
 _LONG = 9 * (
@@ -155,6 +158,46 @@ class KeptTokensTest(absltest.TestCase):
             table.nll_nats[0],
             rtol=tolerances.TOKEN_SUMS,
         )
+
+
+class AllFamiliesTest(absltest.TestCase):
+    """What is kept of tokens by every port. Minutes: only where asked for."""
+
+    @absltest.skipUnless(
+        os.environ.get("MMC_TEST_FAMILIES") == "all",
+        "MMC_TEST_FAMILIES=all scores texts with every port",
+    )
+    def test_tokens_sum_to_texts(self):
+        for model_type in CASES:
+            with (
+                self.subTest(model_type),
+                tempfile.TemporaryDirectory() as scratch,
+            ):
+                folder = pathlib.Path(scratch, model_type)
+                sizes = {"vocab_size", "vocab_size_per_layer_input"}
+                config = test_parity.make_config(
+                    model_type,
+                    **dict.fromkeys(
+                        sizes & CASES[model_type][0].keys(),
+                        checkpoints.VOCAB_SIZE,
+                    ),
+                )
+                reference = test_parity.make_reference(config, perturbed=False)
+                reference.save_pretrained(folder)
+                checkpoints.save_tokenizer(folder)
+                table = scoring.score(
+                    checkpoints.pool_of(**{model_type: folder}),
+                    checkpoints.corpus_of(_TEXTS),
+                    pathlib.Path(scratch, "table"),
+                    settings=_SETTINGS._replace(keep_tokens=True),
+                )
+                kept = table.tokens[model_type]
+                self.assertTrue(kept.is_followed.all())
+                np.testing.assert_allclose(
+                    scores.tokens.sums_of_texts(kept),
+                    table.nll_nats[0],
+                    rtol=tolerances.TOKEN_SUMS,
+                )
 
 
 if __name__ == "__main__":
