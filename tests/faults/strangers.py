@@ -385,21 +385,20 @@ _LEVEL = {
 }
 _CHAPTER = {"granularity": {"unit": "nats", "levels": [_LEVEL]}}
 
+_LM_EVAL_RUN = _both(
+    _lines(f"org__a/samples_wiki_{_DATE}.jsonl", _ROLLING),
+    _json(f"org__a/results_{_DATE}.json", _LM_EVAL),
+)
+
 # Name -> what makes the files, which is damaged, and what reads them.
 FILES = {
     "logs of lm_eval": (
-        _both(
-            _lines(f"org__a/samples_wiki_{_DATE}.jsonl", _ROLLING),
-            _json(f"org__a/results_{_DATE}.json", _LM_EVAL),
-        ),
+        _LM_EVAL_RUN,
         "org__a/samples_*.jsonl",
         _imported("lm_eval", value="rolling"),
     ),
     "results of lm_eval": (
-        _both(
-            _lines(f"org__a/samples_wiki_{_DATE}.jsonl", _ROLLING),
-            _json(f"org__a/results_{_DATE}.json", _LM_EVAL),
-        ),
+        _LM_EVAL_RUN,
         "org__a/results_*.json",
         _imported("lm_eval", value="rolling"),
     ),

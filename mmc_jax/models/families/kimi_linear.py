@@ -324,7 +324,7 @@ class Transformer(nnx.Module):
         )
 
 
-class CausalLM(layers.LanguageModel):
+class CausalLM(layers.Headed):
     """Kimi Linear with its head, from Hugging Face's `KimiLinearConfig`.
 
     Raises:
@@ -366,19 +366,7 @@ class CausalLM(layers.LanguageModel):
             )
         if config.tie_word_embeddings:
             raise ValueError("tie_word_embeddings=True is not ported")
-        self.config = config
-        self.model = Transformer(config, rngs=rngs)
-        self.lm_head = nnx.Linear(
-            config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
-        )
-
-    def hidden_states(self, tokens: jax.Array) -> jax.Array:
-        """Returns what the head sees: [B, T] -> [B, T, D]."""
-        return self.model(tokens)
-
-    def logits(self, hidden: jax.Array) -> jax.Array:
-        """Returns the head's output: [..., D] -> [..., V]."""
-        return self.lm_head(hidden)
+        super().__init__(config, Transformer(config, rngs=rngs), rngs=rngs)
 
 
 def _rms_norm(num_features: int, epsilon: float, rngs: nnx.Rngs) -> nnx.RMSNorm:
