@@ -357,13 +357,6 @@ class CausalLM(layers.Headed):
                 f"num_key_value_heads={kv_heads}, but latent attention has "
                 f"num_attention_heads={heads} of both"
             )
-        groups, kept = config.n_group, config.topk_group
-        of_group, rest = divmod(config.num_local_experts, groups)
-        if rest or of_group < 2 or not 1 <= kept <= groups:
-            raise ValueError(
-                f"the best {kept} (topk_group) of {groups} groups (n_group) of "
-                f"{config.num_local_experts} experts are not ported"
-            )
         if config.tie_word_embeddings:
             raise ValueError("tie_word_embeddings=True is not ported")
         super().__init__(config, Transformer(config, rngs=rngs), rngs=rngs)

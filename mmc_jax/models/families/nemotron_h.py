@@ -267,7 +267,12 @@ class CausalLM(layers.LanguageModel):
             )
         if config.tie_word_embeddings:
             raise ValueError("tie_word_embeddings=True is not ported")
-        _check_sizes(config, kinds)
+        if "linear_attention" in kinds:
+            state_spaces.check_groups(
+                config.mamba_num_heads,
+                config.n_groups,
+                "mamba_num_heads n_groups",
+            )
         hybrids.pass_over(config, config.layer_types, _ATTRIBUTES)
         self.config = config
         self.backbone = Backbone(config, rngs=rngs)
@@ -282,19 +287,6 @@ class CausalLM(layers.LanguageModel):
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Returns the head's output: [..., D] -> [..., V]."""
         return self.lm_head(hidden)
-
-
-def _check_sizes(config: Config, kinds: set[str]) -> None:
-    if "linear_attention" in kinds:
-        state_spaces.check_groups(
-            config.mamba_num_heads, config.n_groups, "mamba_num_heads n_groups"
-        )
-    experts_of_group, rest = divmod(config.n_routed_experts, config.n_group)
-    if "moe" in kinds and (rest or experts_of_group < 2):
-        raise ValueError(
-            f"n_routed_experts {config.n_routed_experts} is no multiple of "
-            f"n_group {config.n_group} by 2 or more"
-        )
 
 
 def _rms_norm(config: Config, rngs: nnx.Rngs) -> nnx.RMSNorm:
