@@ -27,7 +27,8 @@ __getattr__, __dir__, __all__ = attach(
         "overview": ["overview_sections"],
         "page.document": ["write_page"],
         "page.encoding": ["read_embedded"],
-        "page.gathering": ["folder_of", "result_chapters"],
+        "page.gathering": ["result_chapters"],
+        "page.places": ["folder_of"],
         "points": ["read_points"],
         "referee": [
             "ages_section",

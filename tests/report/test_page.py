@@ -9,7 +9,7 @@ import tempfile
 from absl.testing import absltest, parameterized
 
 from mmc_jax import report
-from mmc_jax.report.page import document, elements, encoding, gathering
+from mmc_jax.report.page import document, elements, encoding
 from mmc_jax.report.sections import Section
 from tests.report import contents
 
@@ -195,7 +195,7 @@ class WritingTest(absltest.TestCase):
             report.result_chapters([out / "none"])
 
     def test_another_name(self):
-        self.assertEqual(str(gathering.folder_of("a/b.html")), "a/b")
+        self.assertEqual(str(report.folder_of("a/b.html")), "a/b")
         with self.assertRaisesRegex(ValueError, "end in .html"):
             report.folder_of("a/b")
         with self.assertRaisesRegex(ValueError, "end in .html"):

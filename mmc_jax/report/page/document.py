@@ -18,7 +18,7 @@ from mmc_jax.report.page import pool_chapters as pool
 from mmc_jax.report.page import system_chapters as systems
 from mmc_jax.report.page.elements import Child, Element, Result, element, html
 from mmc_jax.report.page.encoding import embedded_json, encoded
-from mmc_jax.report.page.gathering import folder_of
+from mmc_jax.report.page.places import folder_of
 from mmc_jax.report.sections import Section, merged
 
 SCRIPTS = ("d3.min.js", "data.js", "charts.js", "law.js", "page.js")

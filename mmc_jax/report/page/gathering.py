@@ -6,41 +6,13 @@ import pathlib
 from collections.abc import Sequence
 
 from mmc_jax import limits
+from mmc_jax.report.page import document
 from mmc_jax.report.sections import Section, chapter
 
 # Chapters that other programs make, by the key of their result.json.
 _CHAPTERS = {"granularity": "granularity", "routers": "routers"}
 # What stands in a chapter as well, where a result has it.
 _BESIDE = {"routers": ("router_law",)}
-
-
-def folder_of(out: str | os.PathLike[str]) -> pathlib.Path:
-    """Returns the result folder of a page: its name without ".html".
-
-    Args:
-      out: Path of the page.
-
-    Raises:
-      ValueError: The name does not end in ".html".
-      OSError: The page or its folder cannot be written there.
-    """
-    path = pathlib.Path(out)
-    if path.suffix != ".html" or not path.stem.strip("."):
-        raise ValueError(
-            f"--out: {path} has to end in .html; it is the page to write"
-        )
-    folder = path.with_suffix("")
-    if path.is_dir():
-        raise IsADirectoryError(f"--out: {path} is a folder, not a page")
-    # What is there already of the folder's path, from the inside out.
-    there = next(one for one in (folder, *folder.parents) if one.exists())
-    if not there.is_dir():
-        raise NotADirectoryError(
-            f"--out: {there} is a file; the numbers need the folder {folder}"
-        )
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise PermissionError(f"--out: {there} cannot be written to")
-    return folder
 
 
 def result_chapters(folders: Sequence[str | os.PathLike[str]]) -> list[Section]:
@@ -110,8 +82,6 @@ def _check_shown(one: Section, path: pathlib.Path) -> None:
 
     Otherwise it would end the program at the very end of its work.
     """
-    from mmc_jax.report.page import document  # It builds on this module.
-
     try:
         document.page_of(one.numbers)
     # A file of a stranger may hold anything in the place of any number.
