@@ -196,20 +196,13 @@ def study(
             held_out_weights=held_out_weights,
             clusters=table.clusters(),
         )
-    return Study(
-        table=table,
-        normalisation=normalisation,
-        cost=cost,
-        losses=losses,
-        costs=costs,
-        mean_losses=oracle.exact_means(losses),
-        loss_of_all_models=float(oracle.exact_means(losses.min(axis=0))),
-        **lines,
-        single_law=laws.get("single"),
-        pool_law=laws.get("pool"),
-        reasons=reasons,
-        routed=(
-            frontier.routed(
+    with stages.stage("averaging the losses"):
+        mean_losses = oracle.exact_means(losses)
+        loss_of_all_models = float(oracle.exact_means(losses.min(axis=0)))
+    routes = None
+    if routed:
+        with stages.stage("routing each text to its best model"):
+            routes = frontier.routed(
                 losses,
                 # What each call costs, where the subset spends its mean.
                 table.query_costs
@@ -217,9 +210,19 @@ def study(
                 else costs,
                 lambdas=_NUM_ROUTED,
             )
-            if routed
-            else None
-        ),
+    return Study(
+        table=table,
+        normalisation=normalisation,
+        cost=cost,
+        losses=losses,
+        costs=costs,
+        mean_losses=mean_losses,
+        loss_of_all_models=loss_of_all_models,
+        **lines,
+        single_law=laws.get("single"),
+        pool_law=laws.get("pool"),
+        reasons=reasons,
+        routed=routes,
         proven=proven,
         other_texts=other_texts,
     )

@@ -16,6 +16,8 @@ SIAM J. Sci. Comput. 31 (extraction of vectors, algorithm 3.2).
 """
 
 import math
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from jax.typing import ArrayLike
@@ -36,6 +38,18 @@ _MOST_WEIGHT = 2**30
 _MOST_EXPONENT = 900
 
 
+class _Step(NamedTuple):
+    """How the minima of a subset follow from those of the one before.
+
+    Attributes:
+      num_shared: Number of first models that both have.
+      models: Indices of its other models.
+    """
+
+    num_shared: int
+    models: list[int]
+
+
 def exact_losses(
     losses: ArrayLike, masks: ArrayLike, weights: ArrayLike | None = None
 ) -> np.ndarray:
@@ -44,8 +58,8 @@ def exact_losses(
     L(S) = sum_x w_x min_{i in S} L_ix / sum_x w_x, exactly, then rounded once
 
     So the result has the same bits on every machine, in every order of texts,
-    models and subsets. Slower than `oracle_losses`: 6,000 subsets of eight
-    models on 10,000 texts take a second.
+    models and subsets. Slower than `oracle_losses`: 6,000 subsets of a frontier
+    on 10,000 texts take 0.2 seconds.
 
     Args:
       losses: [M, X], the loss of model i on text x; float32 or float64. May be
@@ -64,22 +78,29 @@ def exact_losses(
     array([0.2, inf])
     """
     losses, masks, weights = _checked(losses, masks, weights)
-    if weights is not None:
+    if weights is not None and not weights.all():
         some = weights > 0
         losses, weights = losses[:, some], weights[some]
-    infinite = np.isposinf(losses)
-    finite = np.where(infinite, 0.0, losses)
-    exponent = math.frexp(np.abs(finite).max())[1]
+    may_be_infinite = bool(losses.max() == np.inf)
+    exponent = _exponent(losses)
     shift = min(0, _MOST_EXPONENT - exponent)
-    scaled = np.ldexp(losses, shift)
+    scaled = np.ldexp(losses, shift) if shift else losses
     integers = _integer_planes(weights, losses.shape[1])
-    if integers is None or not (np.ldexp(scaled, -shift) == losses).all():
+    if integers is None or (
+        shift and not (np.ldexp(scaled, -shift) == losses).all()
+    ):
         return _by_whole_numbers(losses, masks, weights)
     planes, plane_exponents = integers
     largest = np.abs(planes).sum(axis=0).max()
     bits = _SUM_BITS - math.frexp(largest)[1]
-    units = _units(np.ldexp(finite, shift), exponent + shift, bits)
-    sums, has_infinity = _sums(scaled, masks, planes, units, infinite.any())
+    units = max(
+        (
+            _units(_finite(block), exponent + shift, bits)
+            for block in _blocks(scaled)
+        ),
+        key=len,
+    )
+    sums, has_infinity = _sums(scaled, masks, planes, units, may_be_infinite)
     # sums[s, k, j] is a whole multiple of units[k].
     unit_exponents = np.frexp(units)[1] - 1
     whole = np.ldexp(sums, -unit_exponents[:, None]).astype(np.int64)
@@ -136,9 +157,9 @@ def _checked(losses, masks, weights):
         )
     if masks.dtype != bool:
         raise ValueError(f"masks has dtype {masks.dtype}; bool is needed.")
-    bad = ~(losses > -np.inf)
-    if bad.any():
-        i, x = np.argwhere(bad)[0]
+    # The least is NaN where there is one.
+    if not losses.min() > -np.inf:
+        i, x = np.argwhere(~(losses > -np.inf))[0]
         raise ValueError(
             f"losses[{i}, {x}] (model {i}, text {x}) is {losses[i, x]}."
         )
@@ -204,11 +225,32 @@ def _units(table: np.ndarray, exponent: int, bits: int) -> np.ndarray:
     return np.array(units)
 
 
-def _extracted(table: np.ndarray, unit: float) -> np.ndarray:
+def _extracted(
+    table: np.ndarray, unit: float, out: np.ndarray | None = None
+) -> np.ndarray:
     """Returns the entries rounded to multiples of the unit, exactly."""
     # A float of this size has the unit as its last bit.
     anchor = 1.5 * 2.0**52 * unit
-    return (table + anchor) - anchor
+    out = np.add(table, anchor, out=out)
+    out -= anchor
+    return out
+
+
+def _blocks(losses: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields the losses [M, X] of some texts at a time."""
+    for start in range(0, losses.shape[1], _TEXTS):
+        yield losses[:, start : start + _TEXTS]
+
+
+def _finite(losses: np.ndarray) -> np.ndarray:
+    """Returns the losses with 0 where they are infinite."""
+    return np.where(np.isposinf(losses), 0.0, losses)
+
+
+def _exponent(losses: np.ndarray) -> int:
+    """Returns an exponent of two that bounds the finite losses."""
+    largest = max(np.abs(_finite(block)).max() for block in _blocks(losses))
+    return math.frexp(largest)[1]
 
 
 def _sums(
@@ -227,18 +269,21 @@ def _sums(
       units: [K], of `_units`, which leave nothing of any loss.
       may_be_infinite: whether a loss is infinite.
     """
-    members = [np.flatnonzero(mask) for mask in masks]
+    order, steps = _steps(masks)
     has_infinity = ~masks.any(axis=1)
     sums = np.zeros((len(masks), len(units), weights.shape[1]))
     unweighted = bool((weights == 1).all())
-    num_rows = max(1, _NUMBERS // min(_TEXTS, losses.shape[1]))
-    for start in range(0, losses.shape[1], _TEXTS):
-        texts = slice(start, start + _TEXTS)
-        table = np.ascontiguousarray(losses[:, texts])
-        weight = weights[texts]
+    for block, table in enumerate(_blocks(losses)):
+        table = np.ascontiguousarray(table)
+        weight = weights[block * _TEXTS : (block + 1) * _TEXTS]
+        num_rows = max(1, _NUMBERS // table.shape[1])
+        # Memory that is used again: a fresh array is slower than all its sums.
+        rooms = np.empty((2, num_rows, table.shape[1]))
+        shared: list[np.ndarray] = []
         for first in range(0, len(masks), num_rows):
-            rows = slice(first, first + num_rows)
-            rest = _minima(table, members[rows])
+            rows = order[first : first + num_rows]
+            rest, room = rooms[:, : len(rows)]
+            _take_minima(table, steps[first : first + num_rows], shared, rest)
             if may_be_infinite:
                 infinite = np.isposinf(rest)
                 has_infinity[rows] |= infinite.any(axis=1)
@@ -248,7 +293,7 @@ def _sums(
                 if k > 1 and not last and not rest.any():
                     break
                 # The last plane is all that is left.
-                plane = rest if last else _extracted(rest, unit)
+                plane = rest if last else _extracted(rest, unit, room)
                 if unweighted:
                     sums[rows, k, 0] += plane.sum(axis=1)
                 else:
@@ -258,15 +303,53 @@ def _sums(
     return sums, has_infinity
 
 
-def _minima(table: np.ndarray, members: list[np.ndarray]) -> np.ndarray:
-    """Returns the least loss of each subset, text by text; 0 for no models."""
-    minima = np.zeros((len(members), table.shape[1]))
-    for row, models in zip(minima, members, strict=True):
-        if len(models):
-            row[:] = table[models[0]]
-        for model in models[1:]:
-            np.minimum(row, table[model], out=row)
-    return minima
+def _steps(masks: np.ndarray) -> tuple[np.ndarray, list[_Step]]:
+    """Returns an order of the subsets, and how each follows from the last.
+
+    In the order of their models, the most frequent model first, subsets begin
+    with the same models as the one before: on a frontier of 71 models all but
+    one of sixteen.
+    """
+    by_number = np.argsort(-masks.sum(axis=0), kind="stable")
+    sorted_masks = masks[:, by_number]
+    keys = [row.tobytes() for row in np.packbits(sorted_masks, axis=1)]
+    order = np.array(sorted(range(len(keys)), key=keys.__getitem__), int)
+    steps, last = [], []
+    for mask in sorted_masks[order]:
+        models = by_number[mask].tolist()
+        num_shared = 0
+        for model, other in zip(models, last, strict=False):
+            if model != other:
+                break
+            num_shared += 1
+        steps.append(_Step(num_shared, models[num_shared:]))
+        last = models
+    return order, steps
+
+
+def _take_minima(
+    table: np.ndarray,
+    steps: list[_Step],
+    shared: list[np.ndarray],
+    out: np.ndarray,
+) -> None:
+    """Fills in the least loss of each subset, text by text; 0 for no models.
+
+    Args:
+      table: Loss of each text under each model, [M, texts].
+      steps: How each subset follows from the one before, [S].
+      shared: Minima over the first models of the subset before, over one, two
+        and so on, [texts] each. It becomes that of the last one.
+      out: Array that is filled in, [S, texts].
+    """
+    for row, (num_shared, models) in zip(out, steps, strict=True):
+        del shared[num_shared:]
+        for model in models:
+            values = table[model]
+            if shared:
+                values = np.minimum(shared[-1], values)
+            shared.append(values)
+        row[:] = shared[-1] if shared else 0
 
 
 def _by_whole_numbers(

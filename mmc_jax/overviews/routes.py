@@ -7,15 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmc_jax import frontier, law, oracle
+from mmc_jax import frontier, law, oracle, stages
 from mmc_jax.frontier import Frontier
 from mmc_jax.frontier.pareto import subset_costs
 from mmc_jax.realizable import LearnedRouter
 from mmc_jax.scores import ScoreTable
-from mmc_jax.statistics import resampled_means
+from mmc_jax.statistics import resampled_means_of
 
-# Points of the ideal line.
-_NUM_PRICES = 200
+# Points of the ideal line, and texts of which all are worked out at once.
+_NUM_PRICES, _TEXTS = 200, 2**13
 # A little below the price at which a text moves, so that it has moved.
 _BELOW = 1 - 1e-9
 
@@ -25,14 +25,16 @@ class Routes(NamedTuple):
 
     Attributes:
       points: The line; the masks are the models that run or may run.
-      losses: Loss of each text under the model that runs, [F, X].
-      spent: Cost of each text, [F, X]; None where a point costs all models of
-        its subset.
+      chosen: Index of the model that runs for each text, whole numbers [F, X].
+      losses: Loss of each text under each model, [M, X].
+      costs: Cost of each model, [M], or of each model on each text, [M, X];
+        None where a point costs all models of its subset.
     """
 
     points: Frontier
+    chosen: np.ndarray
     losses: np.ndarray
-    spent: np.ndarray | None
+    costs: np.ndarray | None
 
 
 def ideal_routes(table: ScoreTable, losses: np.ndarray, cost: str) -> Routes:
@@ -50,11 +52,14 @@ def ideal_routes(table: ScoreTable, losses: np.ndarray, cost: str) -> Routes:
     of_texts = np.broadcast_to(
         costs if by_query else costs[:, None], losses.shape
     )
-    texts = np.arange(losses.shape[1])
-    chosen = np.empty((len(kept), len(texts)), np.int32)
-    for f, price in enumerate(found.lambdas[kept]):
-        chosen[f] = _choice(losses, of_texts, price)
-    return Routes(points, losses[chosen, texts], of_texts[chosen, texts])
+    chosen = _no_choice(len(kept), losses)
+    for start in range(0, losses.shape[1], _TEXTS):
+        texts = slice(start, start + _TEXTS)
+        some = losses[:, texts], of_texts[:, texts]
+        for f, price in enumerate(found.lambdas[kept]):
+            chosen[f, texts] = _choice(*some, price)
+        stages.say(f"ideal routes of {start:,} of {losses.shape[1]:,} texts")
+    return Routes(points, chosen, losses, costs)
 
 
 def learned_routes(
@@ -71,12 +76,15 @@ def learned_routes(
       costs: Cost of each model, [M].
       masks: Models of each subset, bool [S, M].
     """
-    rows = losses[router.chosen(masks), np.arange(losses.shape[1])]
+    chosen = _no_choice(len(masks), losses)
+    texts, means = np.arange(losses.shape[1]), np.empty(len(masks))
+    for f, mask in enumerate(masks):
+        (chosen[f],) = router.chosen(mask[None])
+        means[f] = oracle.exact_means(losses[chosen[f], texts])
+        stages.say(f"the router's choice in {f + 1} of {len(masks)} subsets")
     masks = router.with_reader(masks)
-    points, kept = _non_dominated(
-        subset_costs(masks, costs), oracle.exact_means(rows), masks
-    )
-    return Routes(points, rows[kept], None)
+    points, kept = _non_dominated(subset_costs(masks, costs), means, masks)
+    return Routes(points, chosen[kept], losses, None)
 
 
 def resampled_laws(
@@ -102,17 +110,38 @@ def resampled_laws(
     Raises:
       ValueError: Points that `law.fit_batch` refuses.
     """
-    rows = [routes.losses, *([] if routes.spent is None else [routes.spent])]
-    means = resampled_means(
-        np.concatenate(rows),
+    number, num_texts = routes.chosen.shape
+
+    def rows_of(texts: slice) -> np.ndarray:
+        chosen = routes.chosen[:, texts]
+        places = np.arange(num_texts)[texts]
+        losses = routes.losses[chosen, places]
+        if routes.costs is None:
+            return losses
+        return np.concatenate([losses, _costs(routes.costs, chosen, places)])
+
+    means = resampled_means_of(
+        rows_of,
         None,
+        num_texts=num_texts,
         clusters=clusters,
         num_resamples=num_resamples,
         seed=seed,
     )
-    number = len(routes.losses)
-    costs = routes.points.costs if routes.spent is None else means[:, number:]
+    costs = routes.points.costs if routes.costs is None else means[:, number:]
     return law.fit_batch(costs, means[:, :number], num_starts=num_starts)
+
+
+def _costs(
+    costs: np.ndarray, chosen: np.ndarray, texts: np.ndarray
+) -> np.ndarray:
+    return costs[chosen] if costs.ndim == 1 else costs[chosen, texts]
+
+
+def _no_choice(num_points: int, losses: np.ndarray) -> np.ndarray:
+    """Returns room for the models that run, in as few bytes as they take."""
+    num_models, num_texts = losses.shape
+    return np.empty((num_points, num_texts), np.min_scalar_type(num_models))
 
 
 def _non_dominated(

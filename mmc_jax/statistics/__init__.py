@@ -25,6 +25,7 @@ from mmc_jax.statistics.resampling import (
     held_out_texts,
     resampled_counts,
     resampled_means,
+    resampled_means_of,
 )
 from mmc_jax.statistics.sums import (
     pair_minima_sums,
@@ -52,5 +53,6 @@ __all__ = [
     "percentile_interval",
     "resampled_counts",
     "resampled_means",
+    "resampled_means_of",
     "weighted_sums",
 ]

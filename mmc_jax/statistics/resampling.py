@@ -5,8 +5,9 @@ Texts of one cluster (a source, a domain, a document) stay together.
 X texts, C clusters, R resamples, K rows.
 """
 
+import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from jax.typing import ArrayLike
@@ -15,6 +16,9 @@ from mmc_jax.statistics.inputs import checked_losses
 
 # Counts of resampled texts that are held at once, [resamples, X].
 _COUNTS_AT_ONCE = 2**24
+# Texts beyond which rows are worked out for some texts and all resamples, the
+# texts of such a block, and the bytes of counts that are kept for more rows.
+_MOST_TEXTS, _BLOCK, _MOST_KEPT = 2**17, 2**15, 2**31
 
 
 def cluster_index(
@@ -83,7 +87,7 @@ def resampled_counts(
         for row in counts:
             drawn = rng.integers(num_clusters, size=num_clusters)
             row[:] = np.bincount(drawn, minlength=num_clusters)
-        yield counts[:, index]
+        yield counts if clusters is None else counts[:, index]
 
 
 def resampled_means(
@@ -112,18 +116,107 @@ def resampled_means(
         or clusters; a resample without a text of positive weight.
     """
     rows, weights = checked_losses(rows, weights)
-    num_texts = rows.shape[1]
+    return resampled_means_of(
+        lambda texts: rows[:, texts],
+        weights,
+        num_texts=rows.shape[1],
+        clusters=clusters,
+        num_resamples=num_resamples,
+        seed=seed,
+    )
+
+
+def resampled_means_of(
+    rows_of: Callable[[slice], np.ndarray],
+    weights: np.ndarray | None,
+    *,
+    num_texts: int,
+    clusters: Sequence[str] | None,
+    num_resamples: int,
+    seed: int,
+) -> np.ndarray:
+    """Returns the same as `resampled_means` of rows that are never all there.
+
+    Of up to 131,072 texts they are asked for once, of more some texts at a
+    time.
+
+    Args:
+      rows_of: Function of a slice of the texts that returns their number in
+        each row, finite, [K, texts].
+      weights: Weight of each text, not negative, [X]; None for 1 each.
+      num_texts: Number of texts X.
+      clusters: Source, domain or document of each text, [X]; None to resample
+        single texts.
+      num_resamples: Number of resamples R.
+      seed: Seed of the random resamples.
+
+    Raises:
+      ValueError: Fewer than 2 texts or clusters; a resample without a text of
+        positive weight.
+    """
     weights = np.ones(num_texts) if weights is None else weights
-    weighted, found = rows * weights, []
+    resampling = num_texts, clusters, num_resamples, seed
+    if num_texts <= _MOST_TEXTS:
+        weighted, found = rows_of(slice(0, num_texts)) * weights, []
+        for counts in resampled_counts(*resampling):
+            totals = _positive(counted_sums(counts, weights[None]))
+            found.append(counted_sums(counts, weighted) / totals)
+        return np.concatenate(found)
+    all_counts = _all_counts(*resampling)
+    sums, totals = 0.0, np.zeros((num_resamples, 1))
+    for start in range(0, num_texts, _BLOCK):
+        texts = slice(start, start + _BLOCK)
+        counts = all_counts[:, texts].astype(np.float64)
+        weight = weights[texts]
+        totals += counted_sums(counts, weight[None])
+        sums = sums + counted_sums(counts, rows_of(texts) * weight)
+    return sums / _positive(totals)
+
+
+def _positive(totals: np.ndarray) -> np.ndarray:
+    if not totals.all():
+        raise ValueError(
+            "a resample has no text of positive weight: give more texts a "
+            "weight."
+        )
+    return totals
+
+
+def _all_counts(
+    num_texts: int,
+    clusters: Sequence[str] | None,
+    num_resamples: int,
+    seed: int,
+) -> np.ndarray:
+    """Returns how often each text occurs in each resample, [R, X], small ints.
+
+    Those of single texts are kept for the rows that come next.
+    """
+    if clusters is None and num_texts * num_resamples <= _MOST_KEPT:
+        return _kept_counts(num_texts, num_resamples, seed)
+    return _small_counts(num_texts, clusters, num_resamples, seed)
+
+
+@functools.lru_cache(maxsize=1)
+def _kept_counts(num_texts: int, num_resamples: int, seed: int) -> np.ndarray:
+    return _small_counts(num_texts, None, num_resamples, seed)
+
+
+def _small_counts(
+    num_texts: int,
+    clusters: Sequence[str] | None,
+    num_resamples: int,
+    seed: int,
+) -> np.ndarray:
+    """Returns whole numbers of the smallest type that holds them, [R, X]."""
+    found = np.empty((max(num_resamples, 0), num_texts), np.uint8)
+    row = 0
     for counts in resampled_counts(num_texts, clusters, num_resamples, seed):
-        totals = counted_sums(counts, weights[None])[:, 0]
-        if not totals.all():
-            raise ValueError(
-                "a resample has no text of positive weight: give more texts a "
-                "weight."
-            )
-        found.append(counted_sums(counts, weighted) / totals[:, None])
-    return np.concatenate(found)
+        if counts.max() > np.iinfo(found.dtype).max:
+            found = found.astype(np.min_scalar_type(int(counts.max())))
+        found[row : row + len(counts)] = counts
+        row += len(counts)
+    return found
 
 
 def counted_sums(counts: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -143,7 +236,7 @@ def counted_sums(counts: np.ndarray, rows: np.ndarray) -> np.ndarray:
     >>> counted_sums(np.array([[2.0, 0.0, 1.0]]), np.array([[0.1, 0.2, 0.3]]))
     array([[0.5]])
     """
-    counts = counts.astype(np.float64)
+    counts = counts.astype(np.float64, copy=False)
     largest = np.abs(rows).max(initial=0.0)
     if largest == 0:
         return np.zeros((len(counts), len(rows)))

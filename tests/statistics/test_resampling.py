@@ -1,11 +1,13 @@
 """Resamples, halves and held-out shares of texts, with and without clusters."""
 
 import fractions
+from unittest import mock
 
 import numpy as np
 from absl.testing import absltest, parameterized
 
 from mmc_jax import statistics
+from mmc_jax.statistics import resampling
 
 CLUSTERS = ["a", "b", "a", "c", "c", "c", "d"]
 
@@ -36,6 +38,27 @@ class ResamplingTest(parameterized.TestCase):
                 rows[:, texts], axis=1, weights=weights[texts]
             )
             np.testing.assert_allclose(found[r], expected, rtol=1e-12)
+
+    @parameterized.parameters((None,), (CLUSTERS,))
+    def test_means_of_some_texts_at_a_time(self, clusters):
+        rows = np.random.default_rng(0).normal(size=(3, 7))
+        options = {"clusters": clusters, "num_resamples": 20, "seed": 1}
+        expected = statistics.resampled_means(rows, None, **options)
+        widths = []
+
+        def rows_of(texts):
+            widths.append(rows[:, texts].shape[1])
+            return rows[:, texts]
+
+        with (
+            mock.patch.object(resampling, "_MOST_TEXTS", 5),
+            mock.patch.object(resampling, "_BLOCK", 3),
+        ):
+            found = statistics.resampled_means_of(
+                rows_of, None, num_texts=7, **options
+            )
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+        self.assertEqual(widths, [3, 3, 1])
 
     @parameterized.parameters(1, 2, 60, 1000)
     def test_counted_sums_are_exact(self, num_texts):
