@@ -10,6 +10,7 @@ several trials of one instance (other examples in front) are averaged.
 """
 
 import dataclasses
+import json
 import pathlib
 import re
 from typing import Any
@@ -27,6 +28,14 @@ _SPEC = "run_spec.json"
 _ACCURACIES = re.compile(
     r"(quasi_)?(prefix_|leave_articles_)?exact_match(@\d+)?"
     r"|f1_score|rouge_[12l]|bleu_[14]|math_equiv.*|pass|test_avg"
+)
+# What of `adapter_spec` makes a prompt of an instance.
+_PROMPT = tuple(
+    """
+    method global_prefix global_suffix instructions input_prefix input_suffix
+    reference_prefix reference_suffix output_prefix output_suffix
+    instance_prefix substitutions max_train_instances
+    """.split()
 )
 _MODEL = re.compile(r",?model(?:_deployment)?=[^,]*")
 
@@ -47,7 +56,8 @@ def read(path: pathlib.Path, options: Options) -> Imported:
     Args:
       path: A suite, a folder above it, one run's folder, or its file of
         statistics.
-      options: `value`, `tasks`, `run` (a suite) and `higher_is_better` matter
+      options: `value`, `tasks`, `run` (a suite), `higher_is_better` and
+        `allow_other_prompts` (other examples, other numbers of trials) matter
         here.
 
     Raises:
@@ -135,7 +145,10 @@ def _names(file: pathlib.Path) -> set[str]:
 
 def _documents(run: _Run, value: str) -> list[Document]:
     """Returns the instances of a run that have the statistic."""
+    adapter = run.spec["adapter_spec"]
+    form = {field: adapter[field] for field in _PROMPT if field in adapter}
     trials: dict[str, list[Document]] = {}
+    of_trials: dict[str, list[str]] = {}
     seen: set[tuple[str, str]] = set()
     for i, instance in enumerate(_instances(run.file)):
         where = f"{run.file}, item {i + 1}"
@@ -161,13 +174,15 @@ def _documents(run: _Run, value: str) -> list[Document]:
                         f"{where}, num_bytes: {num_bytes:g} is below 0"
                     )
         name = f"{run.task}/{instance['instance_id']}"
-        trial = name, str(instance.get("train_trial_index", i))
+        index = instance.get("train_trial_index")
+        trial = name, str(i if index is None else index)
         if trial in seen:
             raise ValueError(
                 f"{where}: trial {trial[1]} of instance "
                 f"{instance['instance_id']!r} stands there twice"
             )
         seen.add(trial)
+        of_trials.setdefault(name, []).append(str(index))
         document = Document(
             text_id=name,
             value=score,
@@ -186,8 +201,11 @@ def _documents(run: _Run, value: str) -> list[Document]:
     if several > 1:
         logging.info("%s: %d trials, averaged", run.file, several)
     return [
-        of[0]._replace(value=sum(d.value for d in of) / len(of))
-        for of in trials.values()
+        of[0]._replace(
+            value=sum(d.value for d in of) / len(of),
+            prompt=json.dumps([form, sorted(of_trials[name])], sort_keys=True),
+        )
+        for name, of in trials.items()
     ]
 
 

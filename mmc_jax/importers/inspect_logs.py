@@ -36,6 +36,8 @@ _WORDS = {
 # Providers that run published weights: what follows names the weights.
 _LOCAL = ("hf", "vllm", "sglang", "nnterp", "transformer_lens")
 _HEAD = 2**12
+# Fields of a message that are no part of what a model sees.
+_DRAWN = ("id", "source", "metadata")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -256,7 +258,7 @@ def _document(
             given = _WORDS[given.lower()]
         found = json_files.number(given, where, f"scores.{name}.value")
     given = sample.get("input")
-    text = given if isinstance(given, str) else json.dumps(given)
+    text = given if isinstance(given, str) else json.dumps(_said(given))
     raw = text.encode(errors="surrogatepass")
     # What stands in a chat is not what was scored.
     counted = value == "rolling" and isinstance(given, str)
@@ -273,6 +275,18 @@ def _document(
         sha256=hashlib.sha256(raw).hexdigest() if counted else "",
         text=text if options.keep_texts else None,
     )
+
+
+def _said(given: Any) -> Any:
+    """Returns the messages of a chat without the ids that each run draws."""
+    if not isinstance(given, list):
+        return given
+    return [
+        {field: m[field] for field in sorted(m) if field not in _DRAWN}
+        if isinstance(m, dict)
+        else m
+        for m in given
+    ]
 
 
 def _model(name: str, taken: list[_Log], left: list[_Log]) -> ScoredModel:

@@ -110,6 +110,9 @@ def number(item: Any, where: str, field: str) -> float:
     """
     if isinstance(item, str | int | float) and not isinstance(item, bool):
         try:
+            # Python alone reads 1_000 and the digits of other scripts.
+            if isinstance(item, str) and ("_" in item or not item.isascii()):
+                raise ValueError
             found = float(item)
         except (ValueError, OverflowError):
             found = float("nan")

@@ -143,19 +143,22 @@ def _rows(file: pathlib.Path) -> list[dict[str, Any]]:
 
 def _documents(log: logs.Log, value: str, options: Options) -> list[Document]:
     found: dict[str, list[Document]] = {}
+    # Rows are in the order in which a model took them.
+    ordered = []
     for i, row in enumerate(_rows(log.file)):
         where = f"{log.file}, row {i + 1}"
         for name in _COLUMNS:
             if not isinstance(row[name], dict):
                 raise ValueError(f"{where}, {name}: no struct")
+        number = str(row["doc"].get("id"))
+        order = int(number[:18]) if number.isdecimal() else i
+        ordered.append((order, i, where, row))
+    for order, _, where, row in sorted(ordered, key=lambda found: found[:2]):
         document = _document(log, where, row, value, options)
         copies = found.setdefault(document.text_id, [])
         if copies:
             name = f"{document.text_id}#{len(copies) + 1}"
             document = document._replace(text_id=name)
-        # Rows are in the order in which a model took them.
-        number = str(row["doc"].get("id"))
-        order = int(number[:18]) if number.isdecimal() else i
         copies.append(document._replace(order=order))
     if not found:
         logging.warning("%s: no rows", log.file)

@@ -54,6 +54,8 @@ def read(path: pathlib.Path, options: Options) -> Imported:
         run = _latest(folder, options.run)
         if run is not None:
             runs.setdefault((dataset, split), {})[model] = run
+        elif options.run is not None:
+            logging.warning("%s: no run of %s", folder, options.run)
     if not runs:
         raise ValueError(f"{path}: no results that are no demonstration")
     models = sorted({model for of in runs.values() for model in of})

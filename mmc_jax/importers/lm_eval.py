@@ -67,13 +67,14 @@ def read(path: pathlib.Path, options: Options) -> Imported:
     found = [dataclasses.replace(run, model=names[run.model]) for run in found]
     value = lm_eval_values.Value.of(path, options, found)
     scored = []
+    filters: dict[str, tuple[Run, set[str]]] = {}
     for name, taken, left in logs.of_models(path, found, options):
         _refuse_two_sizes(taken)
-        of_model = [
-            document
-            for run in taken
-            for document in _documents(run, value, options)
-        ]
+        of_model = []
+        for run in taken:
+            documents, of_run = _documents(run, value, options)
+            of_model += documents
+            _refuse_other_filter(run, of_run, filters, value.name)
         caveats = _caveats(taken, of_model, value.name)
         if caveats:
             logging.warning("%s: %s", name, "; ".join(caveats))
@@ -158,15 +159,47 @@ def _scored_model(
     )
 
 
+def _refuse_other_filter(
+    run: Run,
+    of_run: set[str],
+    filters: dict[str, tuple[Run, set[str]]],
+    name: str,
+) -> None:
+    """Raises the error of a metric that two models have of other filters.
+
+    Args:
+      run: Run of a model.
+      of_run: Names of the filters that its values are of.
+      filters: For each task the first run and the filters that all have so far.
+      name: Name of the value.
+    """
+    # Versions before 0.4.4 name none.
+    of_run = of_run - {""}
+    if not of_run:
+        return
+    first, common = filters.setdefault(run.task, (run, of_run))
+    if not common & of_run:
+        raise ValueError(
+            f"{run.file}: its {name} is of the filter "
+            f"{', '.join(sorted(of_run))}, and that of {first.file} of "
+            f"{', '.join(sorted(common))}; choose a filter that both have: "
+            f"--value={name},<filter>"
+        )
+    filters[run.task] = first, common & of_run
+
+
 def _documents(
     run: Run, value: "lm_eval_values.Value", options: Options
-) -> list[Document]:
-    """Returns one document for each that a run scored, whatever the filters."""
+) -> tuple[list[Document], set[str]]:
+    """Returns a document for each that a run scored, and a metric's filters."""
+    filters: set[str] = set()
     first: dict[int, tuple[Sample, Document]] = {}
     for sample in lm_eval_samples.samples(run.file):
         if not value.is_of(sample, run):
             continue
         score = value.score(sample, run)
+        if value.higher_is_better is not None:
+            filters.add(sample.filter)
         found = first.get(sample.doc_id)
         if found is None:
             made = _document(run, sample, value, score, options)
@@ -184,7 +217,7 @@ def _documents(
             name = f"{document.text_id}#{copy}"
             document = document._replace(text_id=name)
         named.append(document)
-    return named
+    return named, filters
 
 
 def _refuse_second(

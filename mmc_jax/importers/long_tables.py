@@ -1,6 +1,7 @@
 """Tables with one row a text and model. M models, X texts."""
 
 import numpy as np
+import pyarrow.compute
 
 from mmc_jax.importers.columns import cells
 from mmc_jax.importers.frame import Imported, Options
@@ -22,11 +23,13 @@ def of_columns(table: NamedColumns, options: Options) -> Imported:
     codes, found = {}, {}
     for name in (options.model_column, options.text_id):
         column = table.strings(name)
+        if name == options.model_column:
+            column = pyarrow.compute.utf8_trim_whitespace(column)
         refuse_empty(column, path, name)
         encoded = column.dictionary_encode()
         codes[name] = encoded.indices.to_numpy().astype(np.int64)
         found[name] = tuple(encoded.dictionary.to_pylist())
-    models = [name.strip() for name in found[options.model_column]]
+    models = found[options.model_column]
     ids = found[options.text_id]
     of_model, of_text = codes[options.model_column], codes[options.text_id]
     values, rows = _pivoted(table, of_model, of_text, options, found)

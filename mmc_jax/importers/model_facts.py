@@ -14,6 +14,9 @@ from mmc_jax.dates import date_span
 from mmc_jax.importers.columns import cells, read_columns
 from mmc_jax.scores import ScoredModel, columns
 
+_SIZE = "num_params"
+# No published model has so few parameters, and none has so many billions.
+_FEW = 10_000
 _FACTS = ("model", "family", "kind", columns.RELEASE_DATE)
 
 
@@ -163,7 +166,7 @@ def _costs(table: pa.Table, path: pathlib.Path) -> dict[str, np.ndarray]:
     """Returns each column of numbers, float64 [M], NaN where it is empty."""
     costs, ignored = {}, []
     for name in table.column_names:
-        if name in _FACTS:
+        if name in _FACTS or cells.ROW_NUMBERS.fullmatch(name):
             continue
         column = table.column(name)
         if not name.startswith("num_") and cells.is_text(column):
@@ -174,6 +177,14 @@ def _costs(table: pa.Table, path: pathlib.Path) -> dict[str, np.ndarray]:
             raise ValueError(
                 f"{cells.where(path, i + 1, name)}: {values[i]:g} is negative; "
                 "costs add up over a subset"
+            )
+        if name == _SIZE and 0 < np.nanmax(values, initial=0) < _FEW:
+            logging.warning(
+                "%s, column %r: up to %g parameters; billions are written as "
+                "7B or 7e9",
+                path,
+                name,
+                np.nanmax(values),
             )
         costs[name] = values
     if ignored:

@@ -29,6 +29,9 @@ from mmc_jax.scores import ScoredModel
 _HEAD = 2**12
 _PREFIX = "label: "
 _PART = re.compile(r"_\d+$")
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
+# So the tool begins a file that it has not ended.
+_UNFINISHED = "tmp_"
 # PPL * T must be a whole number of tokens to this fraction of a token.
 _ROUNDING = 0.01
 
@@ -53,8 +56,8 @@ def read(path: pathlib.Path, options: Options) -> Imported:
 
     Raises:
       ValueError: Likelihoods without BPB or of windows of joined texts, an item
-        of another form, or a value that the items do not have. The message
-        names file, item and field.
+        of another form, a part of a set that is missing, or a value that the
+        items do not have. The message names file, item and field.
     """
     if options.value not in ("rolling", "target", "accuracy"):
         raise ValueError(
@@ -108,6 +111,9 @@ def _logs(path: pathlib.Path) -> list[_File]:
     taken = _files(path)
     _say_left_out(path, taken)
     for file in taken:
+        if file.name.startswith(_UNFINISHED):
+            logging.warning("%s: of a run that did not end; left out", file)
+            continue
         task = file.stem
         # Large sets are cut: <dataset>_0.json, <dataset>_1.json, ...
         whole = _PART.sub("", task)
@@ -116,12 +122,34 @@ def _logs(path: pathlib.Path) -> list[_File]:
         parts.setdefault((file.parent, task), []).append(file)
     found = []
     for (folder, task), of_task in parts.items():
-        ordered = sorted(of_task, key=lambda f: (len(f.stem), f.stem))
+        ordered = _ordered(of_task, task)
         date = ""
         if folder.parent.name == "predictions":
             date = folder.parent.parent.name
         found.append(_File(ordered[0], folder.name, task, date, tuple(ordered)))
     return found
+
+
+def _ordered(of_task: list[pathlib.Path], task: str) -> list[pathlib.Path]:
+    """Returns the files of a set in order: one, or all parts from _0 on."""
+    complete = [file for file in of_task if file.stem == task]
+    if complete:
+        # As the tool itself reads them.
+        if len(of_task) > 1:
+            logging.warning(
+                "%s: read; parts of the same set beside it are left out",
+                complete[0],
+            )
+        return complete
+    ordered = sorted(of_task, key=lambda f: (len(f.stem), f.stem))
+    for number, file in enumerate(ordered):
+        expected = f"{task}_{number}{file.suffix}"
+        if file.name != expected:
+            raise ValueError(
+                f"{file}: no part {expected} before it; without it the items "
+                "that follow have no numbers"
+            )
+    return ordered
 
 
 def _documents(log: _File, options: Options) -> list[Document]:
@@ -141,11 +169,23 @@ def _documents(log: _File, options: Options) -> list[Document]:
                 "stand; one that says more than the answer counts as wrong",
                 file,
             )
+        # A key is the item's number in its part, in whatever order they stand.
+        before, is_last = len(found), file == log.parts[-1]
+        numbers = {}
         for key, item in content.items():
             where = f"{file}, item {key!r}"
-            if not isinstance(item, dict) or not key.isdigit():
+            if not isinstance(item, dict) or not _NUMBER.fullmatch(key):
                 raise ValueError(f"{where}: no item")
-            found.append(_document(log, where, len(found), item, options))
+            numbers[int(key)] = item
+        if not is_last and max(numbers, default=-1) >= len(numbers):
+            raise ValueError(
+                f"{file}: {len(numbers)} items, up to number {max(numbers)}; "
+                "with items missing, those of the next part have no numbers"
+            )
+        found += [
+            _document(log, f"{file}, item '{i}'", before + i, item, options)
+            for i, item in sorted(numbers.items())
+        ]
     return found
 
 

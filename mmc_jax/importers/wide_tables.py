@@ -1,7 +1,6 @@
 """Tables with one row a text and one column a model. M models, X texts."""
 
 import pathlib
-import re
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +19,8 @@ from mmc_jax.importers.named_columns import (
 from mmc_jax.scores import ScoredModel
 from mmc_jax.scores import columns as written
 
-# So pandas and others call the numbers of rows.
-_ROW_NUMBERS = re.compile(r"|Unnamed: [\d.]+|__index_level_\d+__")
+# Columns of 0, 1, 2, ... are numbers of rows if they have so many rows.
+_NUMBERED_ROWS = 10
 
 
 def spread(columns: pa.Table, name: str, path: pathlib.Path) -> pa.Table:
@@ -148,8 +147,9 @@ def _columns_of_models(
         chosen = [
             name
             for name in candidates
-            if not _ROW_NUMBERS.fullmatch(name)
+            if not cells.ROW_NUMBERS.fullmatch(name)
             and cells.is_numeric(table.column(name))
+            and not _numbers_rows(table.column(name))
         ]
         if not chosen:
             _refuse_objects(table, None)
@@ -173,6 +173,17 @@ def _columns_of_models(
             )
         chosen.append(candidates[place])
     return _told_apart(table, candidates, list(dict.fromkeys(chosen)))
+
+
+def _numbers_rows(column: pa.ChunkedArray) -> bool:
+    """Returns whether a column, as of an index, numbers its rows."""
+    num = len(column)
+    if num < _NUMBERED_ROWS or not pa.types.is_integer(column.type):
+        return False
+    first = column[0].as_py()
+    return first in (0, 1) and column.equals(
+        pa.chunked_array([pa.array(range(first, first + num), column.type)])
+    )
 
 
 def _told_apart(

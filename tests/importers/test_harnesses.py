@@ -79,6 +79,21 @@ class HelmTest(_FolderTest):
         with self.assertRaisesRegex(ValueError, "item 2: trial 0 of .*'id1'"):
             self._read("exact_match")
 
+    def test_other_examples_in_front(self):
+        for model, more in (("a", {}), ("b", {"trial": 1})):
+            self._run(model, [self._instance("id1", exact_match=1, **more)])
+        with self.assertRaisesRegex(ValueError, "'b' saw another prompt"):
+            self._read("exact_match")
+        self._run("b", [self._instance("id1", exact_match=0)])
+        path = self.folder / "runs/v1/mmlu:subject=law,model=b/run_spec.json"
+        spec = json.loads(path.read_text())
+        spec["adapter_spec"]["max_train_instances"] = 5
+        path.write_text(json.dumps(spec))
+        with self.assertRaisesRegex(ValueError, "'b' saw another prompt"):
+            self._read("exact_match")
+        table = self._read("exact_match", allow_other_prompts=True)
+        self.assertEqual(table.nll_nats.tolist(), [[0], [1]])
+
     def test_bytes_below_zero(self):
         self._run("a", [self._instance("id1", logprob=-1.0, num_bytes=-2)])
         with self.assertRaisesRegex(ValueError, "num_bytes: -2 is below 0"):
@@ -251,15 +266,42 @@ class OpenCompassTest(_FolderTest):
         self._predictions([item])
         self.assertEqual(self._read("target").nll_nats.tolist(), [[3.5]])
 
+    def test_items_in_another_order(self):
+        for model, order in (("a", (0, 1, 10)), ("b", (10, 1, 0))):
+            items = {str(i): {"prediction": i, "gold": 10} for i in order}
+            for name in ("set", "set_0", "tmp_set"):
+                self._write(f"t/predictions/{model}/{name}.json", items)
+        with self.assertLogs("absl", "WARNING") as logged:
+            table = self._read("accuracy")
+        self.assertIn("set.json: read; parts of the same set", str(logged))
+        self.assertIn("tmp_set.json: of a run that did not end", str(logged))
+        self.assertEqual(table.texts.ids, ("set/0", "set/1", "set/10"))
+        self.assertEqual(table.nll_nats.tolist(), [[1, 1, 0]] * 2)
+
+    def test_parts_that_are_missing(self):
+        item = {"prediction": "x", "gold": "y"}
+        for i in (0, 2):
+            self._predictions([item], f"predictions/model-a/set_{i}.json")
+        with self.assertRaisesRegex(ValueError, "set_2.json: no part set_1.js"):
+            self._read("accuracy")
+        self._predictions([item], "predictions/model-a/set_1.json")
+        self._write(
+            "20250102_030405/predictions/model-a/set_1.json", {"1": item}
+        )
+        with self.assertRaisesRegex(
+            ValueError, "set_1.json: 1 items, up to nu"
+        ):
+            self._read("accuracy")
+
     def test_parts_of_a_set(self):
-        for i in (1, 0, 10):
+        for i in reversed(range(11)):
             item = {"prediction": "x", "gold": "x" if i == 10 else "y"}
             self._predictions([item], f"predictions/model-a/set_{i}.json")
         with self.assertLogs("absl", "WARNING") as logged:
             table = self._read("accuracy")
         self.assertIn("compared with the answers as they stand", str(logged))
-        self.assertEqual(table.texts.ids, ("set/0", "set/1", "set/2"))
-        self.assertEqual(table.nll_nats.tolist(), [[1, 1, 0]])
+        self.assertEqual(table.texts.ids[-2:], ("set/9", "set/10"))
+        self.assertEqual(table.nll_nats.tolist(), [[1] * 10 + [0]])
 
 
 class LightevalTest(_FolderTest):
@@ -319,6 +361,14 @@ class LightevalTest(_FolderTest):
     def test_order_of_rows(self):
         for model, order in (("org/a", (0, 1)), ("org/b", (1, 0))):
             rows = [self._row(i, [-1.0 - i, -9.0]) for i in order]
+            for i, row in zip(order, rows, strict=True):
+                row["doc"]["id"] = str(i)
+            self._details(rows, model)
+        self.assertEqual(self._read("target").nll_nats.tolist(), [[1, 2]] * 2)
+
+    def test_order_of_equal_questions(self):
+        for model, order in (("org/a", (0, 1)), ("org/b", (1, 0))):
+            rows = [self._row(0, [-1.0, -2.0], gold=i) for i in order]
             for i, row in zip(order, rows, strict=True):
                 row["doc"]["id"] = str(i)
             self._details(rows, model)

@@ -95,6 +95,17 @@ class InspectLogsTest(parameterized.TestCase):
             with self.assertRaisesRegex(ValueError, f"sample 2: {message}"):
                 self._read("match")
 
+    def test_ids_of_messages_are_drawn_anew(self):
+        for epoch, drawn in ((1, "Xy"), (2, "Zw")):
+            message = {"id": drawn, "role": "user", "content": "Is 7 prime?"}
+            sample = _sample(0, {"match": {"value": "C"}}, epoch)
+            self._write(
+                f"{drawn}.eval",
+                _header(f"hf/{drawn}"),
+                [{**sample, "epoch": 1, "input": [message]}],
+            )
+        self.assertEqual(self._read("match").values.tolist(), [[1], [1]])
+
     def test_accuracy_over_epochs(self):
         samples = [
             _sample(0, {"match": {"value": "C"}}, 1),

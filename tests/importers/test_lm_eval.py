@@ -254,6 +254,15 @@ class LmEvalTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "item 2: a second value"):
             self._read("exact_match")
 
+    def test_models_with_other_filters(self):
+        for model, filters in (("a", ("strict",)), ("b", ("flexible", "any"))):
+            samples = [_generated(0, name, 1) for name in filters]
+            self.logs.new(model, "gsm8k", samples)
+        with self.assertRaisesRegex(
+            ValueError, "of the filter any, flexible, and that .* of strict;"
+        ):
+            self._read("exact_match", higher_is_better=True)
+
     def test_filters_do_not_double_likelihoods(self):
         samples = [_rolling(0, 1.5, filter=name) for name in ("none", "other")]
         self.logs.new("org/a", "wiki", samples)

@@ -232,6 +232,40 @@ class KindsTest(_Case):
         ):
             self._read(path)
 
+    def test_cells_of_a_spreadsheet(self):
+        """Of a stand-in for openpyxl, which need not be installed."""
+        values = [(None, "text_id", "a", "b"), (0, "x", True, 2)]
+        values.append((1, "y", None, 3))
+        formulas = [*values[:2], (1, "y", "=1=1", 3)]
+
+        def load_workbook(*_, data_only, **__):
+            rows = values if data_only else formulas
+            sheet = types.SimpleNamespace(
+                title="scores", iter_rows=lambda values_only: iter(rows)
+            )
+            return types.SimpleNamespace(
+                worksheets=[sheet], sheetnames=["scores"], close=int
+            )
+
+        stand_in = types.SimpleNamespace(
+            load_workbook=load_workbook,
+            utils=types.SimpleNamespace(
+                exceptions=types.SimpleNamespace(
+                    InvalidFileException=ValueError
+                )
+            ),
+        )
+        path = self._write("s.xlsx", b"")
+        with mock.patch.dict(sys.modules, openpyxl=stand_in):
+            with self.assertRaisesRegex(
+                ValueError, "row 2, column 3: the formula '=1=1' has no value"
+            ):
+                self._read(path)
+            values[2] = (1, "y", False, 3)
+            table = self._read(path)
+        self.assertEqual([m.name for m in table.models], ["a", "b"])
+        self.assertEqual(table.nll_nats.tolist(), [[1, 0], [2, 3]])
+
     def test_decimal_commas(self):
         text = "text_id;a\nx;1,234\ny;2\n"
         path = self._write("s.csv", text)
@@ -267,6 +301,43 @@ class KindsTest(_Case):
             path = self._write("s.csv", f"text_id,a\nx,{cell}\ny,2\n")
             with self.assertRaisesRegex(ValueError, "row 1, .* not a number"):
                 self._read(path, only_models=["a"])
+
+    @parameterized.parameters("45%", "1.234,5", "1 234", "1'234.5")
+    def test_numbers_as_people_write_them(self, cell):
+        """They are no reason to leave a model out."""
+        path = self._write("s.csv", f'text_id;a;b\nx;"{cell}";2\ny;2,5;3\n')
+        with self.assertRaisesRegex(ValueError, "row 1, .*with digits and a"):
+            self._read(path)
+
+    def test_columns_that_number_the_rows(self):
+        columns = {
+            "index": range(12),
+            "text_id": [f"t{i}" for i in range(12)],
+            "a": [2 * i for i in range(12)],
+        }
+        path = self._write("s.csv", _csv(columns))
+        self.assertLen(self._read(path).models, 1)
+        self.assertLen(self._read(path, only_models=["a", "index"]).models, 2)
+
+    def test_objects_with_numbers_as_strings(self):
+        rows = [{"a": "1.5", "b": 2}, {"a": 1, "b": None}]
+        columns = {"text_id": ["x", "y"], "value": rows}
+        table = self._read(
+            self._write("s.jsonl", _json_lines(columns)), missing="drop_texts"
+        )
+        self.assertEqual(table.nll_nats.tolist(), [[1.5], [2]])
+
+    def test_kinds_of_columns_of_parquet(self):
+        numbers = pa.array(["1", "2"])
+        columns = {
+            "text_id": ["x", "y"],
+            "a": numbers.dictionary_encode(),
+            "b": numbers.cast(pa.string_view()),
+            "c": pa.array([1, 2]).dictionary_encode(),
+        }
+        path = self.folder / "s.parquet"
+        pyarrow.parquet.write_table(pa.table(columns), path)
+        self.assertEqual(self._read(path).nll_nats.tolist(), [[1, 2]] * 3)
 
     def test_names_that_look_like_times(self):
         ids = ["2020-01-01", "2020-01-02T03:04:05Z"]
@@ -584,13 +655,24 @@ class ModelsTest(_Case):
         costs = [m.costs for m in self._read(path, models=models).models]
         self.assertEqual(costs, [{"context": 512}, {"context": 4000}])
 
+    def test_sizes_without_billions(self):
+        path = self._write("s.csv", "text_id,a,b\nx,1,2\n")
+        models = self._write("m.csv", ",model,num_params\n0,a,7\n1,b,13\n")
+        with self.assertLogs("absl", "WARNING") as logs:
+            table = self._read(path, models=models)
+        self.assertIn("up to 13 parameters; billions are wr", str(logs))
+        self.assertEqual(table.models[0].costs, {"num_params": 7})
+        models = self._write("m.csv", 'model,num_params\na,"1,3B"\nb,2B\n')
+        with self.assertRaisesRegex(ValueError, "'1,3B' .* decimal point"):
+            self._read(path, models=models)
+
     def test_two_rows_of_facts_for_one_model(self):
         path = self._write("s.csv", "text_id,x\nt,1\n")
         models = self._write("m.csv", "model,num_params\na/x,1\nb/x,2\n")
         with self.assertRaisesRegex(ValueError, "'a/x' and 'b/x' both mean"):
             self._read(path, models=models)
 
-    @parameterized.parameters("8x7B", "8 x 22b", "8X7")
+    @parameterized.parameters("8x7B", "8 x 22b", "8X7", "8\u00d77B", "30B-A3B")
     def test_a_product_of_experts(self, size):
         path = self._write(
             "s.csv", _csv({"text_id": ["x"], "a": [1], "b": [2]})

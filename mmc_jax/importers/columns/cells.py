@@ -8,16 +8,23 @@ import pyarrow as pa
 import pyarrow.compute
 
 # What stands in a cell that has no value.
-_MISSING = ("", "na", "n/a", "#n/a", "nan", "none", "null", "-")
+_MISSING = ("", "na", "n/a", "#n/a", "<na>", "nan", "none", "null", "-")
 # The same as programs write them, for readers that compare to the letter.
-MISSING_AS_WRITTEN = ["", *"NA N/A n/a #N/A NaN nan None null NULL -".split()]
+MISSING_AS_WRITTEN = [
+    "",
+    *"NA N/A n/a #N/A <NA> NaN nan None null NULL -".split(),
+]
 # Cells that tell whether a column is one of numbers.
 _SAMPLE = 100
+# So pandas and others call the numbers of rows.
+ROW_NUMBERS = re.compile(r"|Unnamed: [\d.]+|__index_level_\d+__")
 
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmbt])\s*", re.IGNORECASE)
 # Mixtures of experts: 8x7B has 46.7 billion parameters, not 56.
 _EXPERTS = re.compile(
-    r"\s*\d+\s*[x*]\s*\d+(\.\d+)?\s*[kmbt]?\s*", re.IGNORECASE
+    r"\s*\d+\s*[x*\u00d7]\s*\d+(\.\d+)?\s*[kmbt]?\s*"
+    r"|\s*\d+(\.\d+)?[bt]-a\d+(\.\d+)?[mb]\s*",
+    re.IGNORECASE,
 )
 _UNITS = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 
@@ -25,6 +32,10 @@ _UNITS = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+(,\d+)?([eE][+-]?\d+)?\s*")
 _POINTS = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+")
 _THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2},\d{3}\s*")
+# Numbers as people write them, which are not read: 45%, 1.234,5 and 1 234.
+_WRITTEN = re.compile(
+    r"[+\-\u2212]?\d+([.,'\u2019 \u00a0\u202f]\d{3})*([.,]\d+)?\s*%?"
+)
 
 
 def where(path: pathlib.Path, row: int, name: str) -> str:
@@ -238,10 +249,17 @@ def _refuse_cell(
                     ": experts share layers, so that it has fewer parameters "
                     "than the product; give their total number, such as 46.7B"
                 )
+            elif sizes and _SIZE.fullmatch(cell.replace(",", ".")):
+                advice = "; write a decimal point and no thousands: 1.3B"
             elif _DECIMAL_COMMA.fullmatch(cell):
                 advice = (
                     "; write thousands without a comma, and a decimal point, "
                     "or say --decimal_comma"
+                )
+            elif _WRITTEN.fullmatch(cell.strip()):
+                advice = (
+                    "; write it with digits and a decimal point alone, without "
+                    "a percent sign or anything between thousands"
                 )
             raise ValueError(
                 f"{where(path, row, name)}: {cell!r} is not a number{advice}"
@@ -261,6 +279,7 @@ def is_number(type_: pa.DataType) -> bool:
 def is_numeric(column: pa.ChunkedArray) -> bool:
     """Returns whether at least half of a column's first cells are numbers.
 
+    Numbers in a form that is not read, such as 45%, count too: reading says so.
     Empty cells do not count; a column of them alone is none of numbers.
 
     Args:
@@ -268,8 +287,15 @@ def is_numeric(column: pa.ChunkedArray) -> bool:
     """
     if is_number(column.type):
         return True
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if is_number(kind):
+        return True
     if not (
-        pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_string_view(kind)
     ):
         return False
     cells = []
@@ -284,7 +310,9 @@ def is_numeric(column: pa.ChunkedArray) -> bool:
     numbers = [
         cell
         for cell in cells
-        if _float(cell) is not None or _DECIMAL_COMMA.fullmatch(cell)
+        if _float(cell) is not None
+        or _DECIMAL_COMMA.fullmatch(cell)
+        or _WRITTEN.fullmatch(cell)
     ]
     return bool(numbers) and 2 * len(numbers) >= len(cells)
 

@@ -3,11 +3,14 @@
 import pathlib
 import zipfile
 from collections.abc import Sequence
+from types import ModuleType
 
 import pyarrow as pa
 from absl import logging
 
 from mmc_jax import limits
+
+_KINDS = {float: pa.float64(), bool: pa.bool_(), str: pa.string()}
 
 
 def recognises(path: pathlib.Path) -> bool:
@@ -25,13 +28,13 @@ def read(
     text_columns: Sequence[str],
     only_columns: Sequence[str] | None,
 ) -> pa.Table:
-    """Returns the columns of the first sheet, strings unless all are floats.
+    """Returns the columns of the first sheet: floats, truth values or strings.
 
     A formula is the value that it had when the file was saved.
 
     Raises:
       ImportError: openpyxl is not installed.
-      ValueError: The file is no spreadsheet, or its first row names no columns.
+      ValueError: The file is no spreadsheet, or a formula has no value.
     """
     try:
         import openpyxl
@@ -68,25 +71,55 @@ def read(
         )
     if not rows:
         return pa.table({})
+    if any(cell is None for row in rows[1:] for cell in row):
+        _refuse_unsaved(path, openpyxl)
     header = [_text(cell) for cell in rows[0]]
-    width = len(header)
-    while width and header[width - 1] is None:
-        width -= 1
-    columns = []
-    for i in range(width):
-        if header[i] is None:
-            raise ValueError(
-                f"{path}, row 0: column {i + 1} has no name; the first row "
-                "names the columns"
-            )
+    columns, names = [], []
+    for i in range(max(map(len, rows))):
         cells = [row[i] if i < len(row) else None for row in rows[1:]]
-        if str(header[i]).strip() not in text_columns and all(
-            cell is None or type(cell) is float for cell in cells
-        ):
-            columns.append(pa.array(cells, pa.float64()))
+        # So pandas writes an index; a column without a name is no model.
+        name = header[i] if i < len(header) and header[i] else ""
+        if not name and all(cell is None for cell in cells):
             continue
-        columns.append(pa.array([_text(cell) for cell in cells], pa.string()))
-    return pa.table(columns, names=header[:width])
+        names.append(name)
+        kinds = {type(cell) for cell in cells if cell is not None} or {float}
+        kind = _KINDS.get(kinds.pop()) if len(kinds) == 1 else None
+        if kind is None or name.strip() in text_columns:
+            kind = pa.string()
+        if kind == pa.string():
+            cells = [_text(cell) for cell in cells]
+        columns.append(pa.array(cells, kind))
+    return pa.table(columns, names=names)
+
+
+def _refuse_unsaved(path: pathlib.Path, openpyxl: ModuleType) -> None:
+    """Raises the error of a formula whose value was never saved.
+
+    It reads as an empty cell; programs that only write a sheet leave it so.
+    """
+    values, formulas = (
+        openpyxl.load_workbook(path, read_only=True, data_only=is_value)
+        for is_value in (True, False)
+    )
+    try:
+        pairs = zip(
+            values.worksheets[0].iter_rows(values_only=True),
+            formulas.worksheets[0].iter_rows(values_only=True),
+            strict=False,
+        )
+        for row, (found, written) in enumerate(pairs, 1):
+            for place, (value, cell) in enumerate(
+                zip(found, written, strict=False)
+            ):
+                if value is None and cell is not None:
+                    raise ValueError(
+                        f"{path}, row {row - 1}, column {place + 1}: the "
+                        f"formula {str(cell)[:40]!r} has no value; open the "
+                        "file in a spreadsheet program and save it"
+                    )
+    finally:
+        values.close()
+        formulas.close()
 
 
 def _text(cell: object) -> str | None:

@@ -102,6 +102,15 @@ def _column(values: list[Any]) -> pa.Array:
     try:
         return pa.array(values)
     except (pa.ArrowException, OverflowError):
+        if all(isinstance(value, dict | None) for value in values):
+            # Objects whose keys are the models, say.
+            rows = [value or {} for value in values]
+            keys = list(dict.fromkeys(key for row in rows for key in row))
+            return pa.StructArray.from_arrays(
+                [_column([row.get(key) for row in rows]) for key in keys],
+                names=keys,
+                mask=pa.array([value is None for value in values]),
+            )
         return pa.array(
             [
                 value
