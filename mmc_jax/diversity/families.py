@@ -15,6 +15,7 @@ from mmc_jax.frontier.enumeration import MAX_SUBSETS, num_subsets
 from mmc_jax.frontier.groups import group_numbers
 from mmc_jax.frontier.pareto import frontier_of, no_subsets, places_at
 from mmc_jax.frontier.pruning import QUICK_MINIMA
+from mmc_jax.oracle.subset_minima import minima_of_subsets
 from mmc_jax.scores import ScoreTable
 from mmc_jax.statistics.estimates import Estimate, estimate
 from mmc_jax.statistics.inputs import Inputs, checked_inputs
@@ -278,4 +279,4 @@ def _losses_at(
     """Returns the loss of each text under each budget's best subset: [B, X]."""
     place = places_at(line.costs, budgets)
     points, which = np.unique(place, return_inverse=True)
-    return np.stack([losses[line.masks[p]].min(axis=0) for p in points])[which]
+    return minima_of_subsets(losses, line.masks[points])[which]

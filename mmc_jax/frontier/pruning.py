@@ -35,8 +35,9 @@ MOST_MINIMA = 2**35
 # The same where one analysis takes many searches.
 QUICK_MINIMA = 2**32
 
-# Subsets of a level that are extended however large the table is.
-_LEAST_WIDTH = 512
+# Subsets of a level that are extended however large the table is, and where one
+# analysis takes many searches.
+_LEAST_WIDTH, _LEAST_QUICK_WIDTH = 512, 64
 
 # Full levels that a search pays for, of `minima` each; in all others so few
 # subsets are extended, that a pool of a thousand models comes to its end.
@@ -82,7 +83,8 @@ def pruned(
         allows.
       minima: Largest number of minima of a level: the product of its subsets,
         the models and the texts. Of 1,018 models on 10,000 texts it allows
-        3,375 subsets. No fewer than 512 are extended, and level 1 as it is.
+        3,375 subsets. No fewer than 512 are extended (64, of fewer minima than
+        the default), and level 1 as it is.
         Once the levels have taken 64 times as many, 16 subsets are extended.
       min_size: Smallest number of models in a subset.
       groups: Group of each model, such as its family, [M]: only subsets that
@@ -104,7 +106,8 @@ def pruned(
     if width is not None and width < 1:
         raise ValueError(f"width is {width}; at least 1 is needed.")
     numbers = None if groups is None else group_numbers(groups, num_models)
-    beam = width or max(_LEAST_WIDTH, minima // inputs.losses.size)
+    least = _LEAST_WIDTH if minima >= MOST_MINIMA else _LEAST_QUICK_WIDTH
+    beam = width or max(least, minima // inputs.losses.size)
     chunks = loss_chunks(inputs)
     frontier = none = no_subsets(num_models)
     if min_size == 1:

@@ -17,10 +17,11 @@ SIAM J. Sci. Comput. 31 (extraction of vectors, algorithm 3.2).
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 from jax.typing import ArrayLike
+
+from mmc_jax.oracle.subset_minima import in_steps, take_minima
 
 # Texts and numbers of a block: a block stays in the cache of one core.
 _TEXTS, _NUMBERS = 4096, 2**15
@@ -36,18 +37,6 @@ _MOST_WEIGHT = 2**30
 
 # The exponent from which sums of floats could overflow.
 _MOST_EXPONENT = 900
-
-
-class _Step(NamedTuple):
-    """How the minima of a subset follow from those of the one before.
-
-    Attributes:
-      num_shared: Number of first models that both have.
-      models: Indices of its other models.
-    """
-
-    num_shared: int
-    models: list[int]
 
 
 def exact_losses(
@@ -269,7 +258,7 @@ def _sums(
       units: [K], of `_units`, which leave nothing of any loss.
       may_be_infinite: whether a loss is infinite.
     """
-    order, steps = _steps(masks)
+    order, steps = in_steps(masks)
     has_infinity = ~masks.any(axis=1)
     sums = np.zeros((len(masks), len(units), weights.shape[1]))
     unweighted = bool((weights == 1).all())
@@ -283,7 +272,7 @@ def _sums(
         for first in range(0, len(masks), num_rows):
             rows = order[first : first + num_rows]
             rest, room = rooms[:, : len(rows)]
-            _take_minima(table, steps[first : first + num_rows], shared, rest)
+            take_minima(table, steps[first : first + num_rows], shared, rest)
             if may_be_infinite:
                 infinite = np.isposinf(rest)
                 has_infinity[rows] |= infinite.any(axis=1)
@@ -301,55 +290,6 @@ def _sums(
                 if not last:
                     rest -= plane
     return sums, has_infinity
-
-
-def _steps(masks: np.ndarray) -> tuple[np.ndarray, list[_Step]]:
-    """Returns an order of the subsets, and how each follows from the last.
-
-    In the order of their models, the most frequent model first, subsets begin
-    with the same models as the one before: on a frontier of 71 models all but
-    one of sixteen.
-    """
-    by_number = np.argsort(-masks.sum(axis=0), kind="stable")
-    sorted_masks = masks[:, by_number]
-    keys = [row.tobytes() for row in np.packbits(sorted_masks, axis=1)]
-    order = np.array(sorted(range(len(keys)), key=keys.__getitem__), int)
-    steps, last = [], []
-    for mask in sorted_masks[order]:
-        models = by_number[mask].tolist()
-        num_shared = 0
-        for model, other in zip(models, last, strict=False):
-            if model != other:
-                break
-            num_shared += 1
-        steps.append(_Step(num_shared, models[num_shared:]))
-        last = models
-    return order, steps
-
-
-def _take_minima(
-    table: np.ndarray,
-    steps: list[_Step],
-    shared: list[np.ndarray],
-    out: np.ndarray,
-) -> None:
-    """Fills in the least loss of each subset, text by text; 0 for no models.
-
-    Args:
-      table: Loss of each text under each model, [M, texts].
-      steps: How each subset follows from the one before, [S].
-      shared: Minima over the first models of the subset before, over one, two
-        and so on, [texts] each. It becomes that of the last one.
-      out: Array that is filled in, [S, texts].
-    """
-    for row, (num_shared, models) in zip(out, steps, strict=True):
-        del shared[num_shared:]
-        for model in models:
-            values = table[model]
-            if shared:
-                values = np.minimum(shared[-1], values)
-            shared.append(values)
-        row[:] = shared[-1] if shared else 0
 
 
 def _by_whole_numbers(

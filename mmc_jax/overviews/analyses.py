@@ -241,16 +241,17 @@ def _domains(losses: np.ndarray, domains: Sequence[str]):
 def _systems(found: studies.Study, checks: Checks, asked: bool):
     if not asked:
         raise ValueError("not asked for (--nomixtures)")
-    return realizable.sandwich(
-        found.table,
-        normalisation=found.normalisation,
-        cost=found.cost,
-        search=lambda losses, costs: found.pool,
-        held_out=checks.held_out or _JUDGES,
-        by_domain=checks.by_domain,
-        num_resamples=max(checks.num_resamples, 2),
-        seed=checks.seed,
-    )
+    with stages.stage("mixing models"):
+        return realizable.sandwich(
+            found.table,
+            normalisation=found.normalisation,
+            cost=found.cost,
+            search=lambda losses, costs: found.pool,
+            held_out=checks.held_out or _JUDGES,
+            by_domain=checks.by_domain,
+            num_resamples=max(checks.num_resamples, 2),
+            seed=checks.seed,
+        )
 
 
 def _families(
@@ -349,4 +350,5 @@ def _granularity(
 def _routers(table: ScoreTable, routers):
     if routers is None:
         raise ValueError("not asked for (--routers)")
-    return routers(table)
+    with stages.stage("comparing routers"):
+        return routers(table)

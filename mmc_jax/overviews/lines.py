@@ -37,8 +37,9 @@ LINES = (
 _NUM_READINGS, _BEYOND = 121, 10.0
 # Resampled laws need no more starts than this for intervals.
 _NUM_STARTS = 16
-# Points of a line whose texts are resampled one by one.
-_MOST_RESAMPLED = 512
+# Points of a line whose texts are resampled one by one; of more texts than 2^17
+# fewer, for each takes longer.
+_MOST_RESAMPLED, _FEW_RESAMPLED, _MOST_TEXTS = 512, 128, 2**17
 
 
 class Line(NamedTuple):
@@ -247,15 +248,17 @@ def _learned(
 ) -> Routes:
     if isinstance(router, str):
         raise ValueError(router)
-    return learned_routes(router, losses, costs, masks[_some(len(masks))])
+    some = _some(len(masks), losses.shape[1])
+    return learned_routes(router, losses, costs, masks[some])
 
 
-def _some(number: int) -> np.ndarray:
+def _some(number: int, num_texts: int) -> np.ndarray:
     """Returns the places of points that are resampled, evenly spaced.
 
     Many points of one frontier say little more than some of them.
     """
-    return spread_places(number, _MOST_RESAMPLED)
+    most = _MOST_RESAMPLED if num_texts <= _MOST_TEXTS else _FEW_RESAMPLED
+    return spread_places(number, most)
 
 
 def _law(
@@ -298,7 +301,7 @@ def _resampled_laws(
     name: str,
 ) -> law.Fits:
     """Returns the laws of resampled texts, the subsets fixed."""
-    chosen = _some(len(line.costs))
+    chosen = _some(len(line.costs), losses.shape[1])
     masks = line.masks[chosen]
     if name == "mixture":
         # The loss of a mixture is no minimum of its models' losses: each

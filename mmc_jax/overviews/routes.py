@@ -14,8 +14,9 @@ from mmc_jax.realizable import LearnedRouter
 from mmc_jax.scores import ScoreTable
 from mmc_jax.statistics import resampled_means_of
 
-# Points of the ideal line, and texts of which all are worked out at once.
-_NUM_PRICES, _TEXTS = 200, 2**13
+# Points of the ideal line; of more texts than 2^17, fewer: each is a choice of
+# every text. And texts of which all choices are made at once.
+_NUM_PRICES, _FEW_PRICES, _MOST_TEXTS, _TEXTS = 200, 50, 2**17, 2**13
 # A little below the price at which a text moves, so that it has moved.
 _BELOW = 1 - 1e-9
 
@@ -47,7 +48,8 @@ def ideal_routes(table: ScoreTable, losses: np.ndarray, cost: str) -> Routes:
     """
     by_query = cost == "mean_query_cost" and table.query_costs is not None
     costs = table.query_costs if by_query else table.costs(cost)
-    found = frontier.routed(losses, costs, lambdas=_NUM_PRICES)
+    number = _NUM_PRICES if losses.shape[1] <= _MOST_TEXTS else _FEW_PRICES
+    found = frontier.routed(losses, costs, lambdas=number)
     points, kept = _non_dominated(found.costs, found.losses, found.shares > 0)
     of_texts = np.broadcast_to(
         costs if by_query else costs[:, None], losses.shape

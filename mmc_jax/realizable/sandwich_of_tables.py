@@ -39,8 +39,8 @@ Search = Callable[[np.ndarray, np.ndarray], frontier.Frontier]
 _ROUNDINGS = 8 * np.finfo(np.float64).eps
 
 # Texts of all subsets together whose mixtures are worked out to the last bit:
-# 6,000 subsets of 40,000 texts, half a minute for each of their models.
-_MOST_NUMBERS = 2**28
+# 6,000 subsets of 10,000 texts, half a second for each of their models.
+_MOST_NUMBERS = 2**26
 
 
 class Systems(NamedTuple):
@@ -118,7 +118,7 @@ class Sandwich(NamedTuple):
         those that cannot be fitted.
       reasons: Why a law was not fitted, by the same names.
       mixed: Mixture loss of each subset of the oracle's frontier, [F]. Where F
-        X exceeds 2^28, of as many as that allows, spread evenly over the
+        X exceeds 2^26, of as many as that allows, spread evenly over the
         frontier; NaN for the others.
       bounds: Oracle loss of each of these subsets plus log k nats a text, [F].
       mean_overheads: Mean nats of a text beyond the oracle, [F]; NaN as `mixed`

@@ -63,7 +63,7 @@ class PrunedTest(parameterized.TestCase):
         exact = search(losses, costs)
         with (
             absltest.mock.patch.object(pruning, "QUICK_MINIMA", 1),
-            absltest.mock.patch.object(pruning, "_LEAST_WIDTH", 2),
+            absltest.mock.patch.object(pruning, "_LEAST_QUICK_WIDTH", 2),
         ):
             quick = pruning.quick(search)
             found = quick(losses, costs)

@@ -17,6 +17,7 @@ from mmc_jax.frontier.pareto import (
     subset_costs,
     subset_losses,
 )
+from mmc_jax.oracle.subset_minima import minima_of_subsets
 from mmc_jax.statistics.estimates import Estimate
 from mmc_jax.statistics.inputs import (
     checked_inputs,
@@ -176,7 +177,7 @@ def resampled_losses(
                 f"{rows.start + 1} to {rows.stop} of {num_resamples:,}"
             )
             some = slice(start, start + step)
-            minima = np.stack([losses[m].min(axis=0) for m in masks[some]])
+            minima = minima_of_subsets(losses, masks[some])
             if weights is not None:
                 minima *= weights
             found[rows, some] = counted_sums(counts, minima) / num_drawn
@@ -203,12 +204,13 @@ def _resampled_in_blocks(
             f"{start:,} of {num_texts:,} texts of {len(all_counts):,} resamples"
         )
         texts = slice(start, start + _BLOCK)
-        table, drawn = losses[:, texts], all_counts[:, texts].astype(float)
+        table = np.ascontiguousarray(losses[:, texts])
+        drawn = all_counts[:, texts].astype(float)
         weight = np.ones(drawn.shape[1]) if weights is None else weights[texts]
         num_drawn += counted_sums(drawn, weight[None])
         for first in range(0, len(masks), step):
             some = slice(first, first + step)
-            minima = np.stack([table[m].min(axis=0) for m in masks[some]])
+            minima = minima_of_subsets(table, masks[some])
             found[:, some] += counted_sums(drawn, minima * weight)
     return found / num_drawn
 
