@@ -28,9 +28,13 @@ def weighted_sums(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """
     found = np.empty(len(rows))
     step = max(1, _NUMBERS_AT_ONCE // rows.shape[1])
+    # Memory that is used again: of a million texts to get it takes longer than
+    # to fill it.
+    room = np.empty((min(step, len(rows)), rows.shape[1]))
     for start in range(0, len(rows), step):
-        some = slice(start, start + step)
-        found[some] = (rows[some] * weights).sum(axis=1)
+        some = rows[start : start + step]
+        products = np.multiply(some, weights, out=room[: len(some)])
+        found[start : start + step] = products.sum(axis=1)
     return found
 
 
@@ -50,10 +54,12 @@ def pair_minima_sums(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """
     found = np.empty((len(rows), len(rows)))
     step = max(1, _NUMBERS_AT_ONCE // rows.shape[1])
+    room = np.empty((min(step, len(rows)), rows.shape[1]))
     for i, row in enumerate(rows):
         for start in range(i, len(rows), step):
             some = slice(start, start + step)
-            minima = np.minimum(row, rows[some])
+            minima = room[: len(rows[some])]
+            np.minimum(row, rows[some], out=minima)
             minima *= weights
             found[i, some] = found[some, i] = minima.sum(axis=1)
     return found
