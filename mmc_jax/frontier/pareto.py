@@ -11,6 +11,9 @@ from jax.typing import ArrayLike
 from mmc_jax import oracle, stages
 from mmc_jax.statistics.inputs import Inputs, checked_inputs
 
+# Models x subsets whose costs are laid out at once: 32 MB.
+_COSTS_AT_ONCE = 2**22
+
 
 class Frontier(NamedTuple):
     """Non-dominated subsets, least cost first, the loss strictly falling.
@@ -70,13 +73,10 @@ def non_dominated(
     stays = undominated(costs, losses)
     costs, losses, masks = costs[stays], losses[stays], masks[stays]
 
-    # Ties are neighbours. Of the keys the last counts first, and False comes
-    # before True.
+    # Ties are neighbours.
     repeats = np.diff(costs) == 0
     (tied,) = np.nonzero(np.append(repeats, False) | np.append(False, repeats))
-    rows = masks[tied]
-    order = np.lexsort((*~rows.T[::-1], rows.sum(axis=1), costs[tied]))
-    masks[tied] = rows[order]
+    masks[tied] = masks[tied][order_of_ties(costs[tied], masks[tied])]
     one_a_cost = np.diff(costs, prepend=-np.inf) > 0
     return Frontier(costs[one_a_cost], losses[one_a_cost], masks[one_a_cost])
 
@@ -186,6 +186,22 @@ def undominated(costs: np.ndarray, losses: np.ndarray) -> np.ndarray:
     return order[(losses == losses[first]) & (losses < least[first])]
 
 
+def order_of_ties(costs: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Returns the order of subsets that tie, the one that stays first: [n].
+
+    By cost; of equal costs the fewest models come first, of as many models the
+    earliest.
+
+    Args:
+      costs: Cost of each subset, [n].
+      masks: Models of each subset, [n, M] of booleans.
+    """
+    # Of the keys the last counts first. Eight models are one key, the earliest
+    # its highest bit.
+    keys = ~np.packbits(masks, axis=1).T[::-1]
+    return np.lexsort((*keys, masks.sum(axis=1), costs))
+
+
 def no_subsets(num_models: int) -> Frontier:
     """Returns the frontier of nothing, the start of a search."""
     none = np.empty(0)
@@ -210,12 +226,27 @@ def cost_and_rest(
     The two together are exact unless a cost is 10^13 times another.
     """
     total, rest = np.zeros((2, len(masks)))
-    # Columns are read one after the other, so they lie together.
-    members = np.ascontiguousarray(masks.T)
-    for member, cost in zip(members, costs, strict=True):
-        total, error = _two_sum(total, np.where(member, cost, 0.0))
-        rest += error
+    step = max(1, _COSTS_AT_ONCE // max(1, masks.shape[1]))
+    for start in range(0, len(masks), step):
+        some = slice(start, start + step)
+        for cost in _costs_of_members(masks[some], costs):
+            total[some], error = _two_sum(total[some], cost)
+            rest[some] += error
     return total, rest
+
+
+def _costs_of_members(masks: np.ndarray, costs: np.ndarray) -> np.ndarray:
+    """Returns the costs of each subset's models, 0 beyond the last: [n, S].
+
+    Of subsets of a few models among a thousand that is far less than a row for
+    each model.
+    """
+    subset, model = np.nonzero(masks)
+    sizes = np.bincount(subset, minlength=len(masks))
+    place = np.arange(len(subset)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    of_members = np.zeros((sizes.max(initial=0), len(masks)))
+    of_members[place, subset] = costs[model]
+    return of_members
 
 
 def rounded_sum(

@@ -5,21 +5,23 @@ M models, X texts, S subsets.
 
 import functools
 from collections.abc import Callable, Hashable, Sequence
+from typing import NamedTuple
 
-import jax
 import numpy as np
 from absl import logging
 from jax.typing import ArrayLike
 
 from mmc_jax import stages
 from mmc_jax.frontier.groups import group_numbers, group_of_each, mixes
+from mmc_jax.frontier.lazy_levels import Extensions, Level, extensions
 from mmc_jax.frontier.pareto import (
     Frontier,
     frontier_of,
     no_subsets,
-    non_dominated,
+    undominated,
 )
 from mmc_jax.frontier.unions import (
+    LossChunk,
     ahead,
     frontier_with_unions,
     loss_chunks,
@@ -42,6 +44,10 @@ _LEAST_WIDTH, _LEAST_QUICK_WIDTH = 512, 64
 # Full levels that a search pays for, of `minima` each; in all others so few
 # subsets are extended, that a pool of a thousand models comes to its end.
 _NUM_FULL, _LAST_WIDTH = 64, 16
+
+# Models from which on most of a level need not be computed, and subsets of a
+# level that are extended where one analysis takes many searches of them.
+_MANY_MODELS, _QUICK_WIDTH = 128, 192
 
 
 def pruned(
@@ -86,6 +92,8 @@ def pruned(
         3,375 subsets. No fewer than 512 are extended (64, of fewer minima than
         the default), and level 1 as it is.
         Once the levels have taken 64 times as many, 16 subsets are extended.
+        Of 128 models or more, 2^32 minima or fewer count as a 32nd of them,
+        and no fewer than 192 subsets are extended.
       min_size: Smallest number of models in a subset.
       groups: Group of each model, such as its family, [M]: only subsets that
         mix models of several groups count. All count if left out.
@@ -107,44 +115,50 @@ def pruned(
         raise ValueError(f"width is {width}; at least 1 is needed.")
     numbers = None if groups is None else group_numbers(groups, num_models)
     least = _LEAST_WIDTH if minima >= MOST_MINIMA else _LEAST_QUICK_WIDTH
+    is_lazy = num_models >= _MANY_MODELS
+    if is_lazy and minima <= QUICK_MINIMA:
+        least = _QUICK_WIDTH
+        minima = max(minima // 32, least * inputs.losses.size)
     beam = width or max(least, minima // inputs.losses.size)
     chunks = loss_chunks(inputs)
-    frontier = none = no_subsets(num_models)
+    kept = _Kept.nothing(num_models)
     if min_size == 1:
         nobody = np.zeros((1, num_models), bool)
-        frontier = _extended(none, inputs.costs, chunks, nobody, 1, 1, numbers)
-    level = np.eye(num_models, dtype=bool)
+        kept, _ = kept.joined(
+            _of_level(chunks, inputs.costs, nobody, 1, numbers)
+        )
+    singles = np.eye(num_models, dtype=bool)
+    level = Level(singles[_spread(num_models, width or num_models)])
     spent = 0
     for size in range(2, max_size + 1):
+        stages.say(
+            f"subsets of {size} models, of {len(level.masks):,} smaller ones, "
+            f"{len(kept.costs):,} points so far"
+        )
+        if is_lazy:
+            # What is joined to subsets that mix groups mixes them, too.
+            of_pairs = numbers if size == 2 else None
+            found = extensions(chunks, inputs.costs, level, of_pairs)
+        else:
+            found = _of_level(chunks, inputs.costs, level.masks, size, numbers)
+        spent += len(level.masks) * inputs.losses.size
+        if size >= min_size:
+            kept, has_grown = kept.joined(found)
+            if not has_grown:
+                break
         if not width and spent > _NUM_FULL * minima:
             beam = min(beam, _LAST_WIDTH)
-        if len(level) > beam and (width or size > 2):
-            if not width:
-                logging.log_first_n(
-                    logging.WARNING,
-                    "%d models on %d texts: levels of the pruning are cut to "
-                    "%d subsets or fewer; width sets another number",
-                    1,
-                    *inputs.losses.shape,
-                    beam,
-                )
-            level = level[np.linspace(0, len(level) - 1, beam).astype(int)]
-        stages.say(
-            f"subsets of {size} models, of {len(level):,} smaller ones, "
-            f"{len(frontier.costs):,} points so far"
-        )
-        found = _extended(
-            none, inputs.costs, chunks, level, size, size, numbers
-        )
-        spent += len(level) * inputs.losses.size
-        level = found.masks
-        if size < min_size:
-            continue
-        frontier = non_dominated(
-            *map(np.concatenate, zip(frontier, found, strict=True))
-        )
-        if not (frontier.masks.sum(axis=1) == size).any():
-            break
+        if len(found.costs) > beam and not width and size < max_size:
+            logging.log_first_n(
+                logging.WARNING,
+                "%d models on %d texts: levels of the pruning are cut to "
+                "%d subsets or fewer; width sets another number",
+                1,
+                *inputs.losses.shape,
+                beam,
+            )
+        level = found.next_level(_spread(len(found.costs), beam))
+    frontier = kept.frontier(num_models)
     if polish:
         frontier = _polished(
             frontier, inputs.costs, chunks, min_size, max_size, numbers
@@ -156,7 +170,8 @@ def quick(search: Callable[..., Frontier]) -> Callable[..., Frontier]:
     """Returns a search for analyses that take many of them.
 
     That of `pruned`, with fewer minima a level (2^32), which changes nothing
-    for tables of 71 models and 10,000 texts; any other as it is.
+    for tables of 71 models and 10,000 texts; of many models on many texts it
+    extends 192 subsets a level. Any other search as it is.
 
     Args:
       search: Function that finds a frontier, called as
@@ -170,10 +185,90 @@ def quick(search: Callable[..., Frontier]) -> Callable[..., Frontier]:
     return functools.partial(search, minima=QUICK_MINIMA)
 
 
+class _Kept(NamedTuple):
+    """The frontier over all levels so far, eight models a byte.
+
+    A table of a thousand models has hundreds of levels.
+
+    Attributes:
+      costs: Cost of each subset, [F].
+      losses: Loss sum of each subset, [F].
+      packed: Models of each subset, [F, M / 8] bytes.
+    """
+
+    costs: np.ndarray
+    losses: np.ndarray
+    packed: np.ndarray
+
+    @classmethod
+    def nothing(cls, num_models: int) -> "_Kept":
+        """Returns the frontier before the first level."""
+        none = no_subsets(num_models)
+        return cls(none.costs, none.losses, np.packbits(none.masks, axis=1))
+
+    def joined(self, found: "_Found | Extensions") -> tuple["_Kept", bool]:
+        """Returns it with what a level of larger subsets adds, and if any."""
+        costs = np.concatenate([self.costs, found.costs])
+        losses = np.concatenate([self.losses, found.losses])
+        # Of points that tie the first stays, which has the fewest models.
+        stays = undominated(costs, losses)
+        stays = stays[np.diff(costs[stays], prepend=-np.inf) > 0]
+        is_new = stays >= len(self.costs)
+        packed = np.empty((len(stays), self.packed.shape[1]), np.uint8)
+        packed[~is_new] = self.packed[stays[~is_new]]
+        new = stays[is_new] - len(self.costs)
+        packed[is_new] = np.packbits(found.masks(new), axis=1)
+        return _Kept(costs[stays], losses[stays], packed), bool(len(new))
+
+    def frontier(self, num_models: int) -> Frontier:
+        """Returns it as a frontier of sums."""
+        masks = np.unpackbits(self.packed, axis=1, count=num_models)
+        return Frontier(self.costs, self.losses, masks.astype(bool))
+
+
+class _Found(NamedTuple):
+    """The frontier of a level, all of which was computed: as `Extensions`."""
+
+    line: Frontier
+
+    @property
+    def costs(self) -> np.ndarray:
+        return self.line.costs
+
+    @property
+    def losses(self) -> np.ndarray:
+        return self.line.losses
+
+    def masks(self, some: np.ndarray) -> np.ndarray:
+        return self.line.masks[some]
+
+    def next_level(self, some: np.ndarray) -> Level:
+        return Level(self.masks(some))
+
+
+def _of_level(
+    chunks: Sequence[LossChunk],
+    costs: np.ndarray,
+    subsets: np.ndarray,
+    size: int,
+    numbers: np.ndarray | None,
+) -> _Found:
+    """Returns the frontier of subsets [S, M] joined by a model, of one size."""
+    none = no_subsets(len(costs))
+    return _Found(_extended(none, costs, chunks, subsets, size, size, numbers))
+
+
+def _spread(number: int, most: int) -> np.ndarray:
+    """Returns indices, evenly spread; all where there are no more than most."""
+    if number <= most:
+        return np.arange(number)
+    return np.linspace(0, number - 1, most).astype(int)
+
+
 def _polished(
     frontier: Frontier,
     costs: np.ndarray,
-    chunks: Sequence[jax.Array],
+    chunks: Sequence[LossChunk],
     min_size: int,
     max_size: int,
     numbers: np.ndarray | None,
@@ -205,7 +300,7 @@ def _polished(
 def _extended(
     frontier: Frontier,
     costs: np.ndarray,
-    chunks: Sequence[jax.Array],
+    chunks: Sequence[LossChunk],
     subsets: np.ndarray,
     min_size: int,
     max_size: int,

@@ -7,7 +7,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from mmc_jax import frontier
-from mmc_jax.frontier import pruning, unions
+from mmc_jax.frontier import lazy_levels, pruning, unions
 from tests import tolerances
 from tests.frontier import brute_force
 from tests.frontier.test_pareto import points_of
@@ -83,6 +83,50 @@ class PrunedTest(parameterized.TestCase):
         wide = frontier.pruned(losses, costs)
         self.assertLess(len(narrow.costs), len(wide.costs))
         self.assertIn(9, narrow.masks.sum(axis=1))
+
+    @parameterized.product(
+        whole_numbers=[False, True],
+        options=[
+            {},
+            {"width": 20},
+            {"width": 5, "min_size": 3},
+            {"groups": "aabcabcabcabcabcabcabcab", "max_size": 6},
+        ],
+    )
+    def test_many_models_have_the_same_points(self, whole_numbers, options):
+        losses, costs = brute_force.pool(24, 40, 1, whole_numbers)
+        if not whole_numbers:
+            # Beside one such loss others are told apart by a second unit.
+            losses[:, 0] += np.arange(24) * 1e6
+        expected = frontier.pruned(losses, costs, **options)
+        for rows, most in ((1, 0), (2, 2**25)):
+            with (
+                absltest.mock.patch.object(pruning, "_MANY_MODELS", 1),
+                absltest.mock.patch.object(lazy_levels, "_BESIDE", rows),
+                absltest.mock.patch.object(lazy_levels, "_SEGMENT", 4),
+                absltest.mock.patch.object(lazy_levels, "_MOST_GAINS", most),
+            ):
+                found = frontier.pruned(losses, costs, **options)
+            for a, b in zip(found, expected, strict=True):
+                np.testing.assert_array_equal(a, b)
+
+    def test_many_models_are_joined_to_few_subsets_that_may_take_them(self):
+        losses, costs = brute_force.pool(200, 30, 2)
+        with (
+            absltest.mock.patch.object(
+                lazy_levels, "union_sums", wraps=unions.union_sums
+            ) as summed,
+        ):
+            found = frontier.pruned(losses, costs, max_size=4, width=60)
+        num_pairs = sum(
+            len(call.args[1]) * len(call.args[2])
+            for call in summed.call_args_list
+        )
+        with absltest.mock.patch.object(pruning, "_MANY_MODELS", 1000):
+            expected = frontier.pruned(losses, costs, max_size=4, width=60)
+        self.assertLess(num_pairs, 4 * 60 * 200)
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
 
     @parameterized.parameters(1, 2)
     def test_exact_up_to_pairs(self, max_size):
