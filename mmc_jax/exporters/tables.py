@@ -20,6 +20,8 @@ import pyarrow.parquet
 from mmc_jax.scores import ScoreTable, columns
 
 LAYOUTS = ("wide", "long")
+# Names that together say what layout a file has.
+_PAIRS = ({"model", "value"}, {"models", "values"})
 _PACKED = {".gz": "gzip", ".zst": "zstd"}
 # Rows that are turned into Python objects at a time.
 _CHUNK = 1024
@@ -99,11 +101,22 @@ def _check_names(table: ScoreTable) -> None:
     }
     for kind, found in (("model", names), ("text", table.texts.ids)):
         for name in found:
+            if "\0" in name:
+                raise ValueError(
+                    f"the {kind} {name!r} holds a character of the code 0, at "
+                    "which files of columns end a name"
+                )
             if not name or name != name.strip():
                 raise ValueError(
                     f"the {kind} {name!r} has blanks around its name, which "
                     "files of columns do not keep"
                 )
+    for pair in _PAIRS:
+        if pair <= set(names):
+            raise ValueError(
+                f"models are called {' and '.join(sorted(pair))}, as the "
+                "columns of a table of another layout are"
+            )
     for name in names:
         if name in taken or any(
             name.startswith(columns.of_model(column, ""))
@@ -206,11 +219,9 @@ def _writer(path: pathlib.Path) -> Callable[[pa.Table, pa.NativeFile], None]:
     for packed in _PACKED:
         name = name.removesuffix(packed)
     if name.endswith(".csv"):
-        return pyarrow.csv.write_csv
+        return _write_delimited
     if name.endswith(".tsv"):
-        return lambda rows, file: pyarrow.csv.write_csv(
-            rows, file, pyarrow.csv.WriteOptions(delimiter="\t")
-        )
+        return lambda rows, file: _write_delimited(rows, file, "\t")
     if name.endswith(".jsonl"):
         return _write_json_lines
     if name == path.name.lower():
@@ -222,6 +233,22 @@ def _writer(path: pathlib.Path) -> Callable[[pa.Table, pa.NativeFile], None]:
         f"{path}: give a .csv, .tsv, .jsonl (all also .gz or .zst), .parquet "
         "or .npz file"
     )
+
+
+def _write_delimited(
+    rows: pa.Table, file: pa.NativeFile, delimiter: str = ","
+) -> None:
+    for i, name in enumerate(rows.column_names):
+        column = rows.column(i)
+        if not pa.types.is_floating(column.type):
+            continue
+        values = column.to_numpy()
+        # Arrow writes -0, which reads as a whole number without a sign.
+        if (np.signbit(values) & (values == 0)).any():
+            text = pa.array(map(repr, values.tolist()), pa.string())
+            rows = rows.set_column(i, name, text)
+    options = pyarrow.csv.WriteOptions(delimiter=delimiter)
+    pyarrow.csv.write_csv(rows, file, options)
 
 
 def _write_json_lines(rows: pa.Table, file: pa.NativeFile) -> None:
