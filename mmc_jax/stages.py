@@ -32,7 +32,9 @@ class _Stage:
     def line(self) -> str:
         seconds = time.monotonic() - self.started
         how_far = f": {self.how_far}" if self.how_far else ""
-        return f"{self.what}{how_far} ({seconds:.0f} s)"
+        line = f"{self.what}{how_far} ({seconds:.0f} s)"
+        # A name from data cannot move the cursor.
+        return "".join(c if c.isprintable() else "?" for c in line)
 
 
 @contextlib.contextmanager

@@ -11,15 +11,26 @@ from mmc_jax import exporters
 from tests.experiments import programs
 
 _SCORES = "text_id,a-7b,b-13b\n007,1.5,2\nx,0.25,3\n"
+_WITH_ORDERS = "text_id,a-7b,b\x07,\x1b[2J\n007,1.5,2,hm\nx,0.25,3,ha\n"
 
 
 class ImportScoresTest(absltest.TestCase):
     def test_there_and_back(self):
         folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
         path = folder / "s.csv"
-        path.write_text(_SCORES)
         (folder / "t.csv").write_text(_SCORES.replace("1.5", "2.5"))
         out = f"--out={folder}/out"
+        path.write_text(_WITH_ORDERS)
+        done = programs.run(
+            "experiments.import_scores",
+            f"--input={path}",
+            "--value=raw",
+            f"--out={folder}/other",
+        )
+        # Names give no orders to a terminal.
+        self.assertIn("columns ignored: \\x1b[2J", done.stderr)
+        self.assertIn("b\\x07", done.stdout)
+        path.write_text(_SCORES)
         done = programs.run("experiments.import_scores", f"--input={path}", out)
         self.assertEqual(done.returncode, 1)
         self.assertIn("say what its numbers are by --value", done.stderr)
