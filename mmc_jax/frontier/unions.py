@@ -45,6 +45,10 @@ _FEW, _FAR = 0.01, 2.0**12
 # Losses of larger exponents are scaled down before they are subtracted.
 _MOST_EXPONENT = 900
 
+# Units of two chunks are no further apart, so that no sum overflows. Beyond, the
+# smaller ones count only where the larger are equal, in float64 as here.
+_MOST_RATIO = 2.0**200
+
 # Points that go through the filter at once, and those that go first.
 _POINTS, _SAMPLE = 2**17, 2**12
 
@@ -84,9 +88,10 @@ def loss_chunks(inputs: Inputs) -> tuple[LossChunk, ...]:
     texts = (excess > limit).any(axis=0)
     low = oracle.quantised(np.minimum(excess, limit))
     high = oracle.quantised(np.maximum(excess[:, texts] - limit, 0))
-    return _in_chunks(low.values, 1.0) + _in_chunks(
-        high.values, high.scale / low.scale
-    )
+    ratio = _MOST_RATIO
+    if high.scale < low.scale * _MOST_RATIO:
+        ratio = high.scale / low.scale
+    return _in_chunks(low.values, 1.0) + _in_chunks(high.values, ratio)
 
 
 def _limit(excess: np.ndarray) -> float | None:

@@ -258,8 +258,11 @@ def _loss_exponent(weighted: np.ndarray, want: float) -> int:
     with np.errstate(over="ignore"):
         spread = weighted - weighted.min(axis=0)
     widest = float(spread.max())
+    largest = float(np.abs(weighted).max())
+    # So that none overflows in such units.
+    most = math.frexp(largest)[1] - _MOST_EXPONENT + 1
     # Losses that are all equal are rounded on the scale of their own size.
-    exponent = _exponent_of(widest or float(np.abs(weighted).max()) or 1.0)
+    exponent = _exponent_of(widest or largest or 1.0)
     # Half a unit for each text.
     fine = 2 * want / weighted.shape[1]
     if widest == 0 or fine >= 2.0**exponent:
@@ -268,7 +271,7 @@ def _loss_exponent(weighted: np.ndarray, want: float) -> int:
     num_cut = max(1, int(_MOST_CUT * above.size))
     least = _exponent_of(float(above[num_cut])) if num_cut < above.size else 0
     fine = -1074 if fine <= 0 else math.frexp(fine)[1] - 1
-    return min(exponent, max(least, fine))
+    return min(exponent, max(least, fine, most))
 
 
 def _exponent_of(spread: float) -> int:

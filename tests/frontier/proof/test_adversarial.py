@@ -175,6 +175,15 @@ class AdversarialTest(parameterized.TestCase):
         self.assertTrue(found.proven.all())
         self.assertLess(found.resolution, 1e-3)
 
+    def test_a_loss_that_overflows_in_units_of_the_others(self):
+        losses = np.random.default_rng(0).lognormal(size=(7, NUM_TEXTS))
+        losses[0, 2] = 1e300
+        found = self.prove(losses, np.arange(1.0, 8))
+        self.assertLess(found.resolution, 1)
+        for search in (frontier.exhaustive, frontier.pruned):
+            expected = search(losses, np.arange(1.0, 8)).losses
+            np.testing.assert_array_equal(found.losses, expected)
+
     def test_losses_far_from_zero(self):
         rng = np.random.default_rng(0)
         losses = rng.lognormal(size=(7, NUM_TEXTS)) + 1e9
