@@ -45,8 +45,8 @@ _FEW, _FAR = 0.01, 2.0**12
 # Losses of larger exponents are scaled down before they are subtracted.
 _MOST_EXPONENT = 900
 
-# Units of two chunks are no further apart, so that no sum overflows. Beyond, the
-# smaller ones count only where the larger are equal, in float64 as here.
+# Units of two chunks are no further apart, so that sums do not overflow: the
+# smaller ones count where the larger are equal, as in float64 anyway.
 _MOST_RATIO = 2.0**200
 
 # Points that go through the filter at once, and those that go first.
