@@ -132,7 +132,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     optimisation.choose(
-        item.get_closest_marker("full_optimisation") is not None
+        item.get_closest_marker("full_optimisation") is not None,
+        # One worker alone compiles what a family needs.
+        keep=item.path.name not in _BY_FAMILY,
     )
 
 

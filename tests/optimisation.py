@@ -83,8 +83,15 @@ def keep_programs(folder: str) -> None:
         os.environ[name.upper()] = str(value)
 
 
-def choose(full: bool) -> None:
-    """Compiles from now on in full or quickly, here and in new processes."""
+def choose(full: bool, *, keep: bool = True) -> None:
+    """Compiles from now on in full or quickly, here and in new processes.
+
+    Args:
+      full: Whether programs are compiled as for users. They are then not kept:
+        what is measured is compiled, and of a program from a file JAX knows
+        less.
+      keep: Whether programs that are compiled quickly are kept in files.
+    """
     global _is_full
     full = full or _always_full
     if full != _is_full:
@@ -92,8 +99,9 @@ def choose(full: bool) -> None:
         jax.clear_caches()
         if device := sys.modules.get("mmc_jax.scoring.device"):
             device._programs.cache_clear()
-        # What is measured is compiled: of a program from a file JAX knows less.
-        jax.config.update("jax_enable_compilation_cache", not full)
+    keep = keep and not full
+    if keep != jax.config.jax_enable_compilation_cache or full != _is_full:
+        jax.config.update("jax_enable_compilation_cache", keep)
         compilation_cache.reset_cache()
     _is_full = full
     os.environ["XLA_FLAGS"] = _flags_of_users if full else _flags(_QUICK)

@@ -51,7 +51,7 @@ class SigmoidRouter(nnx.Module):
         rngs: nnx.Rngs,
     ):
         _check_groups(num_experts, top_k, num_groups, top_groups)
-        init = nnx.initializers.lecun_normal()
+        init = layers.initializer(rngs)
         self.kernel = nnx.Param(init(rngs.params(), (width, num_experts)))
         self.e_score_correction_bias = nnx.Param(jnp.zeros(num_experts))
         self.top_k = top_k
@@ -99,9 +99,13 @@ class GatedMLP(nnx.Module):
         use_bias: bool = False,
         rngs: nnx.Rngs,
     ):
-        self.gate_proj = nnx.Linear(width, inner, use_bias=use_bias, rngs=rngs)
-        self.up_proj = nnx.Linear(width, inner, use_bias=use_bias, rngs=rngs)
-        self.down_proj = nnx.Linear(inner, width, use_bias=use_bias, rngs=rngs)
+        self.gate_proj = layers.Linear(
+            width, inner, use_bias=use_bias, rngs=rngs
+        )
+        self.up_proj = layers.Linear(width, inner, use_bias=use_bias, rngs=rngs)
+        self.down_proj = layers.Linear(
+            inner, width, use_bias=use_bias, rngs=rngs
+        )
         self.act = layers.activation(hidden_act)
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -131,7 +135,7 @@ class PackedMLP(nnx.Module):
         rngs: nnx.Rngs,
     ):
         def made(num_in: int, num_out: int) -> nnx.Param:
-            init = nnx.initializers.lecun_normal()
+            init = layers.initializer(rngs)
             value = init(rngs.params(), (num_in, num_out))
             return nnx.Param(value if inputs_first else value.T)
 

@@ -11,6 +11,7 @@ layers, whose row i is layer i.
 """
 
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -51,6 +52,8 @@ _Opened = tensors.Tensors | gguf_files.Tensors
 # and scoring asks for it several times. One holds shapes alone, some 100 KB.
 _TRACED: dict[tuple[type, str], tuple[nnx.GraphDef, nnx.State]] = {}
 _NUM_TRACED = 256
+# What configs in files have besides: a model's shapes do not depend on it.
+_NAMES_OF_FILES = {"architectures", "dtype"}
 
 
 def load(
@@ -266,7 +269,10 @@ def abstract(
 
 def _traced(config: transformers.PreTrainedConfig) -> layers.LanguageModel:
     """Returns a new model of shapes; equal configs are traced once."""
-    key = type(config), config.to_json_string(use_diff=False)
+    settings = json.loads(config.to_json_string(use_diff=False))
+    for name in _NAMES_OF_FILES & settings.keys():
+        del settings[name]
+    key = type(config), json.dumps(settings, sort_keys=True)
     if key not in _TRACED:
         model = nnx.eval_shape(lambda: build(config, rngs=layers.ShapesOnly(0)))
         while len(_TRACED) >= _NUM_TRACED:

@@ -132,7 +132,7 @@ class Mamba2Mixer(nnx.Module):
         num_heads, inner = sizes.num_heads, sizes.inner
         self.sizes = sizes
         num_convolved = inner + 2 * sizes.num_groups * sizes.state_size
-        self.in_proj = nnx.Linear(
+        self.in_proj = layers.Linear(
             sizes.width,
             inner + num_convolved + num_heads,
             use_bias=in_bias,
@@ -145,7 +145,7 @@ class Mamba2Mixer(nnx.Module):
         self.A_log = nnx.Param(jnp.log(jnp.arange(1.0, num_heads + 1)))
         self.D = nnx.Param(jnp.ones(num_heads))
         self.norm = norm
-        self.out_proj = nnx.Linear(
+        self.out_proj = layers.Linear(
             inner, sizes.width, use_bias=out_bias, rngs=rngs
         )
         self.act = layers.activation(hidden_act)

@@ -66,6 +66,17 @@ class StackTest(parameterized.TestCase):
         self.assertEqual(jax.tree.structure(first), jax.tree.structure(second))
         self.assertEqual(*map(jax.tree.leaves, (first, second)))
 
+    def test_values_are_flax_s(self):
+        for ours, theirs in (
+            (layers.Linear, nnx.Linear),
+            (layers.Embed, nnx.Embed),
+        ):
+            first, second = (
+                jax.tree.leaves(nnx.state(layer(3, 4, rngs=nnx.Rngs(0))))
+                for layer in (ours, theirs)
+            )
+            jax.tree.map(np.testing.assert_array_equal, first, second)
+
 
 class RotaryTest(parameterized.TestCase):
     @parameterized.parameters(

@@ -54,11 +54,13 @@ class Attention(nnx.Module):
         bias, width = config.attention_bias, config.hidden_size
         num_query = config.num_attention_heads * self.head_dim
         num_key = config.num_key_value_heads * self.head_dim
-        self.q_proj = nnx.Linear(width, num_query, use_bias=bias, rngs=rngs)
-        self.k_proj = nnx.Linear(width, num_key, use_bias=bias, rngs=rngs)
-        self.v_proj = nnx.Linear(width, num_key, use_bias=bias, rngs=rngs)
-        self.o_proj = nnx.Linear(num_query, width, use_bias=bias, rngs=rngs)
-        self.gate_proj = nnx.Linear(width, num_query, use_bias=False, rngs=rngs)
+        self.q_proj = layers.Linear(width, num_query, use_bias=bias, rngs=rngs)
+        self.k_proj = layers.Linear(width, num_key, use_bias=bias, rngs=rngs)
+        self.v_proj = layers.Linear(width, num_key, use_bias=bias, rngs=rngs)
+        self.o_proj = layers.Linear(num_query, width, use_bias=bias, rngs=rngs)
+        self.gate_proj = layers.Linear(
+            width, num_query, use_bias=False, rngs=rngs
+        )
         self.q_norm = _rms_norm(config, self.head_dim, rngs)
         self.k_norm = _rms_norm(config, self.head_dim, rngs)
 
@@ -80,7 +82,7 @@ class Router(nnx.Module):
     """The linear layer that scores experts."""
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
-        self.gate = nnx.Linear(
+        self.gate = layers.Linear(
             config.hidden_size, config.num_experts, use_bias=False, rngs=rngs
         )
 

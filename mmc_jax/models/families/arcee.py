@@ -28,8 +28,8 @@ class MLP(nnx.Module):
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
         width, inner = config.hidden_size, config.intermediate_size
         bias = config.mlp_bias
-        self.up_proj = nnx.Linear(width, inner, use_bias=bias, rngs=rngs)
-        self.down_proj = nnx.Linear(inner, width, use_bias=bias, rngs=rngs)
+        self.up_proj = layers.Linear(width, inner, use_bias=bias, rngs=rngs)
+        self.down_proj = layers.Linear(inner, width, use_bias=bias, rngs=rngs)
         self.act = layers.activation(config.hidden_act)
 
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -39,8 +39,8 @@ class Attention(nnx.Module):
             raise ValueError(
                 f"hidden_size {width} is no multiple of n_head {self.num_heads}"
             )
-        self.query_key_value = nnx.Linear(width, 3 * width, rngs=rngs)
-        self.dense = nnx.Linear(width, width, rngs=rngs)
+        self.query_key_value = layers.Linear(width, 3 * width, rngs=rngs)
+        self.dense = layers.Linear(width, width, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         B, T, D = x.shape
@@ -55,8 +55,8 @@ class MLP(nnx.Module):
 
     def __init__(self, config: transformers.BloomConfig, *, rngs: nnx.Rngs):
         width = config.hidden_size
-        self.dense_h_to_4h = nnx.Linear(width, 4 * width, rngs=rngs)
-        self.dense_4h_to_h = nnx.Linear(4 * width, width, rngs=rngs)
+        self.dense_h_to_4h = layers.Linear(width, 4 * width, rngs=rngs)
+        self.dense_4h_to_h = layers.Linear(4 * width, width, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = jax.nn.gelu(self.dense_h_to_4h(x), approximate=True)
@@ -112,7 +112,7 @@ class CausalLM(layers.LanguageModel):
         self.config = config
         self.transformer = Transformer(config, rngs=rngs)
         if not config.tie_word_embeddings:
-            self.lm_head = nnx.Linear(
+            self.lm_head = layers.Linear(
                 config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
             )
 

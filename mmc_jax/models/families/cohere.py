@@ -50,10 +50,10 @@ class Attention(nnx.Module):
         N, K = config.num_attention_heads, config.num_key_value_heads
         self.head_dim = width // N
         bias, H = config.attention_bias, self.head_dim
-        self.q_proj = nnx.Linear(width, N * H, use_bias=bias, rngs=rngs)
-        self.k_proj = nnx.Linear(width, K * H, use_bias=bias, rngs=rngs)
-        self.v_proj = nnx.Linear(width, K * H, use_bias=bias, rngs=rngs)
-        self.o_proj = nnx.Linear(N * H, width, use_bias=bias, rngs=rngs)
+        self.q_proj = layers.Linear(width, N * H, use_bias=bias, rngs=rngs)
+        self.k_proj = layers.Linear(width, K * H, use_bias=bias, rngs=rngs)
+        self.v_proj = layers.Linear(width, K * H, use_bias=bias, rngs=rngs)
+        self.o_proj = layers.Linear(N * H, width, use_bias=bias, rngs=rngs)
         self.normalised = config.use_qk_norm
         if self.normalised:
             self.q_norm = LayerNorm(N, H, epsilon=epsilon)
@@ -85,9 +85,9 @@ class MLP(nnx.Module):
         rngs: nnx.Rngs,
     ):
         width, inner = config.hidden_size, config.intermediate_size
-        self.gate_proj = nnx.Linear(width, inner, use_bias=False, rngs=rngs)
-        self.up_proj = nnx.Linear(width, inner, use_bias=False, rngs=rngs)
-        self.down_proj = nnx.Linear(inner, width, use_bias=False, rngs=rngs)
+        self.gate_proj = layers.Linear(width, inner, use_bias=False, rngs=rngs)
+        self.up_proj = layers.Linear(width, inner, use_bias=False, rngs=rngs)
+        self.down_proj = layers.Linear(inner, width, use_bias=False, rngs=rngs)
         self.act = layers.activation(config.hidden_act)
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -154,7 +154,7 @@ class CausalLM(layers.LanguageModel):
         self.config = config
         self.model = Transformer(config, rngs=rngs)
         if not config.tie_word_embeddings:
-            self.lm_head = nnx.Linear(
+            self.lm_head = layers.Linear(
                 config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
             )
 

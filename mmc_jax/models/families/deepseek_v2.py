@@ -89,26 +89,26 @@ class Attention(nnx.Module):
         rank = config.q_lora_rank
         self.low_rank = rank is not None
         if self.low_rank:
-            self.q_a_proj = nnx.Linear(width, rank, use_bias=bias, rngs=rngs)
+            self.q_a_proj = layers.Linear(width, rank, use_bias=bias, rngs=rngs)
             self.q_a_layernorm = _rms_norm(rank, _LATENT_EPSILON, rngs)
-            self.q_b_proj = nnx.Linear(
+            self.q_b_proj = layers.Linear(
                 rank, num_query, use_bias=False, rngs=rngs
             )
         else:
-            self.q_proj = nnx.Linear(
+            self.q_proj = layers.Linear(
                 width, num_query, use_bias=False, rngs=rngs
             )
-        self.kv_a_proj_with_mqa = nnx.Linear(
+        self.kv_a_proj_with_mqa = layers.Linear(
             width, self.latent + self.turned, use_bias=bias, rngs=rngs
         )
         self.kv_a_layernorm = _rms_norm(self.latent, _LATENT_EPSILON, rngs)
-        self.kv_b_proj = nnx.Linear(
+        self.kv_b_proj = layers.Linear(
             self.latent,
             self.num_heads * self.fixed + num_value,
             use_bias=False,
             rngs=rngs,
         )
-        self.o_proj = nnx.Linear(num_value, width, use_bias=bias, rngs=rngs)
+        self.o_proj = layers.Linear(num_value, width, use_bias=bias, rngs=rngs)
         self.scale = config.qk_head_dim**-0.5 * _score_scale(config)
 
     def __call__(self, x: jax.Array, positions: Rotary) -> jax.Array:
@@ -143,7 +143,7 @@ class Mixture(nnx.Module):
         self.scale = config.routed_scaling_factor
         self.num_groups, self.top_groups = config.n_group, config.topk_group
         self.grouped = config.topk_method == _GROUPED
-        self.gate = nnx.Linear(width, num_experts, use_bias=False, rngs=rngs)
+        self.gate = layers.Linear(width, num_experts, use_bias=False, rngs=rngs)
         act, inner = config.hidden_act, config.moe_intermediate_size
         self.experts = layers.stack(
             lambda rngs: experts.GatedMLP(width, inner, act, rngs=rngs),
@@ -244,7 +244,7 @@ class CausalLM(layers.LanguageModel):
         self.config = config
         self.model = Transformer(config, rngs=rngs)
         if not config.tie_word_embeddings:
-            self.lm_head = nnx.Linear(
+            self.lm_head = layers.Linear(
                 config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
             )
 

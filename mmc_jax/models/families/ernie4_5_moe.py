@@ -57,7 +57,7 @@ class Mixture(nnx.Module):
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
         width, num_experts = config.hidden_size, config.moe_num_experts
         self.top_k, self.least = config.moe_k, config.moe_norm_min
-        self.gate = nnx.Linear(width, num_experts, use_bias=False, rngs=rngs)
+        self.gate = layers.Linear(width, num_experts, use_bias=False, rngs=rngs)
         self.moe_statics = Statics(num_experts)
         act, inner = config.hidden_act, config.moe_intermediate_size
         self.experts = layers.stack(
@@ -168,7 +168,7 @@ class CausalLM(layers.LanguageModel):
         self.config = config
         self.model = Transformer(config, rngs=rngs)
         if not config.tie_word_embeddings:
-            self.lm_head = nnx.Linear(
+            self.lm_head = layers.Linear(
                 config.hidden_size,
                 config.vocab_size,
                 use_bias=config.use_bias,

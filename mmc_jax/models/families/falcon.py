@@ -53,10 +53,10 @@ class Attention(nnx.Module):
         self.head_dim = width // num_query
         fused = (num_query + 2 * self.num_key) * self.head_dim
         bias = config.bias
-        self.query_key_value = nnx.Linear(
+        self.query_key_value = layers.Linear(
             width, fused, use_bias=bias, rngs=rngs
         )
-        self.dense = nnx.Linear(width, width, use_bias=bias, rngs=rngs)
+        self.dense = layers.Linear(width, width, use_bias=bias, rngs=rngs)
 
     def __call__(self, x: jax.Array, positions: Rotary | None) -> jax.Array:
         B, T, D = x.shape
@@ -83,8 +83,12 @@ class MLP(nnx.Module):
             config.ffn_hidden_size,
             config.bias,
         )
-        self.dense_h_to_4h = nnx.Linear(width, inner, use_bias=bias, rngs=rngs)
-        self.dense_4h_to_h = nnx.Linear(inner, width, use_bias=bias, rngs=rngs)
+        self.dense_h_to_4h = layers.Linear(
+            width, inner, use_bias=bias, rngs=rngs
+        )
+        self.dense_4h_to_h = layers.Linear(
+            inner, width, use_bias=bias, rngs=rngs
+        )
         self.act = layers.activation(config.activation)
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -167,7 +171,7 @@ class CausalLM(layers.LanguageModel):
         self.config = config
         self.transformer = Transformer(config, rngs=rngs)
         if not config.tie_word_embeddings:
-            self.lm_head = nnx.Linear(
+            self.lm_head = layers.Linear(
                 config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
             )
 

@@ -133,9 +133,9 @@ class Queries(nnx.Module):
         self.head_dim = config.per_layer_config[number].head_dim
         bias, width = config.attention_bias, config.hidden_size
         num_query = config.num_attention_heads * self.head_dim
-        self.q_proj = nnx.Linear(width, num_query, use_bias=bias, rngs=rngs)
+        self.q_proj = layers.Linear(width, num_query, use_bias=bias, rngs=rngs)
         self.q_norm = RMSNorm(self.head_dim, epsilon=config.rms_norm_eps)
-        self.o_proj = nnx.Linear(num_query, width, use_bias=bias, rngs=rngs)
+        self.o_proj = layers.Linear(num_query, width, use_bias=bias, rngs=rngs)
 
     def __call__(
         self,
@@ -164,11 +164,13 @@ class Keys(nnx.Module):
         bias, width = config.attention_bias, config.hidden_size
         num_key = of_layer.num_key_value_heads * self.head_dim
         epsilon = config.rms_norm_eps
-        self.k_proj = nnx.Linear(width, num_key, use_bias=bias, rngs=rngs)
+        self.k_proj = layers.Linear(width, num_key, use_bias=bias, rngs=rngs)
         self.k_norm = RMSNorm(self.head_dim, epsilon=epsilon)
         self.alike = alike
         if not alike:
-            self.v_proj = nnx.Linear(width, num_key, use_bias=bias, rngs=rngs)
+            self.v_proj = layers.Linear(
+                width, num_key, use_bias=bias, rngs=rngs
+            )
         self.v_norm = RMSNorm(self.head_dim, epsilon=epsilon, weighted=False)
 
     def __call__(
@@ -205,7 +207,7 @@ class Router(nnx.Module):
         width, num_experts = config.hidden_size, config.num_experts
         self.top_k = config.top_k_experts
         self.norm = RMSNorm(width, epsilon=config.rms_norm_eps, weighted=False)
-        self.proj = nnx.Linear(width, num_experts, use_bias=False, rngs=rngs)
+        self.proj = layers.Linear(width, num_experts, use_bias=False, rngs=rngs)
         self.scale_ = nnx.Param(jnp.ones(width))
         self.per_expert_scale = nnx.Param(jnp.ones(num_experts))
 
@@ -247,10 +249,10 @@ class Block(nnx.Module):
             self.pre_feedforward_layernorm_2 = RMSNorm(width, epsilon=epsilon)
         if self.has_input:
             self.act = layers.activation(act)
-            self.per_layer_input_gate = nnx.Linear(
+            self.per_layer_input_gate = layers.Linear(
                 width, own, use_bias=False, rngs=rngs
             )
-            self.per_layer_projection = nnx.Linear(
+            self.per_layer_projection = layers.Linear(
                 own, width, use_bias=False, rngs=rngs
             )
             self.post_per_layer_input_norm = RMSNorm(width, epsilon=epsilon)
@@ -373,7 +375,7 @@ class Transformer(nnx.Module):
         self.norm = RMSNorm(width, epsilon=epsilon)
         if self.own_input:
             self.embed_tokens_per_layer = PerLayerEmbed(config, rngs=rngs)
-            self.per_layer_model_projection = nnx.Linear(
+            self.per_layer_model_projection = layers.Linear(
                 width, L * self.own_input, use_bias=False, rngs=rngs
             )
             self.per_layer_projection_norm = RMSNorm(

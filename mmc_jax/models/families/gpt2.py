@@ -39,7 +39,7 @@ class Conv1D(nnx.Module):
     """A linear layer whose weight is stored [in, out]."""
 
     def __init__(self, num_in: int, num_out: int, *, rngs: nnx.Rngs):
-        init = nnx.initializers.lecun_normal()
+        init = layers.initializer(rngs)
         self.weight = nnx.Param(init(rngs.params(), (num_in, num_out)))
         self.bias = nnx.Param(jnp.zeros(num_out))
 
@@ -147,7 +147,7 @@ class CausalLM(layers.LanguageModel):
         self.config = config
         self.transformer = Transformer(config, rngs=rngs)
         if not config.tie_word_embeddings:
-            self.lm_head = nnx.Linear(
+            self.lm_head = layers.Linear(
                 config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
             )
 

@@ -46,10 +46,10 @@ class SelfAttention(nnx.Module):
                 f"hidden_size {width} is no multiple of num_heads "
                 f"{self.num_heads}"
             )
-        self.q_proj = nnx.Linear(width, width, use_bias=False, rngs=rngs)
-        self.k_proj = nnx.Linear(width, width, use_bias=False, rngs=rngs)
-        self.v_proj = nnx.Linear(width, width, use_bias=False, rngs=rngs)
-        self.out_proj = nnx.Linear(width, width, rngs=rngs)
+        self.q_proj = layers.Linear(width, width, use_bias=False, rngs=rngs)
+        self.k_proj = layers.Linear(width, width, use_bias=False, rngs=rngs)
+        self.v_proj = layers.Linear(width, width, use_bias=False, rngs=rngs)
+        self.out_proj = layers.Linear(width, width, rngs=rngs)
 
     def __call__(self, x: jax.Array, window: jax.Array) -> jax.Array:
         B, T, D = x.shape
@@ -76,8 +76,8 @@ class MLP(nnx.Module):
     def __init__(self, config: transformers.GPTNeoConfig, *, rngs: nnx.Rngs):
         width, inner = config.hidden_size, config.intermediate_size
         inner = 4 * width if inner is None else inner
-        self.c_fc = nnx.Linear(width, inner, rngs=rngs)
-        self.c_proj = nnx.Linear(inner, width, rngs=rngs)
+        self.c_fc = layers.Linear(width, inner, rngs=rngs)
+        self.c_proj = layers.Linear(inner, width, rngs=rngs)
         self.act = layers.activation(config.activation_function)
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -151,7 +151,7 @@ class CausalLM(layers.LanguageModel):
         self.config = config
         self.transformer = Transformer(config, rngs=rngs)
         if not config.tie_word_embeddings:
-            self.lm_head = nnx.Linear(
+            self.lm_head = layers.Linear(
                 config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
             )
 

@@ -50,10 +50,10 @@ class Attention(nnx.Module):
                 f"{self.num_heads}"
             )
         bias = config.attention_bias
-        self.query_key_value = nnx.Linear(
+        self.query_key_value = layers.Linear(
             width, 3 * width, use_bias=bias, rngs=rngs
         )
-        self.dense = nnx.Linear(width, width, use_bias=bias, rngs=rngs)
+        self.dense = layers.Linear(width, width, use_bias=bias, rngs=rngs)
 
     def __call__(self, x: jax.Array, positions: Rotary) -> jax.Array:
         B, T, D = x.shape
@@ -69,8 +69,8 @@ class MLP(nnx.Module):
 
     def __init__(self, config: transformers.GPTNeoXConfig, *, rngs: nnx.Rngs):
         width, inner = config.hidden_size, config.intermediate_size
-        self.dense_h_to_4h = nnx.Linear(width, inner, rngs=rngs)
-        self.dense_4h_to_h = nnx.Linear(inner, width, rngs=rngs)
+        self.dense_h_to_4h = layers.Linear(width, inner, rngs=rngs)
+        self.dense_4h_to_h = layers.Linear(inner, width, rngs=rngs)
         self.act = layers.activation(config.hidden_act)
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -140,7 +140,7 @@ class CausalLM(layers.LanguageModel):
         self.config = config
         self.gpt_neox = Transformer(config, rngs=rngs)
         if not config.tie_word_embeddings:
-            self.embed_out = nnx.Linear(
+            self.embed_out = layers.Linear(
                 config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
             )
 

@@ -51,10 +51,10 @@ class Attention(nnx.Module):
         bias, width = config.attention_bias, config.hidden_size
         num_query = config.num_attention_heads * self.head_dim
         num_key = config.num_key_value_heads * self.head_dim
-        self.q_proj = nnx.Linear(width, num_query, use_bias=bias, rngs=rngs)
-        self.k_proj = nnx.Linear(width, num_key, use_bias=bias, rngs=rngs)
-        self.v_proj = nnx.Linear(width, num_key, use_bias=bias, rngs=rngs)
-        self.o_proj = nnx.Linear(num_query, width, use_bias=bias, rngs=rngs)
+        self.q_proj = layers.Linear(width, num_query, use_bias=bias, rngs=rngs)
+        self.k_proj = layers.Linear(width, num_key, use_bias=bias, rngs=rngs)
+        self.v_proj = layers.Linear(width, num_key, use_bias=bias, rngs=rngs)
+        self.o_proj = layers.Linear(num_query, width, use_bias=bias, rngs=rngs)
         self.sinks = nnx.Param(jnp.zeros(config.num_attention_heads))
 
     def __call__(
@@ -104,7 +104,7 @@ class Mixture(nnx.Module):
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
         self.top_k = config.num_experts_per_tok
-        self.router = nnx.Linear(
+        self.router = layers.Linear(
             config.hidden_size, config.num_local_experts, rngs=rngs
         )
         self.experts = Experts(config, rngs=rngs)

@@ -43,10 +43,10 @@ class Attention(nnx.Module):
             raise ValueError(
                 f"n_embd {width} is no multiple of n_head {self.num_heads}"
             )
-        self.q_proj = nnx.Linear(width, width, use_bias=False, rngs=rngs)
-        self.k_proj = nnx.Linear(width, width, use_bias=False, rngs=rngs)
-        self.v_proj = nnx.Linear(width, width, use_bias=False, rngs=rngs)
-        self.out_proj = nnx.Linear(width, width, use_bias=False, rngs=rngs)
+        self.q_proj = layers.Linear(width, width, use_bias=False, rngs=rngs)
+        self.k_proj = layers.Linear(width, width, use_bias=False, rngs=rngs)
+        self.v_proj = layers.Linear(width, width, use_bias=False, rngs=rngs)
+        self.out_proj = layers.Linear(width, width, use_bias=False, rngs=rngs)
 
     def __call__(self, x: jax.Array, positions: Rotary) -> jax.Array:
         B, T, D = x.shape
@@ -65,8 +65,8 @@ class MLP(nnx.Module):
     def __init__(self, config: transformers.GPTJConfig, *, rngs: nnx.Rngs):
         width = config.hidden_size
         inner = 4 * width if config.n_inner is None else config.n_inner
-        self.fc_in = nnx.Linear(width, inner, rngs=rngs)
-        self.fc_out = nnx.Linear(inner, width, rngs=rngs)
+        self.fc_in = layers.Linear(width, inner, rngs=rngs)
+        self.fc_out = layers.Linear(inner, width, rngs=rngs)
         self.act = layers.activation(config.activation_function)
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -140,7 +140,7 @@ class CausalLM(layers.LanguageModel):
         if config.tie_word_embeddings:
             self.lm_head = Bias(config.vocab_size)
         else:
-            self.lm_head = nnx.Linear(
+            self.lm_head = layers.Linear(
                 config.hidden_size, config.vocab_size, rngs=rngs
             )
 

@@ -33,10 +33,10 @@ class Attention(nnx.Module):
         bias, width = config.attention_bias, config.hidden_size
         num_query = config.num_attention_heads * self.head_dim
         num_key = config.num_key_value_heads * self.head_dim
-        self.q_proj = nnx.Linear(width, num_query, use_bias=bias, rngs=rngs)
-        self.k_proj = nnx.Linear(width, num_key, use_bias=bias, rngs=rngs)
-        self.v_proj = nnx.Linear(width, num_key, use_bias=bias, rngs=rngs)
-        self.o_proj = nnx.Linear(num_query, width, use_bias=bias, rngs=rngs)
+        self.q_proj = layers.Linear(width, num_query, use_bias=bias, rngs=rngs)
+        self.k_proj = layers.Linear(width, num_key, use_bias=bias, rngs=rngs)
+        self.v_proj = layers.Linear(width, num_key, use_bias=bias, rngs=rngs)
+        self.o_proj = layers.Linear(num_query, width, use_bias=bias, rngs=rngs)
 
     def __call__(self, x: jax.Array, positions: Rotary) -> jax.Array:
         B, T, _ = x.shape
@@ -54,9 +54,9 @@ class MLP(nnx.Module):
     def __init__(self, config: transformers.GraniteConfig, *, rngs: nnx.Rngs):
         width, inner = config.hidden_size, config.intermediate_size
         bias = config.mlp_bias
-        self.gate_proj = nnx.Linear(width, inner, use_bias=bias, rngs=rngs)
-        self.up_proj = nnx.Linear(width, inner, use_bias=bias, rngs=rngs)
-        self.down_proj = nnx.Linear(inner, width, use_bias=bias, rngs=rngs)
+        self.gate_proj = layers.Linear(width, inner, use_bias=bias, rngs=rngs)
+        self.up_proj = layers.Linear(width, inner, use_bias=bias, rngs=rngs)
+        self.down_proj = layers.Linear(inner, width, use_bias=bias, rngs=rngs)
         self.act = layers.activation(config.hidden_act)
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -125,7 +125,7 @@ class CausalLM(layers.LanguageModel):
         self.divisor = config.logits_scaling
         self.model = Transformer(config, rngs=rngs)
         if not config.tie_word_embeddings:
-            self.lm_head = nnx.Linear(
+            self.lm_head = layers.Linear(
                 config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
             )
 

@@ -100,10 +100,10 @@ class Attention(nnx.Module):
         bias, width = config.attention_bias, config.hidden_size
         num_query = config.num_attention_heads * self.head_dim
         num_key = config.num_key_value_heads * self.head_dim
-        self.q_proj = nnx.Linear(width, num_query, use_bias=bias, rngs=rngs)
-        self.k_proj = nnx.Linear(width, num_key, use_bias=bias, rngs=rngs)
-        self.v_proj = nnx.Linear(width, num_key, use_bias=bias, rngs=rngs)
-        self.o_proj = nnx.Linear(num_query, width, use_bias=bias, rngs=rngs)
+        self.q_proj = layers.Linear(width, num_query, use_bias=bias, rngs=rngs)
+        self.k_proj = layers.Linear(width, num_key, use_bias=bias, rngs=rngs)
+        self.v_proj = layers.Linear(width, num_key, use_bias=bias, rngs=rngs)
+        self.o_proj = layers.Linear(num_query, width, use_bias=bias, rngs=rngs)
 
     def __call__(self, x: jax.Array, positions: Rotary | None) -> jax.Array:
         B, T, _ = x.shape
@@ -121,10 +121,12 @@ class SharedMLP(nnx.Module):
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
         width, inner = config.hidden_size, config.shared_intermediate_size
-        self.input_linear = nnx.Linear(
+        self.input_linear = layers.Linear(
             width, 2 * inner, use_bias=False, rngs=rngs
         )
-        self.output_linear = nnx.Linear(inner, width, use_bias=False, rngs=rngs)
+        self.output_linear = layers.Linear(
+            inner, width, use_bias=False, rngs=rngs
+        )
         self.act = layers.activation(config.hidden_act)
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -136,7 +138,7 @@ class Router(nnx.Module):
     """Scores of the experts, by a linear layer of that name."""
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
-        self.layer = nnx.Linear(
+        self.layer = layers.Linear(
             config.hidden_size,
             config.num_local_experts,
             use_bias=False,
@@ -299,7 +301,7 @@ class CausalLM(layers.LanguageModel):
         self.divisor = config.logits_scaling
         self.model = Transformer(config, rngs=rngs)
         if not config.tie_word_embeddings:
-            self.lm_head = nnx.Linear(
+            self.lm_head = layers.Linear(
                 config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
             )
 

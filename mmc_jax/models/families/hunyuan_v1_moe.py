@@ -43,7 +43,7 @@ class Router(nnx.Module):
     """The linear layer that ranks the experts."""
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
-        self.wg = nnx.Linear(
+        self.wg = layers.Linear(
             config.hidden_size, config.num_experts, use_bias=False, rngs=rngs
         )
 

@@ -102,7 +102,7 @@ class DeltaAttention(nnx.Module):
         inner = self.num_heads * H
 
         def linear(num_in: int, num_out: int) -> nnx.Linear:
-            return nnx.Linear(num_in, num_out, use_bias=False, rngs=rngs)
+            return layers.Linear(num_in, num_out, use_bias=False, rngs=rngs)
 
         def convolution() -> convolutions.CausalConv1D:
             return convolutions.CausalConv1D(
@@ -164,7 +164,7 @@ class LatentAttention(nnx.Module):
         value_dim, rank = config.v_head_dim, config.q_lora_rank
 
         def linear(num_in: int, num_out: int, bias: bool) -> nnx.Linear:
-            return nnx.Linear(num_in, num_out, use_bias=bias, rngs=rngs)
+            return layers.Linear(num_in, num_out, use_bias=bias, rngs=rngs)
 
         self.low_rank = rank is not None
         if self.low_rank:
@@ -258,9 +258,9 @@ class Expert(nnx.Module):
     """A gated linear unit and a projection back."""
 
     def __init__(self, width: int, inner: int, act: str, *, rngs: nnx.Rngs):
-        self.w1 = nnx.Linear(width, inner, use_bias=False, rngs=rngs)
-        self.w2 = nnx.Linear(inner, width, use_bias=False, rngs=rngs)
-        self.w3 = nnx.Linear(width, inner, use_bias=False, rngs=rngs)
+        self.w1 = layers.Linear(width, inner, use_bias=False, rngs=rngs)
+        self.w2 = layers.Linear(inner, width, use_bias=False, rngs=rngs)
+        self.w3 = layers.Linear(width, inner, use_bias=False, rngs=rngs)
         self.act = layers.activation(act)
 
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -62,11 +62,11 @@ class ShortConvolution(nnx.Module):
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
         width, bias = config.hidden_size, config.conv_bias
-        self.in_proj = nnx.Linear(width, 3 * width, use_bias=bias, rngs=rngs)
+        self.in_proj = layers.Linear(width, 3 * width, use_bias=bias, rngs=rngs)
         self.conv = CausalConv1D(
             width, config.conv_L_cache, bias=bias, rngs=rngs
         )
-        self.out_proj = nnx.Linear(width, width, use_bias=bias, rngs=rngs)
+        self.out_proj = layers.Linear(width, width, use_bias=bias, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         before, after, x = jnp.split(self.in_proj(x), 3, axis=-1)
@@ -80,10 +80,10 @@ class Attention(nnx.Module):
         self.head_dim = head_dim(config)
         width = config.hidden_size
         num_key = config.num_key_value_heads * self.head_dim
-        self.q_proj = nnx.Linear(width, width, use_bias=False, rngs=rngs)
-        self.k_proj = nnx.Linear(width, num_key, use_bias=False, rngs=rngs)
-        self.v_proj = nnx.Linear(width, num_key, use_bias=False, rngs=rngs)
-        self.out_proj = nnx.Linear(width, width, use_bias=False, rngs=rngs)
+        self.q_proj = layers.Linear(width, width, use_bias=False, rngs=rngs)
+        self.k_proj = layers.Linear(width, num_key, use_bias=False, rngs=rngs)
+        self.v_proj = layers.Linear(width, num_key, use_bias=False, rngs=rngs)
+        self.out_proj = layers.Linear(width, width, use_bias=False, rngs=rngs)
         self.q_layernorm = rms_norm(config, self.head_dim, rngs)
         self.k_layernorm = rms_norm(config, self.head_dim, rngs)
 
@@ -153,9 +153,9 @@ class MLP(nnx.Module):
     """A gated linear unit and a projection back."""
 
     def __init__(self, width: int, inner: int, *, rngs: nnx.Rngs):
-        self.w1 = nnx.Linear(width, inner, use_bias=False, rngs=rngs)
-        self.w3 = nnx.Linear(width, inner, use_bias=False, rngs=rngs)
-        self.w2 = nnx.Linear(inner, width, use_bias=False, rngs=rngs)
+        self.w1 = layers.Linear(width, inner, use_bias=False, rngs=rngs)
+        self.w3 = layers.Linear(width, inner, use_bias=False, rngs=rngs)
+        self.w2 = layers.Linear(inner, width, use_bias=False, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.w2(jax.nn.silu(self.w1(x)) * self.w3(x))
@@ -222,7 +222,7 @@ class CausalLM(layers.LanguageModel):
         self.config = config
         self.model = Transformer(config, rngs=rngs)
         if not config.tie_word_embeddings:
-            self.lm_head = nnx.Linear(
+            self.lm_head = layers.Linear(
                 config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
             )
 

@@ -53,7 +53,7 @@ class Mixture(nnx.Module):
         self.top_k = config.num_experts_per_tok
         self.normalised = config.norm_topk_prob
         self.scale = config.routed_scaling_factor
-        self.gate = nnx.Linear(width, num_experts, use_bias=False, rngs=rngs)
+        self.gate = layers.Linear(width, num_experts, use_bias=False, rngs=rngs)
         bias = jnp.zeros(num_experts)
         self.expert_bias = nnx.Param(bias) if config.use_expert_bias else None
         inner = config.moe_intermediate_size
@@ -155,7 +155,7 @@ class CausalLM(layers.LanguageModel):
         self.config = config
         self.model = Transformer(config, rngs=rngs)
         if not config.tie_word_embeddings:
-            self.lm_head = nnx.Linear(
+            self.lm_head = layers.Linear(
                 config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
             )
 

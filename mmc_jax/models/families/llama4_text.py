@@ -65,10 +65,10 @@ class Attention(nnx.Module):
         bias, width = config.attention_bias, config.hidden_size
         num_query = config.num_attention_heads * self.head_dim
         num_key = config.num_key_value_heads * self.head_dim
-        self.q_proj = nnx.Linear(width, num_query, use_bias=bias, rngs=rngs)
-        self.k_proj = nnx.Linear(width, num_key, use_bias=bias, rngs=rngs)
-        self.v_proj = nnx.Linear(width, num_key, use_bias=bias, rngs=rngs)
-        self.o_proj = nnx.Linear(num_query, width, use_bias=bias, rngs=rngs)
+        self.q_proj = layers.Linear(width, num_query, use_bias=bias, rngs=rngs)
+        self.k_proj = layers.Linear(width, num_key, use_bias=bias, rngs=rngs)
+        self.v_proj = layers.Linear(width, num_key, use_bias=bias, rngs=rngs)
+        self.o_proj = layers.Linear(num_query, width, use_bias=bias, rngs=rngs)
 
     def __call__(
         self,
@@ -135,7 +135,9 @@ class Mixture(nnx.Module):
         width, inner = config.hidden_size, config.intermediate_size
         act, num_experts = config.hidden_act, config.num_local_experts
         self.top_k = config.num_experts_per_tok
-        self.router = nnx.Linear(width, num_experts, use_bias=False, rngs=rngs)
+        self.router = layers.Linear(
+            width, num_experts, use_bias=False, rngs=rngs
+        )
         self.experts = layers.stack(
             lambda rngs: experts.PackedMLP(
                 width, inner, act, inputs_first=True, rngs=rngs

@@ -53,20 +53,22 @@ class Mixer(nnx.Module):
         self.state_size = config.state_size
         self.rank = int(config.time_step_rank)
         bias = config.use_bias
-        self.in_proj = nnx.Linear(width, 2 * inner, use_bias=bias, rngs=rngs)
+        self.in_proj = layers.Linear(width, 2 * inner, use_bias=bias, rngs=rngs)
         self.conv1d = convolutions.CausalConv1D(
             inner, config.conv_kernel, bias=config.use_conv_bias, rngs=rngs
         )
         num_selected = self.rank + 2 * self.state_size
-        self.x_proj = nnx.Linear(inner, num_selected, use_bias=False, rngs=rngs)
-        self.dt_proj = nnx.Linear(
+        self.x_proj = layers.Linear(
+            inner, num_selected, use_bias=False, rngs=rngs
+        )
+        self.dt_proj = layers.Linear(
             self.rank, inner, bias_init=step_bias(config), rngs=rngs
         )
         rates = jnp.arange(1, self.state_size + 1, dtype=jnp.float32)
         rates = jnp.broadcast_to(rates, (inner, self.state_size))
         self.A_log = nnx.Param(jnp.log(rates))
         self.D = nnx.Param(jnp.ones(inner))
-        self.out_proj = nnx.Linear(inner, width, use_bias=bias, rngs=rngs)
+        self.out_proj = layers.Linear(inner, width, use_bias=bias, rngs=rngs)
         self.act = layers.activation(config.hidden_act)
         # Mamba has none.
         self.selected_epsilon = getattr(config, "mixer_rms_eps", None)
@@ -191,7 +193,7 @@ class CausalLM(layers.LanguageModel):
         self.config = config
         self.backbone = Backbone(config, self.mixer, rngs=rngs)
         if not config.tie_word_embeddings:
-            self.lm_head = nnx.Linear(
+            self.lm_head = layers.Linear(
                 config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
             )
 

@@ -49,10 +49,10 @@ class Attention(nnx.Module):
         width = config.hidden_size
         num_query = config.num_attention_heads * self.head_dim
         num_key = config.num_key_value_heads * self.head_dim
-        self.q_proj = nnx.Linear(width, num_query, use_bias=False, rngs=rngs)
-        self.k_proj = nnx.Linear(width, num_key, use_bias=False, rngs=rngs)
-        self.v_proj = nnx.Linear(width, num_key, use_bias=False, rngs=rngs)
-        self.o_proj = nnx.Linear(num_query, width, use_bias=False, rngs=rngs)
+        self.q_proj = layers.Linear(width, num_query, use_bias=False, rngs=rngs)
+        self.k_proj = layers.Linear(width, num_key, use_bias=False, rngs=rngs)
+        self.v_proj = layers.Linear(width, num_key, use_bias=False, rngs=rngs)
+        self.o_proj = layers.Linear(num_query, width, use_bias=False, rngs=rngs)
 
     def __call__(self, x: jax.Array, positions: Rotary) -> jax.Array:
         B, T, _ = x.shape
@@ -74,9 +74,9 @@ class Expert(nnx.Module):
 
     def __init__(self, config: transformers.MixtralConfig, *, rngs: nnx.Rngs):
         width, inner = config.hidden_size, config.intermediate_size
-        self.w1 = nnx.Linear(width, inner, use_bias=False, rngs=rngs)
-        self.w2 = nnx.Linear(inner, width, use_bias=False, rngs=rngs)
-        self.w3 = nnx.Linear(width, inner, use_bias=False, rngs=rngs)
+        self.w1 = layers.Linear(width, inner, use_bias=False, rngs=rngs)
+        self.w2 = layers.Linear(inner, width, use_bias=False, rngs=rngs)
+        self.w3 = layers.Linear(width, inner, use_bias=False, rngs=rngs)
         self.act = layers.activation(config.hidden_act)
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -89,7 +89,7 @@ class Mixture(nnx.Module):
     def __init__(self, config: transformers.MixtralConfig, *, rngs: nnx.Rngs):
         width, self.num_experts = config.hidden_size, config.num_local_experts
         self.top_k = config.num_experts_per_tok
-        self.gate = nnx.Linear(
+        self.gate = layers.Linear(
             width, self.num_experts, use_bias=False, rngs=rngs
         )
         self.experts = layers.stack(
@@ -161,7 +161,7 @@ class CausalLM(layers.LanguageModel):
         self.config = config
         self.model = Transformer(config, rngs=rngs)
         if not config.tie_word_embeddings:
-            self.lm_head = nnx.Linear(
+            self.lm_head = layers.Linear(
                 config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
             )
 

@@ -56,8 +56,8 @@ class Attention(nnx.Module):
         self.scale = config.attn_config.softmax_scale
         if self.scale is None:
             self.scale = (width // self.num_heads) ** -0.5
-        self.Wqkv = nnx.Linear(width, 3 * width, use_bias=False, rngs=rngs)
-        self.out_proj = nnx.Linear(width, width, use_bias=False, rngs=rngs)
+        self.Wqkv = layers.Linear(width, 3 * width, use_bias=False, rngs=rngs)
+        self.out_proj = layers.Linear(width, width, use_bias=False, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         B, T, D = x.shape
@@ -75,8 +75,12 @@ class MLP(nnx.Module):
 
     def __init__(self, config: transformers.MptConfig, *, rngs: nnx.Rngs):
         width = config.hidden_size
-        self.up_proj = nnx.Linear(width, 4 * width, use_bias=False, rngs=rngs)
-        self.down_proj = nnx.Linear(4 * width, width, use_bias=False, rngs=rngs)
+        self.up_proj = layers.Linear(
+            width, 4 * width, use_bias=False, rngs=rngs
+        )
+        self.down_proj = layers.Linear(
+            4 * width, width, use_bias=False, rngs=rngs
+        )
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.down_proj(jax.nn.gelu(self.up_proj(x), approximate=False))
@@ -129,7 +133,7 @@ class CausalLM(layers.LanguageModel):
         self.config = config
         self.transformer = Transformer(config, rngs=rngs)
         if not config.tie_word_embeddings:
-            self.lm_head = nnx.Linear(
+            self.lm_head = layers.Linear(
                 config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
             )
 

@@ -113,10 +113,10 @@ class Attention(nnx.Module):
         self.head_dim, width = config.head_dim, config.hidden_size
         num_query = config.num_attention_heads * self.head_dim
         num_key = config.num_key_value_heads * self.head_dim
-        self.q_proj = nnx.Linear(width, num_query, use_bias=False, rngs=rngs)
-        self.k_proj = nnx.Linear(width, num_key, use_bias=False, rngs=rngs)
-        self.v_proj = nnx.Linear(width, num_key, use_bias=False, rngs=rngs)
-        self.o_proj = nnx.Linear(num_query, width, use_bias=False, rngs=rngs)
+        self.q_proj = layers.Linear(width, num_query, use_bias=False, rngs=rngs)
+        self.k_proj = layers.Linear(width, num_key, use_bias=False, rngs=rngs)
+        self.v_proj = layers.Linear(width, num_key, use_bias=False, rngs=rngs)
+        self.o_proj = layers.Linear(num_query, width, use_bias=False, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         B, T, _ = x.shape
@@ -133,8 +133,8 @@ class MLP(nnx.Module):
     def __init__(
         self, width: int, inner: int, config: Config, *, bias: bool, rngs
     ):
-        self.up_proj = nnx.Linear(width, inner, use_bias=bias, rngs=rngs)
-        self.down_proj = nnx.Linear(inner, width, use_bias=bias, rngs=rngs)
+        self.up_proj = layers.Linear(width, inner, use_bias=bias, rngs=rngs)
+        self.down_proj = layers.Linear(inner, width, use_bias=bias, rngs=rngs)
         self.act = layers.activation(config.mlp_hidden_act)
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -159,10 +159,10 @@ class Mixture(nnx.Module):
         )
         self.is_latent = latent is not None
         if self.is_latent:
-            self.fc1_latent_proj = nnx.Linear(
+            self.fc1_latent_proj = layers.Linear(
                 width, latent, use_bias=bias, rngs=rngs
             )
-            self.fc2_latent_proj = nnx.Linear(
+            self.fc2_latent_proj = layers.Linear(
                 latent, width, use_bias=bias, rngs=rngs
             )
         self.experts = layers.stack(
@@ -276,7 +276,7 @@ class CausalLM(layers.LanguageModel):
         hybrids.pass_over(config, config.layer_types, _ATTRIBUTES)
         self.config = config
         self.backbone = Backbone(config, rngs=rngs)
-        self.lm_head = nnx.Linear(
+        self.lm_head = layers.Linear(
             config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
         )
 

@@ -79,7 +79,7 @@ class DeltaNet(nnx.Module):
         self.heads = heads = qwen3_next.delta_heads(config)
 
         def linear(num_features: int) -> nnx.Linear:
-            return nnx.Linear(
+            return layers.Linear(
                 config.hidden_size, num_features, use_bias=False, rngs=rngs
             )
 
@@ -97,7 +97,7 @@ class DeltaNet(nnx.Module):
         self.A_log = nnx.Param(jnp.log(rates))
         self.dt_bias = nnx.Param(jnp.full(heads.num_values, -4.0))
         self.o_norm = delta_rule.GatedRMSNorm(heads.value_dim, epsilon=_EPSILON)
-        self.o_proj = nnx.Linear(
+        self.o_proj = layers.Linear(
             heads.values, config.hidden_size, use_bias=False, rngs=rngs
         )
         self.act = layers.activation(config.hidden_act)
@@ -194,7 +194,7 @@ class CausalLM(layers.LanguageModel):
         self.config = config
         self.model = Transformer(config, rngs=rngs)
         if not config.tie_word_embeddings:
-            self.lm_head = nnx.Linear(
+            self.lm_head = layers.Linear(
                 config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
             )
 

@@ -50,10 +50,10 @@ class Attention(nnx.Module):
         bias, width = config.attention_bias, config.hidden_size
         num_query = config.num_attention_heads * self.head_dim
         num_key = config.num_key_value_heads * self.head_dim
-        self.q_proj = nnx.Linear(width, num_query, use_bias=bias, rngs=rngs)
-        self.k_proj = nnx.Linear(width, num_key, use_bias=bias, rngs=rngs)
-        self.v_proj = nnx.Linear(width, num_key, use_bias=bias, rngs=rngs)
-        self.o_proj = nnx.Linear(num_query, width, use_bias=bias, rngs=rngs)
+        self.q_proj = layers.Linear(width, num_query, use_bias=bias, rngs=rngs)
+        self.k_proj = layers.Linear(width, num_key, use_bias=bias, rngs=rngs)
+        self.v_proj = layers.Linear(width, num_key, use_bias=bias, rngs=rngs)
+        self.o_proj = layers.Linear(num_query, width, use_bias=bias, rngs=rngs)
         self.q_norm = _rms_norm(config, num_query, rngs)
         self.k_norm = _rms_norm(config, num_key, rngs)
 
@@ -79,7 +79,7 @@ class Mixture(nnx.Module):
         num_experts, inner = config.num_experts, config.intermediate_size
         self.top_k = config.num_experts_per_tok
         self.normalised = config.norm_topk_prob
-        self.gate = nnx.Linear(width, num_experts, use_bias=False, rngs=rngs)
+        self.gate = layers.Linear(width, num_experts, use_bias=False, rngs=rngs)
         self.experts = layers.stack(
             lambda rngs: experts.GatedMLP(width, inner, act, rngs=rngs),
             num_experts,
@@ -156,7 +156,7 @@ class CausalLM(layers.LanguageModel):
         self.config = config
         self.model = Transformer(config, rngs=rngs)
         if not config.tie_word_embeddings:
-            self.lm_head = nnx.Linear(
+            self.lm_head = layers.Linear(
                 config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
             )
 

@@ -49,10 +49,10 @@ class Attention(nnx.Module):
                 f"{self.num_heads}"
             )
         bias = config.enable_bias
-        self.q_proj = nnx.Linear(width, width, use_bias=bias, rngs=rngs)
-        self.k_proj = nnx.Linear(width, width, use_bias=bias, rngs=rngs)
-        self.v_proj = nnx.Linear(width, width, use_bias=bias, rngs=rngs)
-        self.out_proj = nnx.Linear(width, width, use_bias=bias, rngs=rngs)
+        self.q_proj = layers.Linear(width, width, use_bias=bias, rngs=rngs)
+        self.k_proj = layers.Linear(width, width, use_bias=bias, rngs=rngs)
+        self.v_proj = layers.Linear(width, width, use_bias=bias, rngs=rngs)
+        self.out_proj = layers.Linear(width, width, use_bias=bias, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         B, T, D = x.shape
@@ -72,8 +72,8 @@ class Block(nnx.Module):
         bias = config.enable_bias
         self.self_attn = Attention(config, rngs=rngs)
         self.self_attn_layer_norm = _layer_norm(config, rngs)
-        self.fc1 = nnx.Linear(width, inner, use_bias=bias, rngs=rngs)
-        self.fc2 = nnx.Linear(inner, width, use_bias=bias, rngs=rngs)
+        self.fc1 = layers.Linear(width, inner, use_bias=bias, rngs=rngs)
+        self.fc2 = layers.Linear(inner, width, use_bias=bias, rngs=rngs)
         self.final_layer_norm = _layer_norm(config, rngs)
         self.act = layers.activation(config.activation_function)
 
@@ -99,10 +99,10 @@ class Decoder(nnx.Module):
         )
         self.projected = narrow != width
         if self.projected:
-            self.project_in = nnx.Linear(
+            self.project_in = layers.Linear(
                 narrow, width, use_bias=False, rngs=rngs
             )
-            self.project_out = nnx.Linear(
+            self.project_out = layers.Linear(
                 width, narrow, use_bias=False, rngs=rngs
             )
         self.layers = layers.stack(
@@ -150,7 +150,7 @@ class CausalLM(layers.LanguageModel):
         self.config = config
         self.model = Transformer(config, rngs=rngs)
         if not config.tie_word_embeddings:
-            self.lm_head = nnx.Linear(
+            self.lm_head = layers.Linear(
                 config.word_embed_proj_dim,
                 config.vocab_size,
                 use_bias=False,

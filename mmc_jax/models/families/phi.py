@@ -38,10 +38,10 @@ class Attention(nnx.Module):
         width = config.hidden_size
         num_query = config.num_attention_heads * self.head_dim
         num_key = config.num_key_value_heads * self.head_dim
-        self.q_proj = nnx.Linear(width, num_query, use_bias=True, rngs=rngs)
-        self.k_proj = nnx.Linear(width, num_key, use_bias=True, rngs=rngs)
-        self.v_proj = nnx.Linear(width, num_key, use_bias=True, rngs=rngs)
-        self.dense = nnx.Linear(num_query, width, use_bias=True, rngs=rngs)
+        self.q_proj = layers.Linear(width, num_query, use_bias=True, rngs=rngs)
+        self.k_proj = layers.Linear(width, num_key, use_bias=True, rngs=rngs)
+        self.v_proj = layers.Linear(width, num_key, use_bias=True, rngs=rngs)
+        self.dense = layers.Linear(num_query, width, use_bias=True, rngs=rngs)
         self.normalised = config.qk_layernorm
         if self.normalised:
             self.q_layernorm = _layer_norm(config, self.head_dim, rngs)
@@ -64,8 +64,8 @@ class MLP(nnx.Module):
 
     def __init__(self, config: transformers.PhiConfig, *, rngs: nnx.Rngs):
         width, inner = config.hidden_size, config.intermediate_size
-        self.fc1 = nnx.Linear(width, inner, use_bias=True, rngs=rngs)
-        self.fc2 = nnx.Linear(inner, width, use_bias=True, rngs=rngs)
+        self.fc1 = layers.Linear(width, inner, use_bias=True, rngs=rngs)
+        self.fc2 = layers.Linear(inner, width, use_bias=True, rngs=rngs)
         self.act = layers.activation(config.hidden_act)
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -141,7 +141,7 @@ class CausalLM(layers.LanguageModel):
         if config.tie_word_embeddings:
             self.lm_head = Bias(config.vocab_size)
         else:
-            self.lm_head = nnx.Linear(
+            self.lm_head = layers.Linear(
                 config.hidden_size, config.vocab_size, use_bias=True, rngs=rngs
             )
 

@@ -45,8 +45,8 @@ class Attention(nnx.Module):
         self.num_query = config.num_attention_heads * H
         self.num_key = config.num_key_value_heads * H
         fused = self.num_query + 2 * self.num_key
-        self.qkv_proj = nnx.Linear(width, fused, use_bias=False, rngs=rngs)
-        self.o_proj = nnx.Linear(
+        self.qkv_proj = layers.Linear(width, fused, use_bias=False, rngs=rngs)
+        self.o_proj = layers.Linear(
             self.num_query, width, use_bias=False, rngs=rngs
         )
 
@@ -72,10 +72,10 @@ class MLP(nnx.Module):
 
     def __init__(self, config: transformers.Phi3Config, *, rngs: nnx.Rngs):
         width, inner = config.hidden_size, config.intermediate_size
-        self.gate_up_proj = nnx.Linear(
+        self.gate_up_proj = layers.Linear(
             width, 2 * inner, use_bias=False, rngs=rngs
         )
-        self.down_proj = nnx.Linear(inner, width, use_bias=False, rngs=rngs)
+        self.down_proj = layers.Linear(inner, width, use_bias=False, rngs=rngs)
         self.act = layers.activation(config.hidden_act)
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -144,7 +144,7 @@ class CausalLM(layers.LanguageModel):
         self.config = config
         self.model = Transformer(config, rngs=rngs)
         if not config.tie_word_embeddings:
-            self.lm_head = nnx.Linear(
+            self.lm_head = layers.Linear(
                 config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
             )
 

@@ -43,7 +43,7 @@ class DeltaNet(qwen3_next.DeltaNet):
         heads = self.heads
 
         def linear(num_features: int) -> nnx.Linear:
-            return nnx.Linear(width, num_features, use_bias=False, rngs=rngs)
+            return layers.Linear(width, num_features, use_bias=False, rngs=rngs)
 
         self.in_proj_qkv = linear(2 * heads.keys + heads.values)
         self.in_proj_z = linear(heads.values)

@@ -88,7 +88,7 @@ class DeltaNet(nnx.Module):
         self.norm = delta_rule.GatedRMSNorm(
             heads.value_dim, epsilon=config.rms_norm_eps
         )
-        self.out_proj = nnx.Linear(
+        self.out_proj = layers.Linear(
             heads.values, config.hidden_size, use_bias=False, rngs=rngs
         )
         self.act = layers.activation(config.hidden_act)
@@ -96,10 +96,10 @@ class DeltaNet(nnx.Module):
     def make_projections(self, width: int, rngs: nnx.Rngs):
         """Makes the layers of `projections`."""
         features = 2 * (self.heads.keys + self.heads.values)
-        self.in_proj_qkvz = nnx.Linear(
+        self.in_proj_qkvz = layers.Linear(
             width, features, use_bias=False, rngs=rngs
         )
-        self.in_proj_ba = nnx.Linear(
+        self.in_proj_ba = layers.Linear(
             width, 2 * self.heads.num_values, use_bias=False, rngs=rngs
         )
 
@@ -144,10 +144,12 @@ class Attention(nnx.Module):
         num_query = config.num_attention_heads * self.head_dim
         num_key = config.num_key_value_heads * self.head_dim
         # A head's query and its gate stand together.
-        self.q_proj = nnx.Linear(width, 2 * num_query, use_bias=bias, rngs=rngs)
-        self.k_proj = nnx.Linear(width, num_key, use_bias=bias, rngs=rngs)
-        self.v_proj = nnx.Linear(width, num_key, use_bias=bias, rngs=rngs)
-        self.o_proj = nnx.Linear(num_query, width, use_bias=bias, rngs=rngs)
+        self.q_proj = layers.Linear(
+            width, 2 * num_query, use_bias=bias, rngs=rngs
+        )
+        self.k_proj = layers.Linear(width, num_key, use_bias=bias, rngs=rngs)
+        self.v_proj = layers.Linear(width, num_key, use_bias=bias, rngs=rngs)
+        self.o_proj = layers.Linear(num_query, width, use_bias=bias, rngs=rngs)
         self.q_norm = RMSNorm(self.head_dim, epsilon=config.rms_norm_eps)
         self.k_norm = RMSNorm(self.head_dim, epsilon=config.rms_norm_eps)
 
@@ -174,7 +176,7 @@ class Mixture(nnx.Module):
         num_experts, inner = config.num_experts, config.moe_intermediate_size
         self.top_k = config.num_experts_per_tok
         self.normalised = normalised
-        self.gate = nnx.Linear(width, num_experts, use_bias=False, rngs=rngs)
+        self.gate = layers.Linear(width, num_experts, use_bias=False, rngs=rngs)
         self.experts = layers.stack(
             lambda rngs: experts.GatedMLP(width, inner, act, rngs=rngs),
             num_experts,
@@ -182,7 +184,7 @@ class Mixture(nnx.Module):
         )
         inner = config.shared_expert_intermediate_size
         self.shared_expert = experts.GatedMLP(width, inner, act, rngs=rngs)
-        self.shared_expert_gate = nnx.Linear(
+        self.shared_expert_gate = layers.Linear(
             width, 1, use_bias=False, rngs=rngs
         )
 
@@ -302,7 +304,7 @@ class CausalLM(layers.LanguageModel):
         self.config = config
         self.model = Transformer(config, self.delta_net, mlp, rngs=rngs)
         if not config.tie_word_embeddings:
-            self.lm_head = nnx.Linear(
+            self.lm_head = layers.Linear(
                 config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
             )
 

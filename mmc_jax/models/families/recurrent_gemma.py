@@ -121,9 +121,9 @@ class RecurrentBlock(nnx.Module):
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
         width, inner = config.hidden_size, config.lru_width
-        self.linear_y = nnx.Linear(width, inner, rngs=rngs)
-        self.linear_x = nnx.Linear(width, inner, rngs=rngs)
-        self.linear_out = nnx.Linear(inner, width, rngs=rngs)
+        self.linear_y = layers.Linear(width, inner, rngs=rngs)
+        self.linear_x = layers.Linear(width, inner, rngs=rngs)
+        self.linear_out = layers.Linear(inner, width, rngs=rngs)
         self.conv_1d = convolutions.CausalConv1D(
             inner, config.conv1d_width, bias=True, rngs=rngs
         )
@@ -144,10 +144,10 @@ class Attention(nnx.Module):
         self.window = config.attention_window_size
         num_query = config.num_attention_heads * self.head_dim
         num_key = config.num_key_value_heads * self.head_dim
-        self.q_proj = nnx.Linear(width, num_query, use_bias=bias, rngs=rngs)
-        self.k_proj = nnx.Linear(width, num_key, use_bias=bias, rngs=rngs)
-        self.v_proj = nnx.Linear(width, num_key, use_bias=bias, rngs=rngs)
-        self.o_proj = nnx.Linear(num_query, width, rngs=rngs)
+        self.q_proj = layers.Linear(width, num_query, use_bias=bias, rngs=rngs)
+        self.k_proj = layers.Linear(width, num_key, use_bias=bias, rngs=rngs)
+        self.v_proj = layers.Linear(width, num_key, use_bias=bias, rngs=rngs)
+        self.o_proj = layers.Linear(num_query, width, rngs=rngs)
 
     def __call__(self, x: jax.Array, positions: Rotary) -> jax.Array:
         B, T, _ = x.shape
@@ -206,9 +206,9 @@ class MLP(nnx.Module):
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
         width, inner = config.hidden_size, config.intermediate_size // 2
-        self.gate_proj = nnx.Linear(width, inner, rngs=rngs)
-        self.up_proj = nnx.Linear(width, inner, rngs=rngs)
-        self.down_proj = nnx.Linear(inner, width, rngs=rngs)
+        self.gate_proj = layers.Linear(width, inner, rngs=rngs)
+        self.up_proj = layers.Linear(width, inner, rngs=rngs)
+        self.down_proj = layers.Linear(inner, width, rngs=rngs)
         self.act = layers.activation(config.hidden_activation)
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -324,7 +324,7 @@ class CausalLM(layers.LanguageModel):
         self.model = Transformer(config, rngs=rngs)
         self.soft_cap = config.logits_soft_cap
         if not config.tie_word_embeddings:
-            self.lm_head = nnx.Linear(
+            self.lm_head = layers.Linear(
                 config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
             )
 

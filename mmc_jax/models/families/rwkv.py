@@ -63,10 +63,10 @@ class Attention(nnx.Module):
         self.time_mix_key = _time_mix(width)
         self.time_mix_value = _time_mix(width)
         self.time_mix_receptance = _time_mix(width)
-        self.key = nnx.Linear(width, inner, use_bias=False, rngs=rngs)
-        self.value = nnx.Linear(width, inner, use_bias=False, rngs=rngs)
-        self.receptance = nnx.Linear(width, inner, use_bias=False, rngs=rngs)
-        self.output = nnx.Linear(inner, width, use_bias=False, rngs=rngs)
+        self.key = layers.Linear(width, inner, use_bias=False, rngs=rngs)
+        self.value = layers.Linear(width, inner, use_bias=False, rngs=rngs)
+        self.receptance = layers.Linear(width, inner, use_bias=False, rngs=rngs)
+        self.output = layers.Linear(inner, width, use_bias=False, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         before = _shift(x)
@@ -155,9 +155,9 @@ class FeedForward(nnx.Module):
         width, inner = config.hidden_size, config.intermediate_size
         self.time_mix_key = _time_mix(width)
         self.time_mix_receptance = _time_mix(width)
-        self.key = nnx.Linear(width, inner, use_bias=False, rngs=rngs)
-        self.receptance = nnx.Linear(width, width, use_bias=False, rngs=rngs)
-        self.value = nnx.Linear(inner, width, use_bias=False, rngs=rngs)
+        self.key = layers.Linear(width, inner, use_bias=False, rngs=rngs)
+        self.receptance = layers.Linear(width, width, use_bias=False, rngs=rngs)
+        self.value = layers.Linear(inner, width, use_bias=False, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         before = _shift(x)
@@ -239,7 +239,7 @@ class CausalLM(layers.LanguageModel):
         self.config = config
         self.rwkv = Transformer(config, rngs=rngs)
         if not config.tie_word_embeddings:
-            self.head = nnx.Linear(
+            self.head = layers.Linear(
                 config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
             )
 

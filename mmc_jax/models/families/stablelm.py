@@ -77,10 +77,10 @@ class Attention(nnx.Module):
                 f"hidden_size {width} is no multiple of num_attention_heads {N}"
             )
         self.head_dim = H = width // N
-        self.q_proj = nnx.Linear(width, N * H, use_bias=bias, rngs=rngs)
-        self.k_proj = nnx.Linear(width, K * H, use_bias=bias, rngs=rngs)
-        self.v_proj = nnx.Linear(width, K * H, use_bias=bias, rngs=rngs)
-        self.o_proj = nnx.Linear(width, width, use_bias=False, rngs=rngs)
+        self.q_proj = layers.Linear(width, N * H, use_bias=bias, rngs=rngs)
+        self.k_proj = layers.Linear(width, K * H, use_bias=bias, rngs=rngs)
+        self.v_proj = layers.Linear(width, K * H, use_bias=bias, rngs=rngs)
+        self.o_proj = layers.Linear(width, width, use_bias=False, rngs=rngs)
         self.normalised = config.qk_layernorm
         if self.normalised:
             self.q_layernorm = LayerNormPerHead(config, N, H, rngs=rngs)
@@ -103,9 +103,9 @@ class MLP(nnx.Module):
 
     def __init__(self, config: transformers.StableLmConfig, *, rngs: nnx.Rngs):
         width, inner = config.hidden_size, config.intermediate_size
-        self.gate_proj = nnx.Linear(width, inner, use_bias=False, rngs=rngs)
-        self.up_proj = nnx.Linear(width, inner, use_bias=False, rngs=rngs)
-        self.down_proj = nnx.Linear(inner, width, use_bias=False, rngs=rngs)
+        self.gate_proj = layers.Linear(width, inner, use_bias=False, rngs=rngs)
+        self.up_proj = layers.Linear(width, inner, use_bias=False, rngs=rngs)
+        self.down_proj = layers.Linear(inner, width, use_bias=False, rngs=rngs)
         self.act = layers.activation(config.hidden_act)
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -178,7 +178,7 @@ class CausalLM(layers.LanguageModel):
         self.config = config
         self.model = Transformer(config, rngs=rngs)
         if not config.tie_word_embeddings:
-            self.lm_head = nnx.Linear(
+            self.lm_head = layers.Linear(
                 config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
             )
 

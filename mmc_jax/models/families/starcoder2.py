@@ -44,10 +44,10 @@ class Attention(nnx.Module):
         bias, width = config.use_bias, config.hidden_size
         num_query = config.num_attention_heads * self.head_dim
         num_key = config.num_key_value_heads * self.head_dim
-        self.q_proj = nnx.Linear(width, num_query, use_bias=bias, rngs=rngs)
-        self.k_proj = nnx.Linear(width, num_key, use_bias=bias, rngs=rngs)
-        self.v_proj = nnx.Linear(width, num_key, use_bias=bias, rngs=rngs)
-        self.o_proj = nnx.Linear(num_query, width, use_bias=bias, rngs=rngs)
+        self.q_proj = layers.Linear(width, num_query, use_bias=bias, rngs=rngs)
+        self.k_proj = layers.Linear(width, num_key, use_bias=bias, rngs=rngs)
+        self.v_proj = layers.Linear(width, num_key, use_bias=bias, rngs=rngs)
+        self.o_proj = layers.Linear(num_query, width, use_bias=bias, rngs=rngs)
 
     def __call__(self, x: jax.Array, positions: Rotary) -> jax.Array:
         B, T, _ = x.shape
@@ -72,8 +72,8 @@ class MLP(nnx.Module):
     ):
         width, inner = config.hidden_size, config.intermediate_size
         bias = config.use_bias
-        self.c_fc = nnx.Linear(width, inner, use_bias=bias, rngs=rngs)
-        self.c_proj = nnx.Linear(inner, width, use_bias=bias, rngs=rngs)
+        self.c_fc = layers.Linear(width, inner, use_bias=bias, rngs=rngs)
+        self.c_proj = layers.Linear(inner, width, use_bias=bias, rngs=rngs)
         self.act = layers.activation(config.hidden_act)
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -144,7 +144,7 @@ class CausalLM(layers.LanguageModel):
         self.config = config
         self.model = Transformer(config, rngs=rngs)
         if not config.tie_word_embeddings:
-            self.lm_head = nnx.Linear(
+            self.lm_head = layers.Linear(
                 config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
             )
 

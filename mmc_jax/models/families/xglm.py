@@ -45,10 +45,10 @@ class Attention(nnx.Module):
                 f"d_model {width} is no multiple of attention_heads "
                 f"{self.num_heads}"
             )
-        self.q_proj = nnx.Linear(width, width, rngs=rngs)
-        self.k_proj = nnx.Linear(width, width, rngs=rngs)
-        self.v_proj = nnx.Linear(width, width, rngs=rngs)
-        self.out_proj = nnx.Linear(width, width, rngs=rngs)
+        self.q_proj = layers.Linear(width, width, rngs=rngs)
+        self.k_proj = layers.Linear(width, width, rngs=rngs)
+        self.v_proj = layers.Linear(width, width, rngs=rngs)
+        self.out_proj = layers.Linear(width, width, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         B, T, D = x.shape
@@ -67,8 +67,8 @@ class Block(nnx.Module):
         self.self_attn_layer_norm = _layer_norm(config, rngs)
         self.self_attn = Attention(config, rngs=rngs)
         self.final_layer_norm = _layer_norm(config, rngs)
-        self.fc1 = nnx.Linear(width, inner, rngs=rngs)
-        self.fc2 = nnx.Linear(inner, width, rngs=rngs)
+        self.fc1 = layers.Linear(width, inner, rngs=rngs)
+        self.fc2 = layers.Linear(inner, width, rngs=rngs)
         self.act = layers.activation(config.activation_function)
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -115,7 +115,7 @@ class CausalLM(layers.LanguageModel):
         self.config = config
         self.model = Transformer(config, rngs=rngs)
         if not config.tie_word_embeddings:
-            self.lm_head = nnx.Linear(
+            self.lm_head = layers.Linear(
                 config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
             )
 

@@ -60,13 +60,13 @@ class MatrixMemory(nnx.Module):
 
         def linear(num_in: int, num_out: int) -> nnx.Linear:
             bias = config.use_bias
-            return nnx.Linear(num_in, num_out, use_bias=bias, rngs=rngs)
+            return layers.Linear(num_in, num_out, use_bias=bias, rngs=rngs)
 
         self.q, self.k = linear(width, keys), linear(width, keys)
         self.v = linear(width, values)
         self.ogate_preact = linear(width, values)
-        self.igate_preact = nnx.Linear(width, self.num_heads, rngs=rngs)
-        self.fgate_preact = nnx.Linear(width, self.num_heads, rngs=rngs)
+        self.igate_preact = layers.Linear(width, self.num_heads, rngs=rngs)
+        self.fgate_preact = layers.Linear(width, self.num_heads, rngs=rngs)
         self.multihead_norm = MultiHeadNorm(config)
         self.out_proj = linear(values, width)
         self.cap, self.epsilon = config.gate_soft_cap, config.eps
@@ -145,7 +145,7 @@ class MLP(nnx.Module):
 
         def linear(num_in: int, num_out: int) -> nnx.Linear:
             bias = config.use_bias
-            return nnx.Linear(num_in, num_out, use_bias=bias, rngs=rngs)
+            return layers.Linear(num_in, num_out, use_bias=bias, rngs=rngs)
 
         self.proj_up_gate = linear(width, inner)
         self.proj_up = linear(width, inner)
@@ -206,7 +206,7 @@ class CausalLM(layers.LanguageModel):
         self.config = config
         self.cap = config.output_logit_soft_cap
         self.backbone = Backbone(config, rngs=rngs)
-        self.lm_head = nnx.Linear(
+        self.lm_head = layers.Linear(
             config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
         )
 

@@ -121,7 +121,7 @@ class HybridLayer(nnx.Module):
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
         width = config.hidden_size
-        self.linear = nnx.Linear(width, width, use_bias=False, rngs=rngs)
+        self.linear = layers.Linear(width, width, use_bias=False, rngs=rngs)
         self.mamba_decoder = MambaLayer(config, rngs=rngs)
 
 
@@ -131,7 +131,9 @@ class Adapter(nnx.Module):
     def __init__(self, config: Config, inputs: int, outputs: int, *, rngs):
         rank = config.adapter_rank
         for name, shape in (("0", (inputs, rank)), ("1", (rank, outputs))):
-            setattr(self, name, nnx.Linear(*shape, use_bias=False, rngs=rngs))
+            setattr(
+                self, name, layers.Linear(*shape, use_bias=False, rngs=rngs)
+            )
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return getattr(self, "1")(getattr(self, "0")(x))
@@ -155,10 +157,10 @@ class Attention(nnx.Module):
         self.head_dim = config.attention_head_dim
         num_query = config.num_attention_heads * self.head_dim
         num_key = config.num_key_value_heads * self.head_dim
-        self.q_proj = nnx.Linear(width, num_query, use_bias=False, rngs=rngs)
-        self.k_proj = nnx.Linear(width, num_key, use_bias=False, rngs=rngs)
-        self.v_proj = nnx.Linear(width, num_key, use_bias=False, rngs=rngs)
-        self.o_proj = nnx.Linear(
+        self.q_proj = layers.Linear(width, num_query, use_bias=False, rngs=rngs)
+        self.k_proj = layers.Linear(width, num_key, use_bias=False, rngs=rngs)
+        self.v_proj = layers.Linear(width, num_key, use_bias=False, rngs=rngs)
+        self.o_proj = layers.Linear(
             num_query, config.hidden_size, use_bias=False, rngs=rngs
         )
         if config.use_shared_attention_adapter:
@@ -196,10 +198,10 @@ class MLP(nnx.Module):
     def __init__(self, config: Config, num_adapters: int, *, rngs: nnx.Rngs):
         width, inner = config.hidden_size, config.intermediate_size
         bias = config.add_bias_linear
-        self.gate_up_proj = nnx.Linear(
+        self.gate_up_proj = layers.Linear(
             width, 2 * inner, use_bias=bias, rngs=rngs
         )
-        self.down_proj = nnx.Linear(inner, width, use_bias=bias, rngs=rngs)
+        self.down_proj = layers.Linear(inner, width, use_bias=bias, rngs=rngs)
         self.gate_up_proj_adapter_list = layers.stack(
             lambda rngs: Adapter(config, width, 2 * inner, rngs=rngs),
             num_adapters,
