@@ -3,11 +3,12 @@
 M models, X texts.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
 
-from mmc_jax.pool import read
+from mmc_jax.pool import Model, read
 
 CATALOGUE = "base71"
 
@@ -38,6 +39,12 @@ class SyntheticPool(NamedTuple):
     costs: np.ndarray
     families: tuple[str, ...]
     names: tuple[str, ...]
+
+
+@functools.cache
+def _catalogue() -> tuple[Model, ...]:
+    """Returns the catalogue, which is read once: that takes a while."""
+    return read(CATALOGUE).models
 
 
 def pool(
@@ -77,7 +84,7 @@ def pool(
     >>> drawn.losses.shape
     (3, 5)
     """
-    models = read(CATALOGUE).models
+    models = _catalogue()
     if not 1 <= num_models <= _MOST_TIMES * len(models):
         raise ValueError(
             f"num_models is {num_models}; 1 to {_MOST_TIMES * len(models):,} "

@@ -60,6 +60,7 @@ def saved(draw: Callable[[], Figure] | Figure) -> dict[str, bytes]:
         warnings.filterwarnings("ignore", "Creating legend with loc=")
         figure = draw() if callable(draw) else draw
         _show_text_as_it_is(figure)
+        _lay_out(figure)
         files = {}
         for suffix, options in (
             ("svg", {"metadata": {"Date": None}}),
@@ -69,6 +70,13 @@ def saved(draw: Callable[[], Figure] | Figure) -> dict[str, bytes]:
             figure.savefig(file, format=suffix, **options)
             files[suffix] = file.getvalue()
     return files
+
+
+def _lay_out(figure: Figure) -> None:
+    """Lays a figure out, once: Matplotlib would twice for each file."""
+    if layout := figure.get_layout_engine():
+        layout.execute(figure)
+        figure.set_layout_engine(None)
 
 
 def _show_text_as_it_is(figure: Figure) -> None:

@@ -114,15 +114,16 @@ class StudyTest(absltest.TestCase):
 
 
 class WriteStudyTest(absltest.TestCase):
-    def setUp(self):
-        super().setUp()
-        self.out = pathlib.Path(tempfile.mkdtemp())
-        self.words = report.write_sections(
-            self.out,
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.out = pathlib.Path(tempfile.mkdtemp())
+        cls.words = report.write_sections(
+            cls.out,
             report.study_sections(studies.study(falling_table())),
             flags={"out": "x"},
         )
-        self.result = json.loads((self.out / "result.json").read_text())
+        cls.result = json.loads((cls.out / "result.json").read_text())
 
     def test_numbers(self):
         found = studies.study(falling_table())
