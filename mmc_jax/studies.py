@@ -22,7 +22,6 @@ from mmc_jax.frontier.generalisation.checks import (
 from mmc_jax.frontier.pareto import subset_costs
 from mmc_jax.frontier.pruning import quick
 from mmc_jax.scores import ScoreTable
-from mmc_jax.statistics import attempt
 
 
 def _certified(losses, costs, weights=None, max_size=None):
@@ -177,12 +176,10 @@ def study(
             pool = METHODS[method](losses, costs, max_size=max_size)
         lines = {"single": frontier.single_models(losses, costs), "pool": pool}
     with stages.stage("fitting the laws"):
-        laws, reasons = attempt(
-            {
-                name: functools.partial(law.fit, line.costs, line.losses)
-                for name, line in lines.items()
-            }
+        laws, reasons = law.fit_each(
+            {name: (line.costs, line.losses) for name, line in lines.items()}
         )
+        laws = {name: found.fit for name, found in laws.items()}
     with stages.stage("looking at other texts"):
         other_texts = generalisation(
             by_length,

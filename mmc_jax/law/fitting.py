@@ -120,6 +120,7 @@ def fit(
     *,
     delta: float = HUBER_DELTA,
     num_starts: int = 64,
+    room: int = 0,
 ) -> Fit:
     """Returns the power law with a floor that fits the points best.
 
@@ -136,6 +137,8 @@ def fit(
         point of weight 0 is left out.
       delta: Residual of log L from which on the Huber loss is linear.
       num_starts: Number of starts N of the optimizer.
+      room: Points that the compiled programs are for, at least; 0 for no more
+        than there are. Fits of equal room share their programs.
 
     Raises:
       ValueError: Lengths that differ; a budget or loss that is NaN, infinite,
@@ -153,7 +156,13 @@ def fit(
     40.0000 0.2500 1.5000 True
     """
     found = fit_form(
-        "power_law", costs, losses, weights, delta=delta, num_starts=num_starts
+        "power_law",
+        costs,
+        losses,
+        weights,
+        delta=delta,
+        num_starts=num_starts,
+        room=room,
     )
     shared = found._asdict()
     for name in ("form", "parameters", "at_scale", "scales"):
@@ -174,6 +183,7 @@ def fit_form(
     *,
     delta: float = HUBER_DELTA,
     num_starts: int = 64,
+    room: int = 0,
 ) -> FormFit:
     """Returns the parameters with which a form fits the points best.
 
@@ -187,6 +197,8 @@ def fit_form(
       weights: Weight of each point, not negative, [X]; 1 each if left out.
       delta: Residual of log L from which on the Huber loss is linear.
       num_starts: Number of starts N of the optimizer.
+      room: Points that the compiled programs are for, at least; 0 for no more
+        than there are. Fits of equal room share their programs.
 
     Raises:
       ValueError: A name that is not in FORMS; points that `fit` would refuse,
@@ -208,10 +220,11 @@ def fit_form(
     scales = [math.exp(elementary.log(values).mean()) for values in variables]
     scaled = tuple(v / s for v, s in zip(variables, scales, strict=True))
     log_L = elementary.log(L)
-    optimizer, ends = _ends(form, scaled, L, w, float(delta), num_starts)
+    room = min(room, MOST_POINTS)
+    optimizer, ends = _ends(form, scaled, L, w, float(delta), num_starts, room)
     best = optima.best_start(ends)
     if optima.converged(ends)[best]:
-        ends = _polished(form, ends, best, scaled, L, w, float(delta))
+        ends = _polished(form, ends, best, scaled, L, w, float(delta), room)
     if not optima.falls(ends.objectives[best], log_L, w, delta):
         constant = optima.constant_objective(log_L, w, delta)
         raise ValueError(
@@ -248,6 +261,7 @@ def _ends(
     w: np.ndarray,
     delta: float,
     num_starts: int,
+    room: int,
 ) -> tuple[str, optimizers.Optima]:
     """Returns the optimizer that led furthest, and where it ended."""
     starts = start_logs(FORMS[form], scaled, L, num_starts)
@@ -258,7 +272,7 @@ def _ends(
         _, ends = _ends_from(form, starts, few, delta)
         best = np.argsort(ends.objectives, kind="stable")[:_NUM_KEPT]
         starts = ends.logs[best]
-    return _ends_from(form, starts, points, delta)
+    return _ends_from(form, starts, points, delta, room)
 
 
 def _ends_from(
@@ -266,9 +280,10 @@ def _ends_from(
     starts: np.ndarray,
     points: optimizers.Points,
     delta: float,
+    room: int = 0,
 ) -> tuple[str, optimizers.Optima]:
     """Returns the same from starts that are given, [N, k]."""
-    points = optima.padded(points)
+    points = optima.padded(points, room)
     function = FORMS[form].function
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         ends = optima.on_host(optimizers.lbfgs(function, starts, points, delta))
@@ -292,6 +307,7 @@ def _polished(
     L: np.ndarray,
     w: np.ndarray,
     delta: float,
+    room: int,
 ) -> optimizers.Optima:
     """Returns the ends with the best one as exact as float64 has it.
 
@@ -300,7 +316,8 @@ def _polished(
     but for the last bits.
     """
     start = np.round(ends.logs[best] / _GRID) * _GRID
-    points = optima.padded(optimizers.Points(scaled, elementary.log(L), w))
+    points = optimizers.Points(scaled, elementary.log(L), w)
+    points = optima.padded(points, room)
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         found = optima.on_host(
             optimizers.polish(FORMS[form].function, start, points, delta)

@@ -116,7 +116,7 @@ def in_unit_of_data(
     return found
 
 
-def padded(points: optimizers.Points) -> optimizers.Points:
+def padded(points: optimizers.Points, room: int = 0) -> optimizers.Points:
     """Returns the points with more of weight 0.
 
     XLA compiles for every shape: so there are few. A single set of points has
@@ -125,9 +125,11 @@ def padded(points: optimizers.Points) -> optimizers.Points:
 
     Args:
       points: One set of points, [X], or R sets, [R, X].
+      room: Points that there has to be room for, at least.
     """
     num_points = points.log_L.shape[-1]
-    size = num_padded(num_points, 4 if points.log_L.ndim == 1 else 2)
+    times = 4 if points.log_L.ndim == 1 else 2
+    size = num_padded(max(num_points, room), times)
     more = (0, size - num_points)
     pad = [(0, 0)] * (points.log_L.ndim - 1) + [more]
     return optimizers.Points(

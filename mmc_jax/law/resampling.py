@@ -134,6 +134,9 @@ def fit_each(
 ) -> tuple[dict[str, ResampledFit], dict[str, str]]:
     """Returns the law of each set of points, and why a set has none.
 
+    All are fitted by the programs of the largest set: to compile others takes
+    longer than to fit few points as if they were many.
+
     Args:
       points: Costs and losses of each set by its name, [X] each.
       resampled: Returns the laws of resamples of the set of a name; None to
@@ -144,10 +147,11 @@ def fit_each(
     Returns:
       The laws by name, and the reasons by name.
     """
+    room = max((len(costs) for costs, _ in points.values()), default=0)
 
     def found(name: str) -> ResampledFit:
         costs, losses = points[name]
-        law = fit(costs, losses, delta=delta, num_starts=num_starts)
+        law = fit(costs, losses, delta=delta, num_starts=num_starts, room=room)
         return ResampledFit(law, resampled(name) if resampled else None)
 
     return attempt({name: functools.partial(found, name) for name in points})

@@ -16,7 +16,7 @@ from mmc_jax.realizable.contests import (
     predicted_of,
 )
 from mmc_jax.realizable.evaluation import Evaluation, evaluated
-from mmc_jax.statistics import Estimate, attempt
+from mmc_jax.statistics import Estimate
 
 
 class RouterLaw(NamedTuple):
@@ -110,13 +110,14 @@ def router_law(
         lines["mixture"] = frontier.non_dominated(
             subset_costs(masks, costs), mixed, masks
         )
-    laws, reasons = attempt(
+    laws, reasons = law.fit_each(
         {
-            line: lambda points=points: law.fit(points.costs, points.losses)
+            line: (points.costs, points.losses)
             for line, points in lines.items()
             if points is not None
         }
     )
+    laws = {line: found.fit for line, found in laws.items()}
     share = float("nan")
     if not {"routed", "oracle", "single"} & reasons.keys():
         floors = {line: fit.L_inf for line, fit in laws.items()}

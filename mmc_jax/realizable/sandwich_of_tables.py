@@ -14,7 +14,6 @@ canonical tokenizations do (each text counts one of its tokenizations), and so
 the mixture is a code, too.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -30,7 +29,6 @@ from mmc_jax.realizable.held_out_mixtures import (
 )
 from mmc_jax.realizable.weights import FittedWeights, fitted_weights
 from mmc_jax.scores import ScoreTable, nll_of_table, summed
-from mmc_jax.statistics import attempt
 
 # A search of (losses [M, X], costs [M]), such as `frontier.pruned`.
 Search = Callable[[np.ndarray, np.ndarray], frontier.Frontier]
@@ -219,12 +217,10 @@ def sandwich(
         "oracle": pool,
         "mixture": mixture,
     }
-    laws, reasons = attempt(
-        {
-            name: functools.partial(law.fit, line.costs, line.losses)
-            for name, line in lines.items()
-        }
+    laws, reasons = law.fit_each(
+        {name: (line.costs, line.losses) for name, line in lines.items()}
     )
+    laws = {name: found.fit for name, found in laws.items()}
     mixed, mean, largest = _mixtures_of(pool.masks, nll, divisors)
     of_all = np.ones(len(costs), bool)
     best = mixture.masks[-1]

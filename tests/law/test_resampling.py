@@ -1,11 +1,13 @@
 """Bootstraps and jackknife against loops over the whole calculation."""
 
 import functools
+from unittest import mock
 
 import numpy as np
 from absl.testing import absltest
 
 from mmc_jax import frontier, law, statistics
+from mmc_jax.law import optima
 from tests import tolerances
 
 COSTS = 10.0 * 3.0 ** np.arange(7)
@@ -121,6 +123,23 @@ class FitEachTest(absltest.TestCase):
         laws, reasons = law.fit_each(points, resampled)
         self.assertEmpty(laws)
         self.assertEqual(reasons["pool"], "no texts of pool")
+
+    def test_few_points_are_fitted_by_the_programs_of_many(self):
+        P, L = np.geomspace(1, 1e4, 20), np.geomspace(1, 1e4, 20) ** -0.3 + 2
+        shapes, as_it_is = set(), optima.padded
+
+        def padded(points, room):
+            found = as_it_is(points, room)
+            shapes.add(found.log_L.shape)
+            return found
+
+        with mock.patch.object(optima, "padded", padded):
+            laws, _ = law.fit_each({"few": (P[::4], L[::4]), "many": (P, L)})
+        self.assertEqual(shapes, {(64,)})
+        for found in laws.values():
+            np.testing.assert_allclose(
+                found.fit[:3], (1, 0.3, 2), rtol=tolerances.LAW_PLANTED
+            )
 
 
 class JackknifeTest(absltest.TestCase):
