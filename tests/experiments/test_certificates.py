@@ -6,10 +6,16 @@ import numpy as np
 from absl.testing import absltest
 
 from mmc_jax import frontier, synthetic
+from tests import left_out
 from tests.experiments.programs import csv_files, run_here
 
 
 class CertificatesTest(absltest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.enterClassContext(left_out.most_starts())
+
     def setUp(self):
         super().setUp()
         self.pool = synthetic.pool(10, 30, noise=0.1)
@@ -78,6 +84,7 @@ class CertificatesTest(absltest.TestCase):
             self.assertEqual(done.returncode, 1)
             self.assertIn("error: ", done.stderr)
 
+    @left_out.figures()
     def test_out_of_time_and_on(self):
         said, result = self._traced("--time_limit=0")
         self.assertLess(
@@ -90,6 +97,7 @@ class CertificatesTest(absltest.TestCase):
         said, _ = self._traced()
         self.assertIn("proven: all", said)
 
+    @left_out.figures()
     def test_what_is_proven_is_kept_until_the_result_is_written(self):
         (self.folder / "out/result.json.partial").mkdir(parents=True)
         done = run_here(

@@ -6,6 +6,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from mmc_jax import importers, scores
+from tests import left_out
 from tests.experiments.programs import csv_files, run, run_here
 
 
@@ -24,6 +25,11 @@ def _files():
 
 
 class ProgramsTest(parameterized.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.enterClassContext(left_out.most_starts())
+
     def setUp(self):
         super().setUp()
         self.folder, self.losses = _files()
@@ -144,14 +150,15 @@ class ProgramsTest(parameterized.TestCase):
         )
         other = self.folder / "other"
         scores.write(table.select(texts=np.arange(40) < 30), other)
-        numbers = self._result(
-            "compare_families",
-            f"--more_scores={other}",
-            "--only_models=m0,m1,m2,m3",
-            "--sizes=2",
-            "--num_resamples=4",
-            "--num_splits=1",
-        )
+        with left_out.figures():
+            numbers = self._result(
+                "compare_families",
+                f"--more_scores={other}",
+                "--only_models=m0,m1,m2,m3",
+                "--sizes=2",
+                "--num_resamples=4",
+                "--num_splits=1",
+            )
         parts = numbers["parts"]
         self.assertEqual(list(parts), ["all texts", "other"])
         self.assertEqual(parts["other"]["num_texts"], 30)

@@ -18,6 +18,7 @@ from mmc_jax import (
     scoring,
     training,
 )
+from tests import left_out
 from tests.experiments.programs import csv_files, in_a_terminal, run, run_here
 
 
@@ -34,6 +35,11 @@ def _tiny_checkpoint() -> pathlib.Path:
 
 
 class TraceAndFitTest(absltest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.enterClassContext(left_out.most_starts())
+
     def test_from_a_csv_to_a_law(self):
         """A CSV that any user could have gives frontier, law and figures."""
         rng = np.random.default_rng(1)

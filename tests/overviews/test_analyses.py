@@ -10,6 +10,7 @@ from absl.testing import absltest
 
 from mmc_jax import corpus, overviews, realizable, report, scores, studies
 from mmc_jax.report import overview as report_overview
+from tests import left_out
 
 _NAMES = ("a-1", "a-2", "b-1", "b-2", "b-3")
 
@@ -55,6 +56,7 @@ class OverviewTest(absltest.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
+        cls.enterClassContext(left_out.most_starts())
         cls.found = overviews.overview(
             table(),
             more_costs=["same", "price", "none"],

@@ -8,6 +8,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from mmc_jax import frontier, report, studies
+from tests import left_out
 from tests.report.test_report import falling_table
 
 
@@ -21,6 +22,11 @@ def written(checks, **options):
 
 
 class GeneralisationTest(parameterized.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.enterClassContext(left_out.most_starts())
+
     def test_nothing_is_asked_for(self):
         numbers, arrays, words, out = written(studies.Checks())
         self.assertEqual(numbers, numbers | written(studies.Checks())[0])
@@ -126,7 +132,8 @@ class GeneralisationTest(parameterized.TestCase):
             )
 
     def test_domains_stay_together(self):
-        numbers, *_ = written(studies.Checks(held_out=0.5, by_domain=True))
+        with left_out.figures():
+            numbers, *_ = written(studies.Checks(held_out=0.5, by_domain=True))
         # Of two domains of 20 texts one is kept.
         self.assertEqual(numbers["num_texts"], 20)
         self.assertEqual(numbers["held_out"]["num_texts"], 20)

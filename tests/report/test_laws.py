@@ -9,6 +9,7 @@ from absl.testing import absltest
 
 from mmc_jax import corpus, frontier, law, report, scores
 from mmc_jax.report import refit
+from tests import left_out
 
 
 def _table(nll: np.ndarray) -> scores.ScoreTable:
@@ -46,6 +47,7 @@ class TableTest(absltest.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
+        cls.enterClassContext(left_out.most_starts())
         cls.out = pathlib.Path(tempfile.mkdtemp())
         cls.study, cls.words = cls.write(cls.out)
         cls.result = json.loads((cls.out / "result.json").read_text())
@@ -125,6 +127,11 @@ class TableTest(absltest.TestCase):
 
 
 class NoGainTest(absltest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.enterClassContext(left_out.most_starts())
+
     def test_one_model_wins_every_text(self):
         rng = np.random.default_rng(0)
         means = 3 * (10 * 3.0 ** np.arange(6)[:, None]) ** -0.3 + 1
@@ -144,6 +151,11 @@ class NoGainTest(absltest.TestCase):
 
 
 class PointsTest(absltest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.enterClassContext(left_out.most_starts())
+
     def test_what_cannot_be_fitted_is_said(self):
         P = np.geomspace(1, 1e4, 12)
         groups = {

@@ -10,6 +10,7 @@ from absl.testing import absltest, parameterized
 
 from mmc_jax import diversity, frontier, report, studies
 from mmc_jax.report import drawing, study_figures
+from tests import left_out
 from tests.diversity.test_findings import table_of
 
 _ODD_NAMES = (
@@ -64,6 +65,11 @@ def _sections(table):
 
 
 class OddTablesTest(parameterized.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.enterClassContext(left_out.most_starts())
+
     @parameterized.named_parameters(
         ("names", _LOSSES, 3.0 ** np.arange(9), _ODD_NAMES),
         ("a_cost_of_0", _LOSSES, np.arange(9), None),
