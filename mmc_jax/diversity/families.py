@@ -116,6 +116,8 @@ def homogeneous(
             ),
             min_size,
             max_size,
+            # A family gets its share of what a search of all models gets.
+            minima=QUICK_MINIMA * len(members) // len(numbers),
         )
         of_family = np.zeros((len(found.masks), len(numbers)), bool)
         of_family[:, members] = found.masks
@@ -261,11 +263,12 @@ def _search(
     min_size: int,
     max_size: int | None,
     groups: Sequence[str] | None = None,
+    minima: int = QUICK_MINIMA,
 ) -> Frontier:
     sizes = {"min_size": min_size, "groups": groups}
     if num_subsets(len(inputs.losses), max_size) <= MAX_SUBSETS:
         return frontier.exhaustive(*inputs, max_size, **sizes)
-    return frontier.pruned(*inputs, max_size, minima=QUICK_MINIMA, **sizes)
+    return frontier.pruned(*inputs, max_size, minima=minima, **sizes)
 
 
 def _of_texts(inputs: Inputs, texts: np.ndarray) -> Inputs:

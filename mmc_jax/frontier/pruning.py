@@ -49,6 +49,9 @@ _NUM_FULL, _LAST_WIDTH = 64, 16
 # level that are extended where one analysis takes many searches of them.
 _MANY_MODELS, _QUICK_WIDTH = 128, 192
 
+# No level of 71 models has many more subsets on its frontier.
+_THOUSANDS = 4096
+
 
 def pruned(
     losses: ArrayLike,
@@ -114,12 +117,9 @@ def pruned(
     if width is not None and width < 1:
         raise ValueError(f"width is {width}; at least 1 is needed.")
     numbers = None if groups is None else group_numbers(groups, num_models)
-    least = _LEAST_WIDTH if minima >= MOST_MINIMA else _LEAST_QUICK_WIDTH
     is_lazy = num_models >= _MANY_MODELS
-    if is_lazy and minima <= QUICK_MINIMA:
-        least = _QUICK_WIDTH
-        minima = max(minima // 32, least * inputs.losses.size)
-    beam = width or max(least, minima // inputs.losses.size)
+    beam, minima = _beam(minima, *inputs.losses.shape)
+    beam = width or beam
     chunks = loss_chunks(inputs)
     kept = _Kept.nothing(num_models)
     if min_size == 1:
@@ -183,6 +183,45 @@ def quick(search: Callable[..., Frontier]) -> Callable[..., Frontier]:
     if inner is not pruned:
         return search
     return functools.partial(search, minima=QUICK_MINIMA)
+
+
+def cut_width(
+    search: Callable[..., Frontier], num_models: int, num_texts: int
+) -> int | None:
+    """Returns how many subsets of a level a search extends at most.
+
+    None where it extends thousands, as many as levels of dozens of models have,
+    or is no pruning.
+
+    Args:
+      search: Function that finds a frontier, called as
+        `search(losses, costs, weights)`.
+      num_models: Number of models that it searches.
+      num_texts: Number of texts that it searches on.
+
+    >>> cut_width(quick(pruned), 1018, 10_000)
+    192
+    """
+    options: dict[str, int] = {}
+    inner = search
+    while isinstance(inner, functools.partial):
+        options = {**inner.keywords, **options}
+        inner = inner.func
+    if inner is not pruned:
+        return None
+    beam, _ = _beam(options.get("minima", MOST_MINIMA), num_models, num_texts)
+    beam = options.get("width") or beam
+    return beam if beam < _THOUSANDS else None
+
+
+def _beam(minima: int, num_models: int, num_texts: int) -> tuple[int, int]:
+    """Returns how many subsets a level extends at most, and minima to count."""
+    least = _LEAST_WIDTH if minima >= MOST_MINIMA else _LEAST_QUICK_WIDTH
+    size = num_models * num_texts
+    if num_models >= _MANY_MODELS and minima <= QUICK_MINIMA:
+        least = _QUICK_WIDTH
+        minima = max(minima // 32, least * size)
+    return max(least, minima // size), minima
 
 
 class _Kept(NamedTuple):

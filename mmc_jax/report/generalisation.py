@@ -75,6 +75,8 @@ def _numbers(found: Generalisation) -> dict[str, Any]:
                 for row in zip(*columns.values(), strict=True)
             ],
         }
+    if found.width is not None:
+        content["most_subsets_of_a_size"] = found.width
     if found.band is not None:
         content["all_models"] = {
             "loss": found.band.all_models.value,
@@ -143,6 +145,12 @@ def _sentences(found: Generalisation, line: Frontier) -> list[str]:
             f"{optimism[most]:.4f}, at {halves.budgets[most]:,.4g}; "
             f"{halves.share_of_split.mean():.0%} of the subsets stay "
             "non-dominated on the other half"
+        )
+    if found.width is not None:
+        lines.append(
+            "levels of the pruning on halves or resamples are cut to "
+            f"{found.width:,} subsets: they may miss a little of what the "
+            "frontier's own search finds"
         )
     for band, how in (
         (found.fixed_band, "the subsets fixed"),

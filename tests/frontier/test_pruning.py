@@ -128,6 +128,17 @@ class PrunedTest(parameterized.TestCase):
         for a, b in zip(found, expected, strict=True):
             np.testing.assert_array_equal(a, b)
 
+    def test_how_far_levels_are_cut(self):
+        quick = pruning.quick(frontier.pruned)
+        self.assertEqual(pruning.cut_width(quick, 1018, 10_000), 192)
+        self.assertEqual(pruning.cut_width(frontier.pruned, 1018, 10_000), 3375)
+        # A narrow table has all: nothing is to be said.
+        self.assertIsNone(pruning.cut_width(quick, 1088, 13))
+        self.assertIsNone(pruning.cut_width(quick, 71, 10_000))
+        self.assertIsNone(pruning.cut_width(frontier.exhaustive, 1018, 10_000))
+        search = functools.partial(quick, width=7)
+        self.assertEqual(pruning.cut_width(search, 5, 10), 7)
+
     @parameterized.parameters(1, 2)
     def test_exact_up_to_pairs(self, max_size):
         # More than 64 models: a subset takes two words where it is packed.

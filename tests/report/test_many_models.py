@@ -1,10 +1,14 @@
 """Figures of more models than have rows: none grows with the pool."""
 
+import functools
+
 import numpy as np
 from absl.testing import absltest
 
 from mmc_jax import diversity, frontier
+from mmc_jax.frontier.generalisation.checks import Checks, generalisation
 from mmc_jax.report import diversity_figures, figures, study_figures
+from mmc_jax.report.generalisation import generalisation_section
 from mmc_jax.report.page import document, pool_chapters
 from tests.report import contents
 
@@ -46,6 +50,29 @@ class ManyModelsTest(absltest.TestCase):
         )
         self.assertEqual(self._rows(drawn), self.names[:3])
         self.assertLen(drawn.axes[2].patches, 3)
+
+    def test_what_searches_on_halves_leave_out_is_said(self):
+        rng = np.random.default_rng(0)
+        losses, costs = rng.random((5, 8)), np.arange(1.0, 6.0)
+        search = functools.partial(frontier.pruned, width=2)
+        line = search(losses, costs)
+        found = generalisation(
+            losses,
+            costs,
+            ["prose"] * 8,
+            line,
+            search,
+            Checks(num_splits=1),
+        )
+        section = generalisation_section(
+            found, line, cost_label="cost", loss_label="loss"
+        )
+        self.assertEqual(section.numbers["most_subsets_of_a_size"], 2)
+        self.assertIn("are cut to 2 subsets", " ".join(section.sentences))
+        content = contents.content(num_models=5)
+        self.assertNotIn("are cut to", document.page_of(content))
+        content["study"]["most_subsets_of_a_size"] = 2
+        self.assertIn("are cut to", document.page_of(content))
 
     def test_a_page_has_rows_of_some(self):
         content = contents.content(num_models=5)

@@ -17,6 +17,7 @@ from mmc_jax.frontier.generalisation.cross_fitting import (
 from mmc_jax.frontier.generalisation.failures import CoFailures, co_failures
 from mmc_jax.frontier.generalisation.other_texts import HeldOut, held_out
 from mmc_jax.frontier.pareto import Frontier
+from mmc_jax.frontier.pruning import cut_width
 from mmc_jax.statistics.resampling import held_out_texts
 
 # Share of the resamples in every interval.
@@ -63,6 +64,9 @@ class Generalisation(NamedTuple):
       searched_band: Intervals of the losses where each resample of the texts
         finds a frontier of its own.
       co_failures: Texts on which every model fails.
+      width: Largest number of subsets of one size that searches on halves and
+        resamples extend; None where it is in the thousands, or no such search
+        was asked for.
     """
 
     checks: Checks
@@ -72,6 +76,7 @@ class Generalisation(NamedTuple):
     fixed_band: Band | None
     searched_band: Band | None
     co_failures: CoFailures | None
+    width: int | None = None
 
     @property
     def band(self) -> Band | None:
@@ -188,7 +193,23 @@ def generalisation(
         fixed,
         searched,
         failures,
+        _width(losses.shape, search, checks),
     )
+
+
+def _width(
+    shape: tuple[int, int], search: Search, checks: Checks
+) -> int | None:
+    num_models, num_texts = shape
+    widths = [
+        cut_width(search, num_models, texts)
+        for texts, number in (
+            (-(-num_texts // 2), checks.num_splits),
+            (num_texts, checks.num_searches),
+        )
+        if number
+    ]
+    return min((n for n in widths if n is not None), default=None)
 
 
 def _clusters(domains: Sequence[str], checks: Checks) -> Sequence[str] | None:

@@ -239,6 +239,14 @@ def generalisation(result: Result) -> Iterator[Child]:
             " of the subsets stay non-dominated on the half that did not "
             "choose them.",
         )
+    if result.get("/study/most_subsets_of_a_size"):
+        yield element(
+            "p",
+            "Levels of the pruning on halves of the texts are cut to ",
+            result.number("/study/most_subsets_of_a_size", "int"),
+            " subsets: they may miss a little of what the frontier's own "
+            "search finds.",
+        )
     if result.get("/study/all_models"):
         yield element(
             "p",
