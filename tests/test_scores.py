@@ -1,3 +1,4 @@
+import dataclasses
 import doctest
 import errno
 import json
@@ -460,6 +461,25 @@ class FilesTest(_TestInFolder):
         opened = scores.open(self.path)
         self.assertIsNone(opened.num_tokens)
         self.assertEqual(opened.losses("bits_per_byte").shape, (4, 4))
+
+    def test_a_table_that_is_refused_leaves_no_model(self):
+        table = _table()
+        scores.write(table.select(models=["m0"]), self.path)
+        changed = dataclasses.replace(
+            table.select(models=["m1", "m0"]),
+            nll_nats=np.ones((2, len(table.texts))),
+        )
+        long = dataclasses.replace(
+            changed,
+            models=(changed.models[0], scores.ScoredModel("\U0001f600" * 20)),
+        )
+        for other, message in ((changed, "'m0' is there"), (long, "240 bytes")):
+            with self.assertRaisesRegex(ValueError, message):
+                scores.write(other, self.path)
+            self.assertLen(scores.open(self.path).models, 1)
+        with self.assertLogs("absl", "WARNING") as said:
+            scores.write(table.select(models=["m1"]), self.path)
+        self.assertIn("of 1 other models, which stay: m0", str(said))
 
     def test_write_refuses_other_scores(self):
         scores.write(_table(), self.path)

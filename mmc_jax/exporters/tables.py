@@ -60,6 +60,8 @@ def write(
       layout: "wide" or "long".
 
     Raises:
+      OSError: The file cannot be written, as on a full disk; the message names
+        it. What was there before stays.
       ValueError: Another layout or kind of file, or a name that the file cannot
         hold.
     """
@@ -285,5 +287,9 @@ def _placed(
         with pa.output_stream(str(temporary), compression=packed) as file:
             write_to(file)
         os.replace(temporary, path)
+    except OSError as error:  # Those of Arrow name no file.
+        raise OSError(
+            error.errno, f"{path}: not written ({error}); is there room?"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
+from absl import logging
 
 from mmc_jax import corpus, limits
 from mmc_jax.scores.facts import (
@@ -65,6 +66,8 @@ QUERY_COSTS_SCHEMA = pa.schema(
     [("text_id", pa.string()), ("query_cost", pa.float64())]
 )
 TEXTS_SCHEMA = pa.schema([("text_id", pa.string()), ("text", pa.string())])
+# Of a name as a file's, in which a letter may take up to 12 bytes.
+_MOST_NAME_BYTES = limits.LIMITS["name"].most
 _CORPUS_METADATA = b"chars_per_token"
 _NO_TEXT = b""
 
@@ -188,7 +191,8 @@ def write(table: ScoreTable, path: str | os.PathLike[str]) -> None:
 
     Raises:
       ValueError: The folder has another corpus, or a model of the same name
-        with other scores; rows that are segments of texts.
+        with other scores; a name is too long for a file; rows that are segments
+        of texts. No model is written then.
     """
     if table.places is not None:
         raise ValueError(
@@ -216,26 +220,12 @@ def write(table: ScoreTable, path: str | os.PathLike[str]) -> None:
         )
         write_atomically(with_digest(kept, {}), path / "texts.parquet")
     _check_same_unit(path, table.unit)
+    # All before the first is written: a table that is refused leaves nothing.
+    _check_models(path, table)
     sha256 = corpus_sha256(table.texts)
     for m, model in enumerate(table.models):
-        scores = scores_table(
-            table.texts.ids,
-            *(
-                None if values is None else values[m]
-                for values in (
-                    table.nll_nats,
-                    table.num_tokens,
-                    table.num_scored,
-                    table.round_trips,
-                )
-            ),
-        )
+        scores = _scores_of(table, m)
         file = model_file(path, model.name)
-        if file.exists() and not read_scores(file)[0].equals(scores):
-            raise ValueError(
-                f"{file}: model {model.name!r} is there already, with other "
-                "scores; choose another folder or delete the file"
-            )
         if table.query_costs is not None:
             costs = pa.table(
                 [table.texts.ids, table.query_costs[m]],
@@ -250,6 +240,55 @@ def write(table: ScoreTable, path: str | os.PathLike[str]) -> None:
         from mmc_jax.scores import tokens  # It reads files by what is here.
 
         tokens.write_all_tokens(table, path)
+
+
+def _scores_of(table: ScoreTable, m: int) -> pa.Table:
+    """Returns the scores of a model of a table as Arrow columns."""
+    return scores_table(
+        table.texts.ids,
+        *(
+            None if values is None else values[m]
+            for values in (
+                table.nll_nats,
+                table.num_tokens,
+                table.num_scored,
+                table.round_trips,
+            )
+        ),
+    )
+
+
+def _check_models(path: pathlib.Path, table: ScoreTable) -> None:
+    """Refuses models that a folder cannot take, and names its other models."""
+    ours = set()
+    for m, model in enumerate(table.models):
+        file = model_file(path, model.name)
+        ours.add(file.name)
+        if len(file.stem) > _MOST_NAME_BYTES:
+            raise ValueError(
+                f"{path}: the model {model.name[:40]!r}...: its name takes "
+                f"{len(file.stem)} bytes in that of a file, which has room for "
+                f"{_MOST_NAME_BYTES}; rename it"
+            )
+        if file.exists() and not read_scores(file)[0].equals(
+            _scores_of(table, m)
+        ):
+            raise ValueError(
+                f"{file}: model {model.name!r} is there already, with other "
+                "scores; choose another folder or delete the file"
+            )
+    others = [
+        urllib.parse.unquote(file.stem)
+        for file in sorted((path / "models").glob("*.parquet"))
+        if file.name not in ours
+    ]
+    if others:
+        logging.warning(
+            "%s: has the scores of %d other models, which stay: %s",
+            path,
+            len(others),
+            ", ".join(others[:10]) + (", ..." if len(others) > 10 else ""),
+        )
 
 
 def write_corpus(
@@ -595,6 +634,8 @@ def _check_same_texts(
         for field in ("ids", "sha256", "domains", "num_bytes", "num_chars"):
             old, new = getattr(there, field)[i], getattr(texts, field)[i]
             if old != new:
+                if isinstance(new, np.integer):
+                    old, new = int(old), int(new)
                 raise ValueError(
                     f"{file}: the corpus has changed: text {i} "
                     f"({texts.ids[i]!r}) has {field} {new!r}, and {old!r} "

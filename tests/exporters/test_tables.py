@@ -1,6 +1,7 @@
 """An import of an export is the same table, to the bit."""
 
 import itertools
+import os
 import pathlib
 import re
 import tempfile
@@ -155,6 +156,17 @@ class ExportTest(parameterized.TestCase):
         for suffix in (".csv", ".jsonl", ".parquet"):
             again = self._round_trip(table, suffix, "wide", keep_texts=True)
             self.assertEqual(again.texts.texts, texts)
+
+    def test_a_full_disk(self):
+        """Of a device that is always full."""
+        full = pathlib.Path("/dev/full")
+        if not full.exists():
+            self.skipTest("no /dev/full")
+        path = self.folder / "s.csv"
+        for name in ("s.csv", "s.models.csv"):
+            (self.folder / f"{name}.{os.getpid()}.tmp").symlink_to(full)
+            with self.assertRaisesRegex(OSError, f"{name}: not written"):
+                exporters.write(_table(), path)
 
     def test_refusals(self):
         table = _table()
