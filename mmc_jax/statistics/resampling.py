@@ -19,6 +19,8 @@ _COUNTS_AT_ONCE = 2**24
 # Texts beyond which rows are worked out for some texts and all resamples, the
 # texts of such a block, and the bytes of counts that are kept for more rows.
 _MOST_TEXTS, _BLOCK, _MOST_KEPT = 2**17, 2**15, 2**31
+# Powers of two up to which products with whole numbers are exact.
+_MOST_EXPONENT = 900
 
 
 def cluster_index(
@@ -244,13 +246,22 @@ def counted_sums(counts: np.ndarray, rows: np.ndarray) -> np.ndarray:
     num_bits = 52 - math.ceil(math.log2(total))
     _, exponent = math.frexp(largest)
     sums = np.zeros((len(counts), len(rows)))
-    for _ in range(2):
+    for is_last in (False, True):
         # Whole numbers below 2^num_bits, whose sums are below 2^52.
-        part = np.rint(np.ldexp(rows, num_bits - exponent))
+        part = _times_power(rows, num_bits - exponent)
+        np.rint(part, out=part)
         sums += np.ldexp(counts @ part.T, exponent - num_bits)
-        rows = rows - np.ldexp(part, exponent - num_bits)
-        exponent -= num_bits
+        if not is_last:
+            rows = rows - _times_power(part, exponent - num_bits)
+            exponent -= num_bits
     return sums
+
+
+def _times_power(rows: np.ndarray, exponent: int) -> np.ndarray:
+    """Returns ldexp(rows, exponent), by a product where that is the same."""
+    if abs(exponent) < _MOST_EXPONENT:
+        return rows * 2.0**exponent
+    return np.ldexp(rows, exponent)
 
 
 def halves(
