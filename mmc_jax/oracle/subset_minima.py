@@ -45,6 +45,28 @@ def minima_of_subsets(losses: np.ndarray, masks: np.ndarray) -> np.ndarray:
     return found
 
 
+def first_least(rows: Iterable[np.ndarray]) -> np.ndarray:
+    """Returns the place of the least of several rows, of equals the first: [X].
+
+    The same as `argmin` over the rows of a table, in a fraction of its time.
+
+    Args:
+      rows: A number for each text in each row, no NaN, [X] each.
+
+    >>> first_least([np.array([1.0, 4.0]), np.array([1.0, 2.0])])
+    array([0, 1])
+    """
+    least, found = None, None
+    for place, row in enumerate(rows):
+        if least is None:
+            least, found = np.array(row), np.zeros(len(row), np.int64)
+            continue
+        is_less = row < least
+        np.copyto(least, row, where=is_less)
+        np.copyto(found, place, where=is_less)
+    return found
+
+
 def in_steps(masks: np.ndarray) -> tuple[np.ndarray, list[Step]]:
     """Returns an order of the subsets, [S], and each one's step in that order.
 

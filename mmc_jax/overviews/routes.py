@@ -10,6 +10,7 @@ import numpy as np
 from mmc_jax import frontier, law, oracle, stages
 from mmc_jax.frontier import Frontier
 from mmc_jax.frontier.pareto import subset_costs
+from mmc_jax.oracle.subset_minima import first_least
 from mmc_jax.realizable import LearnedRouter
 from mmc_jax.scores import ScoreTable
 from mmc_jax.statistics import resampled_means_of
@@ -162,4 +163,7 @@ def _choice(losses: np.ndarray, costs: np.ndarray, price: float) -> np.ndarray:
     if np.isinf(price):
         cheapest = costs == costs.min(axis=0)
         return np.where(cheapest, losses, np.inf).argmin(axis=0)
-    return (losses + _BELOW * price * costs).argmin(axis=0)
+    return first_least(
+        row + _BELOW * price * cost
+        for row, cost in zip(losses, costs, strict=True)
+    )

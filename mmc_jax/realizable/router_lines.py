@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mmc_jax.oracle.subset_minima import first_least
 from mmc_jax.realizable.contests import predicted_of
 from mmc_jax.realizable.preparation import Prepared
 from mmc_jax.realizable.splits import folds
@@ -43,7 +44,7 @@ class LearnedRouter(NamedTuple):
         found = np.empty((len(masks), self.predicted.shape[1]), np.int32)
         for f, mask in enumerate(masks):
             members = np.flatnonzero(mask)
-            found[f] = members[self.predicted[members].argmin(axis=0)]
+            found[f] = members[first_least(self.predicted[m] for m in members)]
         return found
 
     def with_reader(self, masks: np.ndarray) -> np.ndarray:

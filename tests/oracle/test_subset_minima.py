@@ -3,7 +3,11 @@
 import numpy as np
 from absl.testing import absltest
 
-from mmc_jax.oracle.subset_minima import in_steps, minima_of_subsets
+from mmc_jax.oracle.subset_minima import (
+    first_least,
+    in_steps,
+    minima_of_subsets,
+)
 
 
 class SubsetMinimaTest(absltest.TestCase):
@@ -23,6 +27,10 @@ class SubsetMinimaTest(absltest.TestCase):
         order, steps = in_steps(masks[::-1])
         self.assertEqual([len(step.models) for step in steps], [1] * 6)
         np.testing.assert_array_equal(order, [5, 4, 3, 2, 1, 0])
+
+    def test_first_least_is_argmin(self):
+        rows = np.random.default_rng(0).integers(0, 3, (6, 40)).astype(float)
+        np.testing.assert_array_equal(first_least(rows), rows.argmin(axis=0))
 
     def test_no_subsets(self):
         found = minima_of_subsets(np.ones((2, 3)), np.empty((0, 2), bool))
