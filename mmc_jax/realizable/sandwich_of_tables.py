@@ -39,6 +39,9 @@ _ROUNDINGS = 8 * np.finfo(np.float64).eps
 # Texts of all subsets together whose mixtures are worked out to the last bit:
 # 6,000 subsets of 10,000 texts, half a second for each of their models.
 _MOST_NUMBERS = 2**26
+# The same, with the models of each subset: of a thousand models subsets have
+# hundreds, and one that is not worked out lies between two that are.
+_MOST_OF_MEMBERS = 2**31
 
 
 class Systems(NamedTuple):
@@ -271,7 +274,10 @@ def _mixtures_of(
     NaN for subsets that are left out because there are too many.
     """
     mixed, mean, largest = np.full((3, len(masks)), np.nan)
-    most = max(2, _MOST_NUMBERS // nll.shape[1])
+    num_texts = nll.shape[1]
+    of_members = int(masks.sum()) * num_texts
+    most = _MOST_OF_MEMBERS * len(masks) // max(1, of_members)
+    most = max(2, min(most, _MOST_NUMBERS // num_texts))
     some = spread_places(len(masks), most)
     for i in tqdm.tqdm(some, desc="checking bounds"):
         row, beyond = _mixed_and_beyond(nll, masks[i])

@@ -8,6 +8,7 @@ import numpy as np
 from absl.testing import absltest
 
 from mmc_jax import corpus, oracle, realizable, report, scores
+from mmc_jax.realizable import sandwich_of_tables
 from mmc_jax.report.sections import merged
 from tests import tolerances
 
@@ -54,6 +55,15 @@ class SandwichTest(absltest.TestCase):
             within = found.single.losses[found.single.costs <= cost]
             self.assertLessEqual(loss, within.min())
         self.assertIn("single", {**found.laws, **found.reasons})
+
+    def test_of_many_models_of_many_subsets_some_are_mixed(self):
+        with absltest.mock.patch.object(
+            sandwich_of_tables, "_MOST_OF_MEMBERS", 1
+        ):
+            found = realizable.sandwich(_table())
+        known = np.flatnonzero(~np.isnan(found.mixed))
+        self.assertGreater(len(found.mixed), 2)
+        np.testing.assert_array_equal(known, [0, len(found.mixed) - 1])
 
     def test_systems_add_up(self):
         table = _table()
