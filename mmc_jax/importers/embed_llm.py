@@ -32,7 +32,8 @@ def read(path: pathlib.Path, options: Options) -> Imported:
       options: Whether prompts are kept; the column is not read otherwise.
 
     Raises:
-      ValueError: A column is missing, or a model has two labels for a prompt.
+      ValueError: A column is missing, a model has two labels for a prompt, or
+        (where prompts are kept) an id has two prompts.
     """
     names = header(path)
     model = "model_name" if "model_name" in names else "model_id"
@@ -72,5 +73,12 @@ def _prompts(table: pa.Table, path: pathlib.Path) -> list[str]:
     encoded = ids.combine_chunks().dictionary_encode()
     codes = encoded.indices.to_numpy()
     _, rows = np.unique(codes, return_index=True)
-    chosen = table.column("prompt").take(rows)
-    return cells.strings(chosen, path, "prompt")
+    said = cells.texts(table.column("prompt"), path, "prompt")
+    said = said.combine_chunks().dictionary_encode()
+    of_row = said.indices.to_numpy()
+    for row in np.flatnonzero(of_row != of_row[rows][codes]):
+        raise ValueError(
+            f"{cells.where(path, row + 1, 'prompt')}: another prompt than in "
+            f"row {rows[codes[row]] + 1} of the same prompt_id"
+        )
+    return said.dictionary.take(pa.array(of_row[rows])).to_pylist()

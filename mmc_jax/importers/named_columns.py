@@ -89,9 +89,18 @@ class NamedColumns:
                 )
         return first
 
+    def _known_numbers(self, name: str) -> np.ndarray:
+        """Returns a column of numbers of which none is missing."""
+        return cells.numbers(
+            self._one(name),
+            self.path,
+            name,
+            decimal_comma=self._decimal_comma,
+        )
+
     def more(self, field: str, name: str) -> np.ndarray:
         """Returns a column of counts, truth values or costs of a model."""
-        values = cells.numbers(self._one(name), self.path, name)
+        values = self._known_numbers(name)
         bad, what = values < 0, "a cost of 0 or more"
         if field != "query_costs":
             bad, what = bad | (values != np.floor(values)), "a count"
@@ -107,7 +116,7 @@ class NamedColumns:
 
     def counts(self, name: str) -> np.ndarray:
         """Returns a column of whole numbers of 1 or more."""
-        values = cells.numbers(self._one(name), self.path, name)
+        values = self._known_numbers(name)
         for i in np.flatnonzero((values < 1) | (values != np.floor(values))):
             raise ValueError(
                 f"{cells.where(self.path, i + 1, name)}: {values[i]:g} is not "

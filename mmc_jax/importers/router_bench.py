@@ -52,6 +52,19 @@ def read(path: pathlib.Path, options: Options) -> Imported:
     models = _models(names)
     if not models:
         raise ValueError(f"{path}: no columns '<model>{_COST}'")
+    ignored = [
+        name
+        for name in names
+        if name not in (*_TEXT_COLUMNS, *models)
+        and not name.endswith((_COST, _RESPONSE))
+    ]
+    if ignored:
+        logging.warning(
+            "%s: columns ignored, for no column '<name>%s' is there: %s",
+            path,
+            _COST,
+            ", ".join(ignored),
+        )
     table = read_columns(
         path,
         text_columns=_TEXT_COLUMNS,

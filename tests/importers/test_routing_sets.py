@@ -83,6 +83,17 @@ class RouterBenchTest(_Case):
             self.assertEqual(again.unit, "error")
             self.assertIsNone(scores.open(self.folder / "out").texts.texts)
 
+    def test_a_model_without_costs_is_named(self):
+        lines = _ROUTER_BENCH.splitlines(keepends=True)
+        text = lines[0].rstrip("\n") + ",mine\n" + "".join(lines[1:])
+        path = self._write("rb.csv", text)
+        with (
+            self.assertLogs("absl", "WARNING") as said,
+            self.assertRaisesRegex(ValueError, "cells, and the header has"),
+        ):
+            importers.read(path)
+        self.assertIn("ignored, for no column '<name>|total_cost'", str(said))
+
     def test_routing_costs_what_calls_cost(self):
         table = importers.read(self._write("rb.csv", _ROUTER_BENCH)).table
         found = studies.study(
@@ -176,6 +187,12 @@ class EmbedLlmTest(_Case):
         np.testing.assert_array_equal(table.nll_nats, [[0, 1], [1, 0]])
         self.assertEqual(table.unit, "error")
         self.assertIsNone(importers.read(path).table.texts.texts)
+
+    def test_another_prompt_under_one_id(self):
+        text = self._TEXT.replace("gsm8k,How many?", "gsm8k,How few?", 1)
+        path = self._write("train.csv", text)
+        with self.assertRaisesRegex(ValueError, "row 4, .*another prompt than"):
+            importers.read(path, importers.Options(keep_texts=True))
 
     def test_refusals(self):
         for old, new, message in (

@@ -290,6 +290,11 @@ class KindsTest(_Case):
             ValueError, "row 1, column 'a': 12.345 may be 12345 with"
         ):
             self._read(path, decimal_comma=True)
+        counts = "text_id;a;num_bytes\nx;0,5;1.000\ny;0,5;2.000\n"
+        with self.assertRaisesRegex(
+            ValueError, "row 1, column 'num_bytes': 1.000 may be 1000 with"
+        ):
+            self._read(self._write("s.csv", counts), decimal_comma=True)
         path = self._write("s.csv", text.replace("12.345", "12345"))
         table = self._read(path, decimal_comma=True, missing="drop_texts")
         np.testing.assert_array_equal(table.nll_nats, [[12345], [0.5]])
