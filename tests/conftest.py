@@ -26,6 +26,9 @@ import pytest
 from tests import optimisation
 from tests.models.cases import CASES
 
+# What is imported and collected stays: no garbage is looked for among it.
+gc.disable()
+
 optimisation.install()
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
@@ -101,6 +104,7 @@ def pytest_collection_finish() -> None:
     and again takes a tenth of the processor time of all tests.
     """
     gc.freeze()
+    gc.enable()
     gc.set_threshold(20_000, 10, 10)
 
 

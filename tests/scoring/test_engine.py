@@ -722,7 +722,7 @@ class _Stream:
 
 class StreamTest(ScoreTest):
     def test_few_texts_are_in_memory(self):
-        texts = checkpoints.corpus_of([f"t{i}" for i in range(1500)])
+        texts = checkpoints.corpus_of([f"t{i}" for i in range(700)])
         stream = _Stream(texts.counts)
         pool_of_two = checkpoints.pool_of(
             a=_checkpoints["gpt2"], b=_checkpoints["llama"]

@@ -20,8 +20,6 @@ from tests import optimisation, tolerances
 from tests.models import test_parity
 from tests.models.cases import CASES
 
-pytestmark = pytest.mark.full_optimisation
-
 # Fewer positions than any block of attention, so that the program multiplies
 # each query with each key.
 _T = 8
@@ -168,6 +166,7 @@ class FlopsTest(parameterized.TestCase):
         )
 
     @parameterized.parameters("gpt2", "llama", "gemma2")
+    @pytest.mark.full_optimisation
     def test_compiled_program(self, model_type):
         """XLA counts the same, and the operations a feature besides.
 
