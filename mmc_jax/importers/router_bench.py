@@ -52,19 +52,7 @@ def read(path: pathlib.Path, options: Options) -> Imported:
     models = _models(names)
     if not models:
         raise ValueError(f"{path}: no columns '<model>{_COST}'")
-    ignored = [
-        name
-        for name in names
-        if name not in (*_TEXT_COLUMNS, *models)
-        and not name.endswith((_COST, _RESPONSE))
-    ]
-    if ignored:
-        logging.warning(
-            "%s: columns ignored, for no column '<name>%s' is there: %s",
-            path,
-            _COST,
-            ", ".join(ignored),
-        )
+    _say_ignored(path, names, models)
     table = read_columns(
         path,
         text_columns=_TEXT_COLUMNS,
@@ -124,6 +112,25 @@ def read(path: pathlib.Path, options: Options) -> Imported:
         where=lambda m, x: cells.where(path, x + 1, models[m]),
         **prompts.facts([prompts.joined_turns(cell) for cell in said]),
     )
+
+
+def _say_ignored(
+    path: pathlib.Path, names: list[str], models: list[str]
+) -> None:
+    """Warns of columns that are neither of texts nor of a priced model."""
+    ignored = [
+        name
+        for name in names
+        if name not in (*_TEXT_COLUMNS, *models)
+        and not name.endswith((_COST, _RESPONSE))
+    ]
+    if ignored:
+        logging.warning(
+            "%s: columns ignored, for no column '<name>%s' is there: %s",
+            path,
+            _COST,
+            ", ".join(ignored),
+        )
 
 
 def _models(names: list[str]) -> list[str]:
