@@ -213,21 +213,30 @@ class _Search:
             wanted = self.masks[rows].any(axis=0)
             wanted[self.by_cost[columns]] = True
             models = np.flatnonzero(wanted)
-            number = len(models)
-            size = next((n for n in _SIZES if n >= number), len(wanted))
-            some = np.pad(models, (0, size - number))
+            some = np.pad(models, (0, self._padded(len(models)) - len(models)))
             masks = self.masks[np.ix_(rows, some)]
-            masks[:, number:] = False
-            sums = union_sums(
-                [
-                    chunk._replace(values=chunk.values[some])
-                    for chunk in self.chunks
-                ],
-                masks,
-                np.eye(size, dtype=bool),
-            )
-            self._take(rows, self.place[models], sums[:, :number])
+            masks[:, len(models) :] = False
+            added = np.eye(len(some), dtype=bool)
+            number = self._padded(len(columns))
+            if 2 * number > len(some):
+                # Its members beside them: fewer shapes.
+                columns = self.place[models]
+            else:
+                places = np.searchsorted(models, self.by_cost[columns])
+                added = np.zeros((number, len(some)), bool)
+                added[np.arange(len(columns)), places] = True
+            tables = [
+                # Not by jnp.asarray, which copies what is on its way already.
+                chunk._replace(values=jax.device_put(chunk.values[some]))
+                for chunk in self.chunks
+            ]
+            sums = union_sums(tables, masks, added)
+            self._take(rows, columns, sums[:, : len(columns)])
         self._sort_in()
+
+    def _padded(self, number: int) -> int:
+        """Returns how many models so many are padded to."""
+        return next((n for n in _SIZES if n >= number), len(self.place))
 
     def near(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns pairs of a subset and a model of a subset beside it."""
