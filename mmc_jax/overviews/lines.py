@@ -77,6 +77,8 @@ class View(NamedTuple):
         dearest point.
       loss_places: Losses at which the laws are read, [G].
       num_inside: Number of `budgets` up to the dearest point.
+      few_resampled: Largest number of points of a line that are resampled, for
+        there are many texts; None where it is 512.
     """
 
     normalisation: str
@@ -89,6 +91,7 @@ class View(NamedTuple):
     budgets: np.ndarray
     loss_places: np.ndarray
     num_inside: int
+    few_resampled: int | None = None
 
 
 def lines_of_view(
@@ -186,6 +189,9 @@ def lines_of_view(
         budgets=budgets,
         loss_places=places,
         num_inside=int((budgets <= dearest).sum()),
+        few_resampled=None
+        if losses.shape[1] <= _MOST_TEXTS
+        else _FEW_RESAMPLED,
     )
 
 

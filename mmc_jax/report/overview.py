@@ -127,6 +127,11 @@ def _view_numbers(
         "budgets": view.budgets,
         "losses": view.loss_places,
         "num_budgets_inside": view.num_inside,
+        **(
+            {}
+            if view.few_resampled is None
+            else {"most_resampled_points": view.few_resampled}
+        ),
         "lines": {
             name: _line_numbers(line, names, most)
             for name, line in view.lines.items()

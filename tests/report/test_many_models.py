@@ -74,6 +74,14 @@ class ManyModelsTest(absltest.TestCase):
         content["study"]["most_subsets_of_a_size"] = 2
         self.assertIn("are cut to", document.page_of(content))
 
+    def test_what_many_texts_leave_out_is_said(self):
+        content = contents.content(num_models=5)
+        self.assertNotIn("There are many texts", document.page_of(content))
+        content["law"]["views"][0]["most_resampled_points"] = 128
+        page = document.page_of(content)
+        self.assertIn("There are many texts", page)
+        self.assertIn("/law/views/0/most_resampled_points", page)
+
     def test_a_page_has_rows_of_some(self):
         content = contents.content(num_models=5)
         few = {"paired_models": content["study"]["models"][:3]}

@@ -172,6 +172,15 @@ def laws_table(result: Result) -> Iterator[Child]:
         "fixed. They do not cover the choice of the models.",
         class_="note",
     )
+    if result.get("/law/views/0/most_resampled_points"):
+        yield element(
+            "p",
+            "There are many texts: of each line ",
+            result.number("/law/views/0/most_resampled_points", "int"),
+            " points are resampled at most, spread evenly over it, and the "
+            "line of the ideal choice has fewer points.",
+            class_="note",
+        )
 
 
 def proof(result: Result) -> Iterator[Child]:
