@@ -4,6 +4,7 @@ from absl.testing import absltest
 from mmc_jax import diversity, frontier, law
 from mmc_jax.diversity.family_studies import line_name
 from mmc_jax.statistics import Estimate
+from tests import left_out
 from tests.diversity.test_families import planted
 
 
@@ -21,6 +22,7 @@ class FamilyStudyTest(absltest.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
+        cls.enterClassContext(left_out.most_starts())
         cls.losses, cls.costs, cls.families = _pool()
         cls.found = diversity.family_study(
             cls.losses,
