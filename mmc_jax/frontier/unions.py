@@ -38,14 +38,14 @@ TILE_ROWS = 1024
 # Texts in a chunk: where no kernel takes masks, the minima of a tile are 32 MB.
 _CHUNK_TEXTS = 8192
 
-# Losses are split where the widest is so many times what all but a few lie
-# below.
-_FEW, _FAR = 0.01, 2.0**12
+# Losses are split where the widest is so many times the usual one, into at most
+# so many layers.
+_FAR, _MOST_LAYERS = 2.0**12, 4
 
 # Losses of larger exponents are scaled down before they are subtracted.
 _MOST_EXPONENT = 900
 
-# Units of two chunks are no further apart, so that sums do not overflow: the
+# Units of two layers are no further apart, so that sums do not overflow: the
 # smaller ones count where the larger are equal, as in float64 anyway.
 _MOST_RATIO = 2.0**200
 
@@ -70,10 +70,10 @@ class LossChunk(NamedTuple):
 def loss_chunks(inputs: Inputs) -> tuple[LossChunk, ...]:
     """Returns w_x (L_ix - min_j L_jx), some texts at a time.
 
-    Whole numbers, in units of at most 2^-31 of the largest. If a few losses are
-    thousands of times as large as the others, what they have above a limit goes
-    into chunks with a unit of their own: a minimum is the sum of the minima of
-    both parts, and the others can still be told apart.
+    Whole numbers, in units of at most 2^-31 of the largest. If losses are
+    thousands of times as large as the usual ones, what they have above a limit
+    goes into chunks with a unit of their own, and so on: a minimum is the sum
+    of the minima of all parts, and the others can still be told apart.
     """
     losses, _, weights = inputs
     # Powers of two change no digit, and keep what follows from overflowing.
@@ -82,31 +82,43 @@ def loss_chunks(inputs: Inputs) -> tuple[LossChunk, ...]:
     excess = losses - losses.min(axis=0)
     if weights is not None:
         excess *= np.ldexp(weights, -math.frexp(weights.max())[1])
-    limit = _limit(excess)
-    if limit is None:
-        return _in_chunks(oracle.quantised(excess).values, 1.0)
-    texts = (excess > limit).any(axis=0)
-    low = oracle.quantised(np.minimum(excess, limit))
-    high = oracle.quantised(np.maximum(excess[:, texts] - limit, 0))
-    ratio = _MOST_RATIO
-    if high.scale < low.scale * _MOST_RATIO:
-        ratio = high.scale / low.scale
-    return _in_chunks(low.values, 1.0) + _in_chunks(high.values, ratio)
+    chunks: list[LossChunk] = []
+    below, unit = 0.0, 1.0
+    for _ in range(_MOST_LAYERS - 1):
+        limit = _limit(excess)
+        if limit is None:
+            break
+        low = oracle.quantised(np.minimum(excess, limit))
+        unit *= _ratio(low.scale, below)
+        chunks += _in_chunks(low.values, unit)
+        below = low.scale
+        excess = np.maximum(excess[:, (excess > limit).any(axis=0)] - limit, 0)
+    high = oracle.quantised(excess)
+    chunks += _in_chunks(high.values, unit * _ratio(high.scale, below))
+    return tuple(chunks)
+
+
+def _ratio(scale: float, below: float) -> float:
+    """Returns the scale of a layer relative to the one below it, 1 if none."""
+    if not below:
+        return 1.0
+    return _MOST_RATIO if scale / _MOST_RATIO >= below else scale / below
 
 
 def _limit(excess: np.ndarray) -> float | None:
-    """Returns a loss above which few lie, if these are far above; or None."""
-    num_far = max(1, int(_FEW * excess.size))
-    if num_far >= excess.size:
+    """Returns a loss above which some are far from the usual, or None."""
+    positive = excess[excess > 0]
+    if not positive.size:
         return None
-    place = excess.size - 1 - num_far
-    usual = float(np.partition(excess, place, axis=None)[place])
-    if not 0 < usual < float(excess.max()) / _FAR:
+    place = positive.size // 2
+    positive.partition(place)
+    most = _FAR * float(positive[place])
+    if most >= positive.max():
         return None
-    return float(excess[excess <= _FAR * usual].max())
+    return float(positive[positive <= most].max())
 
 
-def _in_chunks(values: np.ndarray, unit: float) -> tuple[LossChunk, ...]:
+def _in_chunks(values: np.ndarray, unit: float) -> list[LossChunk]:
     """Returns whole losses [M, X] on the device, some texts at a time."""
     num_texts = values.shape[1]
     num_chunks = -(-num_texts // _CHUNK_TEXTS)

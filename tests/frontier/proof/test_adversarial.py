@@ -226,6 +226,29 @@ class AdversarialTest(parameterized.TestCase):
                     self.assertEqual(found.losses[-1], float(least))
                     self.assertTrue((np.diff(found.losses) < 0).all())
 
+    def test_the_other_searches_of_losses_on_several_scales(self):
+        """Such as 1e12 for a score that could not be had, in many cells."""
+        rng = np.random.default_rng(0)
+        plain = rng.lognormal(size=(7, NUM_TEXTS))
+        some, few = rng.random((2, 7, NUM_TEXTS)) < 0.3
+        costs = rng.permutation(np.arange(1.0, 8))
+        for name, losses in (
+            ("one far scale", np.where(some, 1e12, plain)),
+            ("two", np.where(some, 1e12 * plain, np.where(few, 1e6, plain))),
+            ("beyond float64", np.where(some, 1e300 * plain, plain)),
+        ):
+            subsets = Subsets(losses, costs)
+            for search in (frontier.exhaustive, frontier.pruned):
+                with self.subTest(name, search=search.__name__):
+                    found = search(losses, costs)
+                    self.assert_true(
+                        subsets,
+                        found.masks,
+                        np.full(len(found.masks), losses.min()),
+                        np.ones(len(found.masks), bool),
+                        0,
+                    )
+
 
 class ForgedTest(parameterized.TestCase):
     """Certificates that claim what is not so."""
