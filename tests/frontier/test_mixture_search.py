@@ -59,6 +59,25 @@ class MixtureTest(absltest.TestCase):
             slack = tolerances.MIXTURE_FLOAT64 * np.abs(losses)
             self.assertTrue((losses + slack >= at_least).all())
 
+    def test_of_many_models_those_that_are_good_for_their_cost_are_added(self):
+        nll, _, _ = _case(2)
+        # The first is the best, and the last but one loses most beyond it.
+        nll[0], nll[4] = nll.min(axis=0) - 0.1, nll.max(axis=0)
+        costs = np.arange(1.0, 7.0)
+        starts = np.ones((1, 6), bool)
+        with mock.patch.object(mixture_search, "_MOST_CANDIDATES", 5):
+            evaluated = []
+            found = frontier.mixture(
+                nll, costs, starts=starts, on_progress=evaluated.append
+            )
+        every = []
+        frontier.mixture(nll, costs, starts=starts, on_progress=every.append)
+        self.assertLess(sum(evaluated), sum(every))
+        self.assertEqual(found.costs[0], 1)
+        np.testing.assert_array_equal(
+            found.losses, oracle.exact_mixture_losses(nll, found.masks)
+        )
+
     def test_exchanges_on_some_of_many_texts(self):
         nll, costs, lengths = _case(2, num_texts=60)
         searched = frontier.mixture(nll, costs, lengths=lengths)
