@@ -167,11 +167,14 @@ def unusual_texts(
 
 
 class _Pair(NamedTuple):
-    """PyTorch's model, ours from its files, and what the files count."""
+    """PyTorch's model, ours from its files, and what the files count.
+
+    Perturbed weights are as many: they are not counted.
+    """
 
     reference: transformers.PreTrainedModel
     port: models.layers.LanguageModel
-    num_params: int
+    num_params: int | None
 
 
 @functools.cache
@@ -185,7 +188,8 @@ def _pair(model_type: str, case: int, perturbed: bool) -> _Pair:
     )
     with tempfile.TemporaryDirectory() as folder:
         reference.save_pretrained(folder)
-        return _Pair(reference, models.load(folder), models.num_params(folder))
+        num_params = None if perturbed else models.num_params(folder)
+        return _Pair(reference, models.load(folder), num_params)
 
 
 def _port(
