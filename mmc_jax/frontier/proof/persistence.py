@@ -285,7 +285,8 @@ def save(path: pathlib.Path, data: bytes) -> None:
                 "and start again; what is finished is kept",
                 str(path),
             ) from error
-        raise
+        # What a write raises names no file.
+        raise OSError(error.errno, error.strerror, str(path)) from error
     except BaseException:
         partial.unlink(missing_ok=True)
         raise

@@ -155,6 +155,15 @@ class PersistenceTest(parameterized.TestCase):
         self.assertStartsWith(failed.exception.filename, str(self.folder))
         self.assertIn("start again", str(failed.exception))
         self.assertEmpty(list(self.folder.glob("*.partial")))
+        with self.subTest("any other reason"):
+            full = OSError(errno.EFBIG, "File too large")
+            with (
+                absltest.mock.patch.object(
+                    pathlib.Path, "write_bytes", no_room
+                ),
+                self.assertRaisesRegex(OSError, "too large: '.*npz'"),
+            ):
+                persistence.save(self.folder / "x.npz", b"")
         # With room it goes on.
         self.assert_as_expected(self.prove())
 
