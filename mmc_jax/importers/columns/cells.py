@@ -261,6 +261,8 @@ def _refuse_cell(
                     "; write it with digits and a decimal point alone, without "
                     "a percent sign or anything between thousands"
                 )
+                if not sizes:
+                    advice += "; --only_models leaves out what is no model"
             raise ValueError(
                 f"{where(path, row, name)}: {cell!r} is not a number{advice}"
             )
