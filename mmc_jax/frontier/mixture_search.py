@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
+from absl import logging
 from jax.typing import ArrayLike
 
 from mmc_jax import oracle
@@ -33,6 +34,8 @@ _MOST_EXHAUSTIVE = 20
 _TILE = 4096
 # Of more models so many of those of a start are added to a subset.
 _MOST_CANDIDATES = 128
+# And so many subsets are tried: a minute or two of 10,000 texts.
+_MOST_TRIED = 2**18
 # Texts on which exchanges are tried.
 _MOST_TEXTS = 2**15
 # Losses are compared in units of this share of the largest, so that equal
@@ -57,8 +60,9 @@ def mixture(
     and each exchanged for each other one, until nothing changes. Every point is
     true, but a better subset may exist: a heuristic. Of more than 128 models
     only those of a start are added, and of these the 128 that alone lose least
-    beyond the best model of their cost. Of more than 32,768 texts exchanges are
-    tried on as many, spread evenly; what they find is judged on all.
+    beyond the best model of their cost; after 262,144 subsets no more are
+    tried, which is said. Of more than 32,768 texts exchanges are tried on as
+    many, spread evenly; what they find is judged on all.
 
     Args:
       nll_nats: Negative log-likelihood of each text under each model, in nats,
@@ -158,6 +162,15 @@ def _polished(
         done |= {mask.tobytes() for mask in bases}
         new: list[np.ndarray] = []
         for base in bases:
+            if num_models > _MOST_CANDIDATES and len(seen) > _MOST_TRIED:
+                logging.log_first_n(
+                    logging.WARNING,
+                    "%d models: the search of mixtures ends after %d subsets",
+                    1,
+                    num_models,
+                    len(seen),
+                )
+                break
             for mask in _neighbours(base, candidates):
                 key = _key(mask)
                 if key not in seen:

@@ -77,6 +77,13 @@ class MixtureTest(absltest.TestCase):
         np.testing.assert_array_equal(
             found.losses, oracle.exact_mixture_losses(nll, found.masks)
         )
+        with (
+            mock.patch.object(mixture_search, "_MOST_CANDIDATES", 5),
+            mock.patch.object(mixture_search, "_MOST_TRIED", 0),
+        ):
+            cut = frontier.mixture(nll, costs, starts=starts)
+        at = np.searchsorted(found.costs, cut.costs, "right") - 1
+        self.assertTrue((cut.losses >= found.losses[at]).all())
 
     def test_exchanges_on_some_of_many_texts(self):
         nll, costs, lengths = _case(2, num_texts=60)
