@@ -1,7 +1,9 @@
 """Windows to batches of a bounded set of shapes. B batch, T position."""
 
 import bisect
-from collections.abc import Iterable, Iterator, Sequence
+import collections
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -96,6 +98,44 @@ def bucket_lengths(
         lengths.update(multiplied // 16 * part for part in sixteenths)
         multiplied *= factor
     return sorted((T for T in lengths if T <= context), reverse=True)
+
+
+def lengths_of_rows(
+    num_rows: Mapping[int, float], context: int, tokens_per_program: float
+) -> list[int]:
+    """Returns the lengths T at which rows take least time, longest first.
+
+    Of the lengths of `bucket_lengths` those with the least sum of tokens,
+    padding included, and of what their programs take to compile.
+
+    Args:
+      num_rows: How many rows have each length.
+      context: The longest length, in tokens.
+      tokens_per_program: Tokens that are scored in the time that compiling a
+        program takes.
+
+    >>> rows = {100: 500, 120: 10, 250: 500}
+    >>> lengths_of_rows(rows, context=300, tokens_per_program=5000)
+    [256, 112]
+    >>> lengths_of_rows(rows, context=300, tokens_per_program=100_000)
+    [256]
+    """
+    of_bucket = bucket_lengths(context)[::-1]
+    rows_of: collections.Counter = collections.Counter()
+    for length, num in num_rows.items():
+        rows_of[of_bucket[bisect.bisect_left(of_bucket, length)]] += num
+    lengths = sorted(rows_of)
+    before = [0, *itertools.accumulate(rows_of[T] for T in lengths)]
+    # Of the rows up to each length: the least cost, and the lengths for it.
+    best: list[tuple[float, list[int]]] = [(0.0, [])]
+    for end, T in enumerate(lengths, start=1):
+        costs = [
+            best[start][0] + T * (before[end] - before[start])
+            for start in range(end)
+        ]
+        start = min(range(end), key=costs.__getitem__)
+        best.append((costs[start] + tokens_per_program, [T, *best[start][1]]))
+    return best[-1][1]
 
 
 def expected_batches(

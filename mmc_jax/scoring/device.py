@@ -24,10 +24,10 @@ _IN_FLIGHT = 2
 _TOKENS_PER_BATCH = 8192
 _TOKENS_PER_BATCH_ON_CPU = 2048
 
-# FLOPs in the time that a program takes to be traced and compiled: about 3
+# FLOPs in the time that a program takes to be traced and compiled: about 1.2
 # seconds at 50 GFLOP/s on a CPU, 10 seconds at 10 TFLOP/s elsewhere.
 _FLOPS_PER_PROGRAM = 1e14
-_FLOPS_PER_PROGRAM_ON_CPU = 1.5e11
+_FLOPS_PER_PROGRAM_ON_CPU = 6e10
 
 
 def tokens_per_batch(settings: Settings) -> int:

@@ -175,7 +175,13 @@ def _plan(
     ]
     if not lengths:
         raise ValueError("no text has a token that the model would score")
-    of_bucket = preparation.bucket_lengths(checkpoint, texts, settings, mesh)
+    num_rows = {
+        length: num / share
+        for length, num in collections.Counter(lengths).items()
+    }
+    of_bucket = preparation.bucket_lengths(
+        checkpoint, texts, settings, mesh, num_rows
+    )
     buckets = _buckets(lengths, share, of_bucket, settings, mesh)
     row_flops = _row_flops(checkpoint.config)
     abstract = loading.abstract(

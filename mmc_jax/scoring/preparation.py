@@ -6,7 +6,7 @@ tokenizers are read, their files are hashed and their programs are compiled.
 
 import collections
 import concurrent.futures
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -25,6 +25,9 @@ TEXTS_PER_CHUNK = 128
 # With more texts, which lengths occur is not looked up, and programs are
 # compiled when they are needed.
 _MOST_TEXTS = 20_000
+# With fewer tokens, lengths do not follow from the texts: a few texts have the
+# same bits beside others.
+_FEWEST_TOKENS = 2**15
 
 # Models that are prepared while another is scored. Of small models one alone
 # would take longer than scoring does.
@@ -94,9 +97,12 @@ def prepared(
         "engine_version": _ENGINE_VERSION,
     }
     with hosts.together():
-        lengths = bucket_lengths(checkpoint, corpus, settings, mesh)
+        num_rows = None
         if not device.spans_processes(mesh) and not is_finished(key):
-            _compile(checkpoint, lengths, corpus, settings, mesh)
+            num_rows = _num_rows(checkpoint, corpus)
+        lengths = bucket_lengths(checkpoint, corpus, settings, mesh, num_rows)
+        if num_rows is not None:
+            _compile(checkpoint, lengths, num_rows, settings, mesh)
     return Prepared(checkpoint, key, lengths)
 
 
@@ -105,45 +111,70 @@ def bucket_lengths(
     corpus: Corpus | Stream,
     settings: Settings,
     mesh: jax.sharding.Mesh,
+    num_rows: Mapping[int, float] | None = None,
 ) -> list[int]:
     """Returns the lengths T that a model's batches may have, longest first.
 
-    They depend on the bytes of the full corpus, scored or not, so that a run
-    that is resumed has the same.
+    They depend on the full corpus, scored or not, so that a run that is resumed
+    has the same. On CPUs, where a program is compiled quickly, they follow from
+    the lengths of the rows if there are more than a few; elsewhere, and of more
+    texts than are looked at, from the bytes of all texts alone.
 
     Args:
       checkpoint: Checkpoint of the model.
       corpus: All texts to score.
       settings: How to score.
       mesh: Devices that will score.
+      num_rows: How many rows have each length, for all texts; None where that
+        is not known.
     """
     tokens_per_batch = device.tokens_per_batch(settings)
     num_data = mesh.shape["data"]
+    per_token = flops.matmul_flops_per_token(checkpoint.config)
+    known = num_rows is not None and len(corpus) <= _MOST_TEXTS
+    if known and jax.default_backend() == "cpu":
+        num_tokens = sum(length * num for length, num in num_rows.items())
+        if num_tokens >= _FEWEST_TOKENS:
+            return batching.lengths_of_rows(
+                num_rows,
+                checkpoint.context,
+                device.flops_per_program() / per_token,
+            )
     num_batches = batching.expected_batches(
         int(corpus.counts.num_bytes.sum()), tokens_per_batch, num_data
     )
     num_tokens = num_batches * tokens_per_batch * num_data
-    num_flops = num_tokens * flops.matmul_flops_per_token(checkpoint.config)
+    num_flops = num_tokens * per_token
     return batching.bucket_lengths(
         checkpoint.context, num_batches, num_flops / device.flops_per_program()
+    )
+
+
+def _num_rows(
+    checkpoint: checkpoints.Checkpoint, corpus: Corpus | Stream
+) -> collections.Counter[int] | None:
+    """Returns how many rows of each length there are; None of many texts."""
+    if len(corpus) > _MOST_TEXTS:
+        return None
+    return collections.Counter(
+        row_length
+        for chunk in corpus.chunks(TEXTS_PER_CHUNK)
+        for num in tokenization.num_tokens(checkpoint.tokenizer, chunk.texts)
+        for row_length in checkpoint.row_lengths(num)
     )
 
 
 def _compile(
     checkpoint: checkpoints.Checkpoint,
     lengths: Sequence[int],
-    corpus: Corpus | Stream,
+    num_rows: Mapping[int, float],
     settings: Settings,
     mesh: jax.sharding.Mesh,
 ) -> None:
     """Compiles the programs that a model's batches will need."""
-    if len(corpus) > _MOST_TEXTS:
-        return
     needed = {
         min(length for length in lengths if length >= row_length)
-        for chunk in corpus.chunks(TEXTS_PER_CHUNK)
-        for num in tokenization.num_tokens(checkpoint.tokenizer, chunk.texts)
-        for row_length in checkpoint.row_lengths(num)
+        for row_length in num_rows
     }
     abstract = loading.abstract(
         checkpoint.config, dtype=jnp.dtype(settings.dtype), mesh=mesh

@@ -63,6 +63,35 @@ class BucketLengthsTest(parameterized.TestCase):
             self.assertEqual(shorter % 8, 0)
 
 
+class LengthsOfRowsTest(parameterized.TestCase):
+    @parameterized.parameters(0, 500, 3000, 10_000, 1e6)
+    def test_no_other_lengths_cost_less(self, tokens_per_program):
+        rng = np.random.default_rng(0)
+        num_rows = {int(T): int(rng.integers(1, 50)) for T in (1, 70, 90, 200)}
+
+        def cost(lengths):
+            tokens = sum(
+                num * min(T for T in lengths if T >= length)
+                for length, num in num_rows.items()
+            )
+            return tokens + tokens_per_program * len(lengths)
+
+        candidates = batching.bucket_lengths(300)
+        least = min(
+            cost(lengths)
+            for num in range(1, 5)
+            for lengths in itertools.combinations(candidates, num)
+            if lengths[0] >= 200
+        )
+        found = batching.lengths_of_rows(num_rows, 300, tokens_per_program)
+        self.assertContainsSubset(found, candidates)
+        self.assertEqual(found, sorted(found, reverse=True))
+        self.assertEqual(cost(found), least)
+
+    def test_no_rows(self):
+        self.assertEqual(batching.lengths_of_rows({}, 300, 10.0), [])
+
+
 class BatchesTest(parameterized.TestCase):
     @parameterized.product(
         tokens_per_batch=(1, 64, 300, 512, 8192), num_data=(1, 3)
