@@ -1,6 +1,7 @@
 """Result folders: result.json, arrays beside it, figures as SVG and PNG."""
 
 import contextlib
+import fcntl
 import hashlib
 import importlib.metadata
 import io
@@ -9,7 +10,7 @@ import math
 import os
 import pathlib
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -82,7 +83,8 @@ def write_result(
         "sha256": {},
         **numbers,
     }
-    _replace(folder, writers, content)
+    with _alone(folder):
+        _replace(folder, writers, content)
     return folder / _RESULT
 
 
@@ -252,13 +254,25 @@ def _writer(content: bytes) -> Callable[[pathlib.Path], object]:
     return lambda path: path.write_bytes(content)
 
 
+@contextlib.contextmanager
+def _alone(folder: pathlib.Path) -> Iterator[None]:
+    """Makes a folder, and waits until no other run writes its result there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # Some file systems have no locks.
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _replace(
     folder: pathlib.Path,
     writers: Mapping[str, Callable[[pathlib.Path], object]],
     content: dict[str, Any],
 ) -> None:
     """Writes files in the place of an earlier result's; result.json last."""
-    folder.mkdir(parents=True, exist_ok=True)
 
     def write_result_json(path: pathlib.Path) -> None:
         text = json.dumps(plain(content), indent=1, allow_nan=False) + "\n"
