@@ -49,6 +49,7 @@ class Run(NamedTuple):
     Attributes:
       program: Name of the program.
       seconds: Wall time of the process in seconds.
+      processor_seconds: Processor time of the process, all cores together.
       peak_bytes: Largest resident memory of its process.
       longest_silence: Largest number of seconds without a line, from its start
         and to its end.
@@ -58,6 +59,7 @@ class Run(NamedTuple):
 
     program: str
     seconds: float
+    processor_seconds: float
     peak_bytes: int
     longest_silence: float
     exit_code: int
@@ -124,6 +126,7 @@ def ran(program: str, arguments: Sequence[str]) -> Run:
     return Run(
         program,
         ended - started,
+        usage.ru_utime + usage.ru_stime,
         # macOS counts bytes, Linux KiB.
         usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
         max(silence, ended - last),
@@ -173,6 +176,7 @@ def sentence(name: str, run: Run) -> str:
     """
     line = (
         f"{name:>16} {run.program:>18} {run.seconds:8.1f} "
+        f"{run.processor_seconds:8.1f} "
         f"{run.peak_bytes / 2**30:7.2f} {run.longest_silence:8.1f}"
     )
     if run.exit_code:
@@ -198,6 +202,7 @@ def write(
     """
     print(
         f"{'models x texts':>16} {'program':>18} {'seconds':>8} "
+        f"{'of cores':>8} "
         f"{'GiB':>7} {'silent s':>8}"
     )
     rows = []

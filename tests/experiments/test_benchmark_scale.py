@@ -24,6 +24,7 @@ class BenchmarkScaleTest(absltest.TestCase):
         self.assertEqual(run["program"], "measure_diversity")
         self.assertGreater(run["peak_bytes"], 2**20)
         self.assertLessEqual(run["longest_silence"], run["seconds"])
+        self.assertGreater(run["processor_seconds"], 0)
         table = scores.open(out / "3x4-equal" / "scores")
         self.assertEqual(table.nll_nats.shape, (3, 4))
         self.assertLen(set(table.costs("num_params").tolist()), 1)
