@@ -34,8 +34,8 @@ _MOST_EXHAUSTIVE = 20
 _TILE = 4096
 # Of more models so many of those of a start are added to a subset.
 _MOST_CANDIDATES = 128
-# And so many subsets are tried: a minute or two of 10,000 texts.
-_MOST_TRIED = 2**18
+# And so many subsets are tried: a minute of 10,000 texts on one core.
+_MOST_TRIED = 2**16
 # Texts on which exchanges are tried.
 _MOST_TEXTS = 2**15
 # Losses are compared in units of this share of the largest, so that equal
@@ -60,7 +60,7 @@ def mixture(
     and each exchanged for each other one, until nothing changes. Every point is
     true, but a better subset may exist: a heuristic. Of more than 128 models
     only those of a start are added, and of these the 128 that alone lose least
-    beyond the best model of their cost; after 262,144 subsets no more are
+    beyond the best model of their cost; after 65,536 subsets no more are
     tried, which is said. Of more than 32,768 texts exchanges are tried on as
     many, spread evenly; what they find is judged on all.
 
