@@ -168,6 +168,14 @@ class LimitsTest(parameterized.TestCase):
         ):
             gguf_files.open(path)
 
+    def test_a_length_of_gguf_beyond_all_numbers(self):
+        path = self._file(
+            "model.gguf",
+            b"GGUF" + struct.pack("<IQQQ1s", 3, 0, 2, 2**63, b"a") + bytes(99),
+        )
+        with self.assertRaisesRegex(ValueError, "model.gguf: not readable"):
+            gguf_files.open(path)
+
     def test_a_safetensors_header(self):
         most = limits.LIMITS["safetensors_header"].most
         self._file("model.safetensors", struct.pack("<Q", most + 1) + b"{}")

@@ -32,7 +32,13 @@ class Archive:
         self.path = path
         try:
             self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError, ValueError) as error:
+        # Of a version that Python does not know: NotImplementedError.
+        except (
+            zipfile.BadZipFile,
+            NotImplementedError,
+            OSError,
+            ValueError,
+        ) as error:
             raise ValueError(f"{path}: no zip file ({error})") from error
         # A name that is there twice stands for the last of them.
         self._members = {info.filename: info for info in self._zip.infolist()}

@@ -36,14 +36,8 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "families": ["FAMILIES"],
-        "loading": [
-            "abstract",
-            "build",
-            "load",
-            "memory",
-            "num_params",
-            "save",
-        ],
+        "loading": ["load", "num_params", "save"],
+        "shapes": ["abstract", "build", "memory"],
     },
-    submodules=["layers", "loading"],
+    submodules=["layers", "loading", "shapes"],
 )

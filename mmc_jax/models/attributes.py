@@ -276,7 +276,9 @@ class Watched:
                 problems.append(f"{name}={window}; it is at least 1")
         if {*_HEADS_OF_BOTH} <= self._read:
             heads, kv_heads = (getattr(self._config, n) for n in _HEADS_OF_BOTH)
-            if kv_heads and heads % kv_heads:
+            if kv_heads == 0:
+                problems.append("num_key_value_heads=0; it is at least 1")
+            elif kv_heads and heads % kv_heads:
                 problems.append(
                     f"num_attention_heads={heads} is no multiple of "
                     f"num_key_value_heads={kv_heads}"

@@ -69,7 +69,7 @@ class _Header:
             for _ in range(num_keys):
                 at = self._end_of_text(at)
                 at = self._end_of_value(at + 4, *self._numbers("I", at))
-        except (struct.error, KeyError, RecursionError):
+        except (struct.error, OverflowError, KeyError, RecursionError):
             return
 
     def _numbers(self, kinds: str, at: int) -> tuple[int, ...]:

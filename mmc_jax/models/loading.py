@@ -11,20 +11,17 @@ layers, whose row i is layer i.
 """
 
 import contextlib
-import json
 import os
 import pathlib
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 import transformers
-from flax import nnx
 from transformers.models.auto import modeling_auto
 
 from mmc_jax import pool
@@ -38,7 +35,7 @@ from mmc_jax.models import (
     hub,
     layers,
     placement,
-    sharding,
+    shapes,
     tensors,
     tied_heads,
     weight_files,
@@ -46,14 +43,6 @@ from mmc_jax.models import (
 
 # The tensors of a checkpoint, in either format.
 _Opened = tensors.Tensors | gguf_files.Tensors
-
-
-# Models in the abstract, by their configs: a trace takes a tenth of a second,
-# and scoring asks for it several times. One holds shapes alone, some 100 KB.
-_TRACED: dict[tuple[type, str], tuple[nnx.GraphDef, nnx.State]] = {}
-_NUM_TRACED = 256
-# What configs in files have besides: a model's shapes do not depend on it.
-_NAMES_OF_FILES = {"architectures", "dtype"}
 
 
 def load(
@@ -103,11 +92,11 @@ def load(
                 stack.enter_context(opened)
                 # Before memory and time follow the sizes.
                 opened.check_sizes(config)
-        with _named(folder):
-            model = abstract(
-                config, dtype=dtype, mesh=mesh, over_data=over_data
-            )
-        params = parameters(model)
+        shapes.check(folder, config)
+        model = shapes.abstract(
+            config, dtype=dtype, mesh=mesh, over_data=over_data
+        )
+        params = shapes.parameters(model)
         values = None if entry is None else cache.restored(entry, params)
         if values is None:
             names = _tensor_names(config, params)
@@ -116,17 +105,8 @@ def load(
             values = _converted(opened, config, names, params)
             if entry is not None:
                 cache.write(entry, values)
-    _set_values(model, values)
+    shapes.set_values(model, values)
     return model
-
-
-@contextlib.contextmanager
-def _named(checkpoint: pathlib.Path) -> Iterator[None]:
-    """Lets errors of a config name the checkpoint that it is from."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{checkpoint}: {error}") from error
 
 
 def model_files(checkpoint: pathlib.Path) -> list[pathlib.Path]:
@@ -180,7 +160,7 @@ def save(
     folder.mkdir(parents=True, exist_ok=True)
     stacks = tensors.stacks(attributes.family(model.config), model.config)
     rows = {}
-    for path, value in parameters(model).items():
+    for path, value in shapes.parameters(model).items():
         names = tensors.tensor_names(path, stacks)
         value = np.asarray(value)
         value = value if dtype is None else value.astype(jnp.dtype(dtype))
@@ -199,122 +179,6 @@ def save(
     partial.rename(folder / weight_files.WEIGHTS)
 
 
-def build(
-    config: transformers.PreTrainedConfig, *, rngs: nnx.Rngs
-) -> layers.LanguageModel:
-    """Returns a new model with random parameters, float32.
-
-    Raises:
-      ValueError: The family is not ported, or refuses the config.
-    """
-    config = attributes.text(config)
-    port = attributes.family(config)
-    model = attributes.built(
-        config, lambda watched: port.CausalLM(watched, rngs=rngs)
-    )
-    model.config = config
-    return model
-
-
-def abstract(
-    config: transformers.PreTrainedConfig,
-    *,
-    dtype: jax.typing.DTypeLike = jnp.float32,
-    mesh: jax.sharding.Mesh | jax.sharding.AbstractMesh | None = None,
-    over_data: bool | None = None,
-) -> layers.LanguageModel:
-    """Returns a model that has shapes, dtypes and shardings, and no values.
-
-    It can be lowered and compiled for: `jax.jit(f).lower(model, ...)`.
-
-    Args:
-      config: Hugging Face's config of any ported model.
-      dtype: The dtype of the parameters, float32 or bfloat16.
-      mesh: The devices over which the parameters are split, or a description of
-        them (`jax.sharding.AbstractMesh`); None for one device.
-      over_data: Whether the parameters are split over `data` too, and not over
-        `model` alone; for None, if they would not fit otherwise.
-
-    Raises:
-      ValueError: The family is not ported, or refuses the config; or the dtype
-        is another.
-    """
-    if jnp.dtype(dtype) not in (jnp.float32, jnp.bfloat16):
-        raise ValueError(
-            f"dtype {jnp.dtype(dtype)}: use float32 or bfloat16 (float16 "
-            "overflows in several families)"
-        )
-    model = _traced(config)
-    shapes = {path: value.shape for path, value in parameters(model).items()}
-
-    def values(over_data: bool) -> dict[str, jax.ShapeDtypeStruct]:
-        places = dict.fromkeys(shapes)
-        if mesh is not None:
-            places = sharding.shardings(
-                shapes, _rules(config), mesh, over_data=over_data
-            )
-        return {
-            path: jax.ShapeDtypeStruct(shape, dtype, sharding=places[path])
-            for path, shape in shapes.items()
-        }
-
-    chosen = values(bool(over_data))
-    if over_data is None and mesh is not None:
-        num_bytes = sharding.bytes_per_device(chosen)
-        if not sharding.fits(num_bytes, mesh):
-            chosen = values(True)
-    _set_values(model, chosen)
-    return model
-
-
-def _traced(config: transformers.PreTrainedConfig) -> layers.LanguageModel:
-    """Returns a new model of shapes; equal configs are traced once."""
-    settings = json.loads(config.to_json_string(use_diff=False))
-    for name in _NAMES_OF_FILES & settings.keys():
-        del settings[name]
-    key = type(config), json.dumps(settings, sort_keys=True)
-    if key not in _TRACED:
-        model = nnx.eval_shape(lambda: build(config, rngs=layers.ShapesOnly(0)))
-        while len(_TRACED) >= _NUM_TRACED:
-            _TRACED.pop(next(iter(_TRACED)), None)
-        _TRACED[key] = nnx.split(model)
-    model = nnx.merge(*_TRACED[key], copy=True)
-    model.config = attributes.text(config)
-    return model
-
-
-def parameters(model: layers.LanguageModel) -> dict[str, Any]:
-    """Returns a model's parameters by their paths, all layers in one array.
-
-    Those of an abstract model are `jax.ShapeDtypeStruct`.
-    """
-    state = nnx.to_flat_state(nnx.state(model))
-    return {".".join(path): param.get_value() for path, param in state}
-
-
-class Memory(NamedTuple):
-    """The memory that the weights of a model take.
-
-    Attributes:
-      bytes_per_device: The bytes on each device of the mesh.
-      undivided: The bytes of each parameter that the family's rules would split
-        but that every device holds in full, because the number of devices does
-        not divide its axis. By the parameter's path.
-    """
-
-    bytes_per_device: int
-    undivided: dict[str, int]
-
-
-def memory(model: layers.LanguageModel) -> Memory:
-    """Returns what the weights of a model, or of an abstract one, take."""
-    values = parameters(model)
-    return Memory(
-        sharding.bytes_per_device(values),
-        sharding.undivided(values, _rules(model.config)),
-    )
-
-
 def num_params(
     checkpoint: str | os.PathLike[str], *, revision: str | None = None
 ) -> int:
@@ -324,28 +188,9 @@ def num_params(
       FileNotFoundError: The folder lacks config.json.
       ValueError: The family is not ported, or refuses the config.
     """
-    folder = hub.resolve(checkpoint, revision)
-    config = configs.read(folder)
-    with _named(folder):
-        model = abstract(config)
-    return sum(param.size for param in parameters(model).values())
-
-
-def _rules(config: transformers.PreTrainedConfig) -> sharding.Rules:
-    return getattr(attributes.family(config), "SHARDING", sharding.RULES)
-
-
-def _set_values(model: layers.LanguageModel, values: Mapping[str, Any]) -> None:
-    state = nnx.to_flat_state(nnx.state(model))
-    nnx.update(
-        model,
-        nnx.from_flat_state(
-            [
-                (path, param.replace(values[".".join(path)]))
-                for path, param in state
-            ]
-        ),
-    )
+    config = shapes.checked_config(hub.resolve(checkpoint, revision))
+    params = shapes.parameters(shapes.abstract(config))
+    return sum(param.size for param in params.values())
 
 
 def _tensor_names(

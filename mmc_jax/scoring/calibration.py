@@ -104,7 +104,7 @@ def work_bytes(
     """Returns the bytes that a bucket's program needs beside the weights.
 
     Args:
-      abstract: A model without values, from `loading.abstract`.
+      abstract: A model without values, from `shapes.abstract`.
       bucket: The shape of the batches.
       mesh: Devices of the program; the bytes are those of each of them.
     """

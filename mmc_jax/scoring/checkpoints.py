@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import transformers
 
-from mmc_jax.models import configs, hashes, hub, loading
+from mmc_jax.models import hashes, hub, loading, shapes
 from mmc_jax.scoring import (
     token_ends,
     tokenization,
@@ -91,7 +91,7 @@ def open(
         lacks the prefix, or the stride does not suit the windows.
     """
     folder = hub.resolve(checkpoint, revision)
-    config = configs.read(folder).get_text_config()
+    config = shapes.checked_config(folder).get_text_config()
     source = "pool file: context"
     if context is None:
         context = windows.native_context(config)

@@ -83,7 +83,7 @@ class Programs:
         """Compiles the program of a batch shape [B, T], before it is needed.
 
         Args:
-          abstract: A model of the structure, from `loading.abstract`.
+          abstract: A model of the structure, from `shapes.abstract`.
           shape: Rows B and tokens T of the batches.
         """
         tokens = jax.ShapeDtypeStruct(
@@ -142,7 +142,7 @@ def programs(model: layers.LanguageModel, mesh: Mesh) -> Programs:
     """Returns the programs of a model; those of equal structure share them.
 
     Args:
-      model: A model, or an abstract one from `loading.abstract`.
+      model: A model, or an abstract one from `shapes.abstract`.
       mesh: Devices with the axes `data` and `model`.
     """
     with _LOOKED_UP:

@@ -18,7 +18,7 @@ import numpy as np
 import transformers
 
 from mmc_jax import corpus, pool
-from mmc_jax.models import hub, loading
+from mmc_jax.models import hub, shapes
 from mmc_jax.scoring import (
     batching,
     calibration,
@@ -99,11 +99,11 @@ class DryRun(NamedTuple):
             lines.append(
                 f"{plan.name:<32}" + "".join(f"{c:>12}" for c in cells)
             )
-            shapes = (
+            sizes = (
                 f"{bucket.num_batches} of {bucket.num_rows}x{bucket.length}"
                 for bucket in plan.buckets
             )
-            lines.append(f"  batches: {', '.join(shapes)}")
+            lines.append(f"  batches: {', '.join(sizes)}")
             if plan.seconds is None:
                 lines.append(f"  no time: {plan.why_no_seconds}")
         lines.append(
@@ -184,10 +184,10 @@ def _plan(
     )
     buckets = _buckets(lengths, share, of_bucket, settings, mesh)
     row_flops = _row_flops(checkpoint.config)
-    abstract = loading.abstract(
+    abstract = shapes.abstract(
         checkpoint.config, dtype=settings.dtype, mesh=mesh
     )
-    weight_bytes = loading.memory(abstract).bytes_per_device
+    weight_bytes = shapes.memory(abstract).bytes_per_device
     why_no_seconds = calibration.why_no_seconds(folder, weight_bytes, mesh)
     seconds = None
     if not why_no_seconds:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 import transformers
 
 from mmc_jax import models
-from mmc_jax.models import loading, tensors
+from mmc_jax.models import shapes, tensors
 
 # Parameters that each token is multiplied by: of linear layers (of GPT-2's kind
 # as well), convolutions and the RG-LRU's gates.
@@ -304,7 +304,7 @@ def _shapes(
     config: transformers.PreTrainedConfig,
 ) -> list[tuple[str, tuple[int, ...]]]:
     """Returns path and shape of each parameter, stacks of layers as one."""
-    params = loading.parameters(models.abstract(config))
+    params = shapes.parameters(models.abstract(config))
     return [(path, param.shape) for path, param in params.items()]
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from mmc_jax import hosts, pool
 from mmc_jax.corpus import Corpus, Stream
-from mmc_jax.models import loading
+from mmc_jax.models import shapes
 from mmc_jax.scoring import batching, checkpoints, device, flops, tokenization
 from mmc_jax.scoring.settings import Settings
 
@@ -176,7 +176,7 @@ def _compile(
         min(length for length in lengths if length >= row_length)
         for row_length in num_rows
     }
-    abstract = loading.abstract(
+    abstract = shapes.abstract(
         checkpoint.config, dtype=jnp.dtype(settings.dtype), mesh=mesh
     )
     programs = device.programs(abstract, mesh)

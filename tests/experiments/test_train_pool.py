@@ -74,8 +74,8 @@ class SimilarityRecipeTest(absltest.TestCase):
         sizes = []
         for run in similarity.runs(num_steps=1, seed=0):
             run.config.vocab_size = 1024
-            model = models.loading.abstract(run.config)
-            parameters = models.loading.parameters(model)
+            model = models.shapes.abstract(run.config)
+            parameters = models.shapes.parameters(model)
             sizes.append(sum(p.size for p in parameters.values()))
         self.assertLess(max(sizes) / min(sizes) - 1, tolerances.EQUAL_SIZES)
 

@@ -188,6 +188,14 @@ class InspectLogsTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "leads outside the archive"):
             self._read("rolling")
 
+    def test_an_archive_of_a_later_version(self):
+        path = self._write("a.eval", _header(), [])
+        content = bytearray(path.read_bytes())
+        content[content.index(b"PK\x01\x02") + 6] = 255
+        path.write_bytes(content)
+        with self.assertRaisesRegex(ValueError, "a.eval: no zip file"):
+            self._read("rolling")
+
 
 class ArchivesTest(absltest.TestCase):
     def setUp(self):

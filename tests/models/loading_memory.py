@@ -52,7 +52,7 @@ def _make(config: transformers.LlamaConfig, folder: pathlib.Path) -> int:
     stacks = tensors.stacks(models.FAMILIES["llama"], config)
     rng = np.random.default_rng(0)
     weight_map, largest = {}, 0
-    for path, param in models.loading.parameters(abstract).items():
+    for path, param in models.shapes.parameters(abstract).items():
         names = tensors.tensor_names(path, stacks)
         shape = names.of_tensor(param.shape)
         for name in names.all:
@@ -105,7 +105,7 @@ def main(argv):
             model = models.load(folder, dtype=_DTYPE.value, mesh=mesh)
         seconds = time.monotonic() - started
     # CPU devices that hold the same part share its memory.
-    params = models.loading.parameters(model).values()
+    params = models.shapes.parameters(model).values()
     print(
         json.dumps(
             {

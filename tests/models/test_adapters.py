@@ -13,7 +13,7 @@ import torch
 from absl.testing import absltest, parameterized
 
 from mmc_jax import models
-from mmc_jax.models import adapters, configs, loading, sharding
+from mmc_jax.models import adapters, configs, shapes, sharding
 from mmc_jax.scoring import checkpoints
 from tests import tolerances
 from tests.models import test_parity
@@ -108,8 +108,8 @@ class AdaptersTest(parameterized.TestCase):
     def test_over_a_mesh(self):
         reference = self.saved("llama")
         self.write(reference, _CHANGED["llama"], 2.0)
-        whole = loading.parameters(models.load(self.folder))
-        split = loading.parameters(
+        whole = shapes.parameters(models.load(self.folder))
+        split = shapes.parameters(
             models.load(self.folder, mesh=sharding.mesh(2, 2))
         )
         for path, value in whole.items():

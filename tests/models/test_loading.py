@@ -24,7 +24,13 @@ from absl.testing import absltest, parameterized
 from flax import nnx
 
 from mmc_jax import models
-from mmc_jax.models import configs, loading, sharding, tensors, weight_files
+from mmc_jax.models import (
+    configs,
+    shapes,
+    sharding,
+    tensors,
+    weight_files,
+)
 from tests.models import test_parity
 from tests.models.cases import MIXERS
 
@@ -898,7 +904,7 @@ class FilesTest(LoadingTest):
             folder = self.folder_of("gpt2")
             self.change_config(folder, **changes)
             with (
-                mock.patch.object(loading, "abstract") as abstract,
+                mock.patch.object(shapes, "abstract") as abstract,
                 self.assertRaisesRegex(ValueError, "and the weights at most"),
             ):
                 models.load(folder)
@@ -958,8 +964,8 @@ class MeshTest(LoadingTest):
         self.assert_same(whole, split)
         expected = models.abstract(whole.config, mesh=mesh)
         num_params = 0
-        for path, value in loading.parameters(split).items():
-            place = loading.parameters(expected)[path].sharding
+        for path, value in shapes.parameters(split).items():
+            place = shapes.parameters(expected)[path].sharding
             self.assertEqual(value.sharding, place)
             num_params += value.size
         read = [math.prod(map(len, call.args[2])) for call in part.mock_calls]

@@ -34,6 +34,18 @@ class ContextTest(parameterized.TestCase):
         self.assertEqual(opened.context, positions)
         self.assertEqual(opened.context_source, source)
 
+    def test_what_a_port_refuses_names_the_file(self):
+        folder = tiny.make(
+            self.folder / "a",
+            "gpt2",
+            with_weights=False,
+            activation_function="gelu_moon",
+        )
+        with self.assertRaisesRegex(
+            ValueError, r"a/config\.json: activation 'gelu_moon'"
+        ):
+            checkpoints.open(folder, None, scoring.Settings())
+
     def test_is_in_the_provenance(self):
         folder = tiny.make(self.folder / "a", "mamba")
         path = folder / "config.json"

@@ -23,9 +23,11 @@ def recognises(path: pathlib.Path) -> bool:
 
 def header(path: pathlib.Path) -> list[str]:
     """Returns the names of the arrays."""
-    if not zipfile.is_zipfile(path):
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, NotImplementedError):
         return []
-    with zipfile.ZipFile(path) as archive:
+    with archive:
         return [name.removesuffix(".npy") for name in archive.namelist()]
 
 
@@ -61,29 +63,33 @@ def _arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path}: no NumPy archive; np.savez writes one")
     limits.check_archive("arrays", path)
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            for name in archive.files:
-                try:
-                    arrays[name] = archive[name]
-                except ValueError as error:
-                    raise ValueError(
-                        f"{path}, array {name!r}: not readable without "
-                        f"running code ({error}); save it as numbers or as "
-                        "strings of a fixed width"
-                    ) from error
-                except MemoryError as error:
-                    raise ValueError(
-                        f"{path}, array {name!r}: larger than the memory "
-                        f"({error})"
-                    ) from error
-    except ValueError:
-        raise
     # What NumPy, zipfile, zlib and the reader of NumPy's headers, which is
     # Python's own tokenizer, raise of a damaged file has no common kind.
-    except Exception as error:
-        raise ValueError(f"{path}: no NumPy archive ({error})") from error
+    with path.open("rb") as file:
+        try:
+            archive = np.load(file, allow_pickle=False)
+        except Exception as error:
+            raise ValueError(f"{path}: no NumPy archive ({error})") from error
+        for name in archive.files:
+            arrays[name] = _array(path, archive, name)
     return arrays
+
+
+def _array(
+    path: pathlib.Path, archive: np.lib.npyio.NpzFile, name: str
+) -> np.ndarray:
+    try:
+        return archive[name]
+    except MemoryError as error:
+        raise ValueError(
+            f"{path}, array {name!r}: larger than the memory ({error})"
+        ) from error
+    except Exception as error:
+        raise ValueError(
+            f"{path}, array {name!r}: not readable without running code, or "
+            f"damaged ({error}); save it as numbers or as strings of a fixed "
+            "width"
+        ) from error
 
 
 def _names(path: pathlib.Path, models: np.ndarray) -> list[str]:

@@ -1,7 +1,7 @@
 """Spreadsheets of Excel and of what writes its format (.xlsx)."""
 
+import contextlib
 import pathlib
-import zipfile
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -46,22 +46,17 @@ def read(
     limits.check_archive("spreadsheet", path)
     try:
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    except (
-        zipfile.BadZipFile,
-        openpyxl.utils.exceptions.InvalidFileException,
-        KeyError,
-    ) as error:
+        with contextlib.closing(book):
+            sheet = book.worksheets[0]
+            others = book.sheetnames[1:]
+            rows = [
+                row
+                for row in sheet.iter_rows(values_only=True)
+                if any(cell is not None for cell in row)
+            ]
+    # What zipfile, zlib and parsers of XML raise has no common kind.
+    except Exception as error:
         raise ValueError(f"{path}: no spreadsheet ({error})") from error
-    try:
-        sheet = book.worksheets[0]
-        others = book.sheetnames[1:]
-        rows = [
-            row
-            for row in sheet.iter_rows(values_only=True)
-            if any(cell is not None for cell in row)
-        ]
-    finally:
-        book.close()
     if others:
         logging.warning(
             "%s: the sheet %r is read; ignored: %s",
