@@ -7,6 +7,7 @@ from absl.testing import absltest, parameterized
 
 from experiments import choices
 from mmc_jax import realizable
+from tests import left_out
 from tests.experiments.programs import csv_files, run_here
 
 _WORDS = ("alpha beta gamma", "import numpy as np", "der die das und")
@@ -123,6 +124,11 @@ class TrainRouterTest(parameterized.TestCase):
 
 
 class CompareSystemsTest(absltest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.enterClassContext(left_out.most_starts())
+
     def test_all_routers_on_scores(self):
         folder = _files()
         done = run_here(

@@ -6,6 +6,7 @@ from absl.testing import absltest
 from mmc_jax import corpus, realizable, report, scores
 from mmc_jax.realizable import Controls, granularities
 from mmc_jax.report import drawing
+from tests import left_out
 
 _KINDS = ("bytes:32", "word")
 _NUM_TEXTS, _NUM_WORDS = 24, 64
@@ -98,6 +99,7 @@ class GranularityTest(absltest.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
+        cls.enterClassContext(left_out.most_starts())
         cls.specialists = _study(_specialists)
         cls.noise = _study(_noise)
 

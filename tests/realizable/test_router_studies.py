@@ -7,6 +7,7 @@ from absl.testing import absltest, parameterized
 
 from mmc_jax import realizable
 from mmc_jax.realizable.routers import ROUTERS
+from tests import left_out
 from tests.realizable import losses as tables
 
 
@@ -129,6 +130,11 @@ class ColdStartTest(parameterized.TestCase):
 
 
 class RouterLawTest(absltest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.enterClassContext(left_out.most_starts())
+
     def test_realized_frontier(self):
         contest = _contest()
         found = realizable.router_law(contest, "ridge", num_subsets=6)

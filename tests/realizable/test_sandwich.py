@@ -10,7 +10,7 @@ from absl.testing import absltest
 from mmc_jax import corpus, oracle, realizable, report, scores
 from mmc_jax.realizable import sandwich_of_tables
 from mmc_jax.report.sections import merged
-from tests import tolerances
+from tests import left_out, tolerances
 
 
 def _table(num_models=4, num_texts=24, scale=30.0, seed=0):
@@ -36,6 +36,11 @@ def _table(num_models=4, num_texts=24, scale=30.0, seed=0):
 
 
 class SandwichTest(absltest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.enterClassContext(left_out.most_starts())
+
     def test_frontiers_lie_in_order(self):
         table = _table()
         found = realizable.sandwich(table, normalisation="bits_per_byte")
