@@ -269,9 +269,11 @@ def _read(path) -> dict:
         f"no certificate: it has the fields {sorted(claims)}",
     )
     for name, kind in fields.items():
+        # A member of an archive that is no .npy file is read as bytes.
+        dtype = getattr(claims[name], "dtype", None)
         _require(
-            claims[name].dtype.kind == kind,
-            f"{name} has dtype {claims[name].dtype}",
+            dtype is not None and dtype.kind == kind,
+            f"{name} has dtype {dtype}",
         )
         if kind == "i":
             claims[name] = claims[name].astype(np.int64)

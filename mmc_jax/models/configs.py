@@ -247,7 +247,7 @@ def _contradictions(
     problems = []
     for name, value in raw.items():
         known = _SYNONYMS.get(name)
-        if value is None or not hasattr(config, known or ""):
+        if None in (value, known) or not hasattr(config, known):
             continue
         in_file = {known, config.attribute_map.get(known)} & raw.keys()
         if known in _SHAPED and in_file:

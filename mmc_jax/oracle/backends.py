@@ -132,11 +132,6 @@ def _by_platform(kernel: str, table: jax.Array, *others: jax.Array):
         for name, module in runnable(table.dtype).items()
         if name in _PLATFORMS
     }
-    default = _kernel_of(xla, kernel)
-    if len(platforms := jax_platforms()) == 1:
-        # Tracing what can never be kept takes as long as all the rest.
-        (platform,) = platforms
-        return branches.get(platform, default)(table, *others)
     return jax.lax.platform_dependent(
-        table, *others, default=default, **branches
+        table, *others, default=_kernel_of(xla, kernel), **branches
     )

@@ -115,9 +115,13 @@ def read_arrays(folder: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     with file.open("rb") as opened:
         try:
             with np.load(opened, allow_pickle=False) as arrays:
-                return dict(arrays)
+                found = {name: np.asarray(arrays[name]) for name in arrays}
         except Exception as error:  # Damaged ZIP files raise many kinds.
             raise ValueError(f"{file}: damaged ({error})") from error
+    # A member of an archive that is no .npy file is read as bytes.
+    if other := [name for name in found if found[name].dtype.kind == "S"]:
+        raise ValueError(f"{file}: {other[0]!r} is no array")
+    return found
 
 
 def check_file(path: str | os.PathLike[str]) -> None:

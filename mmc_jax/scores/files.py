@@ -113,7 +113,7 @@ def open(
         if facts["corpus_sha256"] != expected or not table.column(
             "text_id"
         ).combine_chunks().equals(text_ids):
-            other.append(facts["name"])
+            other.append(f"{facts['name']} (models/{file.name})")
             continue
         models.append(model_of(facts))
         columns.append(table)
@@ -121,7 +121,7 @@ def open(
     if other:
         raise ValueError(
             f"{path}: models scored on other texts than corpus.parquet: "
-            f"{', '.join(other)}; delete their files in models/ and score again"
+            f"{', '.join(other)}; delete these files and score again"
         )
     if not models:
         raise ValueError(f"{path}: no model is finished")
@@ -138,17 +138,23 @@ def open(
     models, columns = [models[m] for m in order], [columns[m] for m in order]
     if with_texts:
         texts = _with_texts(path, texts)
-    table = ScoreTable(
-        models=tuple(models),
-        texts=texts,
-        nll_nats=_stacked(columns, "nll_nats", np.float64),
-        num_tokens=_stacked(columns, "num_tokens", np.int64),
-        num_scored=_stacked(columns, "num_scored", np.int64),
-        round_trips=_stacked(columns, "round_trips", np.bool_),
-        chars_per_token=chars_per_token,
-        unit=next(iter(units)),
-        query_costs=_query_costs(path, models, text_ids),
-    )
+    query_costs = _query_costs(path, models, text_ids)
+    try:
+        table = ScoreTable(
+            models=tuple(models),
+            texts=texts,
+            nll_nats=_stacked(columns, "nll_nats", np.float64),
+            num_tokens=_stacked(columns, "num_tokens", np.int64),
+            num_scored=_stacked(columns, "num_scored", np.int64),
+            round_trips=_stacked(columns, "round_trips", np.bool_),
+            chars_per_token=chars_per_token,
+            unit=next(iter(units)),
+            query_costs=query_costs,
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: corpus.parquet and models/ make no score table: {error}"
+        ) from error
     if not (path / "tokens").is_dir():
         return table
     from mmc_jax.scores import tokens  # It reads files by what is here.

@@ -39,7 +39,13 @@ FOUND = {
     "scores in JSON lines": (_NO_ZSTANDARD,),
     # NumPy's header is read by Python's tokenizer.
     "embeddings": (b"\x93NUMPY\x01\x00\x10\x00{'descr': (\n      \n",),
-    "points in CSV": (b"cost,loss\n1\xb1,2\n", b"\xe3ost,loss\n1,2\n"),
+    "points in CSV": (
+        b"cost,loss\n1\xb1,2\n",
+        b"\xe3ost,loss\n1,2\n",
+        b"sep=\x00",
+        b"sep=\xe9\ncost,loss\n1,2\n",
+    ),
+    "config.json of a stranger": (b'{"model_type": "gpt2", "": "5.24.0"}',),
     "facts of models in CSV": (b"model,f\xe1mily,num_params\nm0,x,1\n",),
 }
 

@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 import types
+import zipfile
 from unittest import mock
 
 import numpy as np
@@ -175,6 +176,11 @@ class KindsTest(_Case):
             path.write_bytes(content)
             with self.assertRaisesRegex(ValueError, "s.npz"):
                 self._read(path)
+        path.write_bytes(good)
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("n", "no array")
+        with self.assertRaisesRegex(ValueError, "s.npz: 'n' is no array"):
+            self._read(path)
 
     def test_json_lines_refused(self):
         good = _json_lines(_WIDE)

@@ -266,10 +266,8 @@ class PallasTest(NoneChosenTestCase):
         union_sums = jax.jit(oracle.union_sums)
         arguments = losses, masks, masks[:3], np.float32(weights)
         # The platforms that JAX has are known; this one is not here.
-        with absltest.mock.patch.multiple(
-            backends,
-            runnable=lambda dtype: {backend: module},
-            jax_platforms=lambda: ("cpu", platform),
+        with absltest.mock.patch.object(
+            backends, "runnable", lambda dtype: {backend: module}
         ):
             jax.clear_caches()
             text = (

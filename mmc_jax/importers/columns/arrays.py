@@ -79,7 +79,7 @@ def _array(
     path: pathlib.Path, archive: np.lib.npyio.NpzFile, name: str
 ) -> np.ndarray:
     try:
-        return archive[name]
+        array = archive[name]
     except MemoryError as error:
         raise ValueError(
             f"{path}, array {name!r}: larger than the memory ({error})"
@@ -90,6 +90,10 @@ def _array(
             f"damaged ({error}); save it as numbers or as strings of a fixed "
             "width"
         ) from error
+    # A member of an archive that is no .npy file is read as bytes.
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{path}: {name!r} is no array of NumPy")
+    return array
 
 
 def _names(path: pathlib.Path, models: np.ndarray) -> list[str]:

@@ -126,7 +126,12 @@ def _beginning(path: pathlib.Path) -> tuple[dict[str, object], list[str], int]:
     read = pyarrow.csv.ReadOptions()
     if said[:4].lower() == b"sep=" and len(said) <= len(b"sep=,"):
         read = pyarrow.csv.ReadOptions(skip_rows=1)
-        delimiter, line = said[4:].decode() or "\t", second
+        delimiter, line = said[4:].decode("latin-1") or "\t", second
+        if not "\t" <= delimiter <= "~":
+            raise ValueError(
+                f"{path}, line 1: {delimiter!r} separates no cells; a comma, "
+                "a semicolon, a tab or another ASCII character does"
+            )
     else:
         delimiter, line = _delimiter(first.decode(errors="replace")), first
     parse = pyarrow.csv.ParseOptions(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import types
+import zipfile
 from unittest import mock
 
 import jax
@@ -417,6 +418,18 @@ class CheckerTest(parameterized.TestCase):
         path.write_bytes(damaged[: len(damaged) // 2])
         with self.assertRaisesRegex(
             certificate_checker.CertificateError, "cannot be read"
+        ):
+            self.check(path)
+        # NumPy gives the bytes of a member that is no .npy file.
+        with (
+            zipfile.ZipFile(self.written()) as good,
+            zipfile.ZipFile(path, "w") as other,
+        ):
+            for name in good.namelist():
+                is_other = name == "masks.npy"
+                other.writestr(name, b"-" if is_other else good.read(name))
+        with self.assertRaisesRegex(
+            certificate_checker.CertificateError, "masks has dtype None"
         ):
             self.check(path)
 
