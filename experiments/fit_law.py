@@ -48,7 +48,7 @@ flags.mark_flags_as_mutual_exclusive(["points", "scores", "csv"], required=True)
 
 
 def main():
-    from mmc_jax import law, report
+    from mmc_jax import law, report, stages
 
     options = {
         "delta": _DELTA.value,
@@ -62,8 +62,8 @@ def main():
         study, more = law.laws_of_points(groups, **options), []
     else:
         study, more = _of_table(options)
-    print(
-        report.write_laws(
+    with stages.stage("writing the laws and their figures"):
+        table = report.write_laws(
             study,
             _OUT.value,
             flags=program.flag_values(),
@@ -71,7 +71,7 @@ def main():
             losses=_LOSSES.value,
             more=more,
         )
-    )
+    print(table)
 
 
 def _of_table(options):

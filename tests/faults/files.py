@@ -427,7 +427,9 @@ def _of_strangers(
 
 # One line a kind of file.
 KINDS = {
-    "scores of a model": Kind(_write_table, "models/m0.parquet", _read_table),
+    "scores of a model": Kind(
+        _write_table, "models/m0.parquet", _read_table, named=("model 'm0'",)
+    ),
     "corpus of a score table": Kind(
         _write_table, "corpus.parquet", _read_table
     ),
