@@ -43,6 +43,9 @@ def read_text_dates(
         raise ValueError(
             f"{path}: no column {_DATE!r}; it has {', '.join(map(repr, there))}"
         )
+    for name in (_DATE, *_IDS, columns.TEXT):
+        if there.count(name) > 1:
+            raise ValueError(f"{path}: there are two columns {name!r}")
     found: dict[str, str] = {}
     dates = cells.strings(table.column(_DATE), path, _DATE)
     for row, (name, cell) in enumerate(

@@ -68,8 +68,8 @@ def read_columns(
 
     Raises:
       FileNotFoundError: There is no such file.
-      ValueError: A column is missing, a cell is empty or no number, or the file
-        has no rows.
+      ValueError: A column is missing or there twice, a cell is empty or no
+        number, or the file has no rows.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -87,6 +87,9 @@ def read_columns(
                 f"{path}: no column {name!r}; it has "
                 f"{', '.join(map(repr, there))}"
             )
+    for name in (*numbers, *names):
+        if there.count(name) > 1:
+            raise ValueError(f"{path}: there are two columns {name!r}")
     if not table.num_rows:
         raise ValueError(f"{path}: a header and no rows: there are no points")
     names = [name for name in names if name in there]

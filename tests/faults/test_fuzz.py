@@ -43,10 +43,15 @@ FOUND = {
         b"cost,loss\n1\xb1,2\n",
         b"\xe3ost,loss\n1,2\n",
         b"sep=\x00",
+        b"cost,cost,loss\n1,2,3\n",
         b"sep=\xe9\ncost,loss\n1,2\n",
     ),
+    "dates of texts": (b"text_id,date,date\na,2020-01-01,2021-01-01\n",),
     "config.json of a stranger": (b'{"model_type": "gpt2", "": "5.24.0"}',),
-    "facts of models in CSV": (b"model,f\xe1mily,num_params\nm0,x,1\n",),
+    "facts of models in CSV": (
+        b"model,f\xe1mily,num_params\nm0,x,1\n",
+        b"model,family,num_params\nm0,x,70503706496.0m\nm1,x,7503706496.1B\n",
+    ),
 }
 
 

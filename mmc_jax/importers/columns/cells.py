@@ -145,6 +145,8 @@ def _parsed(column, path, name, empty, sizes, decimal_comma):
             read = _with_decimal_commas(text, decimal_comma)
         if read is None:
             _refuse_cell(text, path, name, sizes, decimal_comma)
+        # Arrow refuses whole numbers that a float64 rounds.
+        read = [None if v is None else float(v) for v in read]
         values = pa.chunked_array([pa.array(read, pa.float64())])
     return (
         values.fill_null(np.nan).to_numpy(zero_copy_only=False).astype(float),
