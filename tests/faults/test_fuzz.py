@@ -51,6 +51,7 @@ FOUND = {
     "facts of models in CSV": (
         b"model,f\xe1mily,num_params\nm0,x,1\n",
         b"model,family,num_params\nm0,x,70503706496.0m\nm1,x,7503706496.1B\n",
+        b"model,family,num_params\nm0,x,%sB\n" % (b"9" * 400),
     ),
 }
 

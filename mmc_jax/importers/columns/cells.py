@@ -173,14 +173,21 @@ def _as_sizes(
     """Returns "13B" as 13e9 and so on; None where a cell is something else.
 
     Raises:
-      ValueError: 13 stands beside 7B, and may mean 13B.
+      ValueError: 13 stands beside 7B, and may mean 13B; or a size is beyond
+        all numbers.
     """
     read, with_unit = [], None
     for cell in cells:
         match = _SIZE.fullmatch(cell)
         value = _float(cell)
         if match is not None:
-            value = round(float(match[1]) * _UNITS[match[2].lower()])
+            size = float(match[1]) * _UNITS[match[2].lower()]
+            if size == float("inf"):
+                raise ValueError(
+                    f"{where(path, len(read) + 1, name)}: {cell[:40]!r} is "
+                    "beyond all numbers"
+                )
+            value = round(size)
             # 512 beside 4k is no size of a model.
             with_unit = cell if match[2] not in "kK" else with_unit
         elif cell and value is None:
