@@ -140,6 +140,13 @@ class DrawingTest(absltest.TestCase):
         self.assertIn(b"price ($/M in, $/M out)", files["svg"])
         self.assertNotIn(b"mathdefault", files["svg"])
 
+    def test_is_laid_out(self):
+        figure = Figure(layout="constrained")
+        axes = figure.add_subplot(ylabel="two\nlines\nand a third")
+        before = axes.get_position().x0
+        drawing.saved(figure)
+        self.assertGreater(axes.get_position().x0, before)
+
     def test_settings_of_others_do_not_matter(self):
         folder = tempfile.mkdtemp()
         pathlib.Path(folder, "matplotlibrc").write_text("font.size: 40\n")
