@@ -86,7 +86,7 @@ _NUM_STARTS = 16
 
 
 def main():
-    from mmc_jax import overviews, report, studies
+    from mmc_jax import overviews, report, stages, studies
 
     # What a mistake in the flags ends comes first: the rest may take hours.
     folder = report.folder_of(_OUT.value)
@@ -95,35 +95,43 @@ def main():
     measured = given.get("routers", {}).get("routers")
     table = tables.read(keep_texts=_SHOW_TEXTS.value or _ROUTERS.value != [])
     dates, texts = _dates(table), _texts(table)
-    found = overviews.overview(
-        table,
-        normalisation=tables.NORMALISATION.value,
-        cost=tables.COST.value,
-        more_normalisations=_MORE_NORMALISATIONS.value,
-        more_costs=_MORE_COSTS.value,
-        method=_METHOD.value,
-        checks=studies.Checks(
-            held_out=_HELD_OUT.value,
-            num_splits=_NUM_SPLITS.value,
-            num_resamples=_NUM_RESAMPLES.value,
-            by_domain=_CLUSTER_BY_DOMAIN.value,
-            seed=_SEED.value,
-        ),
-        limits=studies.Limits(seconds=_TIME_LIMIT.value),
-        mixtures=_MIXTURES.value,
-        families=_FAMILIES.value,
-        routers=_routers_of(measured),
-        granularities=[] if "granularity" in given else _GRANULARITIES.value,
-        texts=routing.texts_of(table),
-        num_texts=_NUM_TEXTS.value,
-        folder=folder,
-    )
+    with stages.stage("looking at the scores"):
+        found = overviews.overview(
+            table,
+            normalisation=tables.NORMALISATION.value,
+            cost=tables.COST.value,
+            more_normalisations=_MORE_NORMALISATIONS.value,
+            more_costs=_MORE_COSTS.value,
+            method=_METHOD.value,
+            checks=studies.Checks(
+                held_out=_HELD_OUT.value,
+                num_splits=_NUM_SPLITS.value,
+                num_resamples=_NUM_RESAMPLES.value,
+                by_domain=_CLUSTER_BY_DOMAIN.value,
+                seed=_SEED.value,
+            ),
+            limits=studies.Limits(seconds=_TIME_LIMIT.value),
+            mixtures=_MIXTURES.value,
+            families=_FAMILIES.value,
+            routers=_routers_of(measured),
+            granularities=[]
+            if "granularity" in given
+            else _GRANULARITIES.value,
+            texts=routing.texts_of(table),
+            num_texts=_NUM_TEXTS.value,
+            folder=folder,
+        )
     # Their chapters come with --more_results; the line stays in the figure.
     own = found._replace(routers=None) if measured else found
-    sections = report.overview_sections(own, texts)
-    sections += _referee(found, dates, measured or found.routers)
-    sections += more
-    print(report.write_page(_OUT.value, sections, flags=program.flag_values()))
+    with stages.stage("asking what a referee asks"):
+        sections = report.overview_sections(own, texts)
+        sections += _referee(found, dates, measured or found.routers)
+        sections += more
+    with stages.stage("writing the page"):
+        words = report.write_page(
+            _OUT.value, sections, flags=program.flag_values()
+        )
+    print(words)
     studies.delete_parts(found.study, folder)
 
 

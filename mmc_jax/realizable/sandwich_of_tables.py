@@ -41,7 +41,7 @@ _ROUNDINGS = 8 * np.finfo(np.float64).eps
 _MOST_NUMBERS = 2**26
 # The same, with the models of each subset: of a thousand models subsets have
 # hundreds, and one that is not worked out lies between two that are.
-_MOST_OF_MEMBERS = 2**31
+_MOST_OF_MEMBERS = 3 * 2**29
 
 
 class Systems(NamedTuple):
