@@ -57,11 +57,12 @@ def main():
         "seed": _SEED.value,
         "forms": _FORMS.value,
     }
-    if _POINTS.value is not None:
-        groups = report.read_points(_POINTS.value)
-        study, more = law.laws_of_points(groups, **options), []
-    else:
-        study, more = _of_table(options)
+    with stages.stage("fitting laws"):
+        if _POINTS.value is not None:
+            groups = report.read_points(_POINTS.value)
+            study, more = law.laws_of_points(groups, **options), []
+        else:
+            study, more = _of_table(options)
     with stages.stage("writing the laws and their figures"):
         table = report.write_laws(
             study,
