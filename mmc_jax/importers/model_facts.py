@@ -85,9 +85,7 @@ def _facts(
 ) -> tuple[list[str], dict[str, list[str]]]:
     """Returns the models' names, and families and kinds, [M] each."""
     there = table.column_names
-    for i, name in enumerate(there):
-        if name in there[:i]:
-            raise ValueError(f"{path}: there are two columns {name!r}")
+    cells.refuse_twice(path, there, there)
     if "model" not in there:
         raise ValueError(
             f"{path}: no column 'model'; it has {', '.join(map(repr, there))}"

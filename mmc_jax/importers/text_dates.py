@@ -43,9 +43,7 @@ def read_text_dates(
         raise ValueError(
             f"{path}: no column {_DATE!r}; it has {', '.join(map(repr, there))}"
         )
-    for name in (_DATE, *_IDS, columns.TEXT):
-        if there.count(name) > 1:
-            raise ValueError(f"{path}: there are two columns {name!r}")
+    cells.refuse_twice(path, there, [_DATE, *_IDS, columns.TEXT])
     found: dict[str, str] = {}
     dates = cells.strings(table.column(_DATE), path, _DATE)
     for row, (name, cell) in enumerate(

@@ -87,9 +87,7 @@ def read_columns(
                 f"{path}: no column {name!r}; it has "
                 f"{', '.join(map(repr, there))}"
             )
-    for name in (*numbers, *names):
-        if there.count(name) > 1:
-            raise ValueError(f"{path}: there are two columns {name!r}")
+    cells.refuse_twice(path, there, [*numbers, *names])
     if not table.num_rows:
         raise ValueError(f"{path}: a header and no rows: there are no points")
     names = [name for name in names if name in there]

@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -41,6 +42,24 @@ _WRITTEN = re.compile(
 def where(path: pathlib.Path, row: int, name: str) -> str:
     """Returns how errors name a cell; the row below the header is 1."""
     return f"{path}, row {row}, column {name!r}"
+
+
+def refuse_twice(
+    path: pathlib.Path, there: Sequence[str], names: Iterable[str]
+) -> None:
+    """Refuses a name of several columns.
+
+    Args:
+      path: File, named in the error.
+      there: Names of all its columns.
+      names: Names that may stand there once.
+
+    Raises:
+      ValueError: One stands there twice.
+    """
+    for name in names:
+        if there.count(name) > 1:
+            raise ValueError(f"{path}: there are two columns {name!r}")
 
 
 def texts(
