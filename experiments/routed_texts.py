@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mmc_jax import realizable, report, scores
+from mmc_jax import at_once, realizable, report, scores
 
 from . import import_flags, routing, tables
 
@@ -134,13 +134,11 @@ def predict(out: str, path: str, price: float) -> str:
     )
     expected = realizable.predicted_losses(router, known)
     file = pathlib.Path(out, _PREDICTIONS)
-    partial = file.with_suffix(".partial")
-    with partial.open("w") as lines:
+    with at_once.replaced(file) as new, new.open("w") as lines:
         for x, (id_, model) in enumerate(zip(texts.ids, chosen, strict=True)):
             loss = expected[router.models.index(model), x]
             line = {"id": id_, "model": model, "expected_loss": float(loss)}
             lines.write(json.dumps(line) + "\n")
-    partial.replace(file)
     names, counts = np.unique(chosen, return_counts=True)
     most = sorted(zip(counts.tolist(), names.tolist(), strict=True))[::-1]
     shares = ", ".join(f"{model} {count:,}" for count, model in most)

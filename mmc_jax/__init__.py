@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 __getattr__, __dir__, __all__ = attach(
     __name__,
     submodules=[
+        "at_once",
         "catalogue",
         "comparisons",
         "certificate_checker",

@@ -21,9 +21,9 @@ import tqdm
 import transformers
 from flax import nnx
 
-from mmc_jax import models
+from mmc_jax import at_once, models, scores
 from mmc_jax.corpus import Corpus
-from mmc_jax.models import cache
+from mmc_jax.models import cache, weight_files
 
 
 class Recipe(NamedTuple):
@@ -163,6 +163,7 @@ def train(
       per token) with `seconds` (of training, restarts included).
 
     Raises:
+      BlockingIOError: Another run is at the same training.
       ValueError: The state on disk is damaged.
     """
     model = models.build(config, rngs=nnx.Rngs(recipe.seed))
@@ -195,7 +196,10 @@ def train(
 
     folder = checkpoint_dir / _recipe_digest(config, streams, recipe)[:16]
     options = ocp.CheckpointManagerOptions(max_to_keep=1)
-    with ocp.CheckpointManager(folder.absolute(), options=options) as m:
+    with (
+        scores.locked(folder, "training"),
+        ocp.CheckpointManager(folder.absolute(), options=options) as m,
+    ):
         first = m.latest_step() or 0
         if first:
             saved = _restored(m, first, state(), folder)
@@ -313,7 +317,14 @@ def save_folder(
       folder: Where to write; `model.safetensors` comes last, so that a folder
         that holds it is complete.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with at_once.alone(folder):
+        for left in folder.glob(f"{weight_files.WEIGHTS}.*.tmp"):
+            left.unlink()  # By a run that was killed.
+        _save_folder(model, tokenizer, separator, facts, folder)
+
+
+def _save_folder(model, tokenizer, separator, facts, folder) -> None:
+    """Writes into a folder in which no other run writes."""
     wrapped = transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token=separator, eos_token=separator
     )

@@ -6,6 +6,7 @@ import os
 import pathlib
 import platform
 import tempfile
+import uuid
 from unittest import mock
 
 import numpy as np
@@ -1050,7 +1051,10 @@ class ModelWriterTest(_TestInFolder):
         writer = self._writer()
         self._append(writer, range(3))
         # /dev/full takes any write with ENOSPC.
-        name = f"part-000001-0000.parquet.{os.getpid()}.tmp"
+        self.enter_context(
+            mock.patch.object(uuid, "uuid4", return_value=uuid.UUID(int=0))
+        )
+        name = f"part-000001-0000.parquet.{0:08}.tmp"
         (self.parts / name).symlink_to("/dev/full")
         with self.assertRaisesRegex(
             OSError,

@@ -171,6 +171,22 @@ class TrainTest(absltest.TestCase):
                     trained(root / f"new-{min(changes)}", **changes),
                 )
 
+    def test_two_at_once(self):
+        streams = {"a": np.zeros(100, np.uint16), "b": np.ones(100, np.uint16)}
+        folder = pathlib.Path(tempfile.mkdtemp())
+        arguments = _config(), streams, _recipe(num_steps=1), folder
+
+        def during(*_):
+            training.train(*arguments, name="second")
+
+        with (
+            mock.patch.object(training, "batch", during),
+            self.assertRaisesRegex(
+                BlockingIOError, "another run is training into this folder"
+            ),
+        ):
+            training.train(*arguments, name="first")
+
     def test_flipped_bit_in_the_state(self):
         tokenizer = training.byte_tokenizer(_SEPARATOR)
         streams = training.token_streams(_corpus(), tokenizer, _SEPARATOR)

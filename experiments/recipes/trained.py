@@ -27,6 +27,7 @@ from . import shipped, similarity
 from .shipped import SEPARATOR, Run
 
 _NORMALISATION = "bits_per_byte"
+_FACTS = "training.json"
 STUDIES = {"stdlib": shipped, "similarity": similarity}
 
 
@@ -66,6 +67,10 @@ def trained_pool(
       num_steps: Updates of each model; the study's own number if None.
       seed: Seed of the first models' weights and batches.
       num_texts_per_domain: Number of held-out texts of each domain.
+
+    Raises:
+      ValueError: A model is there that was trained with another recipe.
+      BlockingIOError: Another run is at the same training.
     """
     study, folder = STUDIES[name], pathlib.Path(out)
     texts = corpus.embedded("train")
@@ -76,7 +81,9 @@ def trained_pool(
     }
     runs = list(study.runs(num_steps or study.NUM_STEPS, seed))
     for run in runs:
-        if not (folder / run.name / weight_files.WEIGHTS).exists():
+        if (folder / run.name / weight_files.WEIGHTS).exists():
+            _check_recipe(run, folder / run.name)
+        else:
             tokenizer = of_study[run.tokenizer]
             train(run, tokenizer, streams[run.tokenizer], folder, work_dir)
     pool_file = _write_pool(runs, folder)
@@ -85,10 +92,25 @@ def trained_pool(
         pool.read(pool_file), held_out, pathlib.Path(work_dir, "scores", name)
     )
     facts = {
-        run.name: json.loads((folder / run.name / "training.json").read_text())
+        run.name: json.loads((folder / run.name / _FACTS).read_text())
         for run in runs
     }
     return TrainedPool(of_study, streams, table, held_out, facts)
+
+
+def _check_recipe(run: Run, folder: pathlib.Path) -> None:
+    """Refuses a model that is there, but of other steps or another seed."""
+    facts = json.loads((folder / _FACTS).read_text())
+    differing = [
+        f"{name} is {facts.get(name)} there and {value} now"
+        for name, value in run.recipe._asdict().items()
+        if facts.get(name) != value
+    ]
+    if differing:
+        raise ValueError(
+            f"{folder}: a model of another recipe ({'; '.join(differing)}); "
+            "name another folder with --out, or delete this one"
+        )
 
 
 def train(

@@ -15,7 +15,7 @@ from typing import Literal
 
 from absl import logging
 
-from mmc_jax import user_cache
+from mmc_jax import at_once, user_cache
 from mmc_jax.corpus.container import Corpus, Record, checked_corpus
 
 # Texts of 256 to 1,024 bytes; one file in five is held out.
@@ -118,10 +118,10 @@ def _modules() -> list[list[str]]:
         modules.append([path.relative_to(library).as_posix(), *texts])
     if kept is not None:
         content = json.dumps(modules).encode()
-        partial = kept.with_suffix(f".{os.getpid()}")
+        digest = _hash(content).hex().encode()
         try:
-            partial.write_bytes(_hash(content).hex().encode() + b"\n" + content)
-            partial.replace(kept)
+            with at_once.replaced(kept) as new:
+                new.write_bytes(digest + b"\n" + content)
         except OSError as error:
             logging.warning("%s: texts are not kept: %s", kept, error)
     return modules

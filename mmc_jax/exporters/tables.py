@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from mmc_jax import at_once
 from mmc_jax.scores import ScoreTable, columns
 
 LAYOUTS = ("wide", "long")
@@ -282,14 +283,13 @@ def _placed(
 ) -> None:
     """Writes a file that is complete as soon as it has its name."""
     packed = _PACKED.get(path.suffix.lower())
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        with pa.output_stream(str(temporary), compression=packed) as file:
+        with (
+            at_once.replaced(path) as new,
+            pa.output_stream(str(new), compression=packed) as file,
+        ):
             write_to(file)
-        os.replace(temporary, path)
     except OSError as error:  # Those of Arrow name no file.
         raise OSError(
             error.errno, f"{path}: not written ({error}); is there room?"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 
 from absl import logging
 
+from mmc_jax import at_once
+
 # A file that changed so lately may change again without a trace in its times.
 _SETTLED_SECONDS = 2.0
 
@@ -53,13 +55,11 @@ def _sha256(
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
     settled = time.time_ns() - stat.st_mtime_ns > _SETTLED_SECONDS * 1e9
     if memory is not None and settled:
-        # Several processes may write it; each replaces the file at once.
-        partial = memory.with_suffix(f".{os.uname().nodename}-{os.getpid()}")
         content = [*state, digest, json_sha256([*state, digest])]
         try:
             memory.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps(content))
-            partial.replace(memory)
+            with at_once.replaced(memory) as new:
+                new.write_text(json.dumps(content))
         except OSError as error:
             logging.warning("%s: the hash is not kept: %s", memory, error)
     return digest

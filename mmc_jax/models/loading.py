@@ -24,7 +24,7 @@ import safetensors.numpy
 import transformers
 from transformers.models.auto import modeling_auto
 
-from mmc_jax import pool
+from mmc_jax import at_once, pool
 from mmc_jax.models import (
     adapters,
     attributes,
@@ -174,9 +174,8 @@ def save(
     config.architectures = [architectures[config.model_type]]
     config.save_pretrained(folder)
     # A reader never sees half a file.
-    partial = folder / f".{weight_files.WEIGHTS}.partial"
-    safetensors.numpy.save_file(rows, partial, metadata={"format": "pt"})
-    partial.rename(folder / weight_files.WEIGHTS)
+    with at_once.replaced(folder / weight_files.WEIGHTS) as new:
+        safetensors.numpy.save_file(rows, new, metadata={"format": "pt"})
 
 
 def num_params(

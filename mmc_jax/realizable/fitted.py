@@ -3,6 +3,7 @@
 M models, X texts, D features.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -14,14 +15,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import orbax.checkpoint as ocp
 
-from mmc_jax import limits
+from mmc_jax import at_once, limits
+from mmc_jax.models import hashes
 from mmc_jax.realizable.features import Features
 from mmc_jax.realizable.routers import ROUTERS
 from mmc_jax.realizable.routers.seen import Seen
 from mmc_jax.statistics import checked_losses
 
 _FACTS, _ARRAYS = "router.json", "arrays"
-_FORMAT = 1
+_FORMAT = 2
 # Where programs take from what a router needs.
 _FLAGS = {
     "features": "--corpus, or --features with a file",
@@ -255,11 +257,6 @@ def save_router(router: FittedRouter, path: str | os.PathLike[str]) -> None:
       OSError: The folder cannot be written.
     """
     folder = pathlib.Path(path).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / _FACTS).unlink(missing_ok=True)
-    shutil.rmtree(folder / _ARRAYS, ignore_errors=True)
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(folder / _ARRAYS, dict(router.arrays))
     content = {
         "format": _FORMAT,
         "router": router.name,
@@ -271,9 +268,14 @@ def save_router(router: FittedRouter, path: str | os.PathLike[str]) -> None:
         },
         "facts": router.facts,
     }
-    partial = folder / f"{_FACTS}.partial"
-    partial.write_text(json.dumps(content, indent=1) + "\n")
-    partial.replace(folder / _FACTS)
+    content["sha256"] = _sha256(content, router.arrays)
+    with at_once.alone(folder):
+        (folder / _FACTS).unlink(missing_ok=True)
+        shutil.rmtree(folder / _ARRAYS, ignore_errors=True)
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(folder / _ARRAYS, dict(router.arrays))
+        with at_once.replaced(folder / _FACTS) as new:
+            new.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def load_router(path: str | os.PathLike[str]) -> FittedRouter:
@@ -287,6 +289,13 @@ def load_router(path: str | os.PathLike[str]) -> FittedRouter:
       ValueError: It is damaged or of another format.
     """
     folder = pathlib.Path(path).absolute()
+    # Another run might replace it between two lines.
+    with at_once.alone(folder, reads=True):
+        return _loaded(folder)
+
+
+def _loaded(folder: pathlib.Path) -> FittedRouter:
+    """Returns the router of a folder in which no run writes."""
     file = folder / _FACTS
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no router; train_router writes one")
@@ -316,6 +325,9 @@ def load_router(path: str | os.PathLike[str]) -> FittedRouter:
                         f"{kept[name].shape}, not what {_FACTS} says"
                     )
             arrays = checkpointer.restore(folder / _ARRAYS, like)
+        stated = content.pop("sha256")
+        if stated != _sha256(content, arrays):
+            raise ValueError("it is damaged, or its files are of two routers")
         return FittedRouter(
             content["router"],
             tuple(content["models"]),
@@ -327,6 +339,16 @@ def load_router(path: str | os.PathLike[str]) -> FittedRouter:
         raise ValueError(
             f"{folder}: not a router that can be read ({error}); train it again"
         ) from error
+
+
+def _sha256(content: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+    """Returns the SHA-256 of a router's facts and arrays."""
+    of_arrays = {
+        name: hashlib.sha256(np.asarray(array).tobytes()).hexdigest()
+        for name, array in arrays.items()
+    }
+    # As JSON gives it back: with lists for tuples.
+    return hashes.json_sha256([json.loads(json.dumps(content)), of_arrays])
 
 
 def _check_names(what: str, names: object) -> None:

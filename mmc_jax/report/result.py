@@ -1,7 +1,6 @@
 """Result folders: result.json, arrays beside it, figures as SVG and PNG."""
 
 import contextlib
-import fcntl
 import hashlib
 import importlib.metadata
 import io
@@ -10,14 +9,14 @@ import math
 import os
 import pathlib
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from mmc_jax import law, limits, stages
+from mmc_jax import at_once, law, limits, stages
 from mmc_jax.report import drawing
 from mmc_jax.statistics import Estimate
 
@@ -34,6 +33,7 @@ def write_result(
     arrays: Mapping[str, np.ndarray] | None = None,
     figures: Mapping[str, Callable[[], Figure] | Figure] | None = None,
     files: Mapping[str, Callable[[pathlib.Path], object]] | None = None,
+    then: Callable[[pathlib.Path], object] | None = None,
 ) -> pathlib.Path:
     """Writes a result folder and returns the path of its result.json.
 
@@ -54,6 +54,8 @@ def write_result(
         <name>.svg and <name>.png, the same bytes on every run.
       files: Functions that write further files, by the names of the files. Each
         is called with the path to write to.
+      then: Function that is called with the path of result.json once all is
+        written, while other runs that write this folder wait.
 
     Raises:
       OSError: A file cannot be written; it is named.
@@ -83,8 +85,10 @@ def write_result(
         "sha256": {},
         **numbers,
     }
-    with _alone(folder):
+    with at_once.alone(folder):
         _replace(folder, writers, content)
+        if then is not None:
+            then(folder / _RESULT)
     return folder / _RESULT
 
 
@@ -101,6 +105,13 @@ def read_arrays(folder: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         one is damaged.
     """
     folder = pathlib.Path(folder)
+    # Another run might change the folder between two lines.
+    with at_once.alone(folder, reads=True):
+        return _read_arrays(folder)
+
+
+def _read_arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:
+    """Returns the arrays of a folder in which no run writes."""
     file, path = folder / _ARRAYS, folder / _RESULT
     if not file.is_file():
         raise FileNotFoundError(f"{file}: missing")
@@ -109,7 +120,7 @@ def read_arrays(folder: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             f"{folder}: incomplete, it has no {_RESULT}; run the program again "
             "that writes it."
         )
-    check_file(file)
+    _check_file(file)
     limits.check_archive("arrays", file)
     # NumPy leaves a file that it opened itself open where it is damaged.
     with file.open("rb") as opened:
@@ -139,6 +150,12 @@ def check_file(path: str | os.PathLike[str]) -> None:
         that cannot be read.
     """
     path = pathlib.Path(path)
+    with at_once.alone(path.parent, reads=True):
+        _check_file(path)
+
+
+def _check_file(path: pathlib.Path) -> None:
+    """Refuses a file of a folder in which no run writes."""
     found = _sha256(path)
     beside = path.parent / _RESULT
     expected = _hashes(beside).get(path.name) if beside.is_file() else None
@@ -256,19 +273,6 @@ def _sha256(path: pathlib.Path) -> str:
 
 def _writer(content: bytes) -> Callable[[pathlib.Path], object]:
     return lambda path: path.write_bytes(content)
-
-
-@contextlib.contextmanager
-def _alone(folder: pathlib.Path) -> Iterator[None]:
-    """Makes a folder, and waits until no other run writes its result there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # Some file systems have no locks.
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _replace(

@@ -32,7 +32,8 @@ import pyarrow as pa
 import pyarrow.parquet
 from absl import logging
 
-from mmc_jax import corpus, limits
+from mmc_jax import at_once, corpus, limits
+from mmc_jax.scores import locks
 from mmc_jax.scores.facts import (
     checked_text,
     read_facts,
@@ -189,7 +190,8 @@ def write(table: ScoreTable, path: str | os.PathLike[str]) -> None:
     """Writes a table into a folder, or adds its models to a table there.
 
     Where the table is a selection, a new folder keeps its k; a folder with a
-    table has a k already.
+    table has a k already. One run at a time writes there: others that write
+    tables wait for it.
 
     Args:
       table: The score table to write.
@@ -199,6 +201,7 @@ def write(table: ScoreTable, path: str | os.PathLike[str]) -> None:
       ValueError: The folder has another corpus, or a model of the same name
         with other scores; a name is too long for a file; rows that are segments
         of texts. No model is written then.
+      BlockingIOError: Another run is scoring into the folder.
     """
     if table.places is not None:
         raise ValueError(
@@ -206,6 +209,13 @@ def write(table: ScoreTable, path: str | os.PathLike[str]) -> None:
             "texts, and cut them where they are needed"
         )
     path = pathlib.Path(path)
+    # Imports wait for one another; scoring takes too long for that.
+    with at_once.alone(path), locks.locked(path, "writing scores"):
+        _write(table, path)
+
+
+def _write(table: ScoreTable, path: pathlib.Path) -> None:
+    """Writes a table into a folder in which no other run writes."""
     # k stands in the file only where it is not what the folder would give.
     derived = ScoreTable(
         table.models,
@@ -215,10 +225,10 @@ def write(table: ScoreTable, path: str | os.PathLike[str]) -> None:
         table.num_scored,
     )
     inherited = table.chars_per_token != derived.chars_per_token
-    write_corpus(
+    _write_corpus(
         path,
-        table.texts,
-        chars_per_token=table.chars_per_token if inherited else None,
+        table.texts.counts,
+        table.chars_per_token if inherited else None,
     )
     if table.texts.texts is not None:
         kept = pa.table(
@@ -317,11 +327,19 @@ def write_corpus(
       ValueError: The folder has another corpus; the message names the first
         text that differs.
     """
-    texts = texts.counts
-    file = pathlib.Path(path) / "corpus.parquet"
+    path, counts = pathlib.Path(path), texts.counts
+    with at_once.alone(path):
+        _write_corpus(path, counts, chars_per_token)
+
+
+def _write_corpus(
+    path: pathlib.Path, texts: corpus.Corpus, chars_per_token: float | None
+) -> None:
+    """Writes the counts of texts into a folder in which no other run does."""
+    file = path / "corpus.parquet"
+    for left in path.glob("corpus.parquet.*.tmp"):  # By a run that was killed.
+        left.unlink(missing_ok=True)
     if file.exists():
-        for left in file.parent.glob("corpus.parquet.*.tmp"):
-            left.unlink(missing_ok=True)
         there, k = _read_corpus(file.parent)
         _check_same_texts(there, texts, file)
         if texts.dates in (None, there.dates):
@@ -595,16 +613,12 @@ def write_atomically(
       OSError: It cannot be written, as on a full disk. Nothing is left of it.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    # The process id keeps two processes that begin a table apart.
-    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as opened:
+        with at_once.replaced(file) as new, new.open("wb") as opened:
             pyarrow.parquet.write_table(table, opened, **options)
             opened.flush()
             os.fsync(opened.fileno())
-        os.replace(temporary, file)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise OSError(
             error.errno,
             f"{file}: not written ({error}); what was written before is kept: "

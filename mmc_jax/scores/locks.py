@@ -23,7 +23,8 @@ def locked(folder: str | os.PathLike[str], work: str) -> Iterator[None]:
 
     Args:
       folder: The folder; it is made if it is missing.
-      work: What is done there, such as "scoring", for the error of others.
+      work: What is done there, for the error of others; "another run is
+        scoring" goes before "into this folder".
 
     Raises:
       BlockingIOError: Another run is there. The message says on which host,
@@ -36,7 +37,7 @@ def locked(folder: str | os.PathLike[str], work: str) -> Iterator[None]:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             if not _taken(file):
-                raise BlockingIOError(None, _who(path, work))
+                raise BlockingIOError(None, _who(path))
         except BaseException:
             os.close(file)
             raise
@@ -47,7 +48,7 @@ def locked(folder: str | os.PathLike[str], work: str) -> Iterator[None]:
         os.close(file)
     try:
         os.ftruncate(file, 0)
-        os.pwrite(file, json.dumps(_own()).encode(), 0)
+        os.pwrite(file, json.dumps(_own(work)).encode(), 0)
         yield
     finally:
         path.unlink(missing_ok=True)
@@ -65,9 +66,10 @@ def _taken(file: int) -> bool:
     return True
 
 
-def _own() -> dict[str, str | int]:
+def _own(work: str) -> dict[str, str | int]:
     now = datetime.datetime.now().astimezone()
     return {
+        "work": work,
         "host": platform.node(),
         "process": os.getpid(),
         "since": now.isoformat(sep=" ", timespec="seconds"),
@@ -98,9 +100,11 @@ def _is_running(owner: dict) -> bool:
     return True
 
 
-def _who(path: pathlib.Path, work: str) -> str:
+def _who(path: pathlib.Path) -> str:
     """Returns the sentence for those that come second."""
-    owner = _read(path.read_bytes()) if path.exists() else {}
+    owner = {}
+    with contextlib.suppress(OSError):  # It may have ended meanwhile.
+        owner = _read(path.read_bytes())
     who = (
         f"process {owner.get('process')} on {owner.get('host')}, since "
         f"{owner.get('since')}"
@@ -108,6 +112,7 @@ def _who(path: pathlib.Path, work: str) -> str:
         else "a process that has just begun"
     )
     return (
-        f"{path.parent}: another run is {work} into this folder ({who}); wait "
-        "for it, or choose another output folder"
+        f"{path.parent}: another run is {owner.get('work', 'writing')} "
+        f"into this folder ({who}); wait for it, or "
+        "choose another output folder"
     )

@@ -20,7 +20,7 @@ import jax
 from absl import logging
 
 import mmc_jax
-from mmc_jax import pool, scores
+from mmc_jax import at_once, pool, scores
 from mmc_jax.models import hashes
 from mmc_jax.scores import files
 from mmc_jax.scoring.runs import Run
@@ -128,10 +128,9 @@ def keep(
         return
     content = [dict(key), dict(costs)]
     text = json.dumps([*content, hashes.json_sha256(content)])
-    partial = folder / f"{name}.{os.getpid()}"
     try:
-        partial.write_text(text)
-        partial.replace(folder / f"{name}.json")
+        with at_once.replaced(folder / f"{name}.json") as new:
+            new.write_text(text)
     except OSError as error:
         logging.warning("%s: not kept for the next run: %s", folder, error)
 

@@ -136,11 +136,11 @@ class TrainPoolTest(absltest.TestCase):
             flags.FLAGS.mark_as_parsed()
         self.folder = pathlib.Path(tempfile.mkdtemp())
 
-    def _run(self, **values):
+    def _run(self, num_steps=2, **values):
         with flagsaver.flagsaver(
             out=str(self.folder / "pool"),
             work_dir=str(self.folder / "work"),
-            num_steps=2,
+            num_steps=num_steps,
             num_texts_per_domain=3,
             **values,
         ):
@@ -230,6 +230,13 @@ class TrainPoolTest(absltest.TestCase):
         card = (self.folder / "pool/README.md").read_text()
         self.assertRegex(card, r"(?m)^\| tiny \| 257 \| prose 40%")
         self.assertRegex(card, r"(?m)^\| tiny-30k \| 2,\d{3} \|")
+        with (
+            self.subTest("another recipe is no reason to take what is there"),
+            self.assertRaisesRegex(
+                ValueError, "another recipe .num_steps is 2 there and 3 now.;"
+            ),
+        ):
+            self._run(study="stdlib", num_steps=3)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """An import of an export is the same table, to the bit."""
 
 import itertools
-import os
 import pathlib
 import re
 import tempfile
+import uuid
+from unittest import mock
 
 import numpy as np
 from absl.testing import absltest, parameterized
@@ -163,8 +164,11 @@ class ExportTest(parameterized.TestCase):
         if not full.exists():
             self.skipTest("no /dev/full")
         path = self.folder / "s.csv"
+        self.enter_context(
+            mock.patch.object(uuid, "uuid4", return_value=uuid.UUID(int=0))
+        )
         for name in ("s.csv", "s.models.csv"):
-            (self.folder / f"{name}.{os.getpid()}.tmp").symlink_to(full)
+            (self.folder / f"{name}.{0:08}.tmp").symlink_to(full)
             with self.assertRaisesRegex(OSError, f"{name}: not written"):
                 exporters.write(_table(), path)
 

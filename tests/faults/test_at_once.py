@@ -10,8 +10,9 @@ from unittest import mock
 import numpy as np
 from absl.testing import absltest
 
-from mmc_jax import scores
+from mmc_jax import corpus, report, scores
 from mmc_jax.report import result
+from mmc_jax.report.page import document
 from tests.faults import jobs
 
 
@@ -47,6 +48,101 @@ class AtOnceTest(absltest.TestCase):
         found = jobs.scores_found(folder / "out")
         jobs.score(folder, folder / "alone")
         self.assertEqual(found, jobs.scores_found(folder / "alone"))
+
+    def test_three_imports_into_one_folder(self):
+        """Of tables that have the same models: one remains, and no mixture."""
+        path = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
+        texts = corpus.Corpus(
+            ("t",), ("",), np.zeros(1, int), np.zeros(1, int), ("",), None
+        )
+        met = threading.Barrier(3)
+
+        def write(value):
+            table = scores.ScoreTable(
+                [scores.ScoredModel(name) for name in "abcdefgh"],
+                texts,
+                np.full((8, 1), value),
+                unit="raw",
+            )
+            met.wait(60)
+            try:
+                scores.write(table, path)
+            except ValueError as error:
+                refused.append(str(error))
+
+        refused = []
+        with concurrent.futures.ThreadPoolExecutor(3) as threads:
+            list(threads.map(write, (1.0, 2.0, 3.0)))
+        self.assertLen(refused, 2)
+        for said in refused:
+            self.assertIn("is there already, with other scores", said)
+        self.assertLen(np.unique(scores.open(path).nll_nats), 1)
+
+    def test_imports_into_a_folder_that_is_scored(self):
+        path = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
+        texts = corpus.Corpus(
+            ("t",), ("",), np.zeros(1, int), np.zeros(1, int), ("",), None
+        )
+        table = scores.ScoreTable(
+            [scores.ScoredModel("a")], texts, np.ones((1, 1)), unit="raw"
+        )
+        with (
+            scores.locked(path, "scoring"),
+            self.assertRaisesRegex(BlockingIOError, "another run is scoring"),
+        ):
+            scores.write(table, path)
+
+    def test_three_pages_of_one_name(self):
+        """Page and folder are of one run, and nothing else is left."""
+        folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
+        met = threading.Barrier(3)
+
+        def page_of(content):
+            # Whoever writes without waiting would be here as well.
+            self.assertTrue(at_work.acquire(blocking=False))
+            at_work.release()
+            return str(content["run"]) * 1000
+
+        def write(run):
+            met.wait(60)
+            report.write_page(
+                folder / "a.html", [report.Section({"run": run})], flags={}
+            )
+
+        at_work = threading.Lock()
+        with (
+            mock.patch.object(document, "page_of", page_of),
+            concurrent.futures.ThreadPoolExecutor(3) as threads,
+        ):
+            list(threads.map(write, (1, 2, 3)))
+        said = json.loads((folder / "a/result.json").read_text())["run"]
+        self.assertEqual((folder / "a.html").read_text(), str(said) * 1000)
+        self.assertCountEqual(
+            [path.name for path in folder.iterdir()], ["a", "a.html"]
+        )
+
+    def test_a_reader_waits_for_a_result_that_is_written(self):
+        folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
+
+        def write(run, then=None):
+            result.write_result(
+                folder,
+                {"run": run},
+                flags={},
+                arrays={"run": np.full(100, run)},
+                files={"run.txt": then} if then else None,
+            )
+
+        write(1)
+        found = []
+        with concurrent.futures.ThreadPoolExecutor(1) as thread:
+
+            def read_meanwhile(path):
+                found.append(thread.submit(result.read_arrays, folder))
+                path.write_text("")
+
+            write(2, read_meanwhile)
+        self.assertEqual(found[0].result()["run"].tolist(), [2] * 100)
 
     def test_three_results_into_one_folder(self):
         folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))

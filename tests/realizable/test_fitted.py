@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import tempfile
 
 import jax
@@ -81,10 +82,24 @@ class OnDiskTest(parameterized.TestCase):
             {"models": ["a", "a"]},
             {"domains": [1]},
             {"facts": []},
+            {"facts": {"cost": "x"}},
+            {"models": ["z"]},
         ):
             file.write_text(json.dumps({**content, **change}))
             with self.assertRaisesRegex(ValueError, "not a router that can be"):
                 realizable.load_router(self.folder)
+
+    def test_arrays_of_another_run(self):
+        """As two trainings at once leave them where there are no locks."""
+        for loss, folder in ((1.0, self.folder), (2.0, self.folder / "b")):
+            router = realizable.fit_router(
+                "best_single", np.full((1, 4), loss), "a", _texts(4)
+            )
+            realizable.save_router(router, folder)
+        shutil.rmtree(self.folder / "arrays")
+        (self.folder / "b" / "arrays").rename(self.folder / "arrays")
+        with self.assertRaisesRegex(ValueError, "files are of two routers"):
+            realizable.load_router(self.folder)
 
 
 class ArraysTest(absltest.TestCase):

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
+from mmc_jax import at_once
 from mmc_jax.frontier.proof.integers import IntegerPool
 from mmc_jax.statistics.inputs import Inputs
 
@@ -86,10 +87,11 @@ class WorkFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         path = self.path / "key.txt"
-        if not path.exists():
+        try:
+            kept = path.read_bytes()
+        except FileNotFoundError:
             save(path, _sealed(_VERSION, self._key))
             return
-        kept = path.read_bytes()
         version, _, key = kept.partition(b"\n")[0].partition(b" ")
         if _HASH.fullmatch(kept):  # Before versions were written.
             self._set_all_aside()
@@ -111,7 +113,10 @@ class WorkFolder:
         aside = self.path.with_name(
             f"{self.path.name}.{uuid.uuid4().hex[:8]}.other_version"
         )
-        self.path.rename(aside)
+        try:
+            self.path.rename(aside)
+        except FileNotFoundError:
+            return  # Another search of the same numbers was faster.
         logging.warning(
             "%s was kept by another version of mmc_jax, which this one cannot "
             "go on from: it was renamed to %s, and all is computed again. "
@@ -119,7 +124,7 @@ class WorkFolder:
             self.path,
             aside.name,
         )
-        self.path.mkdir()
+        self.path.mkdir(exist_ok=True)
 
     def start(self, num_models: int) -> np.ndarray | None:
         """Returns the subsets to begin with [S, M] bool, None for none kept."""
@@ -270,14 +275,14 @@ def save(path: pathlib.Path, data: bytes) -> None:
     Raises:
       OSError: the file cannot be written, with its name; the disk is full.
     """
-    # A name of its own: others may write the same file.
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(data)
-        partial.replace(path)
+        try:
+            _place(path, data)
+        except FileNotFoundError:
+            # Another search of the same numbers has ended, and has deleted the
+            # folder since it was made.
+            _place(path, data)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OSError(
                 error.errno,
@@ -287,9 +292,12 @@ def save(path: pathlib.Path, data: bytes) -> None:
             ) from error
         # What a write raises names no file.
         raise OSError(error.errno, error.strerror, str(path)) from error
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+
+
+def _place(path: pathlib.Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with at_once.replaced(path) as new:
+        new.write_bytes(data)
 
 
 def _sealed(version: str, key: str) -> bytes:
@@ -313,7 +321,10 @@ def _booleans(masks: np.ndarray) -> np.ndarray:
 def _set_aside(path: pathlib.Path, reason: object) -> None:
     """Renames a damaged file, and says so."""
     aside = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.damaged")
-    path.replace(aside)
+    try:
+        path.replace(aside)
+    except FileNotFoundError:
+        return  # Another search of the same numbers was faster.
     logging.warning(
         "%s is damaged (%s): it was renamed to %s and is computed again.",
         path,

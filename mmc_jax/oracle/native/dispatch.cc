@@ -13,7 +13,6 @@
 #include <memory>
 #include <mutex>
 #include <new>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -77,8 +76,14 @@ void Run(const Threads& threads, int64_t num_tasks,
     shared->num_done += num_done;
     if (shared->num_done == num_tasks) shared->all_done.notify_one();
   };
-  for (int64_t i = 1; i < std::min(threads.num, num_tasks); ++i) {
-    threads.schedule(work);
+  // Nothing may be thrown from here on before all are done: another thread may
+  // be using `task`.
+  try {
+    for (int64_t i = 1; i < std::min(threads.num, num_tasks); ++i) {
+      threads.schedule(work);
+    }
+  } catch (...) {
+    // There is no memory to call more threads: this one does the rest.
   }
   work();
   std::unique_lock<std::mutex> lock(shared->mutex);
@@ -334,6 +339,7 @@ extern "C" double mmc_min_adds_per_second(const char* level, int num_threads,
   };
   std::vector<std::thread> threads;
   try {
+    threads.reserve(num_threads);
     for (int i = 0; i < num_threads; ++i) {
       threads.emplace_back([&] {
         do {
@@ -343,8 +349,9 @@ extern "C" double mmc_min_adds_per_second(const char* level, int num_threads,
         } while (!is_over());
       });
     }
-  } catch (const std::system_error&) {
-    // The machine starts no more threads: those that run are measured.
+  } catch (const std::exception&) {
+    // The machine starts no more threads, or has no memory for them: those that
+    // run are measured. What is thrown past a running one ends the process.
   }
   for (std::thread& thread : threads) thread.join();
   const std::chrono::duration<double> elapsed = Clock::now() - start;

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <exception>
 #include <initializer_list>
 #include <new>
 #include <string>
@@ -112,9 +113,20 @@ ffi::ErrorOr<std::vector<uint8_t>> Members(const AnyBuffer& masks,
   return members;
 }
 
-ffi::Error NoMemory() {
-  return ffi::Error(ffi::ErrorCode::kResourceExhausted,
-                    "no memory for the masks or sums of the oracle kernels");
+// Returns what is being thrown as an error: XLA, which calls these functions,
+// is compiled without exceptions, so that one would end the process.
+ffi::Error Thrown() {
+  try {
+    throw;
+  } catch (const std::bad_alloc&) {
+    return ffi::Error(ffi::ErrorCode::kResourceExhausted,
+                      "no memory for the masks or sums of the oracle kernels");
+  } catch (const std::exception& error) {
+    return ffi::Error(ffi::ErrorCode::kInternal,
+                      std::string("the oracle kernels: ") + error.what());
+  } catch (...) {
+    return ffi::Error(ffi::ErrorCode::kInternal, "the oracle kernels");
+  }
 }
 
 ffi::Error MinSum(ffi::ThreadPool pool, std::string_view level,
@@ -134,8 +146,8 @@ ffi::Error MinSum(ffi::ThreadPool pool, std::string_view level,
   RunMinSum(threads, call, values.untyped_data(), shape[0],
             out->untyped_data());
   return ffi::Error::Success();
-} catch (const std::bad_alloc&) {
-  return NoMemory();
+} catch (...) {
+  return Thrown();
 }
 
 ffi::Error UnionSums(ffi::ThreadPool pool, std::string_view level,
@@ -157,8 +169,8 @@ ffi::Error UnionSums(ffi::ThreadPool pool, std::string_view level,
   RunUnionSums(threads, call, subsets.value().data(), num_subsets,
                joined.value().data(), num_others, out->untyped_data());
   return ffi::Error::Success();
-} catch (const std::bad_alloc&) {
-  return NoMemory();
+} catch (...) {
+  return Thrown();
 }
 
 ffi::Error OracleSums(ffi::ThreadPool pool, std::string_view level,
@@ -176,8 +188,8 @@ ffi::Error OracleSums(ffi::ThreadPool pool, std::string_view level,
   RunOracleSums(threads, call, subsets.value().data(), num_subsets,
                 out->untyped_data());
   return ffi::Error::Success();
-} catch (const std::bad_alloc&) {
-  return NoMemory();
+} catch (...) {
+  return Thrown();
 }
 
 ffi::Error MixtureSums(ffi::ThreadPool pool, std::string_view level,
@@ -201,8 +213,8 @@ ffi::Error MixtureSums(ffi::ThreadPool pool, std::string_view level,
   RunMixtureSums(threads, call, log_weights.untyped_data(),
                  subsets.value().data(), num_subsets, out->untyped_data());
   return ffi::Error::Success();
-} catch (const std::bad_alloc&) {
-  return NoMemory();
+} catch (...) {
+  return Thrown();
 }
 
 // What every kernel is called with; its arrays follow.

@@ -141,20 +141,23 @@ def write_page(
     """
     out, folder = pathlib.Path(out), folder_of(out)
     found = merged(sections)
-    with stages.stage("writing the numbers"):
+    partial = out.with_name(f"{out.name}.partial")
+
+    def write(path: pathlib.Path) -> None:
+        page = page_of(json.loads(path.read_text()))
+        partial.write_text(page, encoding="utf-8")
+        partial.replace(out)
+
+    with stages.stage("writing numbers and page"):
         path = result.write_result(
             folder,
             found.numbers,
             flags=flags,
             arrays=found.arrays,
             files=found.files,
+            then=write,
         )
-    partial = out.with_name(f"{out.name}.partial")
-    with stages.stage("writing the page"):
-        page = page_of(json.loads(path.read_text()))
-        partial.write_text(page, encoding="utf-8")
-    partial.replace(out)
-    size = len(page.encode()) / 1e6
+    size = out.stat().st_size / 1e6
     return "\n".join(
         map(
             labels.printable,

@@ -135,7 +135,7 @@ class PersistenceTest(parameterized.TestCase):
         for thread in threads:
             thread.join()
         self.assertEmpty(failures)
-        self.assertEmpty(list(self.folder.glob("*.partial")))
+        self.assertEmpty(list(self.folder.glob("*.tmp")))
 
     def test_a_full_disk_is_named(self):
         full = OSError(errno.ENOSPC, "No space left on device")
@@ -154,7 +154,7 @@ class PersistenceTest(parameterized.TestCase):
         self.assertEqual(failed.exception.errno, errno.ENOSPC)
         self.assertStartsWith(failed.exception.filename, str(self.folder))
         self.assertIn("start again", str(failed.exception))
-        self.assertEmpty(list(self.folder.glob("*.partial")))
+        self.assertEmpty(list(self.folder.glob("*.tmp")))
         with self.subTest("any other reason"):
             full = OSError(errno.EFBIG, "File too large")
             with (
@@ -171,6 +171,35 @@ class PersistenceTest(parameterized.TestCase):
         path = self.folder / "deep" / "file"
         persistence.save(path, b"data")
         self.assertEqual(path.read_bytes(), b"data")
+        with self.subTest("also between making it and writing"):
+            write, goes = pathlib.Path.write_bytes, [True]
+
+            def write_later(path, data):
+                if goes.pop():
+                    shutil.rmtree(path.parent)
+                    goes.append(False)
+                return write(path, data)
+
+            with absltest.mock.patch.object(
+                pathlib.Path, "write_bytes", write_later
+            ):
+                persistence.save(path, b"more")
+            self.assertEqual(path.read_bytes(), b"more")
+
+    def test_damage_that_another_search_sets_aside(self):
+        """Each of two finds the same damage; the second finds nothing."""
+        folder = persistence.WorkFolder(self.folder / "own", "0" * 64)
+        folder.claim()
+        (folder.path / "key.txt").write_bytes(b"damaged")
+        replace = pathlib.Path.replace
+
+        def replace_twice(path, target):
+            replace(path, target)
+            return replace(path, target)
+
+        with absltest.mock.patch.object(pathlib.Path, "replace", replace_twice):
+            persistence._set_aside(folder.path / "key.txt", "")
+        folder.claim()
 
     def test_a_kill_while_writing_leaves_nothing_behind(self):
         def kill(path, data):

@@ -1,0 +1,63 @@
+"""Keeps runs apart that write or read the same files at once."""
+
+import contextlib
+import fcntl
+import os
+import pathlib
+import uuid
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def replaced(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """Yields a new file's name; it replaces `path` once the block ends.
+
+    So the file is complete as soon as it has its name. The name before is used
+    by nobody else: several runs, threads or hosts may write `path` at once, and
+    the last one remains. Nothing stays of a block that fails.
+
+    Args:
+      path: The file to be written.
+
+    Raises:
+      OSError: It cannot be replaced.
+    """
+    path = pathlib.Path(path)
+    new = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        yield new
+        new.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            new.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def alone(
+    folder: str | os.PathLike[str], *, reads: bool = False
+) -> Iterator[None]:
+    """Waits until no other run writes in a folder, and keeps others out.
+
+    It is for files that belong together and take seconds to write. Where the
+    file system has no locks, nobody waits. The lock is not for two blocks
+    within one another.
+
+    Args:
+      folder: The folder; it is made if it is missing.
+      reads: Whether the block only reads: then others may read as well, and
+        no folder is made.
+
+    Raises:
+      OSError: The folder cannot be made.
+    """
+    folder = pathlib.Path(folder)
+    if not reads:
+        folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        # Some file systems have no locks, and some folders may not be opened.
+        with contextlib.suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_SH if reads else fcntl.LOCK_EX)
+        yield
