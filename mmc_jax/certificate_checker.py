@@ -31,24 +31,25 @@ import numpy as np
 
 LEAF, ONLY = -1, -2
 
+# The kind of each field's numbers, as NumPy names it, and how many axes it has.
 _FIELDS = {
-    "scale": "f",
-    "cost_scale": "f",
-    "costs": "i",
-    "loss_sums": "i",
-    "masks": "b",
-    "bounds": "i",
-    "windows": "i",
-    "segment_budgets": "i",
-    "segment_sums": "i",
-    "segment_starts": "i",
-    "thresholds": "u",
-    "trees": "i",
-    "tree_starts": "i",
+    "scale": "f0",
+    "cost_scale": "f0",
+    "costs": "i1",
+    "loss_sums": "i1",
+    "masks": "b2",
+    "bounds": "i1",
+    "windows": "i1",
+    "segment_budgets": "i1",
+    "segment_sums": "i1",
+    "segment_starts": "i1",
+    "thresholds": "u2",
+    "trees": "i1",
+    "tree_starts": "i1",
 }
 
 # Fields of certificates whose costs need more than 52 bits.
-_LOW_FIELDS = {"low_bits": "i", "costs_low": "i", "segment_budgets_low": "i"}
+_LOW_FIELDS = {"low_bits": "i0", "costs_low": "i1", "segment_budgets_low": "i1"}
 
 _LARGEST = 2**32 - 1
 _NUM_STEPS = 4096
@@ -56,12 +57,20 @@ _NUM_STEPS = 4096
 # Sums of whole losses are below: float64 holds them, with room for a bound's.
 _MOST_SUM = 2**52
 
+# Beyond, numbers of units could overflow.
+_MOST_EXPONENT = 1000
+
 # A certificate that unpacks to more is refused, as experiments/LIMITS.md says.
 _MOST_BYTES = 2**34
 
 # Units must be so fine: bits of the widest spread of a text, and bits of the
 # sum of all costs where these are no whole multiples.
 _LOSS_BITS, _COST_BITS = 30, 38
+
+# Where single losses are far larger than all others, units are fine enough for
+# the others: for all but this share of the losses, or for this share of the way
+# from the first point to the last one.
+_MOST_CUT, _LINE_BITS = 0.01, 6
 
 # Units that roundings of a knapsack in float64 may hide: two of its last part,
 # and a share of all profits for models in a wrong order (ratios are rounded to
@@ -225,7 +234,7 @@ def _require(holds: bool, complaint: str) -> None:
 
 
 def _checked(losses, costs, weights):
-    """Returns losses and weights in float64, once all are numbers."""
+    """Returns losses, costs and weights in float64, once all are numbers."""
     losses, costs = (np.asarray(a, np.float64) for a in (losses, costs))
     if losses.ndim != 2 or 0 in losses.shape or costs.shape != losses.shape[:1]:
         raise ValueError(
@@ -237,7 +246,7 @@ def _checked(losses, costs, weights):
     if not ((costs >= 0) & (costs < np.inf)).all():
         raise ValueError("costs are not all finite and not negative.")
     if weights is None:
-        return losses, None
+        return losses, costs, None
     weights = np.asarray(weights, np.float64)
     if (
         weights.shape != losses.shape[1:]
@@ -248,7 +257,7 @@ def _checked(losses, costs, weights):
             f"weights {weights.shape} must be [{losses.shape[1]}], finite, not "
             "negative and not all 0."
         )
-    return losses, weights
+    return losses, costs, weights
 
 
 def _read(path) -> dict:
@@ -272,10 +281,14 @@ def _read(path) -> dict:
         # A member of an archive that is no .npy file is read as bytes.
         dtype = getattr(claims[name], "dtype", None)
         _require(
-            dtype is not None and dtype.kind == kind,
+            dtype is not None and dtype.kind == kind[0],
             f"{name} has dtype {dtype}",
         )
-        if kind == "i":
+        _require(
+            claims[name].ndim == int(kind[1]),
+            f"{name} has the shape {claims[name].shape}",
+        )
+        if kind[0] == "i":
             claims[name] = claims[name].astype(np.int64)
             # So that nothing below overflows.
             _require(
@@ -284,11 +297,6 @@ def _read(path) -> dict:
                 ),
                 f"{name} holds numbers beyond 2^62",
             )
-    for name in ("scale", "cost_scale", "low_bits"):
-        _require(
-            name not in claims or claims[name].shape == (),
-            f"{name} is not a number",
-        )
     masks = claims["masks"]
     _require(
         masks.dtype.itemsize == 1 and bool((masks.view(np.uint8) <= 1).all()),
@@ -342,7 +350,7 @@ def _check_unpacked(path) -> None:
     )
 
 
-def _integer_losses(losses, weights, scale) -> _Losses:
+def _integer_losses(losses, costs, weights, scale) -> _Losses:
     """Returns the losses in whole numbers, if the scale is fine enough."""
     if weights is None:
         weighted, rest = losses, np.zeros_like(losses)
@@ -355,12 +363,12 @@ def _integer_losses(losses, weights, scale) -> _Losses:
         rest[:, weights == np.rint(weights)] = _rests_of_counts(losses, weights)
         total = _exact_sum(weights)
     size = float(np.abs(weighted).max())
-    _require(size < 2.0**1000, f"losses of {size:.3g} are too large")
-    units = np.ldexp(weighted, 1 - math.frexp(scale)[1])
+    _require(size < 2.0**_MOST_EXPONENT, f"losses of {size:.3g} are too large")
     _require(
-        bool((np.abs(units) < 2.0**1000).all()),
+        math.frexp(size)[1] - math.frexp(scale)[1] < _MOST_EXPONENT,
         "scale is too fine for these losses: it is of other losses",
     )
+    units = np.ldexp(weighted, 1 - math.frexp(scale)[1])
     offsets = np.floor(units.min(axis=0))
     codes = np.floor(units)
     codes += units - codes >= 0.5
@@ -379,13 +387,21 @@ def _integer_losses(losses, weights, scale) -> _Losses:
         np.abs(units - codes) * scale + rest,
     )
     moved = float(moved.max(axis=0).sum())
-    spread = float((weighted - weighted.min(axis=0)).max())
+    spread = weighted - weighted.min(axis=0)
+    widest = float(spread.max())
     # Sums over many texts need coarser units.
-    coarse = max(1.0, losses.shape[1] / 2**18)
+    needed = scale / max(1.0, losses.shape[1] / 2**18)
     _require(
-        moved == 0 or scale <= (spread or size) * coarse * 2.0**-_LOSS_BITS,
+        moved == 0 or needed <= (widest or size) * 2.0**-_LOSS_BITS,
         f"scale is {scale:g}, too coarse for losses that differ by "
-        f"{spread:g}: in such units nothing is proven",
+        f"{widest:g}: in such units nothing is proven",
+    )
+    _require(
+        moved == 0
+        or needed <= size * 2.0 ** (4 - _MOST_EXPONENT)
+        or _is_fine(needed, spread, costs),
+        f"scale is {scale:g}, fine enough for a few large losses and too "
+        "coarse for all others: in such units nothing is proven",
     )
     return _Losses(
         values.astype(np.int64),
@@ -397,6 +413,25 @@ def _integer_losses(losses, weights, scale) -> _Losses:
         # The sum is rounded itself.
         Fraction(moved) * (1 + Fraction(1, 2**20)) / total,
     )
+
+
+def _is_fine(scale, spread, costs) -> bool:
+    """Returns whether the scale does not serve a few large losses alone.
+
+    All points lie between the cheapest model and the least loss of each text:
+    losses that are hardly ever reached do not make that way longer.
+    """
+    num_kept = spread.size - 1 - max(1, int(_MOST_CUT * spread.size))
+    if num_kept < 0:
+        return True
+    kept = float(np.partition(spread, num_kept, axis=None)[num_kept])
+    if scale <= kept * 2.0**-_LOSS_BITS:
+        return True
+    line = np.minimum(spread[costs == costs.min()], kept).sum(axis=1).min()
+    # Half a unit for each text.
+    rounded = scale / 2 * spread.shape[1]
+    # The way is 0 if the cheapest model is the best of every text.
+    return bool(line == 0 or rounded <= line * 2.0**-_LINE_BITS)
 
 
 def _rests_of_counts(losses, weights):
@@ -536,6 +571,11 @@ def _check_tree(w, tree, table, costs, thresholds, budgets, goals):
     place, or None where nothing is left to prove.
     """
     num_models = len(table)
+    most = np.maximum(thresholds, table.max(axis=0)).sum()
+    _require(
+        num_models * int(most) < 2**62,
+        f"window {w}: its thresholds are too large for exact sums",
+    )
     everything = np.ones(num_models, bool)
     stack = [(~everything, everything, np.ones(len(budgets), bool))]
     for place, code in enumerate(tree):

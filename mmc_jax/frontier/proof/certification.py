@@ -50,10 +50,6 @@ _FIRST_NODES = 4096
 _START_NUMBERS = 2**23
 _MOST_WIDTH = 4096
 
-# Rounding to whole numbers should move a loss by less than this share of the
-# distance between neighbouring points (in the median).
-_MOST_ERROR = 2.0**-8
-
 
 def certified(
     losses: ArrayLike,
@@ -162,9 +158,9 @@ def _pool_and_start(
     """Returns the pool in whole numbers, and known subsets: [n, M] bool."""
     line = frontier_of(inputs, _start(inputs, folder, start))
     steps = -np.diff(line.losses)
-    want = _MOST_ERROR * float(np.median(steps)) if len(steps) else np.inf
+    step = float(np.median(steps)) if len(steps) else np.inf
     single = np.eye(len(inputs.losses), dtype=bool)
-    return integer_pool(inputs, want), np.concatenate([single, line.masks])
+    return integer_pool(inputs, step), np.concatenate([single, line.masks])
 
 
 def _start(

@@ -37,6 +37,11 @@ _LARGEST = 2**32 - 1
 # Losses are cut for a finer scale while no larger share of them is.
 _MOST_CUT = 0.01
 
+# Rounding to whole numbers should move a loss by less than this share of the
+# distance between neighbouring points (in the median), and of the distance from
+# the first to the last one without the losses that may be cut.
+_MOST_ERROR = 2.0**-8
+
 # Beyond, sums of float64 could overflow or lose bits.
 _MOST_EXPONENT, _LEAST_EXPONENT = 1000, -900
 
@@ -88,14 +93,14 @@ class IntegerFrontier(NamedTuple):
     masks: np.ndarray
 
 
-def integer_pool(inputs: Inputs, want: float = math.inf) -> IntegerPool:
+def integer_pool(inputs: Inputs, step: float = math.inf) -> IntegerPool:
     """Returns the pool in whole numbers; the arguments are checked already.
 
     Args:
       inputs: Losses, costs and weights.
-      want: Error of an oracle loss, in the unit of the losses, that is small
-        enough. If the widest spread of a text makes the error larger, up to one
-        loss in a hundred is cut for a finer scale.
+      step: Distance between neighbouring points, in the unit of the losses. If
+        the widest spread of a text moves oracle losses by more than a small
+        share of it, up to one loss in a hundred is cut for a finer scale.
 
     Raises:
       ValueError: losses, weights or costs at the end of what float64 holds;
@@ -111,7 +116,7 @@ def integer_pool(inputs: Inputs, want: float = math.inf) -> IntegerPool:
         weighted, rest = _products(losses, weights)
         _check_size("losses times weights", weighted)
         total_weight = exact_sum(weights)
-    exponent = _loss_exponent(weighted, want * float(total_weight))
+    exponent = _loss_exponent(weighted, costs, step * float(total_weight))
     while True:
         values, offsets = _rounded(weighted, exponent)
         if int(values.max(axis=0).astype(np.int64).sum()) < 2**_SUM_BITS:
@@ -248,12 +253,13 @@ def _halves(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return high, values - high
 
 
-def _loss_exponent(weighted: np.ndarray, want: float) -> int:
+def _loss_exponent(weighted: np.ndarray, costs: np.ndarray, step: float) -> int:
     """Returns the exponent of two of the scale of weighted losses [M, X].
 
     Args:
       weighted: Losses times the weights of their texts, [M, X].
-      want: Error of a sum over texts that is small enough.
+      costs: Cost of each model, [M].
+      step: Distance between neighbouring points in sums over texts.
     """
     with np.errstate(over="ignore"):
         spread = weighted - weighted.min(axis=0)
@@ -263,13 +269,30 @@ def _loss_exponent(weighted: np.ndarray, want: float) -> int:
     most = math.frexp(largest)[1] - _MOST_EXPONENT + 1
     # Losses that are all equal are rounded on the scale of their own size.
     exponent = _exponent_of(widest or largest or 1.0)
-    # Half a unit for each text.
-    fine = 2 * want / weighted.shape[1]
-    if widest == 0 or fine >= 2.0**exponent:
+    if widest == 0:
         return exponent
+
+    def unit_for(distance: float) -> float:
+        # Half a unit for each text.
+        return 2 * _MOST_ERROR * distance / weighted.shape[1]
+
+    fine = unit_for(step)
+    num_cut = max(1, int(_MOST_CUT * spread.size))
+    cheapest = spread[costs == costs.min()]
+    # All points lie between the cheapest model and the least losses.
+    plain = widest * 2.0**-20
+    if fine >= 2.0**exponent and np.count_nonzero(spread > plain) > num_cut:
+        line = float(np.minimum(cheapest, plain).sum(axis=1).min())
+        if unit_for(line) >= 2.0**exponent:
+            return exponent
     above = np.sort(spread, axis=None)[::-1]
-    num_cut = max(1, int(_MOST_CUT * above.size))
-    least = _exponent_of(float(above[num_cut])) if num_cut < above.size else 0
+    largest_kept = float(above[num_cut]) if num_cut < above.size else 0.0
+    line = float(np.minimum(cheapest, largest_kept).sum(axis=1).min())
+    if line > 0:
+        fine = min(fine, unit_for(line))
+    if fine >= 2.0**exponent:
+        return exponent
+    least = _exponent_of(largest_kept) if num_cut < above.size else 0
     fine = -1074 if fine <= 0 else math.frexp(fine)[1] - 1
     return min(exponent, max(least, fine, most))
 

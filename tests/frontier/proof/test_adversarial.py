@@ -175,6 +175,21 @@ class AdversarialTest(parameterized.TestCase):
         self.assertTrue(found.proven.all())
         self.assertLess(found.resolution, 1e-3)
 
+    def test_one_loss_far_above_those_of_few_models(self):
+        """It is most of the way from the first point to the last."""
+        rng = np.random.default_rng(0)
+        for num_models in (2, 3):
+            losses = rng.lognormal(size=(num_models, 40))
+            losses[0, 2] = 1e12
+            costs = np.arange(1.0, num_models + 1)
+            with self.subTest(num_models=num_models):
+                found = self.prove(losses, costs)
+                expected = frontier.exhaustive(losses, costs)
+                np.testing.assert_array_equal(found.masks, expected.masks)
+                # The first point's own loss is cut.
+                self.assertTrue(found.proven[1:].all())
+                self.assertLess(found.resolution, 1e-2)
+
     def test_a_loss_that_overflows_in_units_of_the_others(self):
         losses = np.random.default_rng(0).lognormal(size=(7, NUM_TEXTS))
         losses[0, 2] = 1e300
@@ -313,6 +328,30 @@ class ForgedTest(parameterized.TestCase):
     def test_losses_that_round_to_one_another(self):
         self.claim([False, True, False, False], scale=np.float64(2.0**-5))
         self.assert_rejected("scale is .*, too coarse for losses that differ")
+
+    def test_units_for_one_large_loss_alone(self):
+        plain = self.losses
+        for model in range(4):
+            self.losses = plain.copy()
+            self.losses[model, 7] = 1e12
+            for exponent in (4, 8):
+                self.claim([True] * 4, scale=np.float64(2.0**exponent))
+                self.assert_rejected("too coarse for all others")
+
+    def test_shapes_of_other_numbers_of_axes(self):
+        found = frontier.certified(self.losses, self.costs).certificate
+        for name, array in found._asdict().items():
+            if array is None:
+                continue
+            array = np.asarray(array)
+            others = [array[None], array[..., None], np.stack([array] * 2, -1)]
+            if array.ndim:
+                others.append(array.ravel()[0])
+            for other in others:
+                frontier.write_certificate(
+                    found._replace(**{name: other}), self.path
+                )
+                self.assert_rejected(f"{name} has the shape")
 
     def test_thresholds_that_overflow(self):
         self.claim(
