@@ -127,7 +127,7 @@ setuptools.setup(
     ],
     # The programs are installed inside the package: `mmc <program>`.
     package_dir={"mmc_jax.experiments": "experiments"},
-    entry_points={"console_scripts": ["mmc = mmc_jax.cli:main"]},
+    entry_points={"console_scripts": ["mmc = mmc_jax.__main__:main"]},
     package_data={
         "mmc_jax": [
             "models/*.yaml",

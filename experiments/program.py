@@ -63,11 +63,11 @@ def run(main: Callable[[], None]) -> None:
     or 143. A second one ends it at once. Compiled programs stay on disk for the
     next run.
     """
+    stop = stops.Stops()
 
     def strict_main(argv: list[str]) -> None:
         if len(argv) > 1:
             raise app.UsageError(f"stray arguments: {' '.join(argv[1:])}")
-        stop = stops.Stops()
         stop.watch()
         sys.stdout = _Terminal(sys.stdout)
         logging.get_absl_handler().addFilter(_make_printable)
@@ -90,10 +90,15 @@ def run(main: Callable[[], None]) -> None:
             # What libraries beneath say may go over several lines.
             words = " ".join(f"error: {error}{notes}".split())
             sys.exit(_printable(words))
+        finally:
+            stop.let_end()
 
     # Libraries beneath tell of every file at INFO.
     logging.set_verbosity(logging.WARNING)
-    app.run(strict_main)
+    try:
+        app.run(strict_main)
+    except KeyboardInterrupt:  # Between the work and its end.
+        stop.end()
 
 
 def flag_values() -> dict[str, Any]:

@@ -6,23 +6,19 @@ at the end. So a thread of its own sees to it that the process ends.
 """
 
 import _thread
-import contextlib
 import functools
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
-from typing import NoReturn
 
-# The exit codes by which shells say that Ctrl-C, or a scheduler, has ended a
-# program.
-_CODES = {number: 128 + number for number in (signal.SIGINT, signal.SIGTERM)}
+from mmc_jax import early_stops
+
 # Seconds that compiled code has to come back to Python, and that are then left
 # to write what is finished. Docker kills 10 seconds after SIGTERM, Slurm 30.
 _COMING_BACK, _WRITING = 5.0, 20.0
 _LATER = 0.05
-_GO_ON = "the same command goes on from there"
 
 
 class Stopped(KeyboardInterrupt):
@@ -40,13 +36,14 @@ class Stops:
         self._number = signal.SIGINT
         self._is_noticed = threading.Event()
         self._is_ending = threading.Lock()
+        self._is_over = False
         self._num_own = 0
 
     def watch(self) -> None:
         """Takes over both signals; the main thread has to call it."""
         reader, writer = os.pipe()
         os.set_blocking(writer, False)
-        for number in _CODES:
+        for number in early_stops.EXIT_CODES:
             signal.signal(number, self._notice)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         sys.unraisablehook = functools.partial(
@@ -61,29 +58,29 @@ class Stops:
         """Whether the main thread has noticed a signal."""
         return self._is_noticed.is_set()
 
-    def end(self, kept: str = "") -> NoReturn:
+    def end(self, kept: str = "") -> None:
         """Ends the process with two lines: what is kept and how to go on.
 
         Args:
           kept: What is kept; that finished work is, if empty.
         """
         with self._is_ending:  # Another thread that comes later waits for ever.
-            said = kept or "finished work is kept"
-            for act in (
-                # One write: other threads may have words of their own.
-                lambda: sys.stderr.write(f"\ninterrupted: {said}\n{_GO_ON}\n"),
-                sys.stderr.flush,
-                sys.stdout.flush,
-            ):
-                with contextlib.suppress(OSError, ValueError):
-                    act()  # Or whoever read it is gone.
-            # Not sys.exit, which would wait for the threads.
-            os._exit(_CODES[self._number])
+            early_stops.end(self._number, kept)
+
+    def let_end(self) -> None:
+        """Lets a signal from now on end the process: the work is over.
+
+        Python still waits for threads and frees what libraries hold. What is
+        raised meanwhile would be printed and dropped.
+        """
+        self._is_over = True
 
     def _notice(self, number: int, _: object) -> None:
         if not self.is_stopping:  # Else it would break into what is written.
             self._number = signal.Signals(number)
             self._is_noticed.set()
+            if self._is_over:
+                self.end()
             raise Stopped
 
     def _raise_again(
@@ -124,6 +121,6 @@ class Stops:
 
 def _next_signal(reader: int) -> signal.Signals:
     """Waits for one of both signals; others may be handled in Python, too."""
-    while (number := os.read(reader, 1)[0]) not in _CODES:
+    while (number := os.read(reader, 1)[0]) not in early_stops.EXIT_CODES:
         pass
     return signal.Signals(number)

@@ -21,6 +21,7 @@ __getattr__, __dir__, __all__ = attach(
         "certificate_checker",
         "corpus",
         "dates",
+        "early_stops",
         "diversity",
         "exporters",
         "frontier",

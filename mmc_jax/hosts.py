@@ -52,6 +52,9 @@ def initialize(
       ValueError: An argument is None and the environment does not tell it; an
         id that is not below the number of processes.
     """
+    # JAX's service takes SIGTERM for itself, tells those who ask for it, and
+    # goes on: a scheduler would have to kill the run.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             coordinator_address,

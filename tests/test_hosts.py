@@ -231,6 +231,15 @@ class OneProcessTest(absltest.TestCase):
         ):
             hosts.initialize("127.0.0.1:1")
 
+    def test_sigterm_stays_the_program_s(self):
+        service = "jax_enable_preemption_service"
+        self.addCleanup(
+            jax.config.update, service, getattr(jax.config, service)
+        )
+        with mock.patch.object(jax.distributed, "initialize"):
+            hosts.initialize("127.0.0.1:1", 1, 0)
+        self.assertFalse(getattr(jax.config, service))
+
 
 if __name__ == "__main__":
     absltest.main()

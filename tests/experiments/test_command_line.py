@@ -1,20 +1,37 @@
 """What all programs share: flags, `mmc`, --help, last words."""
 
+import contextlib
+import importlib
 import inspect
+import io
 import os
 import pathlib
+import re
+import signal
 import subprocess
 import sys
 import tempfile
+from unittest import mock
 
 from absl import flags
 from absl.testing import absltest, parameterized
 
+import experiments
 import mmc_jax
 from experiments import choices, shared_flags
 from experiments.benchmarks import scoring_speed
 from experiments.recipes import trained
-from mmc_jax import cli, diversity, exporters, importers, law, scores, studies
+from mmc_jax import (
+    __main__,
+    cli,
+    diversity,
+    early_stops,
+    exporters,
+    importers,
+    law,
+    scores,
+    studies,
+)
 from mmc_jax.oracle import backends
 from mmc_jax.realizable import granularities
 from mmc_jax.scoring import settings
@@ -246,6 +263,12 @@ _FAILS_MEANWHILE = """
     finally:
         raise ValueError("of the interrupt")
 """
+_WORK_IS_OVER = """
+    def at_the_end():
+        os.kill(os.getpid(), signal.{name})
+        time.sleep(60)
+    atexit.register(at_the_end)
+"""
 _TWO_LINES = (
     "\ninterrupted: finished work is kept\n"
     "the same command goes on from there\n"
@@ -260,11 +283,13 @@ class StopTest(parameterized.TestCase):
         (_SECOND_ONE, "SIGTERM", 143),
         (_DROPPED, "SIGTERM", 143),
         (_FAILS_MEANWHILE, "SIGINT", 130),
+        (_WORK_IS_OVER, "SIGINT", 130),
     )
     def test_two_lines_and_an_exit_code(self, source, name, code):
         done = _python(
             "-c",
-            "import concurrent.futures, ctypes, os, signal, threading, time\n"
+            "import atexit, concurrent.futures, ctypes, os, signal\n"
+            "import threading, time\n"
             "from experiments import program, stops\n"
             f"def main():\n{source.format(name=name)}\n"
             "program.run(main)\n",
@@ -283,6 +308,45 @@ class StopTest(parameterized.TestCase):
         )
         self.assertEqual(done.stdout, "some words")
         self.assertIn("interrupted: 3 of 5 models are done", done.stderr)
+
+
+class EarlyStopTest(parameterized.TestCase):
+    @parameterized.parameters(("-m", 1), ("/bin/pytest", 0))
+    def test_programs_watch_before_their_own_imports(self, argument, num):
+        """Whoever imports one for its functions keeps signals as they were."""
+        with (
+            mock.patch.object(early_stops, "watch") as watch,
+            mock.patch.object(sys, "argv", [argument]),
+        ):
+            importlib.reload(experiments)
+        self.assertEqual(watch.call_count, num)
+
+    def test_mmc_watches_first(self):
+        with (
+            mock.patch.object(early_stops, "watch") as watch,
+            mock.patch.object(cli, "main", watch.assert_called_once_with),
+        ):
+            __main__.main()
+        self.assertIn("mmc_jax.__main__:main", (_ROOT / "setup.py").read_text())
+
+    def test_imports_next_to_nothing(self):
+        source = pathlib.Path(early_stops.__file__).read_text()
+        names = re.findall(r"^ *(?:import|from) (\w+)", source, re.MULTILINE)
+        self.assertEqual(names, ["contextlib", "os", "signal", "sys"])
+
+    def test_a_signal_ends_the_process(self):
+        for number in early_stops.EXIT_CODES:
+            handler = signal.getsignal(number)
+            self.addCleanup(signal.signal, number, handler)
+        early_stops.watch()
+        with (
+            mock.patch.object(os, "_exit") as ended,
+            contextlib.redirect_stderr(io.StringIO()) as said,
+        ):
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)  # Says nothing more.
+        ended.assert_called_once_with(143)
+        self.assertEqual(said.getvalue(), _TWO_LINES)
 
 
 class MmcTest(absltest.TestCase):
