@@ -59,7 +59,7 @@ _OUT = shared_flags.out()
 
 
 def main():
-    from mmc_jax import frontier, report
+    from mmc_jax import at_once, frontier, report
 
     out = pathlib.Path(_OUT.value)
     rows = frontier.kept_search_errors(
@@ -82,7 +82,8 @@ def main():
         time_limit=_TIME_LIMIT.value,
         on_new=lambda row: print(report.pool_sentence(row), flush=True),
     )
-    (out / "table.md").write_text(report.search_error_table(rows) + "\n")
+    with at_once.replaced(out / "table.md") as partial:
+        partial.write_text(report.search_error_table(rows) + "\n")
     print(
         report.write_sections(
             out,

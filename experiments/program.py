@@ -2,55 +2,20 @@
 
 import gc
 import logging as python_logging
-import re
 import sys
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import Any
 
 from absl import app, flags, logging
 
 from mmc_jax import user_cache
 
-from . import stops
-
-# What else than printable characters is written: ends of lines and columns, and
-# colours in what programs print. All else could move the cursor, say.
-_LINES = re.compile("([\n\t])")
-_LINES_AND_COLOURS = re.compile("([\n\t]|\x1b\\[[0-9;]*m)")
-
-
-def _printable(text: str, harmless: re.Pattern[str] = _LINES) -> str:
-    """Returns a text with escapes for control characters that may do harm."""
-    if text.isprintable():
-        return text
-    pieces = harmless.split(text)
-    if all(piece.isprintable() for piece in pieces[::2]):
-        return text
-    from mmc_jax.report import labels
-
-    return "".join(
-        piece if i % 2 else labels.printable(piece)
-        for i, piece in enumerate(pieces)
-    )
-
-
-class _Terminal:
-    """Standard output to which names from data cannot give orders."""
-
-    def __init__(self, stream: TextIO):
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        """Writes what is printable of a text, and escapes of the rest."""
-        return self._stream.write(_printable(text, _LINES_AND_COLOURS))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+from . import stops, streams
 
 
 def _make_printable(record: python_logging.LogRecord) -> bool:
     """Makes a line of the log printable, as a filter that keeps all lines."""
-    record.msg, record.args = _printable(record.getMessage()), ()
+    record.msg, record.args = streams.printable(record.getMessage()), ()
     return True
 
 
@@ -69,7 +34,6 @@ def run(main: Callable[[], None]) -> None:
         if len(argv) > 1:
             raise app.UsageError(f"stray arguments: {' '.join(argv[1:])}")
         stop.watch()
-        sys.stdout = _Terminal(sys.stdout)
         logging.get_absl_handler().addFilter(_make_printable)
         user_cache.keep_programs()
         # Libraries make a million objects that stay. To look through them for
@@ -89,16 +53,17 @@ def run(main: Callable[[], None]) -> None:
             notes = "".join(f"; {n}" for n in getattr(error, "__notes__", ()))
             # What libraries beneath say may go over several lines.
             words = " ".join(f"error: {error}{notes}".split())
-            sys.exit(_printable(words))
+            sys.exit(streams.printable(words))
         finally:
             stop.let_end()
 
     # Libraries beneath tell of every file at INFO.
     logging.set_verbosity(logging.WARNING)
-    try:
-        app.run(strict_main)
-    except KeyboardInterrupt:  # Between the work and its end.
-        stop.end()
+    with streams.guarded():
+        try:
+            app.run(strict_main)
+        except KeyboardInterrupt:  # Between the work and its end.
+            stop.end()
 
 
 def flag_values() -> dict[str, Any]:

@@ -22,6 +22,7 @@ __getattr__, __dir__, __all__ = attach(
         "corpus",
         "dates",
         "early_stops",
+        "disk",
         "diversity",
         "exporters",
         "frontier",

@@ -7,6 +7,8 @@ import pathlib
 import uuid
 from collections.abc import Iterator
 
+from mmc_jax import disk
+
 
 @contextlib.contextmanager
 def replaced(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
@@ -20,16 +22,20 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
       path: The file to be written.
 
     Raises:
-      OSError: It cannot be replaced.
+      OSError: It cannot be written or replaced; the message names it, and says
+        of a full disk what to do.
     """
     path = pathlib.Path(path)
     new = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         yield new
         new.replace(path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             new.unlink(missing_ok=True)
+        # What a write raises names no file; other files are named already.
+        if isinstance(error, OSError) and error.filename in (None, str(new)):
+            raise disk.failure(path, error) from error
         raise
 
 

@@ -6,7 +6,6 @@ that another folder named `experiments` hides nothing.
 """
 
 import ast
-import contextlib
 import difflib
 import importlib.util
 import pathlib
@@ -21,9 +20,12 @@ def main() -> None:
     """Starts the program that the first argument names, or lists all."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in _HELP:
-        # A pipe such as `mmc | head` may be closed before the end.
-        with contextlib.suppress(BrokenPipeError):
+        try:
             print(_listing(), flush=True)
+        except OSError as error:
+            # A pipe such as `mmc | head` may be closed before the end.
+            if not isinstance(error, BrokenPipeError):
+                sys.exit(f"error: standard output: {error}")
         return
     name, *rest = arguments
     if name == "--version":

@@ -1,7 +1,6 @@
 """Several processes, one or more a machine, that share one piece of work."""
 
 import contextlib
-import errno
 import itertools
 import json
 from collections.abc import Callable, Iterator
@@ -14,11 +13,11 @@ import jax
 # that is an hour behind.
 from jax._src import distributed
 
+from mmc_jax import disk
+
 # Longer than any run. If a process dies, its missing heartbeats end the wait of
 # the others.
 _WAIT_MS = 10**10
-# Errors after which no process can write.
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 
 _Value = TypeVar("_Value")
 _meetings = itertools.count()
@@ -135,7 +134,7 @@ def together() -> Iterator[None]:
     for process, told in enumerate(others):
         if told is not None:
             text, number = told
-            if number in DISK_ERRORS:
+            if number in disk.FULL:
                 raise OSError(number, f"process {process}: {text}")
             raise RuntimeError(f"process {process}: {text}")
 

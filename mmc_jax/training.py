@@ -21,9 +21,9 @@ import tqdm
 import transformers
 from flax import nnx
 
-from mmc_jax import at_once, models, scores
+from mmc_jax import at_once, disk, models, scores
 from mmc_jax.corpus import Corpus
-from mmc_jax.models import cache, weight_files
+from mmc_jax.models import cache
 
 
 class Recipe(NamedTuple):
@@ -198,6 +198,7 @@ def train(
     options = ocp.CheckpointManagerOptions(max_to_keep=1)
     with (
         scores.locked(folder, "training"),
+        cache.saved_by_orbax(folder),
         ocp.CheckpointManager(folder.absolute(), options=options) as m,
     ):
         first = m.latest_step() or 0
@@ -251,7 +252,7 @@ def _restored(
     try:
         saved = manager.restore(step, args=ocp.args.StandardRestore(like))
     except Exception as error:  # Orbax and TensorStore raise of all types.
-        cache.ignore_late_reads()
+        cache.ignore_late_words()
         raise ValueError(_damaged(folder)) from error
     if not np.array_equal(saved["digest"], _digest(saved["state"])):
         raise ValueError(_damaged(folder))
@@ -318,7 +319,7 @@ def save_folder(
         that holds it is complete.
     """
     with at_once.alone(folder):
-        for left in folder.glob(f"{weight_files.WEIGHTS}.*.tmp"):
+        for left in folder.glob("*.tmp"):
             left.unlink()  # By a run that was killed.
         _save_folder(model, tokenizer, separator, facts, folder)
 
@@ -328,8 +329,12 @@ def _save_folder(model, tokenizer, separator, facts, folder) -> None:
     wrapped = transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token=separator, eos_token=separator
     )
-    wrapped.save_pretrained(folder)
-    (folder / "training.json").write_text(json.dumps(facts, indent=1) + "\n")
+    try:
+        wrapped.save_pretrained(folder)
+    except Exception as error:  # That of tokenizers is of its own type.
+        raise disk.failure(folder, error) from error
+    with at_once.replaced(folder / "training.json") as partial:
+        partial.write_text(json.dumps(facts, indent=1) + "\n")
     models.save(model, folder, dtype=jnp.float16)
 
 

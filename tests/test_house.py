@@ -21,6 +21,7 @@ _PACKAGE = _ROOT / "mmc_jax"
 # From the ground up: a room imports from the floors below its own and from
 # itself. `experiments` stands on top of all; `cli` and `__main__` lead there.
 _FLOORS = (
+    ("disk",),
     ("at_once", "dates", "early_stops", "lazy", "limits", "user_cache"),
     ("corpus", "pool", "hosts", "stages", "statistics"),
     ("models", "scores", "synthetic", "oracle"),

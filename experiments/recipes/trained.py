@@ -12,6 +12,7 @@ import tokenizers
 import yaml
 
 from mmc_jax import (
+    at_once,
     corpus,
     diversity,
     oracle,
@@ -160,7 +161,8 @@ def write_card(trained: TrainedPool, out: str) -> None:
         unigrams,
         f"python -m experiments.train_pool --out={out}",
     )
-    pathlib.Path(out, "README.md").write_text(card)
+    with at_once.replaced(pathlib.Path(out, "README.md")) as partial:
+        partial.write_text(card)
 
 
 def write_similarity(
@@ -192,5 +194,6 @@ def _write_pool(runs: list[Run], folder: pathlib.Path) -> pathlib.Path:
     ]
     content = {"name": folder.name, "models": entries}
     path = folder.with_suffix(".yaml")
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    with at_once.replaced(path) as partial:
+        partial.write_text(yaml.safe_dump(content, sort_keys=False))
     return path

@@ -283,13 +283,8 @@ def _placed(
 ) -> None:
     """Writes a file that is complete as soon as it has its name."""
     packed = _PACKED.get(path.suffix.lower())
-    try:
-        with (
-            at_once.replaced(path) as new,
-            pa.output_stream(str(new), compression=packed) as file,
-        ):
-            write_to(file)
-    except OSError as error:  # Those of Arrow name no file.
-        raise OSError(
-            error.errno, f"{path}: not written ({error}); is there room?"
-        ) from error
+    with (
+        at_once.replaced(path) as new,
+        pa.output_stream(str(new), compression=packed) as file,
+    ):
+        write_to(file)

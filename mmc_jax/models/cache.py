@@ -6,14 +6,16 @@ those makes another entry; old ones are never read again and may be deleted. An
 entry appears when it is complete, and is read back with a sum of its bits.
 """
 
+import contextlib
 import functools
 import inspect
 import os
 import pathlib
+import shutil
 import sys
 import types
-from collections.abc import Callable, Iterable, Mapping
-from logging import getLogger
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from logging import ERROR, getLogger
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +24,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 from jax.experimental import multihost_utils
 
+from mmc_jax import disk
 from mmc_jax.models.hashes import json_sha256
 
 _PACKAGE = __name__.rpartition(".")[0]
@@ -85,18 +88,40 @@ def restored(
     try:
         values = _read(folder, params, alone)
     except Exception as error:  # Orbax and TensorStore raise of all types.
-        ignore_late_reads()
+        ignore_late_words()
         logging.warning(
             "%s: this cache is damaged and will be made anew: %s", folder, error
         )
     return values if _all_agree(values is not None, alone) else None
 
 
-def ignore_late_reads() -> None:
-    """Silences the reads that Orbax leaves under way when one has failed.
+@contextlib.contextmanager
+def saved_by_orbax(path: pathlib.Path) -> Iterator[None]:
+    """Says of a full disk what it is, where Orbax writes.
 
-    They end on an event loop that is closed, each with a traceback of its own
-    that nobody can catch. What is wrong has been said by then.
+    Args:
+      path: What is written. What is half written of it is removed.
+
+    Raises:
+      OSError: The disk is full; the message names the path.
+    """
+    ignore_late_words()
+    try:
+        yield
+    except Exception as error:
+        if not disk.is_full(error):
+            raise
+        if jax.process_count() == 1:
+            for rest in path.parent.glob(f"{path.name}.orbax-checkpoint-tmp*"):
+                shutil.rmtree(rest, ignore_errors=True)
+        raise disk.failure(path, error) from error
+
+
+def ignore_late_words() -> None:
+    """Silences what Orbax leaves under way when a read or a write has failed.
+
+    It ends in other threads, or on an event loop that is closed, each with a
+    traceback of its own that nobody can catch. What is wrong is said once.
     """
     before = sys.unraisablehook
     if getattr(before, "__name__", "") == _ignore.__name__:
@@ -107,6 +132,12 @@ def ignore_late_reads() -> None:
     getLogger("asyncio").addFilter(
         lambda record: (
             "exception was never retrieved" not in record.getMessage()
+        )
+    )
+    # What Orbax says there of an error it raises as well.
+    getLogger("absl").addFilter(
+        lambda record: (
+            record.levelno < ERROR or "/orbax/" not in record.pathname
         )
     )
 
@@ -175,7 +206,7 @@ def write(folder: pathlib.Path, values: Mapping[str, jax.Array]) -> None:
         return
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _checkpointer(alone) as checkpointer:
+        with saved_by_orbax(folder), _checkpointer(alone) as checkpointer:
             tree = {"params": dict(values), "bit_sums": _bit_sums(dict(values))}
             if alone:  # Orbax takes no jax.Array that one process has alone.
                 tree = jax.device_get(tree)

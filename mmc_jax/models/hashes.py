@@ -49,7 +49,7 @@ def _sha256(
             *remembered, digest, check = json.loads(memory.read_text())
             if remembered == state and check == json_sha256([*state, digest]):
                 return digest
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, RecursionError):
             pass  # There is none, or it is no use: the file itself tells.
     with file.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()

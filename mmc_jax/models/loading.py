@@ -24,7 +24,7 @@ import safetensors.numpy
 import transformers
 from transformers.models.auto import modeling_auto
 
-from mmc_jax import at_once, pool
+from mmc_jax import at_once, disk, pool
 from mmc_jax.models import (
     adapters,
     attributes,
@@ -172,10 +172,15 @@ def save(
     config.dtype = str(next(iter(rows.values())).dtype)
     architectures = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     config.architectures = [architectures[config.model_type]]
-    config.save_pretrained(folder)
     # A reader never sees half a file.
-    with at_once.replaced(folder / weight_files.WEIGHTS) as new:
-        safetensors.numpy.save_file(rows, new, metadata={"format": "pt"})
+    weights = folder / weight_files.WEIGHTS
+    with at_once.replaced(weights) as new:
+        try:
+            safetensors.numpy.save_file(rows, new, metadata={"format": "pt"})
+        except safetensors.SafetensorError as error:
+            raise disk.failure(weights, error) from error
+        with at_once.replaced(folder / "config.json") as file:
+            config.to_json_file(file)
 
 
 def num_params(

@@ -17,6 +17,7 @@ import orbax.checkpoint as ocp
 
 from mmc_jax import at_once, limits
 from mmc_jax.models import hashes
+from mmc_jax.models.cache import saved_by_orbax
 from mmc_jax.realizable.features import Features
 from mmc_jax.realizable.routers import ROUTERS
 from mmc_jax.realizable.routers.seen import Seen
@@ -270,12 +271,15 @@ def save_router(router: FittedRouter, path: str | os.PathLike[str]) -> None:
     }
     content["sha256"] = _sha256(content, router.arrays)
     with at_once.alone(folder):
-        (folder / _FACTS).unlink(missing_ok=True)
-        shutil.rmtree(folder / _ARRAYS, ignore_errors=True)
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(folder / _ARRAYS, dict(router.arrays))
+        # An earlier router stays until this one is complete.
+        arrays = folder / f"{_ARRAYS}.partial"
+        with saved_by_orbax(arrays), ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(arrays, dict(router.arrays), force=True)
         with at_once.replaced(folder / _FACTS) as new:
             new.write_text(json.dumps(content, indent=1) + "\n")
+            (folder / _FACTS).unlink(missing_ok=True)
+            shutil.rmtree(folder / _ARRAYS, ignore_errors=True)
+            arrays.rename(folder / _ARRAYS)
 
 
 def load_router(path: str | os.PathLike[str]) -> FittedRouter:

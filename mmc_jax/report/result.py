@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from mmc_jax import at_once, law, limits, stages
+from mmc_jax import at_once, disk, law, limits, stages
 from mmc_jax.report import drawing
 from mmc_jax.statistics import Estimate
 
@@ -296,9 +296,9 @@ def _replace(
             for path in partials.values():
                 with contextlib.suppress(OSError):
                     path.unlink()
-            error.filename = os.fspath(folder / name)
-            error.add_note("nothing of an earlier result was changed")
-            raise
+            failure = disk.failure(folder / name, error)
+            failure.add_note("nothing of an earlier result was changed")
+            raise failure from error
     earlier = folder / _RESULT
     if earlier.is_file():
         named = _named(earlier)

@@ -613,17 +613,10 @@ def write_atomically(
       OSError: It cannot be written, as on a full disk. Nothing is left of it.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with at_once.replaced(file) as new, new.open("wb") as opened:
-            pyarrow.parquet.write_table(table, opened, **options)
-            opened.flush()
-            os.fsync(opened.fileno())
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"{file}: not written ({error}); what was written before is kept: "
-            "see to it, and run again",
-        ) from error
+    with at_once.replaced(file) as new, new.open("wb") as opened:
+        pyarrow.parquet.write_table(table, opened, **options)
+        opened.flush()
+        os.fsync(opened.fileno())
     folder = os.open(file.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # Else a power cut may undo the renaming.

@@ -47,8 +47,10 @@ def locked(folder: str | os.PathLike[str], work: str) -> Iterator[None]:
                 break
         os.close(file)
     try:
-        os.ftruncate(file, 0)
-        os.pwrite(file, json.dumps(_own(work)).encode(), 0)
+        # On a full disk it locks all the same.
+        with contextlib.suppress(OSError):
+            os.ftruncate(file, 0)
+            os.pwrite(file, json.dumps(_own(work)).encode(), 0)
         yield
     finally:
         path.unlink(missing_ok=True)

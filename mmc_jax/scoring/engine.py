@@ -11,7 +11,7 @@ import functools
 import os
 from collections.abc import Mapping, Sequence
 
-from mmc_jax import hosts, pool, scores, user_cache
+from mmc_jax import disk, hosts, pool, scores, user_cache
 from mmc_jax.corpus import Corpus, Stream
 from mmc_jax.scoring import (
     earlier_runs,
@@ -197,5 +197,6 @@ def _what_is_kept(shown: progress.Progress, out: str | os.PathLike[str]) -> str:
 
 def _ends_the_run(error: BaseException) -> bool:
     """Returns whether an error would meet the next model as well."""
-    disk = isinstance(error, OSError) and error.errno in hosts.DISK_ERRORS
-    return disk or isinstance(error, hosts.HostError)
+    if isinstance(error, hosts.HostError):
+        return True
+    return isinstance(error, OSError) and disk.is_full(error)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mmc_jax import synthetic
+from mmc_jax import disk, synthetic
 from mmc_jax.frontier.enumeration import exhaustive
 from mmc_jax.frontier.generalisation.other_texts import held_out
 from mmc_jax.frontier.generalisation.search_quality import search_error
@@ -121,9 +121,12 @@ def kept_search_errors(
         key = (*case, num_new_texts)
         if key not in done:
             done[key] = search_errors(*key, time_limit)
-            with file.open("a") as appended:
-                row = {**done[key], _CHECKSUM: _checksum(done[key])}
-                appended.write(json.dumps(row) + "\n")
+            row = {**done[key], _CHECKSUM: _checksum(done[key])}
+            try:
+                with file.open("a") as appended:
+                    appended.write(json.dumps(row) + "\n")
+            except OSError as error:
+                raise disk.failure(file, error) from error
             on_new(done[key])
         rows.append(done[key])
     return rows

@@ -9,7 +9,6 @@ and then renamed, so that several searches of the same numbers may share a
 folder.
 """
 
-import errno
 import hashlib
 import io
 import os
@@ -22,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
-from mmc_jax import at_once
+from mmc_jax import at_once, disk
 from mmc_jax.frontier.proof.integers import IntegerPool
 from mmc_jax.statistics.inputs import Inputs
 
@@ -283,15 +282,7 @@ def save(path: pathlib.Path, data: bytes) -> None:
             # folder since it was made.
             _place(path, data)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OSError(
-                error.errno,
-                f"the disk is full: {len(data):,} bytes were needed. Free some "
-                "and start again; what is finished is kept",
-                str(path),
-            ) from error
-        # What a write raises names no file.
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        raise disk.failure(path, error, num_bytes=len(data)) from error
 
 
 def _place(path: pathlib.Path, data: bytes) -> None:

@@ -1,0 +1,89 @@
+"""Standard output and errors that are full, closed, or read by nobody."""
+
+import contextlib
+import io
+import os
+import pathlib
+import sys
+import tempfile
+from unittest import mock
+
+from absl.testing import absltest, parameterized
+
+from experiments import streams
+
+
+def _full():
+    """Returns a stream that takes any write with ENOSPC."""
+    return open("/dev/full", "w")
+
+
+def _unread():
+    """Returns a stream that nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    return os.fdopen(writer, "w")
+
+
+class GuardedTest(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.done = []
+
+    def _end(self, stdout, code=None, words="words"):
+        """Returns the exit code of a program that prints, and goes on."""
+        with (
+            mock.patch.object(sys, "stdout", stdout),
+            contextlib.closing(_full()) as stderr,
+            mock.patch.object(sys, "stderr", stderr),
+            contextlib.closing(stdout),
+        ):
+            try:
+                with streams.guarded():
+                    print(words)
+                    print(words, flush=True)
+                    print(words, file=sys.stderr, flush=True)
+                    self.done.append("work")
+                    sys.exit(code)
+            except SystemExit as end:
+                return end.code
+
+    def test_full(self):
+        self.assertRegex(
+            self._end(_full()), "the disk is full.*: .standard output.$"
+        )
+        self.assertEqual(self.done, ["work"])
+
+    def test_nobody_reads(self):
+        self.assertEqual(self._end(_unread()), 141)
+        self.assertEqual(self.done, ["work"])
+
+    @parameterized.parameters(_full, _unread)
+    def test_words_of_the_program_go_before(self, stream):
+        self.assertEqual(self._end(stream(), "error: x"), "error: x")
+
+    def test_all_is_well(self):
+        self.assertIsNone(self._end(io.StringIO()))
+
+    def test_escapes_stay_harmless(self):
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder, "out")
+            self._end(file.open("w"), words="a\x1b[31mb\x1b[2J\r")
+            self.assertNotRegex(file.read_text(), "\x1b\\[2J|\r")
+            self.assertIn("a\x1b[31mb", file.read_text())
+
+    def test_a_stream_that_is_not_there(self):
+        """No file of ours gets the number of a standard stream."""
+        kept = os.dup(2)
+        self.addCleanup(os.close, kept)
+        self.addCleanup(os.dup2, kept, 2)
+        os.close(2)
+        with mock.patch.object(sys, "stderr", None):
+            streams._open_all()
+            with open(os.devnull) as opened:
+                self.assertGreater(opened.fileno(), 2)
+            sys.stderr.close()
+
+
+if __name__ == "__main__":
+    absltest.main()
