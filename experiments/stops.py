@@ -5,7 +5,6 @@ thread may be inside a compilation for minutes, and threads would be waited for
 at the end. So a thread of its own sees to it that the process ends.
 """
 
-import _thread
 import functools
 import os
 import signal
@@ -97,8 +96,11 @@ class Stops:
             return
         self._num_own += 1
         self._is_noticed.clear()
-        # Later: here it would be dropped as well.
-        threading.Timer(_LATER, _thread.interrupt_main, [self._number]).start()
+        # Later: here it would be dropped as well. A signal ends a wait, too.
+        main = threading.main_thread().ident
+        threading.Timer(
+            _LATER, signal.pthread_kill, [main, self._number]
+        ).start()
 
     def _see_to_it(self, reader: int) -> None:
         """Waits for a signal, and then not for long for the main thread."""
