@@ -2,7 +2,9 @@
 
 import gc
 import logging as python_logging
+import os
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +21,30 @@ def _make_printable(record: python_logging.LogRecord) -> bool:
     return True
 
 
+def _check_threads() -> None:
+    """Ends the program where the machine starts too few threads.
+
+    XLA, Arrow and OpenBLAS start some for each core, and would end the process
+    or say that a file cannot be read.
+    """
+    over, threads = threading.Event(), []
+    try:
+        for _ in range(2 * (os.cpu_count() or 1) + 16):
+            thread = threading.Thread(target=over.wait, daemon=True)
+            thread.start()
+            threads.append(thread)
+    except RuntimeError as error:
+        sys.exit(
+            f"error: {error}: {len(threads)} more are all that this user or "
+            "container may have (see ulimit -u); end other programs, or raise "
+            "the limit"
+        )
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
 def run(main: Callable[[], None]) -> None:
     """Parses the flags and calls `main`; stray arguments are an error.
 
@@ -33,6 +59,7 @@ def run(main: Callable[[], None]) -> None:
     def strict_main(argv: list[str]) -> None:
         if len(argv) > 1:
             raise app.UsageError(f"stray arguments: {' '.join(argv[1:])}")
+        _check_threads()
         stop.watch()
         logging.get_absl_handler().addFilter(_make_printable)
         user_cache.keep_programs()
@@ -59,11 +86,17 @@ def run(main: Callable[[], None]) -> None:
 
     # Libraries beneath tell of every file at INFO.
     logging.set_verbosity(logging.WARNING)
-    with streams.guarded():
-        try:
-            app.run(strict_main)
-        except KeyboardInterrupt:  # Between the work and its end.
-            stop.end()
+    try:
+        with streams.guarded():
+            try:
+                app.run(strict_main)
+            except KeyboardInterrupt:  # Between the work and its end.
+                stop.end()
+        stop.code = 0
+    except SystemExit as end:
+        if isinstance(end.code, int):
+            stop.code = end.code
+        raise
 
 
 def flag_values() -> dict[str, Any]:

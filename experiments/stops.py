@@ -5,6 +5,7 @@ thread may be inside a compilation for minutes, and threads would be waited for
 at the end. So a thread of its own sees to it that the process ends.
 """
 
+import atexit
 import functools
 import os
 import signal
@@ -29,9 +30,14 @@ class Stops:
 
     A second signal ends the process at once. What is finished is on disk by
     then, as it would be after a kill.
+
+    Attributes:
+      code: Exit code of a process that ends by itself; 1 until its work is
+        done.
     """
 
     def __init__(self) -> None:
+        self.code = 1
         self._number = signal.SIGINT
         self._is_noticed = threading.Event()
         self._is_ending = threading.Lock()
@@ -51,6 +57,7 @@ class Stops:
         threading.Thread(
             target=self._see_to_it, args=(reader,), daemon=True
         ).start()
+        atexit.register(self._leave)
 
     @property
     def is_stopping(self) -> bool:
@@ -73,6 +80,20 @@ class Stops:
         raised meanwhile would be printed and dropped.
         """
         self._is_over = True
+
+    def _leave(self) -> None:
+        """Ends the process before its libraries are taken apart.
+
+        Threads of Arrow or XLA may still be at work then, and one that meets an
+        interpreter that is gone would abort: "terminate called". All else that
+        is to be done at the end was registered later, and so is done already.
+        """
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except (OSError, ValueError):  # Python has words for that.
+            return
+        os._exit(self.code)
 
     def _notice(self, number: int, _: object) -> None:
         if not self.is_stopping:  # Else it would break into what is written.

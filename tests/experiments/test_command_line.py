@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from unittest import mock
 
 from absl import flags
@@ -18,7 +19,7 @@ from absl.testing import absltest, parameterized
 
 import experiments
 import mmc_jax
-from experiments import choices, shared_flags
+from experiments import choices, program, shared_flags
 from experiments.benchmarks import scoring_speed
 from experiments.recipes import trained
 from mmc_jax import (
@@ -347,6 +348,44 @@ class EarlyStopTest(parameterized.TestCase):
             os.kill(os.getpid(), signal.SIGINT)  # Says nothing more.
         ended.assert_called_once_with(143)
         self.assertEqual(said.getvalue(), _TWO_LINES)
+
+
+class ThreadsTest(absltest.TestCase):
+    def test_a_machine_that_starts_no_more(self):
+        start, started = threading.Thread.start, []
+
+        def start_few(thread):
+            if len(started) == 3:
+                raise RuntimeError("can't start new thread")
+            started.append(thread)
+            start(thread)
+
+        with (
+            mock.patch.object(threading.Thread, "start", start_few),
+            self.assertRaisesRegex(SystemExit, "new thread: 3 more are all"),
+        ):
+            program._check_threads()
+        self.assertFalse(any(thread.is_alive() for thread in started))
+
+    def test_the_end_comes_before_libraries_are_taken_apart(self):
+        """Of exit codes and words nothing is lost."""
+        for work, code in (("exit(0)", 0), ("raise ValueError('bad')", 1)):
+            done = _python(
+                "-c",
+                "import atexit, os\n"
+                "from experiments import program\n"
+                "class Freed:\n"
+                "    def __del__(self):\n"
+                "        os._exit(77)\n"
+                "kept = Freed()\n"
+                "def main():\n"
+                "    atexit.register(print, 'at exit', end='')\n"
+                f"    {work}\n"
+                "program.run(main)\n",
+            )
+            self.assertEqual(done.returncode, code, done.stderr)
+            self.assertEqual(done.stdout, "at exit")
+            self.assertEqual(done.stderr, "error: bad\n" if code else "")
 
 
 class MmcTest(absltest.TestCase):
