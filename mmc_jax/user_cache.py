@@ -8,6 +8,7 @@ import os
 import pathlib
 import platform
 import sys
+from stat import S_ISVTX
 
 from absl import logging
 
@@ -29,30 +30,47 @@ def folder(*names: str) -> pathlib.Path | None:
       The folder. None where it cannot be made, as in some containers, or, with
       a warning, where others may write to it: what lies there is trusted.
     """
-    cache = os.environ.get("MMC_CACHE_DIR")
-    if not cache:
-        user_cache = os.environ.get("XDG_CACHE_HOME")
-        cache = pathlib.Path(user_cache or pathlib.Path.home() / ".cache")
-        cache /= "mmc_jax"
-    found = pathlib.Path(cache, *names)
     try:
-        found.mkdir(mode=0o700, parents=True, exist_ok=True)
-        why_not = _why_not(found)
-    except OSError:
-        return None
-    if why_not:
-        logging.warning("nothing is kept for the next run: %s", why_not)
+        found = _root()
+        found.parent.mkdir(parents=True, exist_ok=True)
+        for num_below in range(len(names), -1, -1):
+            # One by one: those above would not get the mode.
+            found.mkdir(mode=0o700, exist_ok=True)
+            why_not = _why_not(found, is_last=num_below == 0)
+            if why_not:
+                logging.warning("nothing is kept for the next run: %s", why_not)
+                return None
+            if num_below:
+                found /= names[-num_below]
+    except (OSError, RuntimeError):  # The latter where a user has no home.
         return None
     return found
 
 
-def _why_not(found: pathlib.Path) -> str:
-    """Returns why a folder is not used, or ""."""
-    stat = found.stat()
-    if stat.st_uid != os.getuid():
-        return f"{found} belongs to another user; delete it"
-    if stat.st_mode & 0o022:
-        return f"others may write to {found}; run: chmod 700 {found}"
+def _root() -> pathlib.Path:
+    """Returns the folder of all that is kept."""
+    own = os.environ.get("MMC_CACHE_DIR")
+    if own:
+        return pathlib.Path(own).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return pathlib.Path(cache or pathlib.Path.home() / ".cache", "mmc_jax")
+
+
+def _why_not(folder: pathlib.Path, *, is_last: bool) -> str:
+    """Returns why a folder is not used, or "".
+
+    Args:
+      folder: The folder that things lie in, or one above it.
+      is_last: Whether things lie in it. In others, whoever may write there
+        could put another folder in this one's place.
+    """
+    stat = folder.stat()
+    if stat.st_uid != os.getuid() and (is_last or stat.st_uid != 0):
+        return (
+            f"{folder} belongs to another user; name another by MMC_CACHE_DIR"
+        )
+    if stat.st_mode & 0o022 and (is_last or not stat.st_mode & S_ISVTX):
+        return f"others may write to {folder}; run: chmod 700 {folder}"
     return ""
 
 

@@ -110,8 +110,41 @@ class ProgramsTest(absltest.TestCase):
         self.assertIn(f"others may write to {folder}", logs.output[0])
         self.assertIsNone(jax.config.jax_compilation_cache_dir)
         folder.chmod(0o750)
+        # Whoever may write above could put another folder in its place.
+        above = self.folder / "mmc_jax"
+        above.chmod(0o775)
+        with self.assertLogs("absl", "WARNING") as logs:
+            user_cache.keep_programs()
+        self.assertIn(f"run: chmod 700 {above}", logs.output[0])
+        self.assertIsNone(jax.config.jax_compilation_cache_dir)
+        above.chmod(0o1777)  # As /tmp: nobody may rename what is another's.
         user_cache.keep_programs()
         self.assertEqual(jax.config.jax_compilation_cache_dir, str(folder))
+
+    def test_folders_are_the_user_s_alone(self):
+        self.addCleanup(os.umask, os.umask(0))
+        user_cache.folder("a", "b")
+        for folder in ("", "a", "a/b"):
+            mode = (self.folder / "mmc_jax" / folder).stat().st_mode
+            self.assertEqual(mode & 0o077, 0)
+
+    def test_another_user_s(self):
+        with (
+            mock.patch.object(os, "getuid", return_value=os.getuid() + 1),
+            self.assertLogs("absl", "WARNING") as logs,
+        ):
+            self.assertIsNone(user_cache.folder("a"))
+        self.assertIn("belongs to another user; name another", logs.output[0])
+
+    def test_home(self):
+        no_home = mock.patch.object(
+            pathlib.Path, "home", side_effect=RuntimeError("no home")
+        )
+        with mock.patch.dict(os.environ, {"XDG_CACHE_HOME": ""}), no_home:
+            self.assertIsNone(user_cache.folder("a"))
+        home = {"MMC_CACHE_DIR": "~/kept", "HOME": str(self.folder)}
+        with mock.patch.dict(os.environ, home):
+            self.assertEqual(user_cache.folder(), self.folder / "kept")
 
 
 if __name__ == "__main__":
