@@ -13,6 +13,8 @@ from mmc_jax import disk
 # colours in what programs print. All else could move the cursor, say.
 _LINES = re.compile("([\n\t])")
 _LINES_AND_COLOURS = re.compile("([\n\t]|\x1b\\[[0-9;]*m)")
+# Bars go back to the start of a line, or a line up, and clear its end.
+_LINES_AND_BARS = re.compile("([\n\t\r]|\x1b\\[[0-9;]*[mKA])")
 # By which shells say that nobody reads any more, as of `mmc | head`.
 _NOBODY_READS = 141
 
@@ -45,21 +47,20 @@ class _Stream:
 
     Args:
       stream: The stream beneath.
-      harmless: Pattern of control characters that are written; all if None.
+      harmless: Pattern of the control characters that are written.
 
     Attributes:
       error: Why something was dropped; None if nothing was.
     """
 
-    def __init__(self, stream: TextIO, harmless: re.Pattern[str] | None):
+    def __init__(self, stream: TextIO, harmless: re.Pattern[str]):
         self._stream = stream
         self._harmless = harmless
         self.error: OSError | None = None
 
     def write(self, text: str) -> int:
         """Writes what is harmless of a text, and escapes of the rest."""
-        if self._harmless is not None:
-            text = printable(text, self._harmless)
+        text = printable(text, self._harmless)
         with self._dropping():
             self._stream.write(text)
         return len(text)
@@ -93,7 +94,7 @@ def guarded() -> Iterator[None]:
     """
     _open_all()
     sys.stdout = out = _Stream(sys.stdout, _LINES_AND_COLOURS)
-    sys.stderr = _Stream(sys.stderr, None)
+    sys.stderr = _Stream(sys.stderr, _LINES_AND_BARS)
     failure = None
     try:
         yield
