@@ -7,8 +7,9 @@ the same table.
 
 import os
 import pathlib
+import reprlib
 import zipfile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Limit(NamedTuple):
@@ -233,6 +234,25 @@ def check_archive(limit: str, path: pathlib.Path) -> None:
     except (zipfile.BadZipFile, NotImplementedError):
         return
     check(limit, size, path)
+
+
+def shown(value: Any) -> str:
+    """Returns a value as it stands in an error: not all of a large one.
+
+    A few lines of YAML with aliases make a value that no memory holds as text.
+
+    Args:
+      value: What a file of a stranger holds.
+
+    >>> shown([1, "x" * 1000])[:20]
+    "[1, 'xxxxxxxxxxxxxxx"
+    >>> len(shown([1, "x" * 1000])) < 100
+    True
+    """
+    short = reprlib.Repr()
+    short.maxlevel = 2
+    short.maxstring = short.maxother = short.maxlong = 80
+    return short.repr(value)
 
 
 def page() -> str:

@@ -26,6 +26,7 @@ Parameters are counted from the checkpoint, `mmc_jax.models.num_params`; a
 """
 
 import dataclasses
+import datetime
 import difflib
 import importlib.resources
 import os
@@ -39,6 +40,7 @@ import yaml
 
 from mmc_jax import limits
 from mmc_jax.dates import date_span
+from mmc_jax.limits import shown
 
 _GGUF = b"GGUF"
 _POOL_FIELDS = ("name", "description", "models")
@@ -50,6 +52,10 @@ _COUNTED_FACTS = ("context_length", "vocab_size")
 _DATE_FACT = "release_date"
 _FACTS = ("model_type", *_COUNTED_FACTS, "licence", _DATE_FACT)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+# Keys of a mapping, with those of others that are merged into it.
+_MOST_KEYS = 10_000
+# What git takes for a name and the hub for a part of its addresses.
+_REVISION = re.compile(r"(?!.*\.\.)\w[\w./+-]*", re.ASCII)
 _HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", re.ASCII)
 
 
@@ -215,6 +221,14 @@ class _Loader(yaml.SafeLoader):
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        super().flatten_mapping(node)
+        if len(node.value) > _MOST_KEYS:  # Merges of merges multiply.
+            raise yaml.constructor.ConstructorError(
+                problem=f"a mapping of more than {_MOST_KEYS:,} keys",
+                problem_mark=node.start_mark,
+            )
+
 
 def _content(file: pathlib.Path) -> Any:
     limits.check_file("pool", file)
@@ -240,7 +254,7 @@ def _check_keys(
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1)
             raise ValueError(
-                f"{where}: unknown key {key!r}; "
+                f"{where}: unknown key {shown(key)}; "
                 + (f"did you mean {near[0]!r}? " if near else "")
                 + f"The keys are {', '.join(known)}"
             )
@@ -252,7 +266,8 @@ def _check_keys(
 def _check_string(value: Any, where: str) -> None:
     if not isinstance(value, str) or not value:
         raise ValueError(
-            f"{where}: {value!r} is not a string, or empty; write it in quotes"
+            f"{where}: {shown(value)} is not a string, or empty; write it "
+            "in quotes"
         )
 
 
@@ -260,7 +275,9 @@ def _model(entry: Any, file: pathlib.Path, i: int) -> Model:
     """Returns the checked model of one entry of the list."""
     where = f"{file}: models[{i}]"
     if not isinstance(entry, dict):
-        raise ValueError(f"{where}: {entry!r} is not a mapping with name, ...")
+        raise ValueError(
+            f"{where}: {shown(entry)} is not a mapping with name, ..."
+        )
     if isinstance(entry.get("name"), str):
         where += f" ({ascii(entry['name'])[1:-1]})"
     fields = tuple(field.name for field in dataclasses.fields(Model))
@@ -283,7 +300,7 @@ def _model(entry: Any, file: pathlib.Path, i: int) -> Model:
     kind = entry.get("kind", "base")
     if kind not in _KINDS:
         raise ValueError(
-            f"{where}: kind: {kind!r} is not one of {', '.join(_KINDS)}"
+            f"{where}: kind: {shown(kind)} is not one of {', '.join(_KINDS)}"
         )
     return Model(
         name=entry["name"],
@@ -303,12 +320,21 @@ def _checkpoint(entry: dict[str, Any], file: pathlib.Path, where: str) -> str:
     if "revision" in entry:
         if not _HUB_ID.fullmatch(checkpoint):
             raise ValueError(
-                f"{where}: checkpoint: {checkpoint!r} is no Hugging Face hub "
-                "id; give one, or remove `revision` for a local folder"
+                f"{where}: checkpoint: {shown(checkpoint)} is no Hugging Face "
+                "hub id; give one, or remove `revision` for a local folder"
+            )
+        if not _REVISION.fullmatch(entry["revision"]):
+            raise ValueError(
+                f"{where}: revision: {shown(entry['revision'])} is no branch, "
+                "tag or commit of the hub"
             )
         return checkpoint
     folder = file.parent.joinpath(checkpoint).absolute()
-    if not is_gguf(folder) and not folder.is_dir():
+    try:
+        is_there = is_gguf(folder) or folder.is_dir()
+    except OSError as error:  # A name that no file system has.
+        raise ValueError(f"{where}: checkpoint: {error.strerror}") from error
+    if not is_there:
         raise ValueError(
             f"{where}: checkpoint: no folder or GGUF file {folder}; correct "
             "it, or add `revision` for a Hugging Face hub id"
@@ -318,27 +344,27 @@ def _checkpoint(entry: dict[str, Any], file: pathlib.Path, where: str) -> str:
 
 def _costs(costs: Any, where: str) -> dict[str, float]:
     if not isinstance(costs, dict):
-        raise ValueError(f"{where}: {costs!r} is not a mapping of numbers")
+        raise ValueError(f"{where}: {shown(costs)} is not a mapping of numbers")
     for name, value in costs.items():
         _check_string(name, f"{where}: the name of a cost")
         if isinstance(value, bool) or not isinstance(value, int | float):
             # YAML 1.1 takes 1e9 for a string.
             raise ValueError(
-                f"{where}.{name}: {value!r} is not a number; write it like "
-                "1000000000, 0.25 or 1.0e+9"
+                f"{where}.{name}: {shown(value)} is not a number; write it "
+                "like 1000000000, 0.25 or 1.0e+9"
             )
         # An integer may be too large for a float.
         if not 0 <= value <= sys.float_info.max:
             raise ValueError(
-                f"{where}.{name}: {value!r} is negative or not finite; costs "
-                "add up over a subset"
+                f"{where}.{name}: {shown(value)} is negative or not finite; "
+                "costs add up over a subset"
             )
     return costs
 
 
 def _facts(facts: Any, where: str) -> dict[str, str | int]:
     if not isinstance(facts, dict):
-        raise ValueError(f"{where}: {facts!r} is not a mapping of facts")
+        raise ValueError(f"{where}: {shown(facts)} is not a mapping of facts")
     _check_keys(facts, _FACTS, (), where)
     for name, value in facts.items():
         if name == _DATE_FACT:
@@ -350,7 +376,10 @@ def _facts(facts: Any, where: str) -> dict[str, str | int]:
     if _DATE_FACT not in facts:
         return facts
     # YAML reads 2023-04-03 as a date and 2023 as a number.
-    date = str(facts[_DATE_FACT])
+    date = facts[_DATE_FACT]
+    if not isinstance(date, datetime.date | int):
+        _check_string(date, f"{where}.{_DATE_FACT}")
+    date = str(date)
     try:
         date_span(date)
     except ValueError as error:
@@ -362,5 +391,5 @@ def _check_count(value: Any, where: str) -> None:
     # A bool is an int, too. Larger numbers than 2^63 fit no array.
     if type(value) is not int or not 1 <= value < 2**63:
         raise ValueError(
-            f"{where}: {value!r} is not a whole number of at least 1"
+            f"{where}: {shown(value)} is not a whole number of at least 1"
         )

@@ -49,6 +49,14 @@ class LimitsTest(parameterized.TestCase):
         )
         return path
 
+    def test_large_values_are_cut_in_errors(self):
+        value = ["x" * 1000]
+        for _ in range(40):
+            value = [value] * 9  # As aliases of YAML make it.
+        self.assertLess(len(limits.shown(value)), 500)
+        self.assertLess(len(limits.shown({"a": "x" * 10**6})), 100)
+        self.assertEqual(limits.shown(["so", 1.5, None]), "['so', 1.5, None]")
+
     def test_the_page_shows_them(self):
         page = (_ROOT / "experiments/LIMITS.md").read_text()
         self.assertIn(limits.page(), page)

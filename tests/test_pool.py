@@ -37,6 +37,15 @@ def _one(lines: str = "", name: str = "a") -> str:
     return start + "".join(f"    {line}\n" for line in lines.splitlines())
 
 
+def _bomb(repeated, end):
+    """Returns a few lines of YAML that stand for 9 ** 30 values."""
+    lines = ["description:", "- &a0 {x: 1}"]
+    for i in range(30):
+        inner = repeated.format(", ".join([f"*a{i}"] * 9))
+        lines.append(f"- &a{i + 1} {inner}")
+    return "\n".join([*lines, end.format("[*a30 ]")]) + "\n"
+
+
 class PoolTest(parameterized.TestCase):
     def setUp(self):
         super().setUp()
@@ -219,7 +228,7 @@ class PoolTest(parameterized.TestCase):
         ("escape", _one(name='"a\\e[31m"'), r"\(a\\x1b\[31m\): name"),
         ("no_date", _one("kind: 2020-13-45"), "not readable as YAML"),
         ("long_number", _one("kind: " + 5000 * "1"), "not readable as YAML"),
-        ("nested", _one("costs: " + 3000 * "["), "not readable as YAML"),
+        ("nested", _one("costs: " + 1100 * "["), "not readable as YAML"),
         ("not_yaml", "models:\n  - name: [a\n", "line 3: not readable as YAML"),
         ("not_text", b"models: \xff\xfe", "not readable as YAML"),
         (
@@ -228,6 +237,22 @@ class PoolTest(parameterized.TestCase):
             "line 5: .*the key 'family' is given twice",
         ),
         ("odd_key", "? [a]\n: 1", "line 1: not readable as YAML"),
+        ("bomb", _bomb("[{}]", "models: {}"), "description: .*not a string"),
+        (
+            "bomb_of_keys",
+            _bomb("{{<<: [{}]}}", "models: [{}]"),
+            "(not a string|10,000 keys)",
+        ),
+        (
+            "no_revision",
+            _one("checkpoint: a/b\nrevision: ../x"),
+            "revision: '../x' is no",
+        ),
+        (
+            "long_folder",
+            _one("checkpoint: " + 5000 * "m"),
+            "checkpoint: File name",
+        ),
     )
     def test_refuses(self, text, message):
         with self.assertRaisesRegex(ValueError, f"(?s)mine.yaml.*{message}"):
