@@ -196,6 +196,7 @@ def _chosen(
                 )
     finder = Finder(there)
     rows, records, near, without = [], [], [], []
+    taken: dict[int, str] = {}
     for fact in facts:
         m = finder.place(fact.name)
         if m is None and options.only_models is None and imported.lists_all:
@@ -207,13 +208,14 @@ def _chosen(
                 f"stands in {path}; there are {listed(there)}; take the row "
                 "out, or choose models by --only_models"
             )
-        if m in rows:
+        if m in taken:
             raise ValueError(
-                f"{path}: the rows {records[rows.index(m)].name!r} and "
+                f"{path}: the rows {taken[m]!r} and "
                 f"{fact.name!r} both mean the scores of {there[m]!r} in "
                 f"{imported.path}; take one out, or choose models by "
                 "--only_models"
             )
+        taken[m] = fact.name
         rows.append(m)
         records.append(_merged(imported.models[m], fact))
         if there[m] != fact.name:
