@@ -69,7 +69,8 @@ def domain_losses(losses: ArrayLike, domains: Sequence[str]) -> DomainLosses:
             "is needed."
         )
     names = tuple(sorted(set(domains)))
-    of_text = np.array([names.index(domain) for domain in domains])
+    place = {name: d for d, name in enumerate(names)}
+    of_text = np.array([place[domain] for domain in domains])
     rows = [losses[:, of_text == d] for d in range(len(names))]
     return DomainLosses(
         names,

@@ -156,10 +156,10 @@ def _polished(
     found = _joined(no_subsets(num_models), inputs, lengths, starts)
     done: set[bytes] = set()
     while True:
-        bases = [mask for mask in found.masks if mask.tobytes() not in done]
+        bases = [mask for mask in found.masks if _key(mask) not in done]
         if not bases:
             return found
-        done |= {mask.tobytes() for mask in bases}
+        done |= {_key(mask) for mask in bases}
         new: list[np.ndarray] = []
         for base in bases:
             if num_models > _MOST_CANDIDATES and len(seen) > _MOST_TRIED:

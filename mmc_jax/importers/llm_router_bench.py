@@ -140,9 +140,12 @@ def _files(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _latest(folder: pathlib.Path, time: str | None) -> _Run | None:
-    """Returns a model's run of that time, or the latest."""
-    for file in reversed(_files(folder)):
-        if time is not None and time not in file.name:
+    """Returns a model's run of that time, or the latest; names the others."""
+    left = _files(folder)[::-1]
+    for file in list(left):
+        found = _TIME.search(file.name)
+        of_file = found[1] if found else ""
+        if time is not None and not of_file.startswith(time):
             continue
         result = json_files.value(file)
         if not isinstance(result, dict) or not isinstance(
@@ -151,9 +154,17 @@ def _latest(folder: pathlib.Path, time: str | None) -> _Run | None:
             raise ValueError(f"{file}: no 'records'")
         if result.get("demo"):
             logging.warning("%s: a demonstration; ignored", file)
+            left.remove(file)
             continue
-        found = _TIME.search(file.name)
-        return _Run(file, found[1] if found else "", result["records"])
+        left.remove(file)
+        if left:
+            logging.warning(
+                "%s: read %s; other runs are left out: %s (--run chooses)",
+                folder,
+                file.name,
+                ", ".join(other.name for other in left),
+            )
+        return _Run(file, of_file, result["records"])
     return None
 
 

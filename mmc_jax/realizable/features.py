@@ -241,9 +241,7 @@ def _of_npy(path: pathlib.Path) -> tuple[list[str], np.ndarray]:
 def _of_table(path: pathlib.Path) -> tuple[list[str], np.ndarray]:
     # An id such as 007 is no number.
     table = kinds.read_columns(path, text_columns=[_TEXT_ID])
-    for name in table.column_names:
-        if table.column_names.count(name) > 1:
-            raise ValueError(f"{path}: two columns are called {name!r}")
+    cells.refuse_twice(path, table.column_names, table.column_names)
     if _TEXT_ID not in table.column_names:
         raise ValueError(
             f"{path}: no column {_TEXT_ID!r}, which names the text of each row"

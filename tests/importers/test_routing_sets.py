@@ -264,6 +264,7 @@ class LlmRouterBenchTest(_Case):
             with self.assertLogs("absl", "WARNING") as logs:
                 table = importers.read(path).table
             self.assertIn("a demonstration; ignored", str(logs))
+            self.assertIn("left out: aime-test-a-7b-20250101_0", str(logs))
             self.assertEqual([m.name for m in table.models], ["a-7b", "b-8b"])
             self.assertEqual(table.texts.ids, ("aime/test/1", "aime/test/2"))
             self.assertEqual(table.texts.domains, ("aime", "aime"))
@@ -279,6 +280,9 @@ class LlmRouterBenchTest(_Case):
         ).table
         np.testing.assert_array_equal(old.nll_nats, [[1, 1]])
         self.assertEqual(old.texts.texts, ("What is 0?", "What is 1?"))
+        with self.assertRaisesRegex(ValueError, "no results"):
+            # A piece of a model's name is no time.
+            importers.read(self.folder, importers.Options(run="7b"))
 
     def test_refusals(self):
         self._run("b-8b", "20250102_000000", [1.0, 0.0])

@@ -170,7 +170,7 @@ class FilesTest(parameterized.TestCase):
                 ),
                 self.folder / "f.parquet",
             )
-            with self.assertRaisesRegex(ValueError, f"are called '{name}'"):
+            with self.assertRaisesRegex(ValueError, f"two columns '{name}'"):
                 realizable.read_features(self.folder / "f.parquet")
 
 

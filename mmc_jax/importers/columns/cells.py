@@ -1,5 +1,6 @@
 """Columns of tables as people write them: text, numbers and sizes."""
 
+import collections
 import pathlib
 import re
 from collections.abc import Iterable, Sequence
@@ -57,8 +58,9 @@ def refuse_twice(
     Raises:
       ValueError: One stands there twice.
     """
+    counts = collections.Counter(there)
     for name in names:
-        if there.count(name) > 1:
+        if counts[name] > 1:
             raise ValueError(f"{path}: there are two columns {name!r}")
 
 
