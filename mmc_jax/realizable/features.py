@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet
 from absl import logging
 
 from mmc_jax import limits
@@ -25,6 +26,7 @@ from mmc_jax.scores.files import write_atomically
 
 _TEXT_ID = "text_id"
 _VALUES = "features"
+_SHA256 = b"sha256"
 
 
 class Features(NamedTuple):
@@ -187,6 +189,9 @@ def cached_features(
     if file.exists():
         try:
             found = read_features(file)
+            stated = pyarrow.parquet.read_schema(file).metadata or {}
+            if stated.get(_SHA256) != _sha256(found):
+                raise ValueError(f"{file}: damaged, or of an older version")
             if found.ids == texts.ids:
                 return found._replace(reader=made_from.get("reader"))
         except ValueError as error:
@@ -195,11 +200,18 @@ def cached_features(
     rows = pa.FixedSizeListArray.from_arrays(
         pa.array(found.values.ravel()), found.values.shape[1]
     )
+    kept = pa.table({_TEXT_ID: pa.array(found.ids, pa.string()), _VALUES: rows})
     write_atomically(
-        pa.table({_TEXT_ID: pa.array(found.ids, pa.string()), _VALUES: rows}),
-        file,
+        kept.replace_schema_metadata({_SHA256: _sha256(found)}), file
     )
     return found
+
+
+def _sha256(features: Features) -> bytes:
+    """Returns the SHA-256 of ids and values, hexadecimal."""
+    digest = hashlib.sha256(json.dumps(features.ids).encode())
+    digest.update(np.asarray(features.values, np.float32).tobytes())
+    return digest.hexdigest().encode()
 
 
 def _of_npy(path: pathlib.Path) -> tuple[list[str], np.ndarray]:

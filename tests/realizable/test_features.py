@@ -241,6 +241,25 @@ class CacheTest(absltest.TestCase):
         )
         self.assertIs(found, made)
 
+    def test_a_flipped_bit_is_made_anew(self):
+        made = realizable.noise_features(["t0"], 64, seed=0)
+        folder = pathlib.Path(tempfile.mkdtemp())
+
+        def features(make):
+            return features_module.cached_features(
+                make, {"kind": "noise"}, _texts("a"), folder
+            )
+
+        features(lambda: made)
+        np.testing.assert_array_equal(features(None).values, made.values)
+        (file,) = folder.iterdir()
+        content = bytearray(file.read_bytes())
+        content[content.index(made.values.tobytes()) + 3] ^= 1
+        file.write_bytes(content)
+        np.testing.assert_array_equal(
+            features(lambda: made).values, made.values
+        )
+
 
 if __name__ == "__main__":
     absltest.main()
