@@ -4,10 +4,13 @@ The folder is mmc_jax in the user's cache (XDG_CACHE_HOME or ~/.cache), or the
 one that MMC_CACHE_DIR names. It may be deleted at any time.
 """
 
+import contextlib
+import itertools
 import os
 import pathlib
 import platform
 import sys
+import zlib
 from stat import S_ISVTX
 
 from absl import logging
@@ -16,6 +19,8 @@ from absl import logging
 _MIN_COMPILE_SECONDS = 0.1
 # JAX's own default: any other value was chosen by somebody.
 _JAX_MIN_COMPILE_SECONDS = 1.0
+# Lines of the first processor in /proc/cpuinfo, all others are like it.
+_MOST_FACTS = 40
 # What JAX takes for "no" in the environment.
 _OFF = ("0", "f", "false", "n", "no", "off")
 
@@ -77,8 +82,9 @@ def _why_not(folder: pathlib.Path, *, is_last: bool) -> str:
 def keep_programs() -> None:
     """Sets JAX's persistent compilation cache, unless it is set or disabled.
 
-    Each machine has a folder of its own, as a program may use all that its
-    processor can. JAX's own settings go before: JAX_COMPILATION_CACHE_DIR for
+    Each machine has a folder of its own, and each kind of processor that bears
+    its name, as containers do: a program may use all that its processor can.
+    JAX's own settings go before: JAX_COMPILATION_CACHE_DIR for
     another folder, JAX_ENABLE_COMPILATION_CACHE=0 for none. Where JAX is not
     imported yet it stays so, and finds the settings in its environment.
     """
@@ -92,7 +98,7 @@ def keep_programs() -> None:
         or not jax.config.jax_enable_compilation_cache
     ):
         return
-    programs = folder("xla", platform.node())
+    programs = folder("xla", platform.node(), _processor())
     if programs is None:
         return
     shortest = "jax_persistent_cache_min_compile_time_secs"
@@ -103,3 +109,18 @@ def keep_programs() -> None:
     jax.config.update("jax_compilation_cache_dir", str(programs))
     if getattr(jax.config, shortest) == _JAX_MIN_COMPILE_SECONDS:
         jax.config.update(shortest, _MIN_COMPILE_SECONDS)
+
+
+def _processor() -> str:
+    """Returns a number of what the processor can, hexadecimal."""
+    can = platform.machine()
+    with (
+        contextlib.suppress(OSError),
+        open("/proc/cpuinfo", encoding="utf-8", errors="replace") as facts,
+    ):
+        can += "".join(
+            line
+            for line in itertools.islice(facts, _MOST_FACTS)
+            if line.startswith(("flags", "Features"))
+        )
+    return f"{zlib.crc32(can.encode()):08x}"

@@ -21,6 +21,8 @@ class ProgramsTest(absltest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = pathlib.Path(folder.name)
+        self.programs = self.folder / "mmc_jax" / "xla" / platform.node()
+        self.programs /= user_cache._processor()
         environment = mock.patch.dict(
             os.environ,
             {"XDG_CACHE_HOME": str(self.folder), "MMC_CACHE_DIR": ""},
@@ -40,7 +42,7 @@ class ProgramsTest(absltest.TestCase):
 
     def test_programs_are_kept(self):
         user_cache.keep_programs()
-        folder = self.folder / "mmc_jax" / "xla" / platform.node()
+        folder = self.programs
         self.assertEqual(jax.config.jax_compilation_cache_dir, str(folder))
         # JAX itself keeps those alone that take a second.
         shortest = jax.config.jax_persistent_cache_min_compile_time_secs
@@ -49,6 +51,17 @@ class ProgramsTest(absltest.TestCase):
         jax.jit(lambda x: x * 3 + 41)(1.0).block_until_ready()
         self.assertNotEmpty(list(folder.iterdir()))
         self.assertEqual(folder.stat().st_mode & 0o077, 0)
+
+    def test_processors_of_one_name(self):
+        """As containers have it: each its own programs."""
+        found = set()
+        for flags in ("sse avx", "sse avx avx512f"):
+            facts = mock.mock_open(read_data=f"processor: 0\nflags: {flags}\n")
+            with mock.patch("builtins.open", facts):
+                found.add(user_cache._processor())
+        with mock.patch("builtins.open", side_effect=FileNotFoundError):
+            found.add(user_cache._processor())
+        self.assertLen(found, 3)
 
     def test_jax_setting_goes_before(self):
         jax.config.update("jax_compilation_cache_dir", "/elsewhere")
@@ -75,7 +88,7 @@ class ProgramsTest(absltest.TestCase):
         )
         names = "JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE"
         plain = {k: v for k, v in os.environ.items() if k not in names}
-        folder = str(self.folder / "mmc_jax" / "xla" / platform.node())
+        folder = str(self.programs)
         for settings, expected in (
             ({}, folder),
             ({"JAX_COMPILATION_CACHE_DIR": "/elsewhere"}, "/elsewhere"),
@@ -102,7 +115,7 @@ class ProgramsTest(absltest.TestCase):
         self.assertIsNone(jax.config.jax_compilation_cache_dir)
 
     def test_others_may_write_to_it(self):
-        folder = self.folder / "mmc_jax" / "xla" / platform.node()
+        folder = self.programs
         folder.mkdir(parents=True)
         folder.chmod(0o770)
         with self.assertLogs("absl", "WARNING") as logs:
