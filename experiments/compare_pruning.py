@@ -59,38 +59,39 @@ _OUT = shared_flags.out()
 
 
 def main():
-    from mmc_jax import at_once, frontier, report
+    from mmc_jax import at_once, frontier, report, scores
 
     out = pathlib.Path(_OUT.value)
-    rows = frontier.kept_search_errors(
-        out / "cases.jsonl",
-        [
-            *itertools.product(
-                _NUM_MODELS.value,
-                _NUM_TEXTS.value,
-                _NOISE.value,
-                range(_NUM_SEEDS.value),
-            ),
-            *itertools.product(
-                _LARGE_MODELS.value,
-                _LARGE_TEXTS.value,
-                _NOISE.value,
-                range(_NUM_LARGE_SEEDS.value),
-            ),
-        ],
-        num_new_texts=_NUM_NEW_TEXTS.value,
-        time_limit=_TIME_LIMIT.value,
-        on_new=lambda row: print(report.pool_sentence(row), flush=True),
-    )
-    with at_once.replaced(out / "table.md") as partial:
-        partial.write_text(report.search_error_table(rows) + "\n")
-    print(
-        report.write_sections(
-            out,
-            [report.search_errors_section(rows)],
-            flags=program.flag_values(),
+    with scores.locked(out, "comparing searches"):
+        rows = frontier.kept_search_errors(
+            out / "cases.jsonl",
+            [
+                *itertools.product(
+                    _NUM_MODELS.value,
+                    _NUM_TEXTS.value,
+                    _NOISE.value,
+                    range(_NUM_SEEDS.value),
+                ),
+                *itertools.product(
+                    _LARGE_MODELS.value,
+                    _LARGE_TEXTS.value,
+                    _NOISE.value,
+                    range(_NUM_LARGE_SEEDS.value),
+                ),
+            ],
+            num_new_texts=_NUM_NEW_TEXTS.value,
+            time_limit=_TIME_LIMIT.value,
+            on_new=lambda row: print(report.pool_sentence(row), flush=True),
         )
-    )
+        with at_once.replaced(out / "table.md") as partial:
+            partial.write_text(report.search_error_table(rows) + "\n")
+        print(
+            report.write_sections(
+                out,
+                [report.search_errors_section(rows)],
+                flags=program.flag_values(),
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import pyarrow.parquet
 from absl.testing import absltest, parameterized
 
 from mmc_jax import corpus, scores
-from mmc_jax.corpus import container, data_sets, embedded_texts
+from mmc_jax.corpus import container, data_sets, embedded_texts, files
 
 
 class FolderTest(parameterized.TestCase):
@@ -718,6 +718,15 @@ class EmbeddedTest(parameterized.TestCase):
         docstrings, code = embedded_texts._docstrings_and_code(source)
         self.assertEqual(docstrings, "Module.\n\nF.")
         self.assertEqual(code, "x = 1\n\ndef f():\n    return x\n")
+
+
+class PipeTest(absltest.TestCase):
+    def test_a_pipe_is_refused_and_not_waited_for(self):
+        for name in ("a.jsonl", "a.parquet", "a.csv", "model.safetensors"):
+            path = pathlib.Path(tempfile.mkdtemp(), name)
+            os.mkfifo(path)
+            with self.assertRaisesRegex(ValueError, f"{name}: a pipe or a dev"):
+                files.refuse_pointer(path)
 
 
 if __name__ == "__main__":

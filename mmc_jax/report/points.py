@@ -28,7 +28,7 @@ def read_points(path: str | os.PathLike[str]) -> dict[str, Points]:
     Raises:
       FileNotFoundError: Neither is there.
       ValueError: A column is missing, a cell is empty or no number, there are
-        no points, or the folder is incomplete.
+        no points, or the folder is incomplete or of another program.
     """
     path = pathlib.Path(path)
     if path.is_dir():
@@ -39,8 +39,8 @@ def read_points(path: str | os.PathLike[str]) -> dict[str, Points]:
                 f"{error}; give a folder that trace_frontier wrote"
             ) from error
         return {
-            "single models": (arrays["single_costs"], arrays["single_losses"]),
-            "pool": (arrays["frontier_costs"], arrays["frontier_losses"]),
+            "single models": _points(path, arrays, "single"),
+            "pool": _points(path, arrays, "frontier"),
         }
     columns = read_columns(path, ("cost", "loss"), ("group",))
     groups = columns.get("group", np.full(len(columns["cost"]), "points"))
@@ -51,6 +51,27 @@ def read_points(path: str | os.PathLike[str]) -> dict[str, Points]:
         )
         for name in dict.fromkeys(groups)
     }
+
+
+def _points(
+    path: pathlib.Path, arrays: dict[str, np.ndarray], group: str
+) -> Points:
+    """Returns the points of a result's arrays, checked: float64 [X] each."""
+    found = [arrays.get(f"{group}_{name}") for name in ("costs", "losses")]
+    if (
+        any(
+            a is None or a.ndim != 1 or a.dtype.kind not in "fiu" for a in found
+        )
+        or len(found[0]) != len(found[1])
+        or not len(found[0])
+        or not np.isfinite(found).all()
+    ):
+        raise ValueError(
+            f"{path}: its arrays hold no points, {group}_costs and "
+            f"{group}_losses; give a folder that trace_frontier wrote"
+        )
+    costs, losses = (a.astype(np.float64) for a in found)
+    return costs, losses
 
 
 def read_columns(

@@ -258,7 +258,7 @@ def _hashes(path: pathlib.Path) -> dict[str, str]:
     try:
         limits.check_file("result", path)
         content = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not readable as JSON ({error})") from error
     hashes = content.get("sha256", {}) if isinstance(content, dict) else None
     if not isinstance(hashes, dict):

@@ -206,6 +206,28 @@ class ReadPointsTest(parameterized.TestCase):
         with self.assertRaisesRegex(FileNotFoundError, "trace_frontier"):
             report.read_points(folder)
 
+    def test_a_result_of_another_program(self):
+        folder = pathlib.Path(tempfile.mkdtemp())
+        points = dict.fromkeys(
+            ("single_costs", "single_losses", "frontier_costs"), np.ones(3)
+        )
+        for arrays in (
+            {"x": np.ones(3)},
+            points,
+            points | {"frontier_losses": np.ones(2)},
+            points | {"frontier_losses": np.array(["a", "b", "c"])},
+            points | {"frontier_losses": np.array([1.0, 2.0, np.nan])},
+        ):
+            section = report.Section(arrays=arrays)
+            report.write_sections(folder, [section], flags={})
+            with self.assertRaisesRegex(
+                ValueError, f"{folder}: its arrays hold no points, [fs]"
+            ):
+                report.read_points(folder)
+        (folder / "result.json").write_text("[" * 3000)
+        with self.assertRaisesRegex(ValueError, "result.json: not readable"):
+            report.read_points(folder)
+
 
 class PoolCardTest(absltest.TestCase):
     def test_tells_every_model(self):
