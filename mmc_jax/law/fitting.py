@@ -17,10 +17,6 @@ from mmc_jax.law.optimizers import HUBER_DELTA
 from mmc_jax.law.points import MOST_POINTS, checked_points, spread_places
 from mmc_jax.law.starts import start_logs
 
-# Logarithms of parameters are rounded to multiples of this before the last
-# steps of a fit. A power of two.
-_GRID = 2.0**-20
-
 # Ends on some of many points from which a fit of all goes on.
 _NUM_KEPT = 4
 
@@ -224,7 +220,10 @@ def fit_form(
     optimizer, ends = _ends(form, scaled, L, w, float(delta), num_starts, room)
     best = optima.best_start(ends)
     if optima.converged(ends)[best]:
-        ends = _polished(form, ends, best, scaled, L, w, float(delta), room)
+        points = optima.padded(optimizers.Points(scaled, log_L, w), room)
+        ends = optima.polished(
+            FORMS[form].function, ends, best, points, float(delta)
+        )
     if not optima.falls(ends.objectives[best], log_L, w, delta):
         constant = optima.constant_objective(log_L, w, delta)
         raise ValueError(
@@ -297,35 +296,3 @@ def _ends_from(
     if again.objectives.min() < ends.objectives[best]:
         return "adam", again
     return "lbfgs", ends
-
-
-def _polished(
-    form: str,
-    ends: optimizers.Optima,
-    best: int,
-    scaled: tuple[np.ndarray, ...],
-    L: np.ndarray,
-    w: np.ndarray,
-    delta: float,
-    room: int,
-) -> optimizers.Optima:
-    """Returns the ends with the best one as exact as float64 has it.
-
-    L-BFGS stops anywhere within its tolerance, elsewhere for each instruction
-    set. Newton's method from the same rounded start ends in the same optimum,
-    but for the last bits.
-    """
-    start = np.round(ends.logs[best] / _GRID) * _GRID
-    points = optimizers.Points(scaled, elementary.log(L), w)
-    points = optima.padded(points, room)
-    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
-        found = optima.on_host(
-            optimizers.polish(FORMS[form].function, start, points, delta)
-        )
-    same = (1 + optima.SAME_OPTIMUM) * ends.objectives[best]
-    if not optima.converged(found) or found.objectives > same:
-        return ends
-    ends = jax.tree.map(np.array, ends)
-    for all_of, one in zip(ends, found, strict=True):
-        all_of[best] = one
-    return ends

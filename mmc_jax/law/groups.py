@@ -196,8 +196,10 @@ def _shared_fit(
             points,
             LEAST_SQUARES,
         )
-        ends = jax.tree.map(np.asarray, ends)
-    best = int(np.nanargmin(ends.objectives))
+    ends = optima.on_host(ends)
+    best = optima.best_start(ends)
+    if optima.converged(ends)[best]:
+        ends = optima.polished(_law_of_each, ends, best, points, LEAST_SQUARES)
     ends = jax.tree.map(lambda end: end[best], ends)
     return ends, elementary.exp(ends.logs)[places]
 

@@ -3,6 +3,8 @@
 N starts, X points, R sets of points.
 """
 
+from collections.abc import Callable
+
 import jax
 import numpy as np
 
@@ -11,6 +13,9 @@ from mmc_jax.law.forms import Form
 
 # Objectives that differ by less than this share are one optimum.
 SAME_OPTIMUM = 1e-9
+# Logarithms of parameters are rounded to multiples of this before the last
+# steps of a fit. A power of two.
+_GRID = 2.0**-20
 
 
 def converged(ends: optimizers.Optima) -> np.ndarray:
@@ -36,6 +41,38 @@ def best_start(ends: optimizers.Optima) -> int:
     if (equal & converged(ends)).any():
         equal &= converged(ends)
     return int(np.where(equal, ends.objectives, np.inf).argmin())
+
+
+def polished(
+    function: Callable[..., jax.Array],
+    ends: optimizers.Optima,
+    best: int,
+    points: optimizers.Points,
+    delta: float,
+) -> optimizers.Optima:
+    """Returns the ends with the best one as exact as float64 has it.
+
+    L-BFGS stops anywhere within its tolerance, elsewhere for each instruction
+    set. Newton's method from the same rounded start ends in the same optimum,
+    but for the last bits.
+
+    Args:
+      function: Function of the form, of budgets and parameters.
+      ends: Where an optimizer ended from each start, [N].
+      best: Index of the end that counts.
+      points: Points that were fitted, [X].
+      delta: Residual of log L from which on the Huber loss is linear.
+    """
+    start = np.round(ends.logs[best] / _GRID) * _GRID
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        found = on_host(optimizers.polish(function, start, points, delta))
+    same = (1 + SAME_OPTIMUM) * ends.objectives[best]
+    if not converged(found) or found.objectives > same:
+        return ends
+    ends = jax.tree.map(np.array, ends)
+    for all_of, one in zip(ends, found, strict=True):
+        all_of[best] = one
+    return ends
 
 
 def falls(

@@ -122,7 +122,7 @@ def _numbers(found: FamilyStudy, names: Sequence[str]) -> dict[str, Any]:
                 "low": result.fitted(claim.estimate.low),
                 "high": result.fitted(claim.estimate.high),
                 "reason": claim.reason,
-                "p_value": claim.p_value,
+                "p_value": result.fitted(claim.p_value),
                 "verdict": claim.verdict,
             }
             for claim in found.claims

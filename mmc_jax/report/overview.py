@@ -124,8 +124,9 @@ def _view_numbers(
         "cost_label": labels.cost_label(view.cost),
         "model_costs": view.costs,
         "model_losses": view.losses,
-        "budgets": view.budgets,
-        "losses": view.loss_places,
+        # Powers differ in their last bit from one processor to another.
+        "budgets": result.fitted(view.budgets),
+        "losses": result.fitted(view.loss_places),
         "num_budgets_inside": view.num_inside,
         **(
             {}
