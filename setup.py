@@ -150,6 +150,7 @@ setuptools.setup(
         "numpy>=2",
         "optax>=0.2.8",
         "orbax-checkpoint>=0.12",
+        "protobuf>=5.26",
         "pyarrow>=20",
         "pyyaml>=6.0.1",
         "safetensors>=0.8",

@@ -116,6 +116,24 @@ class SupplyTest(absltest.TestCase):
             with self.subTest(requirement):
                 self.assertRegex(requirement, r"^[\w-]+>=[\d.]+$")
 
+    def test_what_is_imported_is_listed(self):
+        """What another package happens to bring may be gone tomorrow."""
+        packages = {"absl": "absl-py", "faiss": "faiss-cpu", "yaml": "pyyaml"}
+        packages |= {"google": "protobuf", "orbax": "orbax-checkpoint"}
+        ours = {"mmc_jax", "experiments", *sys.stdlib_module_names}
+        imported = set()
+        for folder in ("mmc_jax", "experiments"):
+            for path in (_ROOT / folder).rglob("*.py"):
+                for node in ast.walk(ast.parse(path.read_text())):
+                    if isinstance(node, ast.Import):
+                        imported |= {alias.name for alias in node.names}
+                    elif isinstance(node, ast.ImportFrom) and not node.level:
+                        imported.add(node.module)
+        tops = {name.partition(".")[0] for name in imported} - ours
+        self.assertContainsSubset(
+            {packages.get(top, top) for top in tops}, _requirements()
+        )
+
     def test_imports_open_no_connection(self):
         done = subprocess.run(
             [sys.executable, "-c", _IMPORT_ALL],

@@ -104,10 +104,8 @@ def _of_pieces(
     found: Mapping[str, Any], path: pathlib.Path
 ) -> sentencepiece_models.SentencePieceTokenizer:
     """Returns the SentencePiece model that the metadata describes."""
-    from sentencepiece import sentencepiece_model_pb2
-
     tokens, kinds = found["tokens"], found["token_type"]
-    model = sentencepiece_model_pb2.ModelProto()
+    model = sentencepiece_models.model_message()()
     for token, score, kind in zip(tokens, found["scores"], kinds, strict=True):
         if kind == _USER_DEFINED:
             # The model sees a text after its spaces were replaced.

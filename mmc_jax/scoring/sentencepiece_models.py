@@ -246,11 +246,25 @@ class SentencePieceTokenizer:
         return "".join(texts)
 
 
+def model_message() -> type[message.Message]:
+    """Returns the class of what a SentencePiece model's file holds.
+
+    Raises:
+      ImportError: sentencepiece was made for another protobuf.
+    """
+    # Needed by few folders.
+    try:
+        from sentencepiece import sentencepiece_model_pb2
+    except Exception as error:  # protobuf raises of its own type.
+        raise ImportError(
+            "sentencepiece was made for another protobuf than the one here; "
+            f"run: pip install -U sentencepiece protobuf ({error})"
+        ) from error
+    return sentencepiece_model_pb2.ModelProto
+
+
 def _with_prefix_space(model: bytes, asked: bool) -> bytes:
     """Returns a serialised model that puts a space before texts, or not."""
-    # Needed by few folders.
-    from sentencepiece import sentencepiece_model_pb2
-
-    proto = sentencepiece_model_pb2.ModelProto.FromString(model)
+    proto = model_message().FromString(model)
     proto.normalizer_spec.add_dummy_prefix = asked
     return proto.SerializeToString()

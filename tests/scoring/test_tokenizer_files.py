@@ -3,7 +3,9 @@
 import io
 import json
 import pathlib
+import sys
 import tempfile
+from unittest import mock
 
 import sentencepiece
 import tokenizers
@@ -11,7 +13,7 @@ from absl.testing import absltest, parameterized
 from tokenizers import pre_tokenizers, processors
 
 from mmc_jax import training
-from mmc_jax.scoring import tokenization
+from mmc_jax.scoring import sentencepiece_models, tokenization
 
 _SEPARATOR = "<|endoftext|>"
 # What a model is trained on, and longer runs than those.
@@ -487,6 +489,15 @@ class RefusalsTest(FolderTest):
             file = self.folder / name
             file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
         self.assertEqual(tokenization.load(self.folder).prefix, ("eos", 0))
+
+
+class MessageTest(absltest.TestCase):
+    def test_of_another_protobuf(self):
+        with (
+            mock.patch.dict(sys.modules, {"sentencepiece": None}),
+            self.assertRaisesRegex(ImportError, "install -U sentencepiece pr"),
+        ):
+            sentencepiece_models.model_message()
 
 
 if __name__ == "__main__":
