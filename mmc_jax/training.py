@@ -195,11 +195,10 @@ def train(
         }
 
     folder = checkpoint_dir / _recipe_digest(config, streams, recipe)[:16]
-    options = ocp.CheckpointManagerOptions(max_to_keep=1)
     with (
         scores.locked(folder, "training"),
         cache.saved_by_orbax(folder),
-        ocp.CheckpointManager(folder.absolute(), options=options) as m,
+        _manager(folder) as m,
     ):
         first = m.latest_step() or 0
         if first:
@@ -239,6 +238,15 @@ def _recipe_digest(
         digest.update(f"{domain} {stream.dtype} {stream.size}".encode())
         digest.update(stream.data)
     return digest.hexdigest()
+
+
+def _manager(folder: pathlib.Path) -> ocp.CheckpointManager:
+    """Returns what keeps the states of a training, damaged ones refused."""
+    options = ocp.CheckpointManagerOptions(max_to_keep=1)
+    try:
+        return ocp.CheckpointManager(folder.absolute(), options=options)
+    except RecursionError as error:  # Nesting without end in its metadata.
+        raise ValueError(_damaged(folder)) from error
 
 
 def _restored(

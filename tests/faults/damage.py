@@ -12,6 +12,14 @@ from tests.faults.files import Kind
 
 # Files up to this size are cut off at every tenth byte; others at as many.
 _SMALL = 4000
+# What a stranger may put in the place of any file: nesting without end, with
+# which a reader in C++ ends the process, and the beginning of another kind.
+ODD = {
+    "nested": b'{"text_id": "a", "m0": %s}\n' % (b"[" * 50_000 + b"]" * 50_000),
+    "nested and cut off": b'{"a":' * 50_000,
+    "no object": b"null\n[null]\n",
+    "no gzip": b"\x1f\x8b\x08" + bytes(6) + b"\xff" + bytes(30),
+}
 # What programs turn into one line, see experiments/program.py.
 OUR_ERRORS = (ValueError, OSError, ImportError)
 
@@ -82,6 +90,8 @@ def _damages(
     """Yields a file, what was done, and the bytes that are left of it."""
     files = sorted(files)
     contents = {path: path.read_bytes() for path in files}
+    for how, content in ODD.items():
+        yield files[0], how, content
     for path, end in _ends(contents, num_cuts):
         yield path, f"cut off at {end}", contents[path][:end]
     sizes = [len(contents[path]) for path in files]

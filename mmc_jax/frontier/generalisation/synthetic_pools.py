@@ -152,7 +152,7 @@ def _kept_rows(file: pathlib.Path) -> list[dict[str, Any]]:
             written = row.pop(_CHECKSUM, None)
             is_older = written is None and row.keys() <= _FIELDS
             is_same = is_older or written == _checksum(row)
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, TypeError, RecursionError):
             is_same = False
         if not is_same:
             raise ValueError(

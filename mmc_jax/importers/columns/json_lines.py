@@ -1,7 +1,9 @@
 """JSON lines: one object a row, its keys the columns."""
 
+import io
 import json
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +15,10 @@ from mmc_jax.importers import json_files
 
 _PACKED = (".gz", ".zst")
 _BLOCK_BYTES = 1 << 25
+# Arrow reads an object within an object by calling itself: 30,000 of them end
+# the process. So many are for it to read, more for Python, which refuses them.
+_MOST_NESTED = 500
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
 def recognises(path: pathlib.Path) -> bool:
@@ -42,6 +48,8 @@ def read(
       ValueError: A line is no JSON object; the message names it.
     """
     raw = files.in_utf8(path).read()
+    if not _is_shallow(raw):
+        return _row_by_row(path)
 
     def parsed(dates: list[str]) -> pa.Table:
         return pyarrow.json.read_json(
@@ -67,6 +75,27 @@ def read(
         # Slowly, to name the line, or because numbers and strings stand in one
         # column, or numbers are larger than 64 bits.
         return _row_by_row(path)
+
+
+def _is_shallow(raw: bytes) -> bool:
+    """Returns whether Arrow may read lines: none nests deeply.
+
+    An object that goes over several lines is none, as the rows end with lines.
+    """
+    for line in io.BytesIO(raw):
+        line = line.strip()
+        if line and not (line.startswith(b"{") and line.endswith(b"}")):
+            return False
+        # Brackets within strings do not nest, but they take time to find.
+        if _num_open(line) > _MOST_NESTED and (
+            _num_open(_STRING.sub(b"", line)) > _MOST_NESTED
+        ):
+            return False
+    return True
+
+
+def _num_open(line: bytes) -> int:
+    return line.count(b"[") + line.count(b"{")
 
 
 def _row_by_row(path: pathlib.Path) -> pa.Table:

@@ -3,6 +3,7 @@
 import importlib
 import os
 import pathlib
+import zlib
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -16,6 +17,8 @@ KINDS = {
     "excel": "excel",
     "npz": "arrays",
 }
+# What reading a damaged file raises; the last is that of gzip's content.
+_UNREADABLE = (pa.ArrowException, OSError, EOFError, zlib.error)
 _SUFFIXES = ".csv, .tsv, .jsonl, .parquet, .xlsx or .npz"
 
 
@@ -40,7 +43,7 @@ def header(path: pathlib.Path) -> list[str]:
         return []
     try:
         names = _module(kind).header(path)
-    except (pa.ArrowException, ValueError, OSError, EOFError):
+    except (*_UNREADABLE, ValueError):
         return []
     return [name.strip() for name in names]
 
@@ -83,7 +86,7 @@ def read_columns(
         table = _module(kind).read(path, text_columns, only_columns)
         names = [name.strip() for name in table.column_names]
     # Names of columns that are not in UTF-8 are noticed when they are asked.
-    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
+    except (*_UNREADABLE, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not readable: {error}") from error
     if not table.num_rows:
         raise ValueError(f"{path}: no rows")
