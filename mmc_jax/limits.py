@@ -93,7 +93,7 @@ LIMITS = {
         "number in JSON", 4000, "digits", "time grows with their square"
     ),
     "line": Limit(
-        "line of a text file of texts (JSONL)",
+        "text of a file of texts (a line of JSONL, a row of Parquet)",
         2**28,
         "bytes",
         "a text is in memory as a whole, several times",
@@ -105,7 +105,8 @@ LIMITS = {
         "a text is in memory as a whole, several times",
     ),
     "unpacked": Limit(
-        "CSV, TSV or JSON file that is packed, or not in UTF-8",
+        "text of a file of scores: CSV, TSV and JSON that is packed or not in "
+        "UTF-8, columns of Parquet",
         2**32,
         "bytes",
         "it is in memory as a whole; a few kilobytes may unpack to any size",

@@ -115,6 +115,32 @@ class LimitsTest(parameterized.TestCase):
         with _lowered("unpacked", 4000):
             self.assertLen(files.in_utf8(path).read(), 4000)
 
+    def test_one_text_in_many_rows_of_parquet(self):
+        """It is written once, and takes memory in each row."""
+        path = self.folder / "scores.parquet"
+        table = pa.table({"text_id": ["0123456789"] * 1000, "m": [1.0] * 1000})
+        pyarrow.parquet.write_table(table, path)
+        with (
+            _lowered("unpacked", 9999),
+            self.assertRaisesRegex(ValueError, "scores.parquet.*at most 9,999"),
+        ):
+            columns.read_columns(path)
+        with _lowered("unpacked", 10_000):
+            self.assertLen(columns.read_columns(path), 1000)
+
+    def test_a_long_text_in_parquet(self):
+        path = self.folder / "texts.parquet"
+        pyarrow.parquet.write_table(
+            pa.table({"text": ["short", "0" * 10]}), path
+        )
+        with (
+            _lowered("line", 9),
+            self.assertRaisesRegex(
+                ValueError, "parquet, row 1: text of.*10 by"
+            ),
+        ):
+            corpus.read(path)
+
     def test_archives(self):
         path = self.folder / "arrays.npz"
         np.savez_compressed(path, zeros=np.zeros(100_000))

@@ -4,7 +4,7 @@ import json
 import os
 import pathlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow
 import pyarrow.parquet
@@ -22,6 +22,8 @@ from mmc_jax.corpus.container import (
 
 # Rows of a Parquet file, and bytes of a column, that are in memory at a time.
 _PARQUET_ROWS = 256
+_FEWEST_PARQUET_ROWS = 4
+_PARQUET_BYTES = 2**29
 _PARQUET_BUFFER = 2**20
 
 
@@ -182,7 +184,8 @@ def _parquet_batches(
     names = [name for name in file.schema_arrow.names if name in columns]
     number = 0
     try:
-        for batch in file.iter_batches(_PARQUET_ROWS, columns=names):
+        rows = _rows_at_once(file.metadata, names)
+        for batch in file.iter_batches(rows, columns=names):
             yield batch
             number += batch.num_rows
     except (pyarrow.ArrowException, OSError) as error:
@@ -190,6 +193,24 @@ def _parquet_batches(
             f"{path}, from row {number}: damaged, not readable as Parquet "
             f"({error}); get the file again"
         ) from error
+
+
+def _rows_at_once(
+    metadata: pyarrow.parquet.FileMetaData, names: Sequence[str]
+) -> int:
+    """Returns how many rows fit in memory, each as long as its column may be.
+
+    One long text that stands in many rows is written once, in a dictionary.
+    """
+    longest = 1
+    for i in range(metadata.num_row_groups):
+        group = metadata.row_group(i)
+        for j in range(group.num_columns):
+            column = group.column(j)
+            if column.path_in_schema in names:
+                longest = max(longest, column.total_uncompressed_size)
+    rows = max(_FEWEST_PARQUET_ROWS, _PARQUET_BYTES // longest)
+    return min(rows, _PARQUET_ROWS)
 
 
 def _parquet_records(path: pathlib.Path, *columns: str) -> Iterator[Record]:
@@ -224,6 +245,8 @@ def _parquet_records(path: pathlib.Path, *columns: str) -> Iterator[Record]:
                         f"0x{error.object[error.start]:02x} at offset "
                         f"{error.start}); convert the file to UTF-8"
                     ) from error
+                if isinstance(text := row.get(columns[0]), str):
+                    limits.check("line", len(text), where)
                 yield record_of_row(where, row, *columns)
                 number += 1
 

@@ -4,10 +4,13 @@ import pathlib
 from collections.abc import Sequence
 
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet
 
 from mmc_jax import limits
 from mmc_jax.corpus import files
+
+_ROWS_AT_ONCE = 2**16
 
 
 def recognises(path: pathlib.Path) -> bool:
@@ -38,4 +41,31 @@ def read(
         if only_columns is not None:
             there = file.schema_arrow.names
             names = [name for name in there if name.strip() in only_columns]
+        _check_texts(path, file, names)
         return file.read(names)
+
+
+def _check_texts(
+    path: pathlib.Path,
+    file: pyarrow.parquet.ParquetFile,
+    names: Sequence[str] | None,
+) -> None:
+    """Refuses texts that take too much memory.
+
+    One long text that stands in many rows is written once, in a dictionary. So
+    it is read here, where it takes no more than in the file.
+    """
+    texts = [
+        field.name
+        for field in file.schema_arrow
+        if pa.types.is_string(field.type)
+        and (names is None or field.name in names)
+    ]
+    size = 0
+    with pyarrow.parquet.ParquetFile(path, read_dictionary=texts) as packed:
+        for batch in packed.iter_batches(_ROWS_AT_ONCE, columns=texts):
+            for column in batch.columns:
+                lengths = pa.compute.binary_length(column.dictionary)
+                of_rows = pa.compute.take(lengths, column.indices)
+                size += pa.compute.sum(of_rows).as_py() or 0
+            limits.check("unpacked", size, path)
