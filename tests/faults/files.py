@@ -291,6 +291,20 @@ def _with_hashes(folder: pathlib.Path) -> None:
     _hashes(folder)
 
 
+def _kept_features(folder: pathlib.Path) -> object:
+    """Reads the features of a text, or makes them anew where they are none."""
+    from mmc_jax import realizable
+    from mmc_jax.realizable import features
+
+    found = features.cached_features(
+        lambda: realizable.noise_features(["text-0"], 50, seed=0),
+        {"kind": "noise"},
+        _table().texts.select([0]),
+        folder / "features",
+    )
+    return found.ids, found.values.tolist()
+
+
 def _scored(folder: pathlib.Path) -> object:
     """Scores again what is scored: a checkpoint that has changed is seen."""
     from mmc_jax import corpus, pool, scoring
@@ -457,6 +471,13 @@ KINDS = {
     "converted parameters": Kind(
         _with_cache, "cache/params/**/*", _load, is_slow=True
     ),
+    "router": Kind(
+        strangers.write_router,
+        "router/**/*",
+        strangers.read_router,
+        named=("router",),
+    ),
+    "kept features": Kind(_kept_features, "features/*.parquet", _kept_features),
     "hashes of files": Kind(_with_hashes, "cache/hashes/*", _hashes),
     "safetensors of a scored model": Kind(
         _with_scores, "gpt2/model.safetensors", _scored

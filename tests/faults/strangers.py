@@ -156,7 +156,7 @@ def _adapter(folder: pathlib.Path) -> None:
     )
 
 
-def _router(folder: pathlib.Path) -> None:
+def write_router(folder: pathlib.Path) -> None:
     from mmc_jax import realizable
 
     router = realizable.FittedRouter(
@@ -235,11 +235,12 @@ def _read_embeddings(folder: pathlib.Path) -> object:
     return features.read_features(folder / "e.npy").values.tolist()
 
 
-def _read_router(folder: pathlib.Path) -> object:
+def read_router(folder: pathlib.Path) -> object:
     from mmc_jax import realizable
 
     found = realizable.load_router(folder / "router")
-    return [found.models, {k: v.tolist() for k, v in found.arrays.items()}]
+    arrays = {name: array.tolist() for name, array in found.arrays.items()}
+    return found._replace(arrays=arrays)
 
 
 _SAMPLE = {
@@ -532,7 +533,7 @@ FILES = {
         "result.json",
         _read_chapters,
     ),
-    "facts of a router": (_router, "router/router.json", _read_router),
+    "facts of a router": (write_router, "router/router.json", read_router),
 }
 if importlib.util.find_spec("openpyxl") is not None:  # An extra.
     FILES["scores in Excel"] = (
