@@ -4,8 +4,13 @@ import contextlib
 import fcntl
 import os
 import pathlib
+import threading
 import uuid
 from collections.abc import Iterator
+
+from absl import logging
+
+_of_thread = threading.local()
 
 from mmc_jax import disk
 
@@ -46,8 +51,8 @@ def alone(
     """Waits until no other run writes in a folder, and keeps others out.
 
     It is for files that belong together and take seconds to write. Where the
-    file system has no locks, nobody waits. The lock is not for two blocks
-    within one another.
+    file system has no locks, nobody waits. In a block that writes, further ones
+    of the same thread and folder do not wait for it.
 
     Args:
       folder: The folder; it is made if it is missing.
@@ -65,5 +70,28 @@ def alone(
         with contextlib.suppress(OSError):
             descriptor = os.open(folder, os.O_RDONLY)
             stack.callback(os.close, descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_SH if reads else fcntl.LOCK_EX)
+            own = _own()
+            place = os.path.realpath(folder)
+            if place not in own:
+                _wait(descriptor, reads, folder)
+                if not reads:
+                    own.add(place)
+                    stack.callback(own.discard, place)
         yield
+
+
+def _own() -> set[str]:
+    """Returns the folders in which this thread writes."""
+    if not hasattr(_of_thread, "folders"):
+        _of_thread.folders = set()
+    return _of_thread.folders
+
+
+def _wait(descriptor: int, reads: bool, folder: pathlib.Path) -> None:
+    """Locks an open folder, and says so where that takes time."""
+    lock = fcntl.LOCK_SH if reads else fcntl.LOCK_EX
+    try:
+        fcntl.flock(descriptor, lock | fcntl.LOCK_NB)
+    except BlockingIOError:
+        logging.warning("%s: waiting for another run that is there", folder)
+        fcntl.flock(descriptor, lock)

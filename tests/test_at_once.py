@@ -68,6 +68,27 @@ class AloneTest(absltest.TestCase):
         ):
             pass
 
+    def test_blocks_of_one_thread_in_one_another(self):
+        entered = threading.Event()
+
+        def enter():
+            with at_once.alone(self.folder):
+                entered.set()
+
+        with (
+            self.assertLogs("absl", "WARNING") as logs,
+            concurrent.futures.ThreadPoolExecutor(1) as thread,
+            at_once.alone(self.folder),
+        ):
+            with at_once.alone(self.folder):
+                with at_once.alone(self.folder, reads=True):
+                    pass
+            # Only the end of the outermost one lets others in.
+            thread.submit(enter)
+            self.assertFalse(entered.wait(0.05))
+        self.assertTrue(entered.is_set())
+        self.assertIn("waiting for another run", logs.output[0])
+
     def test_where_there_is_no_folder_or_no_lock(self):
         with at_once.alone(self.folder, reads=True):
             self.assertFalse(self.folder.exists())

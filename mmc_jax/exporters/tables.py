@@ -76,10 +76,13 @@ def write(
     rows = _wide(table) if layout == "wide" else _long(table)
     if path.suffix.lower() == ".npz" and columns.TEXT in rows.column_names:
         rows = rows.drop_columns(columns.TEXT)
-    path.parent.mkdir(parents=True, exist_ok=True)
     models = path.with_name(f"{_stem(path)}.models.csv")
-    _placed(models, lambda file: pyarrow.csv.write_csv(_models(table), file))
-    _placed(path, lambda file: writer(rows, file))
+    # Both are of one table, also if another is written meanwhile.
+    with at_once.alone(path.parent):
+        _placed(
+            models, lambda file: pyarrow.csv.write_csv(_models(table), file)
+        )
+        _placed(path, lambda file: writer(rows, file))
     return Written(path, models, table.unit or "raw")
 
 

@@ -172,9 +172,9 @@ def save(
     config.dtype = str(next(iter(rows.values())).dtype)
     architectures = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     config.architectures = [architectures[config.model_type]]
-    # A reader never sees half a file.
+    # A reader never sees half a file, nor the config of another model.
     weights = folder / weight_files.WEIGHTS
-    with at_once.replaced(weights) as new:
+    with at_once.alone(folder), at_once.replaced(weights) as new:
         try:
             safetensors.numpy.save_file(rows, new, metadata={"format": "pt"})
         except safetensors.SafetensorError as error:

@@ -10,7 +10,7 @@ from unittest import mock
 import numpy as np
 from absl.testing import absltest
 
-from mmc_jax import corpus, report, scores
+from mmc_jax import corpus, exporters, importers, report, scores
 from mmc_jax.report import result
 from mmc_jax.report.page import document
 from tests.faults import jobs
@@ -91,6 +91,30 @@ class AtOnceTest(absltest.TestCase):
             self.assertRaisesRegex(BlockingIOError, "another run is scoring"),
         ):
             scores.write(table, path)
+
+    def test_three_exports_of_one_name(self):
+        """Scores and models beside them are of one table."""
+        path = pathlib.Path(tempfile.mkdtemp(), "s.csv")
+        texts = corpus.Corpus(
+            ("t",), ("",), np.zeros(1, int), np.zeros(1, int), ("",), None
+        )
+        met = threading.Barrier(3)
+
+        def write(value):
+            model = scores.ScoredModel("a", costs={"price": value})
+            table = scores.ScoreTable(
+                [model], texts, np.full((1, 1), value), unit="raw"
+            )
+            met.wait(60)
+            for _ in range(5):
+                exporters.write(table, path)
+
+        with concurrent.futures.ThreadPoolExecutor(3) as threads:
+            list(threads.map(write, (1.0, 2.0, 3.0)))
+        found = importers.csv(path, path.with_name("s.models.csv"), value="raw")
+        self.assertEqual(
+            found.nll_nats.tolist(), [[found.models[0].costs["price"]]]
+        )
 
     def test_three_pages_of_one_name(self):
         """Page and folder are of one run, and nothing else is left."""
