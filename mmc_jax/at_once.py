@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 from absl import logging
 
-_of_thread = threading.local()
-
 from mmc_jax import disk
+
+_of_thread = threading.local()
 
 
 @contextlib.contextmanager

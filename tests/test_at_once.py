@@ -80,9 +80,11 @@ class AloneTest(absltest.TestCase):
             concurrent.futures.ThreadPoolExecutor(1) as thread,
             at_once.alone(self.folder),
         ):
-            with at_once.alone(self.folder):
-                with at_once.alone(self.folder, reads=True):
-                    pass
+            with (
+                at_once.alone(self.folder),
+                at_once.alone(self.folder, reads=True),
+            ):
+                pass
             # Only the end of the outermost one lets others in.
             thread.submit(enter)
             self.assertFalse(entered.wait(0.05))
