@@ -8,6 +8,7 @@ from absl import logging
 from absl.testing import absltest, parameterized
 
 from mmc_jax import corpus, frontier, law, oracle, scores
+from mmc_jax.diversity import whose_words
 from mmc_jax.frontier.generalisation import bootstrap
 from mmc_jax.scores import segmentation
 from tests import tolerances
@@ -312,6 +313,34 @@ class SegmentsTest(parameterized.TestCase):
             ValueError, "'m1': the tokens of .* 'code'"
         ):
             dataclasses.replace(table, tokens=long).segments("token")
+
+
+class LongRunsTest(absltest.TestCase):
+    """Texts hold rows of a million marks: each is looked at once."""
+
+    def test_sentences(self):
+        (sentences,) = segmentation._PATTERNS["sentence"]
+        for run, rest, num in (
+            ("." * 200_000, "x", 0),
+            ("." * 200_000, " x", 1),
+            ("?" + '"' * 200_000, " x", 1),
+            ("\n" * 100_000, "x", 99_999),
+            ("\n " * 100_000, "x", 99_999),
+        ):
+            with self.subTest(run[:2]):
+                self.assertLen(sentences.findall(run + rest), num)
+
+    def test_kinds_of_segments(self):
+        rules = dict(whose_words._RULES)
+        for kind, text, is_one in (
+            ("number", "1" * 200_000 + "x", False),
+            ("number", "1," * 100_000 + "e3%", True),
+            ("identifier", "ab" * 100_000, False),
+            ("identifier", "_" * 200_000 + "-", False),
+            ("identifier", "ab" * 100_000 + "B", True),
+        ):
+            with self.subTest(kind):
+                self.assertEqual(bool(rules[kind].fullmatch(text)), is_one)
 
 
 class StudiesOfSegmentsTest(absltest.TestCase):

@@ -12,11 +12,12 @@ import numpy as np
 from mmc_jax import corpus
 from mmc_jax.scores import ScoreTable
 
-# Tried in this order, on a segment without the white space around it.
+# Tried in this order, on a segment without the white space around it. None goes
+# back in a segment: a million digits may stand in a row.
 _RULES = (
-    ("number", re.compile(r"[+-]?[\d.,_]*\d[\d.,_]*(?:[eE][+-]?\d+)?[%]?")),
+    ("number", re.compile(r"[+-]?(?=[.,_]*+\d)[\d.,_]++(?:[eE][+-]?\d+)?[%]?")),
     ("marks", re.compile(r"[^\w\s]+")),
-    ("identifier", re.compile(r"\w*(?:_|\d|[a-z][A-Z]|[A-Z]{2})\w*")),
+    ("identifier", re.compile(r"(?=\w*?(?:_|\d|[a-z][A-Z]|[A-Z]{2}))\w++")),
     ("named thing", re.compile(r"[A-Z][a-z]+\w*")),
     ("word", re.compile(r"[^\W\d_]+")),
 )

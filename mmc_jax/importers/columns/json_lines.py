@@ -18,7 +18,8 @@ _BLOCK_BYTES = 1 << 25
 # Arrow reads an object within an object by calling itself: 30,000 of them end
 # the process. So many are for it to read, more for Python, which refuses them.
 _MOST_NESTED = 500
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+# A string, or what begins as one: so the time is that of one look at a line.
+_STRING = re.compile(rb'"(?:[^"\\]|\\.|\\$)*(?:"|$)')
 
 
 def recognises(path: pathlib.Path) -> bool:
