@@ -259,6 +259,8 @@ def _restored(
     like = {"state": state, "digest": _digest(state)}
     try:
         saved = manager.restore(step, args=ocp.args.StandardRestore(like))
+    except MemoryError:
+        raise
     except Exception as error:  # Orbax and TensorStore raise of all types.
         cache.ignore_late_words()
         raise ValueError(_damaged(folder)) from error

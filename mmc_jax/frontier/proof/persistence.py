@@ -136,8 +136,12 @@ class WorkFolder:
             _require(masks.ndim == 2, "is no table")
             _require(masks.shape[1] == num_models, "is of other models")
             return masks
+        except FileNotFoundError:
+            return None
         # NumPy, zipfile and zlib raise errors of many kinds.
         except Exception as error:
+            if _says_nothing_of_files(error):
+                raise
             _set_aside(path, error)
             return None
 
@@ -191,6 +195,8 @@ class WorkFolder:
             return None
         # NumPy, zipfile and zlib raise errors of many kinds.
         except Exception as error:
+            if _says_nothing_of_files(error):
+                raise
             _set_aside(path, error)
             return None
 
@@ -307,6 +313,14 @@ def _booleans(masks: np.ndarray) -> np.ndarray:
     _require(masks.dtype == bool, f"has dtype {masks.dtype}")
     _require(bool((masks.view(np.uint8) <= 1).all()), "holds no booleans")
     return masks
+
+
+def _says_nothing_of_files(error: Exception) -> bool:
+    """Returns whether a file may be as it was written, though not read now."""
+    is_of_the_system = isinstance(error, OSError) and error.errno is not None
+    return isinstance(error, MemoryError) or (
+        is_of_the_system and not isinstance(error, IsADirectoryError)
+    )
 
 
 def _set_aside(path: pathlib.Path, reason: object) -> None:

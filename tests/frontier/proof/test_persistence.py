@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import tempfile
 import threading
+from unittest import mock
 
 import numpy as np
 from absl.testing import absltest, parameterized
@@ -72,6 +73,21 @@ class PersistenceTest(parameterized.TestCase):
                 self.assertEqual(aside[0].read_bytes(), data)
                 aside[0].unlink()
                 self.assert_as_expected(self.prove())
+
+    @parameterized.parameters(
+        MemoryError(), OSError(errno.EMFILE, "Too many open files")
+    )
+    def test_a_good_file_that_cannot_be_read_now_stays(self, error):
+        self.prove()
+        before = sorted(self.folder.iterdir())
+        with (
+            mock.patch.object(
+                persistence.WorkFolder, "_arrays", side_effect=error
+            ),
+            self.assertRaises(type(error)),
+        ):
+            self.prove()
+        self.assertEqual(sorted(self.folder.iterdir()), before)
 
     def test_masks_of_other_bytes_are_set_aside(self):
         """A kernel that took them would read beyond its memory."""
