@@ -149,7 +149,7 @@ MIXTURE_FLOAT64 = 1e-12
 MIXTURE_NATS = 1e-14
 MIXTURE_ROUNDINGS = 4e-16
 
-# exp - 1 and log(1 + x) out of additions and multiplications, relative: two
+# exp and log out of additions and multiplications, relative: two
 # roundings of the result, two of the argument's reduction.
 PORTABLE = 6e-16
 # A ridge fit that leaves one text out against solving without it, float64,

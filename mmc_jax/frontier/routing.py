@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
+from mmc_jax.oracle.subset_minima import in_steps, take_minima
 from mmc_jax.statistics.inputs import checked_inputs, checked_masks
 
 # Shares of all points together: 1 GB.
@@ -22,6 +23,9 @@ _MAX_SHARES = 2**27
 
 # Numbers in a chunk of texts [M, texts].
 _CHUNK = 2**22
+
+# Texts of a block whose models are ranked.
+_TEXTS = 2**13
 
 
 class Routed(NamedTuple):
@@ -230,15 +234,31 @@ def expected_costs(
     """
     inputs = checked_inputs(losses, costs, weights)
     masks = checked_masks(masks, len(inputs.losses))
+    num_models, num_texts = inputs.losses.shape
     by_cost = np.argsort(inputs.costs, kind="stable")
-    expected = np.zeros(len(masks))
-    for s, mask in enumerate(masks):
-        chosen = by_cost[mask[by_cost]]
-        if len(chosen):
-            # Of equals the first wins: the cheapest.
-            best = inputs.costs[chosen][inputs.losses[chosen].argmin(axis=0)]
-            expected[s] = np.average(best, weights=inputs.weights)
-    return expected
+    # What each text weighs, and how much of it each model gets in each subset.
+    weighs = np.ones(num_texts) if weights is None else inputs.weights
+    gets = np.zeros(masks.shape)
+    order, steps = in_steps(masks[:, by_cost])
+    for start in range(0, num_texts, _TEXTS):
+        texts = slice(start, start + _TEXTS)
+        # Of equals the cheapest comes first.
+        best_first = inputs.losses[by_cost, texts].T.argsort(kind="stable").T
+        ranks = np.empty(best_first.shape, np.min_scalar_type(num_models))
+        np.put_along_axis(
+            ranks, best_first, np.arange(num_models)[:, None], axis=0
+        )
+        of_text = np.arange(best_first.shape[1])
+        found = np.empty((1, len(of_text)), ranks.dtype)
+        shared: list[np.ndarray] = []
+        for s, step in zip(order, steps, strict=True):
+            take_minima(ranks, [step], shared, found)
+            gets[s] += np.bincount(
+                best_first[found[0], of_text], weighs[texts], num_models
+            )
+    gets[~masks.any(axis=1)] = 0.0
+    spent = gets * inputs.costs[by_cost]
+    return np.array([math.fsum(row) for row in spent]) / math.fsum(weighs)
 
 
 def _moves(

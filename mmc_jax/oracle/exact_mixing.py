@@ -5,19 +5,31 @@ M models, X texts, S subsets. What a mixture is says mixing.py.
 Exponentials and logarithms are those of portable.py, probabilities are added
 model by model, and the mean over texts is exact. A text's number is off by at
 most 1e-14 nats, and two roundings of the number itself.
+
+The probability of a text under a model is taken relative to exp(-512 n), the
+whole number n such that the likeliest model of the subset is within 256 nats.
+Subsets of one n share the exponentials, so that a subset costs one addition for
+each of its models.
 """
+
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jax.typing import ArrayLike
 
 from mmc_jax.oracle import checks, portable
 from mmc_jax.oracle.exact import exact_means
+from mmc_jax.oracle.subset_minima import in_steps, take_minima
 
 # Texts of a block: its arrays stay in the cache of one core.
 _TEXTS = 4096
-# Mean probabilities, relative to the likeliest model's and less 1, down to
-# which sums are of differences from 1.
-_NEAR = -0.5
+# Nats between two numbers that probabilities are relative to.
+_STEP = 512.0
+# Models whose probabilities are added to one sum: a sum of a thousand numbers
+# would be off by more.
+_GROUP = 32
+# Texts of all subsets together that are worked out at once: 128 MB.
+_MOST_NUMBERS = 2**24
 
 
 def mixture_nll(
@@ -55,14 +67,31 @@ def mixture_nll(
     masks = np.asarray(checks.checked_masks("masks", masks, nll))
     logs = _checked_log_weights(log_weights, masks)
     found = np.full((len(masks), nll.shape[1]), np.inf)
-    for row, mask, log_weight in zip(found, masks, logs, strict=True):
-        members = np.flatnonzero(mask & (log_weight > -np.inf))
-        if not len(members):
-            continue
-        for start in range(0, len(row), _TEXTS):
-            texts = slice(start, start + _TEXTS)
-            row[texts] = _mixture(nll[members, texts], log_weight[members])
+    has = masks & (logs > -np.inf)
+    largest = np.where(has, logs, -np.inf).max(axis=1)
+    for largest_log in np.unique(largest[has.any(axis=1)]):
+        (some,) = np.nonzero(largest == largest_log)
+        # Of rows that are alike all subsets share the exponentials.
+        alike = (logs[some] == logs[some[0]]).all()
+        for rows in [some] if alike else some[:, None]:
+            relative = logs[rows[0]] - largest_log
+            _fill(found, rows, nll, has[rows], relative)
     return found
+
+
+def mixtures_at_once(num_subsets: int, num_texts: int) -> Iterator[slice]:
+    """Yields slices of subsets whose mixtures fit in memory together.
+
+    Args:
+      num_subsets: Number of subsets.
+      num_texts: Number of texts of each.
+
+    >>> list(mixtures_at_once(3, 2**23))
+    [slice(0, 2, None), slice(2, 4, None)]
+    """
+    step = max(1, _MOST_NUMBERS // max(1, num_texts))
+    for start in range(0, num_subsets, step):
+        yield slice(start, start + step)
 
 
 def exact_mixture_losses(
@@ -106,41 +135,81 @@ def exact_mixture_losses(
         lengths = np.asarray(lengths, np.float64)
     found = np.empty(len(masks))
     logs = None if log_weights is None else np.asarray(log_weights)
-    for s in range(len(masks)):
-        mine = logs[s : s + 1] if np.ndim(logs) == 2 else logs
-        row = mixture_nll(nll, masks[s : s + 1], mine)[0]
-        found[s] = exact_means(
-            row if lengths is None else row / lengths, weights
+    for some in mixtures_at_once(len(masks), nll.shape[-1]):
+        rows = mixture_nll(
+            nll, masks[some], logs[some] if np.ndim(logs) == 2 else logs
         )
+        if lengths is not None:
+            rows /= lengths
+        found[some] = exact_means(rows, weights)
     return found
 
 
-def _mixture(nll: np.ndarray, log_weights: np.ndarray) -> np.ndarray:
-    """Returns -log of the mean probability under some models [k, X]: [X]."""
-    logs = log_weights - log_weights.max()
-    weights = 1.0 + portable.expm1(logs)
-    least = nll.min(axis=0)
-    infinite = np.isposinf(least)
-    least = np.where(infinite, 0.0, least)
-    total = less = 0.0
-    # Model by model: NumPy adds along an axis in an order of its own.
-    for row, weight in zip(nll, weights, strict=True):
-        total = total + weight
-        less = less + weight * portable.expm1(least - row)
-    less = less / total
-    near = less > _NEAR
-    found = least - portable.log1p(np.where(near, less, 0.0))
-    if not near.all():
-        far = ~near & ~infinite
-        behind = nll[:, far] - logs[:, None]
-        first = behind.min(axis=0)
-        sums = 0.0
-        for row in behind:
-            sums = sums + (1.0 + portable.expm1(first - row))
-        ratio = portable.log1p(sums - 1.0) - portable.log1p(total - 1.0)
-        found[far] = first - ratio
-    found[infinite] = np.inf
-    return found
+def _fill(
+    found: np.ndarray,
+    rows: np.ndarray,
+    nll: np.ndarray,
+    masks: np.ndarray,
+    logs: np.ndarray,
+) -> None:
+    """Fills in rows of the mixtures' nll, those of some of the subsets.
+
+    Args:
+      found: Mixture's nll of each text, which is filled in, [S, X].
+      rows: Rows that are filled in, [s].
+      nll: Negative log-likelihood of each text under each model, [M, X].
+      masks: Members of the subset of each of these rows, [s, M].
+      logs: Logarithm of each model's weight, [M]; the largest of each subset
+        is 0.
+    """
+    models = np.flatnonzero(masks.any(axis=0))
+    logs = logs[models]
+    weights = portable.exp(logs)
+    members = [np.flatnonzero(mask[models]).tolist() for mask in masks]
+    totals = [_added(weights, some) for some in members]
+    order, steps = in_steps(masks[:, models])
+    is_uniform = not logs.any()
+    for start in range(0, nll.shape[1], _TEXTS):
+        texts = slice(start, start + _TEXTS)
+        table = nll[models, texts]
+        relative = table if is_uniform else table - logs[:, None]
+        place = _place(relative.min(axis=0))
+        terms = np.stack([portable.exp(place - row) for row in relative])
+        least = np.empty((1, len(place)))
+        shared: list[np.ndarray] = []
+        for s, step in zip(order, steps, strict=True):
+            some = members[s]
+            take_minima(relative, [step], shared, least)
+            if len(some) == 1:
+                found[rows[s], texts] = table[some[0]]
+                continue
+            sums, own = _added(terms, some), _place(least[0])
+            (other,) = np.nonzero(own != place)
+            if len(other):
+                beyond = own[other] - relative[np.ix_(some, other)]
+                sums[other] = _added(portable.exp(beyond), range(len(some)))
+            mixed = own - portable.log(sums / totals[s])
+            # It has no more than the likeliest, but for a rounding.
+            lowest = least[0] if is_uniform else table[some].min(axis=0)
+            found[rows[s], texts] = np.maximum(mixed, lowest)
+
+
+def _place(least: np.ndarray) -> np.ndarray:
+    """Returns the multiple of 512 next to each number; 0 for infinity."""
+    return np.rint(np.where(np.isposinf(least), 0.0, least) / _STEP) * _STEP
+
+
+def _added(terms: np.ndarray, some: Sequence[int]) -> np.ndarray:
+    """Returns the sum of some of the terms, in one order: groups of 32."""
+    total = 0.0
+    for start in range(0, len(some), _GROUP):
+        first, *others = some[start : start + _GROUP]
+        # NumPy adds along an axis in an order of its own.
+        group = np.array(terms[first])
+        for i in others:
+            group += terms[i]
+        total = total + group
+    return total
 
 
 def _checked_log_weights(
@@ -148,7 +217,7 @@ def _checked_log_weights(
 ) -> np.ndarray:
     """Returns logarithms of weights for each subset, [S, M]."""
     if log_weights is None:
-        return np.zeros(masks.shape)
+        return np.broadcast_to(0.0, masks.shape)
     logs = np.asarray(log_weights, np.float64)
     if logs.ndim == 1:
         checks.checked_log_weights(logs, masks.shape[1])

@@ -23,6 +23,8 @@ import tqdm
 from mmc_jax import frontier, law, oracle
 from mmc_jax.law.points import spread_places
 from mmc_jax.oracle import portable
+from mmc_jax.oracle.exact_mixing import mixtures_at_once
+from mmc_jax.oracle.subset_minima import minima_of_subsets
 from mmc_jax.realizable.held_out_mixtures import (
     HeldOutSystems,
     held_out_systems,
@@ -37,11 +39,8 @@ Search = Callable[[np.ndarray, np.ndarray], frontier.Frontier]
 _ROUNDINGS = 8 * np.finfo(np.float64).eps
 
 # Texts of all subsets together whose mixtures are worked out to the last bit:
-# 6,000 subsets of 10,000 texts, half a second for each of their models.
-_MOST_NUMBERS = 2**26
-# The same, with the models of each subset: of a thousand models subsets have
-# hundreds, and one that is not worked out lies between two that are.
-_MOST_OF_MEMBERS = 3 * 2**29
+# 6,000 subsets of 20,000 texts, or 134 of a million.
+_MOST_NUMBERS = 2**27
 
 
 class Systems(NamedTuple):
@@ -119,7 +118,7 @@ class Sandwich(NamedTuple):
         those that cannot be fitted.
       reasons: Why a law was not fitted, by the same names.
       mixed: Mixture loss of each subset of the oracle's frontier, [F]. Where F
-        X exceeds 2^26, of as many as that allows, spread evenly over the
+        X exceeds 2^27, of as many as that allows, spread evenly over the
         frontier; NaN for the others.
       bounds: Oracle loss of each of these subsets plus log k nats a text, [F].
       mean_overheads: Mean nats of a text beyond the oracle, [F]; NaN as `mixed`
@@ -263,7 +262,7 @@ def overheads(nll_nats: np.ndarray, mask: np.ndarray) -> np.ndarray:
     >>> overheads(np.array([[1.0, 9.0], [1.0, 2.0]]), np.array([True, True]))
     array([0.        , 0.69223571])
     """
-    return _mixed_and_beyond(nll_nats, mask)[1]
+    return _mixed_and_beyond(nll_nats, mask[None])[1][0]
 
 
 def _mixtures_of(
@@ -275,37 +274,38 @@ def _mixtures_of(
     """
     mixed, mean, largest = np.full((3, len(masks)), np.nan)
     num_texts = nll.shape[1]
-    of_members = int(masks.sum()) * num_texts
-    most = _MOST_OF_MEMBERS * len(masks) // max(1, of_members)
-    most = max(2, min(most, _MOST_NUMBERS // num_texts))
-    some = spread_places(len(masks), most)
-    for i in tqdm.tqdm(some, desc="checking bounds"):
-        row, beyond = _mixed_and_beyond(nll, masks[i])
-        mixed[i] = oracle.exact_means(row / divisors)
-        mean[i], largest[i] = oracle.exact_means(beyond), beyond.max()
+    some = spread_places(len(masks), max(2, _MOST_NUMBERS // num_texts))
+    with tqdm.tqdm(total=len(some), desc="checking bounds") as bar:
+        for places in mixtures_at_once(len(some), num_texts):
+            chosen = some[places]
+            rows, beyond = _mixed_and_beyond(nll, masks[chosen])
+            mixed[chosen] = oracle.exact_means(rows / divisors)
+            mean[chosen] = oracle.exact_means(beyond)
+            largest[chosen] = beyond.max(axis=1)
+            bar.update(len(chosen))
     return mixed, mean, largest
 
 
 def _mixed_and_beyond(
-    nll_nats: np.ndarray, mask: np.ndarray
+    nll_nats: np.ndarray, masks: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the nll of a mixture, and what it has beyond the oracle's: [X].
+    """Returns nll of mixtures, and what they have beyond the oracle's: [S, X].
 
     Raises:
       ArithmeticError: Nats beyond the oracle that the theorem excludes.
     """
-    members = nll_nats[mask]
-    (mixed,) = oracle.mixture_nll(members, np.ones((1, len(members)), bool))
-    least = members.min(axis=0)
+    mixed = oracle.mixture_nll(nll_nats, masks)
+    least = minima_of_subsets(nll_nats, masks)
     beyond = mixed - least
-    bound = float(_log(mask.sum()))
-    rounding = _ROUNDINGS * (1 + least)
+    bound = _log(masks.sum(axis=1))[:, None]
+    rounding = _ROUNDINGS * (1 + bound + least)
     broken = (beyond < -rounding) | (beyond > bound + rounding)
     if broken.any():
-        x = int(broken.argmax())
+        s, x = np.argwhere(broken)[0]
         raise ArithmeticError(
-            f"text {x}: the mixture is {beyond[x]} nats beyond the oracle, and "
-            f"at most {bound} is possible: a rounding error or a fault here."
+            f"text {x}: the mixture is {beyond[s, x]} nats beyond the oracle, "
+            f"and at most {bound[s, 0]} is possible: a rounding error or a "
+            "fault here."
         )
     # Differences of large numbers round to just outside of the bounds.
     return mixed, np.clip(beyond, 0, bound)
@@ -375,4 +375,4 @@ def by_length(table: ScoreTable, groups: Sequence[str]) -> list[Length]:
 
 def _log(count: np.ndarray) -> np.ndarray:
     """Returns the logarithm of counts with the same bits on every machine."""
-    return portable.log1p(count - 1.0)
+    return portable.log(count)

@@ -61,10 +61,8 @@ class SandwichTest(absltest.TestCase):
             self.assertLessEqual(loss, within.min())
         self.assertIn("single", {**found.laws, **found.reasons})
 
-    def test_of_many_models_of_many_subsets_some_are_mixed(self):
-        with absltest.mock.patch.object(
-            sandwich_of_tables, "_MOST_OF_MEMBERS", 1
-        ):
+    def test_of_many_subsets_some_are_mixed(self):
+        with absltest.mock.patch.object(sandwich_of_tables, "_MOST_NUMBERS", 1):
             found = realizable.sandwich(_table())
         known = np.flatnonzero(~np.isnan(found.mixed))
         self.assertGreater(len(found.mixed), 2)
