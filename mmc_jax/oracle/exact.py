@@ -301,7 +301,7 @@ def _by_whole_numbers(
     """
     if weights is None:
         weights = np.ones(losses.shape[1])
-    total, total_exponent = _whole_sum(weights[:, None], [0])
+    total = sum(_whole_numbers(weights))
     found = np.full(len(masks), np.inf)
     for s, mask in enumerate(masks):
         minima = losses[mask].min(axis=0, initial=np.inf)
@@ -310,9 +310,8 @@ def _by_whole_numbers(
         loss = _whole_numbers(minima)
         weight = _whole_numbers(weights)
         numerator = sum(a * b for a, b in zip(loss, weight, strict=True))
-        # Both are in units of 2^-1074.
-        power = -2 * 1074 - total_exponent
-        found[s] = numerator / (total << -power)
+        # The numerator is in units of 2^-2148, the total of 2^-1074.
+        found[s] = numerator / (total << 1074)
     return found
 
 
@@ -329,8 +328,7 @@ def _whole_numbers(values: np.ndarray) -> list[int]:
 
 def _whole_sum(planes: np.ndarray, exponents) -> tuple[int, int]:
     """Returns (n, e): the exact sum of all weights is n 2^e."""
-    total = sum(
-        sum(_whole_numbers(column)) << int(by - min(exponents))
-        for column, by in zip(planes.T, exponents, strict=True)
-    )
-    return total, int(min(exponents)) - 1074
+    lowest = int(min(exponents))
+    # Of whole numbers so small float64 rounds no sum.
+    sums = zip(planes.sum(axis=0).tolist(), exponents, strict=True)
+    return sum(int(n) << int(by - lowest) for n, by in sums), lowest

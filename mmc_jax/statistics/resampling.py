@@ -221,19 +221,23 @@ def _small_counts(
     return found
 
 
-def counted_sums(counts: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def counted_sums(
+    counts: np.ndarray, rows: np.ndarray, num_parts: int = 2
+) -> np.ndarray:
     """Returns the sum of each row over the texts of each resample: [R, K].
 
     sum_x n_rx v_kx, with the same bits on every machine. A matrix product in
     float64 rounds in an order that depends on the processor. Here each number
     is cut into a high and a low part of so few bits that no sum of either
     rounds. What is below the low part is left out: for up to 2^22 texts less
-    than 2^-60 of the largest number.
+    than 2^-60 of the largest number. The high part alone takes half of the
+    time; of up to 2^15 texts it leaves out less than 2^-36.
 
     Args:
       counts: How often each text occurs in each resample, whole numbers,
         [R, X].
       rows: A number for each text in each row, finite, [K, X].
+      num_parts: Number of parts that are summed, 1 or 2.
 
     >>> counted_sums(np.array([[2.0, 0.0, 1.0]]), np.array([[0.1, 0.2, 0.3]]))
     array([[0.5]])
@@ -246,12 +250,12 @@ def counted_sums(counts: np.ndarray, rows: np.ndarray) -> np.ndarray:
     num_bits = 52 - math.ceil(math.log2(total))
     _, exponent = math.frexp(largest)
     sums = np.zeros((len(counts), len(rows)))
-    for is_last in (False, True):
+    for part_number in range(num_parts):
         # Whole numbers below 2^num_bits, whose sums are below 2^52.
         part = _times_power(rows, num_bits - exponent)
         np.rint(part, out=part)
         sums += np.ldexp(counts @ part.T, exponent - num_bits)
-        if not is_last:
+        if part_number + 1 < num_parts:
             rows = rows - _times_power(part, exponent - num_bits)
             exponent -= num_bits
     return sums

@@ -190,7 +190,7 @@ def _resampled_in_blocks(
     counts: Iterator[np.ndarray],
     weights: np.ndarray | None,
 ) -> np.ndarray:
-    """Returns the same as `resampled_losses`, a block of texts at a time.
+    """Returns the same to 8 digits, a block of texts at a time.
 
     Each minimum is worked out once, however few resamples fit in memory.
     """
@@ -211,8 +211,20 @@ def _resampled_in_blocks(
         for first in range(0, len(masks), step):
             some = slice(first, first + step)
             minima = minima_of_subsets(table, masks[some])
-            found[:, some] += counted_sums(drawn, minima * weight)
+            minima *= weight
+            found[:, some] += counted_sums(drawn, minima, _num_parts(minima))
     return found / num_drawn
+
+
+def _num_parts(rows: np.ndarray) -> int:
+    """Returns 1 where intervals need no more digits than 36 bits, else 2.
+
+    Digits are counted from the largest number: most are as large, within 10
+    bits, or two parts are needed.
+    """
+    largest = np.abs(rows).max(initial=0.0)
+    number = np.count_nonzero(np.abs(rows) > largest / 2**10)
+    return 1 if 2 * number > rows.size else 2
 
 
 def resampled_frontiers(

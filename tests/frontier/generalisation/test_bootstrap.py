@@ -87,9 +87,11 @@ class BootstrapBandTest(parameterized.TestCase):
         for a, b in zip(pieces, whole, strict=True):
             np.testing.assert_allclose(a, b, rtol=tolerances.MEAN_OF_LOSSES)
 
-    @parameterized.parameters(False, True)
-    def test_in_blocks_of_texts(self, weighted):
+    @parameterized.product(weighted=[False, True], largest=[None, 1e12])
+    def test_in_blocks_of_texts(self, weighted, largest):
         losses, costs = brute_force.pool(6, 20, 0)
+        if largest is not None:  # The others keep their digits.
+            losses[:, 4] = largest
         masks = frontier.exhaustive(losses, costs).masks
         weights = np.arange(20) % 3 + 0.5 if weighted else None
         options = dict(num_resamples=7, weights=weights)
