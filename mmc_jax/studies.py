@@ -69,6 +69,8 @@ class Study(NamedTuple):
       pool_law: Law of `pool`; None where it cannot be fitted.
       reasons: Why a law was not fitted, by "single" and "pool".
       routed: Frontier of the expected cost; None where it was not asked for.
+      expected_costs: Expected cost of a text with each subset of `pool`, where
+        its best model alone runs, [F]; None where `routed` is None.
       proven: What is proven of `pool`; None but with method "certified".
       other_texts: What other texts say of `pool`.
     """
@@ -86,6 +88,7 @@ class Study(NamedTuple):
     pool_law: law.Fit | None
     reasons: dict[str, str]
     routed: frontier.Routed | None
+    expected_costs: np.ndarray | None
     proven: frontier.Certified | None
     other_texts: Generalisation
 
@@ -196,7 +199,7 @@ def study(
     with stages.stage("averaging the losses"):
         mean_losses = oracle.exact_means(losses)
         loss_of_all_models = float(oracle.exact_means(losses.min(axis=0)))
-    routes = None
+    routes = expected = None
     if routed:
         with stages.stage("routing each text to its best model"):
             routes = frontier.routed(
@@ -207,6 +210,7 @@ def study(
                 else costs,
                 lambdas=_NUM_ROUTED,
             )
+            expected = frontier.expected_costs(losses, costs, pool.masks)
     return Study(
         table=table,
         normalisation=normalisation,
@@ -220,6 +224,7 @@ def study(
         pool_law=laws.get("pool"),
         reasons=reasons,
         routed=routes,
+        expected_costs=expected,
         proven=proven,
         other_texts=other_texts,
     )

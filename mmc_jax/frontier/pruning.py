@@ -47,7 +47,7 @@ _NUM_FULL, _LAST_WIDTH = 64, 16
 
 # Models from which on most of a level need not be computed, and subsets of a
 # level that are extended where one analysis takes many searches of them.
-_MANY_MODELS, _QUICK_WIDTH = 128, 192
+MANY_MODELS, _QUICK_WIDTH = 128, 192
 
 # No level of 71 models has many more subsets on its frontier.
 _THOUSANDS = 4096
@@ -117,7 +117,7 @@ def pruned(
     if width is not None and width < 1:
         raise ValueError(f"width is {width}; at least 1 is needed.")
     numbers = None if groups is None else group_numbers(groups, num_models)
-    is_lazy = num_models >= _MANY_MODELS
+    is_lazy = num_models >= MANY_MODELS
     beam, minima = _beam(minima, *inputs.losses.shape)
     beam = width or beam
     chunks = loss_chunks(inputs)
@@ -218,7 +218,7 @@ def _beam(minima: int, num_models: int, num_texts: int) -> tuple[int, int]:
     """Returns how many subsets a level extends at most, and minima to count."""
     least = _LEAST_WIDTH if minima >= MOST_MINIMA else _LEAST_QUICK_WIDTH
     size = num_models * num_texts
-    if num_models >= _MANY_MODELS and minima <= QUICK_MINIMA:
+    if num_models >= MANY_MODELS and minima <= QUICK_MINIMA:
         least = _QUICK_WIDTH
         minima = max(minima // 32, least * size)
     return max(least, minima // size), minima

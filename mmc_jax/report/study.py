@@ -208,9 +208,6 @@ def _routed_section(
     found: studies.Study, *, cost_label: str, loss_label: str
 ) -> Section:
     """Returns what a text costs where one model of many runs."""
-    expected = frontier.expected_costs(
-        found.losses, found.costs, found.pool.masks
-    )
     return Section(
         {
             "routed": [
@@ -220,7 +217,7 @@ def _routed_section(
                 )
             ]
         },
-        {"expected_cost": expected},
+        {"expected_cost": found.expected_costs},
         {
             "routed_lambdas": found.routed.lambdas,
             "routed_costs": found.routed.costs,
@@ -231,7 +228,7 @@ def _routed_section(
             "routed": functools.partial(
                 study_figures.routed,
                 found.pool,
-                expected,
+                found.expected_costs,
                 found.routed,
                 cost_label=cost_label,
                 loss_label=loss_label,

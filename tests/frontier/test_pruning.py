@@ -101,7 +101,7 @@ class PrunedTest(parameterized.TestCase):
         expected = frontier.pruned(losses, costs, **options)
         for rows, most in ((1, 0), (2, 2**25)):
             with (
-                absltest.mock.patch.object(pruning, "_MANY_MODELS", 1),
+                absltest.mock.patch.object(pruning, "MANY_MODELS", 1),
                 absltest.mock.patch.object(lazy_levels, "_BESIDE", rows),
                 absltest.mock.patch.object(lazy_levels, "_SEGMENT", 4),
                 absltest.mock.patch.object(lazy_levels, "_MOST_GAINS", most),
@@ -122,7 +122,7 @@ class PrunedTest(parameterized.TestCase):
             len(call.args[1]) * len(call.args[2])
             for call in summed.call_args_list
         )
-        with absltest.mock.patch.object(pruning, "_MANY_MODELS", 1000):
+        with absltest.mock.patch.object(pruning, "MANY_MODELS", 1000):
             expected = frontier.pruned(losses, costs, max_size=4, width=60)
         self.assertLess(num_pairs, 4 * 60 * 200)
         for a, b in zip(found, expected, strict=True):

@@ -40,7 +40,7 @@ from mmc_jax.frontier.proof.outcome import Certified, Progress
 from mmc_jax.frontier.proof.persistence import WorkFolder, search_key
 from mmc_jax.frontier.proof.tables import device_table
 from mmc_jax.frontier.proof.windows import Window, windows_of
-from mmc_jax.frontier.pruning import pruned
+from mmc_jax.frontier.pruning import MANY_MODELS, pruned
 from mmc_jax.statistics.inputs import Inputs, checked_inputs, checked_masks
 
 # Nodes of a window before the others have their turn, the first time.
@@ -187,7 +187,12 @@ def _start(
             masks = folder.start(num_models)
         if masks is None and (folder is None or hosts.is_first()):
             width = min(_MOST_WIDTH, max(1, _START_NUMBERS // num_texts))
-            masks = pruned(*inputs, width=width).masks
+            # Of many models the levels are hundreds: all but some are narrow.
+            narrows = {"minima": width * inputs.losses.size}
+            is_large = num_models >= MANY_MODELS
+            masks = pruned(
+                *inputs, **(narrows if is_large else {"width": width})
+            ).masks
             if folder is not None:
                 folder.keep_start(masks)
     if masks is None:
