@@ -100,11 +100,13 @@ def trained_pool(
 
 
 def _check_recipe(run: Run, folder: pathlib.Path) -> None:
-    """Refuses a model that is there, but of other steps or another seed."""
+    """Refuses a model that is there, but of other steps, seed or texts."""
     facts = json.loads((folder / _FACTS).read_text())
+    # The texts are those that come with Python.
+    recipe = {**run.recipe._asdict(), "python": platform.python_version()}
     differing = [
         f"{name} is {facts.get(name)} there and {value} now"
-        for name, value in run.recipe._asdict().items()
+        for name, value in recipe.items()
         if facts.get(name) != value
     ]
     if differing:

@@ -84,7 +84,11 @@ class WorkFolder:
           ValueError: it holds the search of other numbers.
           OSError: the folder cannot be written.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        # Else two searches that begin at once would both find it free.
+        with at_once.alone(self.path):
+            self._claim()
+
+    def _claim(self) -> None:
         path = self.path / "key.txt"
         try:
             kept = path.read_bytes()
@@ -94,13 +98,13 @@ class WorkFolder:
         version, _, key = kept.partition(b"\n")[0].partition(b" ")
         if _HASH.fullmatch(kept):  # Before versions were written.
             self._set_all_aside()
-            self.claim()
+            self._claim()
         elif kept != _sealed(version.decode("latin1"), key.decode("latin1")):
             _set_aside(path, "its checksum is another")
-            self.claim()
+            self._claim()
         elif version != _VERSION.encode():
             self._set_all_aside()
-            self.claim()
+            self._claim()
         elif key != self._key.encode():
             raise ValueError(
                 f"{self.path} holds a search of other losses, costs or gap "

@@ -1,5 +1,6 @@
 """What a certified search keeps: damaged, shared, and without room for it."""
 
+import concurrent.futures
 import errno
 import hashlib
 import pathlib
@@ -201,6 +202,24 @@ class PersistenceTest(parameterized.TestCase):
             ):
                 persistence.save(path, b"more")
             self.assertEqual(path.read_bytes(), b"more")
+
+    def test_of_two_searches_that_begin_at_once_one_has_the_folder(self):
+        met = threading.Barrier(8)
+
+        def claim(key):
+            folder = persistence.WorkFolder(self.folder / "own", key * 64)
+            met.wait(60)
+            try:
+                folder.claim()
+            except ValueError:
+                return None
+            return key
+
+        with concurrent.futures.ThreadPoolExecutor(8) as threads:
+            found = set(threads.map(claim, "0123abcd")) - {None}
+        self.assertLen(found, 1)
+        kept = (self.folder / "own/key.txt").read_text().split()[1]
+        self.assertEqual({kept}, {key * 64 for key in found})
 
     def test_damage_that_another_search_sets_aside(self):
         """Each of two finds the same damage; the second finds nothing."""
