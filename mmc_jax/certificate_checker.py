@@ -360,6 +360,7 @@ def _integer_losses(losses, costs, weights, scale) -> _Losses:
             weighted = losses * weights
         # A product is rounded to the nearest: half of the last bit.
         rest = np.abs(weighted) * 2.0**-53 + 2.0**-1074
+        rest[(losses == 0) | (weights == 0)] = 0
         rest[:, weights == np.rint(weights)] = _rests_of_counts(losses, weights)
         total = _exact_sum(weights)
     size = float(np.abs(weighted).max())

@@ -199,6 +199,11 @@ class AdversarialTest(parameterized.TestCase):
             expected = search(losses, np.arange(1.0, 8)).losses
             np.testing.assert_array_equal(found.losses, expected)
 
+    def test_no_losses_at_all(self):
+        found = self.prove(np.zeros((3, 2)), np.ones(3), np.array([0.1, 0.7]))
+        self.assertEqual(found.losses.tolist(), [0.0])
+        self.assertTrue(found.proven.all())
+
     def test_losses_far_from_zero(self):
         rng = np.random.default_rng(0)
         losses = rng.lognormal(size=(7, NUM_TEXTS)) + 1e9
