@@ -1147,7 +1147,8 @@ class LockedTest(absltest.TestCase):
             self.assertRaisesRegex(
                 BlockingIOError,
                 rf"another run is scoring into this folder \(process "
-                rf"{os.getpid()} on .+, since 20..-.*\); wait for it",
+                rf"{os.getpid()} on .+, since 20..-.*\); wait for it, or choose "
+                "another output folder$",
             ),
             scores.locked(self.path, "scoring"),
         ):
@@ -1188,7 +1189,9 @@ class LockedTest(absltest.TestCase):
             (self.path / "lock").write_text(json.dumps(owner))
             with (
                 mock.patch.object(locks.fcntl, "flock", side_effect=error),
-                self.assertRaisesRegex(BlockingIOError, owner["host"]),
+                self.assertRaisesRegex(
+                    BlockingIOError, f"{owner['host']}.*if it is gone, delete"
+                ),
                 scores.locked(self.path, "scoring"),
             ):
                 pass

@@ -37,7 +37,12 @@ def locked(folder: str | os.PathLike[str], work: str) -> Iterator[None]:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             if not _taken(file):
-                raise BlockingIOError(None, _who(path))
+                cure = (
+                    ""
+                    if _has_locks(file)
+                    else f"; if it is gone, delete {path}"
+                )
+                raise BlockingIOError(None, _who(path) + cure)
         except BaseException:
             os.close(file)
             raise
@@ -65,6 +70,17 @@ def _taken(file: int) -> bool:
         return False
     except OSError:  # A file system without locks.
         return not _is_running(_read(os.pread(file, 4096, 0)))
+    return True
+
+
+def _has_locks(file: int) -> bool:
+    """Returns whether the file system has locks, which end with a process."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
     return True
 
 
