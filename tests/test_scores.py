@@ -1147,8 +1147,8 @@ class LockedTest(absltest.TestCase):
             self.assertRaisesRegex(
                 BlockingIOError,
                 rf"another run is scoring into this folder \(process "
-                rf"{os.getpid()} on .+, since 20..-.*\); wait for it, or choose "
-                "another output folder$",
+                rf"{os.getpid()} on .+, since 20..-.*\); wait for it, "
+                "or choose another output folder$",
             ),
             scores.locked(self.path, "scoring"),
         ):
