@@ -339,6 +339,8 @@ def _read(path) -> dict:
 
 def _check_unpacked(path) -> None:
     """Refuses a file of a few kilobytes that would unpack to any size."""
+    # Of a pipe nothing may ever come.
+    _require(not os.path.exists(path) or os.path.isfile(path), "is no file")
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())

@@ -201,6 +201,23 @@ read (file systems allow 255 bytes, and endings follow it)
         )
 
 
+def refuse_pipe(path: str | os.PathLike[str]) -> None:
+    """Refuses a pipe or a device: opening it may wait for ever.
+
+    Args:
+      path: Any path; what is not there passes.
+
+    Raises:
+      ValueError: Neither a file nor a folder is there.
+    """
+    path = pathlib.Path(path)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ValueError(
+            f"{path}: a pipe or a device, which can be read once or never "
+            "ends; write its content to a file, and give that"
+        )
+
+
 def check_file(limit: str, path: pathlib.Path) -> None:
     """Refuses a file of more bytes than a limit.
 
@@ -209,9 +226,10 @@ def check_file(limit: str, path: pathlib.Path) -> None:
       path: File whose size is looked at.
 
     Raises:
-      ValueError: The file is too large.
+      ValueError: The file is too large, or no file.
       OSError: Nothing is there.
     """
+    refuse_pipe(path)
     check(limit, path.stat().st_size, path)
 
 
@@ -226,9 +244,10 @@ def check_archive(limit: str, path: pathlib.Path) -> None:
         reader unpacks more of a member than the directory says.
 
     Raises:
-      ValueError: Its members together are too large.
+      ValueError: Its members together are too large; it is no file.
       OSError: The file cannot be read.
     """
+    refuse_pipe(path)
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())

@@ -1,6 +1,7 @@
 """What is too large is refused: every limit by a file that is above it."""
 
 import gzip
+import os
 import pathlib
 import struct
 import tempfile
@@ -56,6 +57,23 @@ class LimitsTest(parameterized.TestCase):
         self.assertLess(len(limits.shown(value)), 500)
         self.assertLess(len(limits.shown({"a": "x" * 10**6})), 100)
         self.assertEqual(limits.shown(["so", 1.5, None]), "['so', 1.5, None]")
+
+    def test_pipes_are_refused(self):
+        """Opening one waits for ever, some of them without Ctrl-C."""
+        for name, read in (
+            ("a.npz", columns.read_columns),
+            ("a.parquet", lambda path: score_files.read_parquet(path, None)),
+            ("a.pkl", pickles.plain),
+            ("b.npz", result.check_file),
+            ("c.npz", lambda path: certificate_checker.check(path, [[1]], [1])),
+        ):
+            path = self.folder / name
+            os.mkfifo(path)
+            with (
+                self.subTest(name),
+                self.assertRaisesRegex(ValueError, "a pipe or a |is no file"),
+            ):
+                read(path)
 
     def test_the_page_shows_them(self):
         page = (_ROOT / "experiments/LIMITS.md").read_text()

@@ -28,11 +28,7 @@ _MARK_LENGTH = 4
 def refuse_pointer(path: pathlib.Path) -> None:
     """Raises a ValueError for a pointer of Git LFS, or a pipe, in its place."""
     path = pathlib.Path(path)
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise ValueError(
-            f"{path}: a pipe or a device, which can be read once or never "
-            "ends; write its content to a file, and give that"
-        )
+    limits.refuse_pipe(path)
     with open(path, "rb") as file:
         if file.read(len(_LFS)) == _LFS:
             raise ValueError(

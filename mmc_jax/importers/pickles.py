@@ -335,6 +335,7 @@ def plain(path: pathlib.Path) -> Any:
         NumPy pickles arrays of numbers, holds an instruction that makes no
         plain data, is damaged, or has too many instructions.
     """
+    limits.refuse_pipe(path)
     reader = _Reader(str(path))
     num = 0
     # In memory, so that a length beyond the end reserves nothing.

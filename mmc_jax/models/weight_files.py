@@ -51,8 +51,8 @@ def _files_of_other_names(folder: pathlib.Path) -> list[pathlib.Path]:
     """Returns the weights of a folder that has neither usual name."""
     sets: dict[str, list[pathlib.Path]] = {}
     for file in sorted(folder.glob("*.safetensors")):
-        if file.name.startswith((".", "adapter_")):
-            continue
+        if file.name.startswith((".", "adapter_")) or not file.is_file():
+            continue  # A pipe would stop the process, and Ctrl-C with it.
         numbered = _NUMBERED.fullmatch(file.name)
         name = f"{numbered[1]}-*-of-{numbered[3]}" if numbered else file.name
         sets.setdefault(name, []).append(file)

@@ -267,6 +267,7 @@ def _hashes(path: pathlib.Path) -> dict[str, str]:
 
 
 def _sha256(path: pathlib.Path) -> str:
+    limits.refuse_pipe(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -577,6 +577,7 @@ def read_parquet(
     file: pathlib.Path, schema: pa.Schema, *others: pa.Schema
 ) -> pa.Table:
     """Returns a Parquet file, refusing one that is damaged or another's."""
+    limits.refuse_pipe(file)
     # Not read_table: it makes columns of folders that are named a=b.
     try:
         with pyarrow.parquet.ParquetFile(file) as opened:
@@ -586,6 +587,9 @@ def read_parquet(
         names = table.schema.names
     # A name that is not in UTF-8 is noticed when it is asked.
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if getattr(error, "errno", None) is not None:
+            # Of the system, such as a lack of rights: the file may be fine.
+            raise OSError(error.errno, error.strerror, str(file)) from error
         raise ValueError(
             f"{file}: damaged, not readable as Parquet ({error}); delete it "
             "and score again: only what it held is missing then"

@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pyarrow as pa
 
+from mmc_jax import limits
+
 # Kind of file to the module of this package that reads it.
 KINDS = {
     "csv": "delimited",
@@ -76,6 +78,7 @@ def read_columns(
         raise FileNotFoundError(f"{path}: no such file")
     if path.is_dir():
         raise ValueError(f"{path}: a folder; give a {_SUFFIXES} file")
+    limits.refuse_pipe(path)
     kind = kind or kind_of(path)
     if kind is None:
         raise ValueError(
