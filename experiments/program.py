@@ -15,6 +15,10 @@ from mmc_jax import user_cache
 from . import stops, streams
 
 
+# Threads of libraries beside those of each core.
+_FURTHER_THREADS = 8
+
+
 def _make_printable(record: python_logging.LogRecord) -> bool:
     """Makes a line of the log printable, as a filter that keeps all lines."""
     record.msg, record.args = streams.printable(record.getMessage()), ()
@@ -25,11 +29,14 @@ def _check_threads() -> None:
     """Ends the program where the machine starts too few threads.
 
     XLA, Arrow and OpenBLAS start some for each core, and would end the process
-    or say that a file cannot be read.
+    or say that a file cannot be read. They start no fewer than are tried here.
     """
     over, threads = threading.Event(), []
+    num_cores = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):  # Those that this process may use.
+        num_cores = len(os.sched_getaffinity(0))
     try:
-        for _ in range(2 * (os.cpu_count() or 1) + 16):
+        for _ in range(num_cores + _FURTHER_THREADS):
             thread = threading.Thread(target=over.wait, daemon=True)
             thread.start()
             threads.append(thread)
