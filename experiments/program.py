@@ -14,7 +14,6 @@ from mmc_jax import user_cache
 
 from . import stops, streams
 
-
 # Threads of libraries beside those of each core.
 _FURTHER_THREADS = 8
 
