@@ -111,7 +111,9 @@ def read_result(folder: str | os.PathLike[str]) -> StudyResult:
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not readable as JSON ({error})") from error
+        raise ValueError(
+            f"{path}: not readable as JSON ({limits.reason(error)})"
+        ) from error
     try:
         return _study_result(os.fspath(folder), content)
     except (

@@ -7,6 +7,7 @@ the same table.
 
 import os
 import pathlib
+import re
 import reprlib
 import zipfile
 from typing import Any, NamedTuple
@@ -28,6 +29,11 @@ class Limit(NamedTuple):
     reason: str
 
 
+# No user of a program can follow it.
+_ADVICE = re.compile(
+    r"[;,] (use sys\.set_int_max_str_digits|consider increasing)[^\n]*"
+    r"| \(try to increase block size\?\)"
+)
 _PUBLISHED = "far above any published model's"
 
 LIMITS = {
@@ -273,6 +279,18 @@ def shown(value: Any) -> str:
     short.maxlevel = 2
     short.maxstring = short.maxother = short.maxlong = 80
     return short.repr(value)
+
+
+def reason(error: BaseException) -> str:
+    """Returns what a library says of a file, without advice to programmers.
+
+    Args:
+      error: What was raised.
+
+    >>> reason(OSError("too deeply nested, consider increasing the limit"))
+    'too deeply nested'
+    """
+    return _ADVICE.sub("", str(error))
 
 
 def page() -> str:

@@ -241,7 +241,9 @@ def _content(file: pathlib.Path) -> Any:
         ) from error
     # Bytes that are no text, dates that no calendar has, endless nesting.
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(f"{file}: not readable as YAML: {error}") from error
+        raise ValueError(
+            f"{file}: not readable as YAML: {limits.reason(error)}"
+        ) from error
 
 
 def _check_keys(

@@ -58,6 +58,23 @@ class LimitsTest(parameterized.TestCase):
         self.assertLess(len(limits.shown({"a": "x" * 10**6})), 100)
         self.assertEqual(limits.shown(["so", 1.5, None]), "['so', 1.5, None]")
 
+    def test_advice_to_programmers_is_left_out(self):
+        deep = pa.float64()
+        for _ in range(120):
+            deep = pa.list_(deep)
+        path = self.folder / "deep.parquet"
+        pa.parquet.ParquetWriter(path, pa.schema([("a", deep)])).close()
+        digits = self._file("digits.json", '{"a": %s}' % ("9" * 5000))
+        for file, read in (
+            (path, columns.read_columns),
+            (digits, files.json_object),
+        ):
+            with self.assertRaisesRegex(ValueError, file.name) as raised:
+                read(file)
+            self.assertNotRegex(
+                str(raised.exception), "increas|set_int_max_str_digits"
+            )
+
     def test_pipes_are_refused(self):
         """Opening one waits for ever, some of them without Ctrl-C."""
         for name, read in (

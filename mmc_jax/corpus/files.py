@@ -64,7 +64,9 @@ def json_object(
         text = path.read_bytes().decode("utf-8-sig")
         content = json.loads(text, object_hook=object_hook)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not readable as JSON: {error}") from None
+        raise ValueError(
+            f"{path}: not readable as JSON: {limits.reason(error)}"
+        ) from None
     if not isinstance(content, dict):
         raise ValueError(
             f"{path}: not readable as an object of keys and values: it is a "

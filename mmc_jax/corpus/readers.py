@@ -225,7 +225,9 @@ def _parquet_records(path: pathlib.Path, *columns: str) -> Iterator[Record]:
         )
         names = opened.schema_arrow.names
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not Parquet ({error})") from error
+        raise ValueError(
+            f"{path}: not Parquet ({limits.reason(error)})"
+        ) from error
     with opened as file:
         if columns[0] not in names:
             raise ValueError(

@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
+from mmc_jax import limits
 from mmc_jax.corpus import files
 from mmc_jax.importers import documents, json_files
 from mmc_jax.importers.frame import Imported, Options
@@ -147,7 +148,7 @@ def _documents(
     # Of texts that are not UTF-8, the error of Python names no file.
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"{file}: damaged, not readable as Parquet ({error})"
+            f"{file}: damaged, not readable as Parquet ({limits.reason(error)})"
         ) from error
 
 

@@ -138,7 +138,9 @@ def _rows(file: pathlib.Path) -> list[dict[str, Any]]:
             return opened.read(list(_COLUMNS)).to_pylist()
     # Of texts that are not UTF-8, the error of Python names no file.
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: not readable: {error}") from error
+        raise ValueError(
+            f"{file}: not readable: {limits.reason(error)}"
+        ) from error
 
 
 def _documents(log: logs.Log, value: str, options: Options) -> list[Document]:

@@ -259,7 +259,9 @@ def _hashes(path: pathlib.Path) -> dict[str, str]:
         limits.check_file("result", path)
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not readable as JSON ({error})") from error
+        raise ValueError(
+            f"{path}: not readable as JSON ({limits.reason(error)})"
+        ) from error
     hashes = content.get("sha256", {}) if isinstance(content, dict) else None
     if not isinstance(hashes, dict):
         raise ValueError(f"{path}: not a result of mmc_jax")

@@ -591,8 +591,9 @@ def read_parquet(
             # Of the system, such as a lack of rights: the file may be fine.
             raise OSError(error.errno, error.strerror, str(file)) from error
         raise ValueError(
-            f"{file}: damaged, not readable as Parquet ({error}); delete it "
-            "and score again: only what it held is missing then"
+            f"{file}: damaged, not readable as Parquet "
+            f"({limits.reason(error)}); delete it and score again: only what "
+            "it held is missing then"
         ) from error
     if not any(table.schema.equals(known) for known in (schema, *others)):
         raise ValueError(

@@ -90,7 +90,9 @@ def read_columns(
         names = [name.strip() for name in table.column_names]
     # Names of columns that are not in UTF-8 are noticed when they are asked.
     except (*_UNREADABLE, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not readable: {error}") from error
+        raise ValueError(
+            f"{path}: not readable: {limits.reason(error)}"
+        ) from error
     if not table.num_rows:
         raise ValueError(f"{path}: no rows")
     return table.rename_columns(names)

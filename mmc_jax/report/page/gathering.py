@@ -37,7 +37,7 @@ def result_chapters(folders: Sequence[str | os.PathLike[str]]) -> list[Section]:
             content = json.loads(path.read_bytes())
         except (ValueError, RecursionError) as error:
             raise ValueError(
-                f"{path}: not readable as JSON ({error})"
+                f"{path}: not readable as JSON ({limits.reason(error)})"
             ) from error
         keys = [
             key
