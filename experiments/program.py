@@ -86,7 +86,7 @@ def run(main: Callable[[], None]) -> None:
             notes = "".join(f"; {n}" for n in getattr(error, "__notes__", ()))
             # What libraries beneath say may go over several lines.
             words = " ".join(f"error: {error}{notes}".split())
-            sys.exit(streams.printable(words))
+            sys.exit(streams.printable(streams.shortened(words)))
         finally:
             stop.let_end()
 

@@ -15,6 +15,8 @@ _LINES = re.compile("([\n\t])")
 _LINES_AND_COLOURS = re.compile("([\n\t]|\x1b\\[[0-9;]*m)")
 # Bars go back to the start of a line, or a line up, and clear its end.
 _LINES_AND_BARS = re.compile("([\n\t\r]|\x1b\\[[0-9;]*[mKA])")
+# Characters that stay of the last words of a program.
+_FIRST, _LAST = 2000, 500
 # By which shells say that nobody reads any more, as of `mmc | head`.
 _NOBODY_READS = 141
 
@@ -37,6 +39,17 @@ def printable(text: str, harmless: re.Pattern[str] = _LINES) -> str:
         piece if i % 2 else labels.printable(piece)
         for i, piece in enumerate(pieces)
     )
+
+
+def shortened(text: str) -> str:
+    """Returns a text without its middle, if it is too long to be read.
+
+    Args:
+      text: Words that may hold a cell of a file, of any length.
+    """
+    if len(text) <= _FIRST + _LAST:
+        return text
+    return f"{text[:_FIRST]} [...] {text[-_LAST:]}"
 
 
 class _Stream:

@@ -75,6 +75,12 @@ class GuardedTest(parameterized.TestCase):
         self.assertStartsWith(found, harmless)
         self.assertNotRegex(found[len(harmless) :], "[\x1b\r\x07]")
 
+    def test_long_words_are_cut(self):
+        self.assertEqual(streams.shortened("so it is"), "so it is")
+        cut = streams.shortened("a" + "x" * 10**7 + "b")
+        self.assertLess(len(cut), 3000)
+        self.assertRegex(cut, r"^ax+ \[\.\.\.\] x+b$")
+
     def test_a_stream_that_is_not_there(self):
         """No file of ours gets the number of a standard stream."""
         kept = os.dup(2)
