@@ -5,13 +5,17 @@ one that MMC_CACHE_DIR names. It may be deleted at any time.
 """
 
 import contextlib
+import importlib.util
 import itertools
 import os
 import pathlib
 import platform
 import sys
 import zlib
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from stat import S_ISVTX
+from types import ModuleType
 
 from absl import logging
 
@@ -21,6 +25,8 @@ _MIN_COMPILE_SECONDS = 0.1
 _JAX_MIN_COMPILE_SECONDS = 1.0
 # Lines of the first processor in /proc/cpuinfo, all others are like it.
 _MOST_FACTS = 40
+# The module of JAX that packs programs. It has no setting for how.
+_JAX_CACHE = "jax._src.compilation_cache"
 # What JAX takes for "no" in the environment.
 _OFF = ("0", "f", "false", "n", "no", "off")
 
@@ -79,6 +85,55 @@ def _why_not(folder: pathlib.Path, *, is_last: bool) -> str:
     return ""
 
 
+class _AfterImport:
+    """Calls a function on a module once that is imported.
+
+    Args:
+      name: Name of the module.
+      change: Function of the module.
+    """
+
+    def __init__(self, name: str, change: Callable[[ModuleType], object]):
+        self._name = name
+        self._change = change
+
+    def find_spec(
+        self, name: str, path: object = None, target: object = None
+    ) -> ModuleSpec | None:
+        """Returns how Python would import the module, and then the function."""
+        if name != self._name:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        execute = spec.loader.exec_module
+
+        def execute_and_change(module: ModuleType) -> None:
+            execute(module)
+            self._change(module)
+
+        spec.loader.exec_module = execute_and_change
+        return spec
+
+
+def _keep_checksums() -> None:
+    """Lets JAX pack the programs that it keeps by zlib, which has checksums.
+
+    By Zstandard, which it takes where that is installed, it writes none: a
+    program with a flipped bit would run, to another result or to its end.
+    """
+    module = sys.modules.get(_JAX_CACHE)
+    if module is not None:
+        _use_zlib(module)
+    elif not any(isinstance(finder, _AfterImport) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _AfterImport(_JAX_CACHE, _use_zlib))
+
+
+def _use_zlib(module: ModuleType) -> None:
+    for name in ("zstd", "zstandard"):
+        if hasattr(module, name):
+            setattr(module, name, None)
+
+
 def keep_programs() -> None:
     """Sets JAX's persistent compilation cache, unless it is set or disabled.
 
@@ -101,6 +156,7 @@ def keep_programs() -> None:
     programs = folder("xla", platform.node(), _processor())
     if programs is None:
         return
+    _keep_checksums()
     shortest = "jax_persistent_cache_min_compile_time_secs"
     if jax is None:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(programs)

@@ -1,13 +1,16 @@
+import importlib
 import os
 import pathlib
 import platform
 import subprocess
 import sys
 import tempfile
+import zlib
 from unittest import mock
 
 import jax
 from absl.testing import absltest
+from jax._src import compilation_cache
 from jax.experimental.compilation_cache import (
     compilation_cache as jax_cache,
 )
@@ -102,6 +105,28 @@ class ProgramsTest(absltest.TestCase):
                 text=True,
             )
             self.assertEqual(found.stdout.strip(), expected)
+
+    def test_flipped_bits_are_noticed(self):
+        """Also where Zstandard is there, by which JAX writes no checksums."""
+        packer = mock.Mock()
+        with mock.patch.object(compilation_cache, "zstandard", packer):
+            user_cache.keep_programs()
+            packed = bytearray(compilation_cache.compress_executable(b"so it"))
+            packed[5] ^= 1
+            with self.assertRaises(zlib.error):
+                compilation_cache.decompress_executable(bytes(packed))
+        packer.assert_not_called()
+
+    def test_a_module_is_changed_once_it_is_imported(self):
+        name = "xml.sax.xmlreader"
+        sys.modules.pop(name, None)
+        changed = []
+        sys.meta_path.insert(0, user_cache._AfterImport(name, changed.append))
+        num_finders = len(sys.meta_path)
+        module = importlib.import_module(name)
+        importlib.import_module(name)
+        self.assertEqual(changed, [module])
+        self.assertLen(sys.meta_path, num_finders - 1)
 
     def test_can_be_disabled(self):
         jax.config.update("jax_enable_compilation_cache", False)
