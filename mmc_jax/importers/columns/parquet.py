@@ -65,6 +65,8 @@ def _check_texts(
     with pyarrow.parquet.ParquetFile(path, read_dictionary=texts) as packed:
         for batch in packed.iter_batches(_ROWS_AT_ONCE, columns=texts):
             for column in batch.columns:
+                if not pa.types.is_dictionary(column.type):
+                    column = column.dictionary_encode()  # One name twice.
                 lengths = pa.compute.binary_length(column.dictionary)
                 of_rows = pa.compute.take(lengths, column.indices)
                 size += pa.compute.sum(of_rows).as_py() or 0
