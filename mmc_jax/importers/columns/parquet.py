@@ -65,8 +65,10 @@ def _check_texts(
     with pyarrow.parquet.ParquetFile(path, read_dictionary=texts) as packed:
         for batch in packed.iter_batches(_ROWS_AT_ONCE, columns=texts):
             for column in batch.columns:
+                if pa.types.is_string(column.type):  # One name twice.
+                    column = column.dictionary_encode()
                 if not pa.types.is_dictionary(column.type):
-                    column = column.dictionary_encode()  # One name twice.
+                    continue  # The struct a, which has a field b, of a.b.
                 lengths = pa.compute.binary_length(column.dictionary)
                 of_rows = pa.compute.take(lengths, column.indices)
                 size += pa.compute.sum(of_rows).as_py() or 0
