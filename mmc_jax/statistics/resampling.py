@@ -18,7 +18,7 @@ from mmc_jax.statistics.inputs import checked_losses
 _COUNTS_AT_ONCE = 2**24
 # Texts beyond which rows are worked out for some texts and all resamples, the
 # texts of such a block, and the bytes of counts that are kept for more rows.
-_MOST_TEXTS, _BLOCK, _MOST_KEPT = 2**17, 2**15, 2**31
+MOST_TEXTS, BLOCK, _MOST_KEPT = 2**17, 2**15, 2**31
 # Powers of two up to which products with whole numbers are exact.
 _MOST_EXPONENT = 900
 
@@ -140,7 +140,7 @@ def resampled_means_of(
     """Returns the same as `resampled_means` of rows that are never all there.
 
     Of up to 131,072 texts they are asked for once, of more some texts at a
-    time.
+    time, and means then have 8 digits or more.
 
     Args:
       rows_of: Function of a slice of the texts that returns their number in
@@ -158,7 +158,7 @@ def resampled_means_of(
     """
     weights = np.ones(num_texts) if weights is None else weights
     resampling = num_texts, clusters, num_resamples, seed
-    if num_texts <= _MOST_TEXTS:
+    if num_texts <= MOST_TEXTS:
         weighted, found = rows_of(slice(0, num_texts)) * weights, []
         for counts in resampled_counts(*resampling):
             totals = _positive(counted_sums(counts, weights[None]))
@@ -166,13 +166,25 @@ def resampled_means_of(
         return np.concatenate(found)
     all_counts = _all_counts(*resampling)
     sums, totals = 0.0, np.zeros((num_resamples, 1))
-    for start in range(0, num_texts, _BLOCK):
-        texts = slice(start, start + _BLOCK)
+    for start in range(0, num_texts, BLOCK):
+        texts = slice(start, start + BLOCK)
         counts = all_counts[:, texts].astype(np.float64)
         weight = weights[texts]
         totals += counted_sums(counts, weight[None])
-        sums = sums + counted_sums(counts, rows_of(texts) * weight)
+        rows = rows_of(texts) * weight
+        sums = sums + counted_sums(counts, rows, _num_parts(rows))
     return sums / _positive(totals)
+
+
+def _num_parts(rows: np.ndarray) -> int:
+    """Returns 1 where intervals need no more digits than 36 bits, else 2.
+
+    Digits are counted from the largest number: most are as large, within 10
+    bits, or two parts are needed.
+    """
+    largest = np.abs(rows).max(initial=0.0)
+    number = np.count_nonzero(np.abs(rows) > largest / 2**10)
+    return 1 if 2 * number > rows.size else 2
 
 
 def _positive(totals: np.ndarray) -> np.ndarray:

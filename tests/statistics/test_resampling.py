@@ -51,8 +51,8 @@ class ResamplingTest(parameterized.TestCase):
             return rows[:, texts]
 
         with (
-            mock.patch.object(resampling, "_MOST_TEXTS", 5),
-            mock.patch.object(resampling, "_BLOCK", 3),
+            mock.patch.object(resampling, "MOST_TEXTS", 5),
+            mock.patch.object(resampling, "BLOCK", 3),
         ):
             found = statistics.resampled_means_of(
                 rows_of, None, num_texts=7, **options

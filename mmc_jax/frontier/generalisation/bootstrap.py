@@ -18,19 +18,16 @@ from mmc_jax.frontier.pareto import (
     subset_losses,
 )
 from mmc_jax.oracle.subset_minima import minima_of_subsets
+from mmc_jax.statistics import resampling
 from mmc_jax.statistics.estimates import Estimate
 from mmc_jax.statistics.inputs import (
     checked_inputs,
     checked_level,
     checked_subsets,
 )
-from mmc_jax.statistics.resampling import counted_sums, resampled_counts
 
 # Text-by-text minima of subsets that are held at once, [subsets, X].
 _MINIMA_AT_ONCE = 2**23
-# Texts beyond which minima are worked out for some texts and all resamples,
-# and the texts of such a block.
-_MOST_TEXTS, _BLOCK = 2**17, 2**15
 
 
 class Band(NamedTuple):
@@ -159,18 +156,21 @@ def resampled_losses(
       weights: Weight of each text, [X]; None for 1 each.
     """
     num_texts = losses.shape[1]
-    if num_texts > _MOST_TEXTS:
-        counts = resampled_counts(num_texts, clusters, num_resamples, seed)
-        return _resampled_in_blocks(losses, masks, counts, weights)
+    if num_texts > resampling.MOST_TEXTS:
+        return _resampled_in_blocks(
+            losses, masks, clusters, num_resamples, seed, weights
+        )
     found = np.empty((num_resamples, len(masks)))
     step = max(1, _MINIMA_AT_ONCE // num_texts)
     row = 0
-    for counts in resampled_counts(num_texts, clusters, num_resamples, seed):
+    for counts in resampling.resampled_counts(
+        num_texts, clusters, num_resamples, seed
+    ):
         rows = slice(row, row + len(counts))
         row = rows.stop
         num_drawn = counts.sum(axis=1, keepdims=True)
         if weights is not None:
-            num_drawn = counted_sums(counts, weights[None])
+            num_drawn = resampling.counted_sums(counts, weights[None])
         for start in range(0, len(masks), step):
             stages.say(
                 f"{start:,} of {len(masks):,} subsets on resamples "
@@ -180,51 +180,41 @@ def resampled_losses(
             minima = minima_of_subsets(losses, masks[some])
             if weights is not None:
                 minima *= weights
-            found[rows, some] = counted_sums(counts, minima) / num_drawn
+            found[rows, some] = (
+                resampling.counted_sums(counts, minima) / num_drawn
+            )
     return found
 
 
 def _resampled_in_blocks(
     losses: np.ndarray,
     masks: np.ndarray,
-    counts: Iterator[np.ndarray],
+    clusters: Sequence[str] | None,
+    num_resamples: int,
+    seed: int,
     weights: np.ndarray | None,
 ) -> np.ndarray:
     """Returns the same to 8 digits, a block of texts at a time.
 
     Each minimum is worked out once, however few resamples fit in memory.
     """
-    num_texts = losses.shape[1]
-    all_counts = np.concatenate([some.astype(np.uint16) for some in counts])
-    found = np.zeros((len(all_counts), len(masks)))
-    num_drawn = np.zeros((len(all_counts), 1))
-    step = max(1, _MINIMA_AT_ONCE // _BLOCK)
-    for start in range(0, num_texts, _BLOCK):
+    found = np.empty((num_resamples, len(masks)))
+    step = max(1, _MINIMA_AT_ONCE // resampling.BLOCK)
+    for start in range(0, len(masks), step):
         stages.say(
-            f"{start:,} of {num_texts:,} texts of {len(all_counts):,} resamples"
+            f"{start:,} of {len(masks):,} subsets on {num_resamples:,} "
+            "resamples"
         )
-        texts = slice(start, start + _BLOCK)
-        table = np.ascontiguousarray(losses[:, texts])
-        drawn = all_counts[:, texts].astype(float)
-        weight = np.ones(drawn.shape[1]) if weights is None else weights[texts]
-        num_drawn += counted_sums(drawn, weight[None])
-        for first in range(0, len(masks), step):
-            some = slice(first, first + step)
-            minima = minima_of_subsets(table, masks[some])
-            minima *= weight
-            found[:, some] += counted_sums(drawn, minima, _num_parts(minima))
-    return found / num_drawn
-
-
-def _num_parts(rows: np.ndarray) -> int:
-    """Returns 1 where intervals need no more digits than 36 bits, else 2.
-
-    Digits are counted from the largest number: most are as large, within 10
-    bits, or two parts are needed.
-    """
-    largest = np.abs(rows).max(initial=0.0)
-    number = np.count_nonzero(np.abs(rows) > largest / 2**10)
-    return 1 if 2 * number > rows.size else 2
+        some = masks[start : start + step]
+        found[:, start : start + step] = resampling.resampled_means_of(
+            lambda texts, some=some: minima_of_subsets(losses[:, texts], some),
+            weights,
+            num_texts=losses.shape[1],
+            clusters=clusters,
+            num_resamples=num_resamples,
+            seed=seed,
+        )
+    return found
 
 
 def resampled_frontiers(
@@ -250,7 +240,7 @@ def resampled_frontiers(
         is drawn; None for 1 each.
     """
     number = 0
-    for counts in resampled_counts(
+    for counts in resampling.resampled_counts(
         losses.shape[1], clusters, num_resamples, seed
     ):
         for row in counts:

@@ -97,8 +97,8 @@ class BootstrapBandTest(parameterized.TestCase):
         options = dict(num_resamples=7, weights=weights)
         whole = frontier.bootstrap_band(losses, costs, masks, **options)
         with (
-            absltest.mock.patch.object(bootstrap, "_MOST_TEXTS", 19),
-            absltest.mock.patch.object(bootstrap, "_BLOCK", 8),
+            absltest.mock.patch.object(resampling, "MOST_TEXTS", 19),
+            absltest.mock.patch.object(resampling, "BLOCK", 8),
             absltest.mock.patch.object(bootstrap, "_MINIMA_AT_ONCE", 24),
         ):
             found = frontier.bootstrap_band(losses, costs, masks, **options)
