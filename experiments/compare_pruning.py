@@ -62,7 +62,7 @@ def main():
     from mmc_jax import at_once, frontier, report, scores
 
     out = pathlib.Path(_OUT.value)
-    with scores.locked(out, "comparing searches"):
+    with scores.locked(out, "writing a comparison"):
         rows = frontier.kept_search_errors(
             out / "cases.jsonl",
             [

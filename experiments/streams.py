@@ -1,6 +1,7 @@
 """What programs print: harmless to terminals; work goes on where none reads."""
 
 import contextlib
+import io
 import os
 import re
 import sys
@@ -70,6 +71,9 @@ class _Stream:
         self._stream = stream
         self._harmless = harmless
         self.error: OSError | None = None
+        if isinstance(stream, io.TextIOWrapper):
+            # A letter that its encoding lacks is no reason to fail.
+            stream.reconfigure(errors="backslashreplace")
 
     def write(self, text: str) -> int:
         """Writes what is harmless of a text, and escapes of the rest."""

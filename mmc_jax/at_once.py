@@ -52,7 +52,8 @@ def alone(
 
     It is for files that belong together and take seconds to write. Where the
     file system has no locks, nobody waits. In a block that writes, further ones
-    of the same thread and folder do not wait for it.
+    of the same thread and folder do not wait for it. In a block that only reads
+    there must be none that writes: it would wait for itself.
 
     Args:
       folder: The folder; it is made if it is missing.

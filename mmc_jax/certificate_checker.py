@@ -394,15 +394,16 @@ def _integer_losses(losses, costs, weights, scale) -> _Losses:
     widest = float(spread.max())
     # Sums over many texts need coarser units.
     needed = scale / max(1.0, losses.shape[1] / 2**18)
+    is_finest = needed <= size * 2.0 ** (4 - _MOST_EXPONENT)
     _require(
-        moved == 0 or needed <= (widest or size) * 2.0**-_LOSS_BITS,
+        moved == 0
+        or is_finest
+        or needed <= (widest or size) * 2.0**-_LOSS_BITS,
         f"scale is {scale:g}, too coarse for losses that differ by "
         f"{widest:g}: in such units nothing is proven",
     )
     _require(
-        moved == 0
-        or needed <= size * 2.0 ** (4 - _MOST_EXPONENT)
-        or _is_fine(needed, spread, costs),
+        moved == 0 or is_finest or _is_fine(needed, spread, costs),
         f"scale is {scale:g}, fine enough for a few large losses and too "
         "coarse for all others: in such units nothing is proven",
     )

@@ -278,7 +278,10 @@ def shown(value: Any) -> str:
     short = reprlib.Repr()
     short.maxlevel = 2
     short.maxstring = short.maxother = short.maxlong = 80
-    return short.repr(value)
+    try:
+        return short.repr(value)
+    except ValueError:  # A whole number of 5,000 digits, written in base 16.
+        return "a number of too many digits"
 
 
 def reason(error: BaseException) -> str:

@@ -333,7 +333,10 @@ def _checkpoint(entry: dict[str, Any], file: pathlib.Path, where: str) -> str:
         return checkpoint
     folder = file.parent.joinpath(checkpoint).absolute()
     try:
+        folder.stat()  # From Python 3.14 on the next line hides its errors.
         is_there = is_gguf(folder) or folder.is_dir()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        is_there = False
     except OSError as error:  # A name that no file system has.
         raise ValueError(f"{where}: checkpoint: {error.strerror}") from error
     if not is_there:

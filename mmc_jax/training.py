@@ -329,7 +329,7 @@ def save_folder(
         that holds it is complete.
     """
     with at_once.alone(folder):
-        for left in folder.glob("*.tmp"):
+        for left in folder.glob("*.????????.tmp"):
             left.unlink()  # By a run that was killed.
         _save_folder(model, tokenizer, separator, facts, folder)
 

@@ -105,6 +105,8 @@ class _AfterImport:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
+        if spec is None or spec.loader is None:
+            return spec
         execute = spec.loader.exec_module
 
         def execute_and_change(module: ModuleType) -> None:
@@ -139,9 +141,9 @@ def keep_programs() -> None:
 
     Each machine has a folder of its own, and each kind of processor that bears
     its name, as containers do: a program may use all that its processor can.
-    JAX's own settings go before: JAX_COMPILATION_CACHE_DIR for
-    another folder, JAX_ENABLE_COMPILATION_CACHE=0 for none. Where JAX is not
-    imported yet it stays so, and finds the settings in its environment.
+    JAX's own settings go before: JAX_COMPILATION_CACHE_DIR for another folder,
+    JAX_ENABLE_COMPILATION_CACHE=0 for none. Where JAX is not imported yet it
+    stays so, and finds the settings in its environment.
     """
     jax = sys.modules.get("jax")
     if jax is None:

@@ -1,6 +1,7 @@
 """Full disks: the file is named, what to do is said, what was there stays."""
 
 import errno
+import os
 import pathlib
 import tempfile
 import types
@@ -24,9 +25,11 @@ class DiskTest(parameterized.TestCase):
         self.addCleanup(folder.cleanup)
         self.folder = pathlib.Path(folder.name)
 
-    def _fill(self, path, suffix=".00000000.tmp"):
+    def _fill(self, path):
         """Lets what is written for a file meet a full disk."""
-        path.with_name(path.name + suffix).symlink_to("/dev/full")
+        if not os.path.exists("/dev/full"):
+            self.skipTest("no /dev/full")
+        path.with_name(f"{path.name}.00000000.tmp").symlink_to("/dev/full")
         name = types.SimpleNamespace(hex="0" * 32)
         self.enter_context(
             mock.patch.object(at_once.uuid, "uuid4", return_value=name)
@@ -82,7 +85,7 @@ class DiskTest(parameterized.TestCase):
 
     def test_page(self):
         page = self.folder / "page.html"
-        self._fill(page, ".partial")
+        self._fill(page)
         with self.assert_says_so(page):
             report.write_page(page, [report.Section({"x": 1})], flags={})
 
@@ -129,6 +132,8 @@ class DiskTest(parameterized.TestCase):
             raise ValueError("damaged")
 
     def test_a_lock_needs_no_room(self):
+        if not os.path.exists("/dev/full"):
+            self.skipTest("no /dev/full")
         (self.folder / "lock").symlink_to("/dev/full")
         with locks.locked(self.folder, "scoring"):
             pass

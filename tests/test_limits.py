@@ -56,6 +56,7 @@ class LimitsTest(parameterized.TestCase):
             value = [value] * 9  # As aliases of YAML make it.
         self.assertLess(len(limits.shown(value)), 500)
         self.assertLess(len(limits.shown({"a": "x" * 10**6})), 100)
+        self.assertIn("too many digits", limits.shown([16**5000]))
         self.assertEqual(limits.shown(["so", 1.5, None]), "['so', 1.5, None]")
 
     def test_advice_to_programmers_is_left_out(self):
@@ -153,13 +154,25 @@ class LimitsTest(parameterized.TestCase):
     def test_one_text_in_many_rows_of_parquet(self):
         """It is written once, and takes memory in each row."""
         path = self.folder / "scores.parquet"
-        table = pa.table({"text_id": ["0123456789"] * 1000, "m": [1.0] * 1000})
-        pyarrow.parquet.write_table(table, path)
-        with (
-            _lowered("unpacked", 9999),
-            self.assertRaisesRegex(ValueError, "scores.parquet.*at most 9,999"),
+        texts = pa.array(["0123456789"] * 1000)
+        for column in (
+            texts.cast(pa.large_string()),  # As polars writes it.
+            texts.cast(pa.binary()),
+            texts.dictionary_encode(),
+            pa.ListArray.from_arrays(range(1001), texts),
+            pa.StructArray.from_arrays([texts], ["of"]),
+            texts,
         ):
-            columns.read_columns(path)
+            table = pa.table({"text_id": column, "m": [1.0] * 1000})
+            pyarrow.parquet.write_table(table, path)
+            with (
+                self.subTest(column.type),
+                _lowered("unpacked", 9999),
+                self.assertRaisesRegex(
+                    ValueError, "scores.parquet.*at most 9,999"
+                ),
+            ):
+                columns.read_columns(path)
         with _lowered("unpacked", 10_000):
             self.assertLen(columns.read_columns(path), 1000)
 

@@ -1,6 +1,5 @@
 """Trains the models of a study, one after another, and scores them."""
 
-import json
 import os
 import pathlib
 import platform
@@ -22,6 +21,7 @@ from mmc_jax import (
     scoring,
     training,
 )
+from mmc_jax.corpus import files
 from mmc_jax.models import weight_files
 
 from . import shipped, similarity
@@ -93,15 +93,14 @@ def trained_pool(
         pool.read(pool_file), held_out, pathlib.Path(work_dir, "scores", name)
     )
     facts = {
-        run.name: json.loads((folder / run.name / _FACTS).read_text())
-        for run in runs
+        run.name: files.json_object(folder / run.name / _FACTS) for run in runs
     }
     return TrainedPool(of_study, streams, table, held_out, facts)
 
 
 def _check_recipe(run: Run, folder: pathlib.Path) -> None:
     """Refuses a model that is there, but of other steps, seed or texts."""
-    facts = json.loads((folder / _FACTS).read_text())
+    facts = files.json_object(folder / _FACTS)
     # The texts are those that come with Python.
     recipe = {**run.recipe._asdict(), "python": platform.python_version()}
     differing = [

@@ -42,7 +42,7 @@ def locked(folder: str | os.PathLike[str], work: str) -> Iterator[None]:
                     if _has_locks(file)
                     else f"; if it is gone, delete {path}"
                 )
-                raise BlockingIOError(None, _who(path) + cure)
+                raise BlockingIOError(_who(path) + cure)
         except BaseException:
             os.close(file)
             raise
@@ -58,8 +58,10 @@ def locked(folder: str | os.PathLike[str], work: str) -> Iterator[None]:
             os.pwrite(file, json.dumps(_own(work)).encode(), 0)
         yield
     finally:
-        path.unlink(missing_ok=True)
-        os.close(file)
+        try:
+            path.unlink(missing_ok=True)
+        finally:
+            os.close(file)
 
 
 def _taken(file: int) -> bool:

@@ -268,7 +268,7 @@ def _loss_exponent(weighted: np.ndarray, costs: np.ndarray, step: float) -> int:
     # So that none overflows in such units.
     most = math.frexp(largest)[1] - _MOST_EXPONENT + 1
     # Losses that are all equal are rounded on the scale of their own size.
-    exponent = _exponent_of(widest or largest or 1.0)
+    exponent = max(_exponent_of(widest or largest or 1.0), most)
     if widest == 0:
         return exponent
 

@@ -1,7 +1,8 @@
 """Parquet files, their columns as they are typed."""
 
+import itertools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute
@@ -55,21 +56,38 @@ def _check_texts(
     One long text that stands in many rows is written once, in a dictionary. So
     it is read here, where it takes no more than in the file.
     """
+    wanted = None if names is None else set(names)
+    leaves = map(file.schema.column, range(file.metadata.num_columns))
     texts = [
-        field.name
-        for field in file.schema_arrow
-        if pa.types.is_string(field.type)
-        and (names is None or field.name in names)
+        leaf.path
+        for leaf in leaves
+        if leaf.physical_type == "BYTE_ARRAY"
+        and (wanted is None or not wanted.isdisjoint(_with_above(leaf.path)))
     ]
+    if not texts:
+        return
     size = 0
     with pyarrow.parquet.ParquetFile(path, read_dictionary=texts) as packed:
         for batch in packed.iter_batches(_ROWS_AT_ONCE, columns=texts):
-            for column in batch.columns:
-                if pa.types.is_string(column.type):  # One name twice.
-                    column = column.dictionary_encode()
-                if not pa.types.is_dictionary(column.type):
-                    continue  # The struct a, which has a field b, of a.b.
-                lengths = pa.compute.binary_length(column.dictionary)
-                of_rows = pa.compute.take(lengths, column.indices)
-                size += pa.compute.sum(of_rows).as_py() or 0
+            size += sum(map(_num_bytes, batch.columns))
             limits.check("unpacked", size, path)
+
+
+def _with_above(path: str) -> Iterator[str]:
+    """Returns a.b.c, and a.b and a, in which it lies."""
+    return itertools.accumulate(path.split("."), "{}.{}".format)
+
+
+def _num_bytes(column: pa.Array) -> int:
+    """Returns the length of all texts of a column, in bytes."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        lengths = pa.compute.binary_length(column.dictionary)
+        lengths = pa.compute.take(lengths, column.indices)
+        return pa.compute.sum(lengths).as_py() or 0
+    if pa.types.is_nested(kind):
+        inner = column.flatten()
+        return sum(
+            map(_num_bytes, inner if isinstance(inner, list) else [inner])
+        )
+    return column.nbytes  # Of one name twice none is a dictionary.

@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mmc_jax import disk, stages
+from mmc_jax import at_once, stages
 from mmc_jax.report import labels, result
 from mmc_jax.report.page import closing_chapters as closing
 from mmc_jax.report.page import comparison_chapter
@@ -141,16 +141,11 @@ def write_page(
     """
     out, folder = pathlib.Path(out), folder_of(out)
     found = merged(sections)
-    partial = out.with_name(f"{out.name}.partial")
 
     def write(path: pathlib.Path) -> None:
         page = page_of(json.loads(path.read_text()))
-        try:
-            partial.write_text(page, encoding="utf-8")
-            partial.replace(out)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise disk.failure(out, error) from error
+        with at_once.replaced(out) as new:
+            new.write_text(page, encoding="utf-8")
 
     with stages.stage("writing numbers and page"):
         path = result.write_result(

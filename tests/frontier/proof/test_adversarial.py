@@ -198,6 +198,9 @@ class AdversarialTest(parameterized.TestCase):
         for search in (frontier.exhaustive, frontier.pruned):
             expected = search(losses, np.arange(1.0, 8)).losses
             np.testing.assert_array_equal(found.losses, expected)
+        losses[:, 2] = 1e300
+        found = self.prove(losses, np.arange(1.0, 8))
+        self.assertLess(found.resolution, 1)
 
     def test_no_losses_at_all(self):
         found = self.prove(np.zeros((3, 2)), np.ones(3), np.array([0.1, 0.7]))
