@@ -254,7 +254,7 @@ def _check_keys(
 ) -> None:
     for key in mapping:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
+            near = difflib.get_close_matches(shown(key).strip("'"), known, n=1)
             raise ValueError(
                 f"{where}: unknown key {shown(key)}; "
                 + (f"did you mean {near[0]!r}? " if near else "")
@@ -384,7 +384,7 @@ def _facts(facts: Any, where: str) -> dict[str, str | int]:
     date = facts[_DATE_FACT]
     if not isinstance(date, datetime.date | int):
         _check_string(date, f"{where}.{_DATE_FACT}")
-    date = str(date)
+    date = shown(date) if isinstance(date, int) else str(date)
     try:
         date_span(date)
     except ValueError as error:

@@ -1,8 +1,11 @@
 import concurrent.futures
 import errno
+import fcntl
+import os
 import pathlib
 import tempfile
 import threading
+import time
 from unittest import mock
 
 from absl.testing import absltest
@@ -54,6 +57,7 @@ class AloneTest(absltest.TestCase):
             with at_once.alone(self.folder, reads=reads):
                 if not reads:
                     self.assertTrue(at_work.acquire(blocking=False))
+                    time.sleep(0.002)  # Else nobody could come meanwhile.
                     at_work.release()
                 else:
                     self.assertFalse(at_work.locked())
@@ -62,11 +66,13 @@ class AloneTest(absltest.TestCase):
             list(threads.map(work, [False, True] * 20))
 
     def test_readers_do_not_wait_for_each_other(self):
-        with (
-            at_once.alone(self.folder.parent, reads=True),
-            at_once.alone(self.folder.parent, reads=True),
-        ):
-            pass
+        folder = self.folder.parent
+        descriptor = os.open(folder, os.O_RDONLY)
+        self.addCleanup(os.close, descriptor)
+        with at_once.alone(folder, reads=True):
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            with self.assertRaises(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def test_blocks_of_one_thread_in_one_another(self):
         entered = threading.Event()

@@ -248,6 +248,17 @@ class PoolTest(parameterized.TestCase):
             _one("checkpoint: a/b\nrevision: ../x"),
             "revision: '../x' is no",
         ),
+        ("long_hex", _one(f"costs: {{a: -0x{5000 * 'f'}}}"), "too many digits"),
+        (
+            "long_hex_key",
+            f"? 0x{5000 * 'f'}\n: 1\n",
+            "key a number of too many",
+        ),
+        (
+            "long_hex_date",
+            _one(f"facts: {{release_date: 0x{5000 * 'f'}}}"),
+            "release_date: .*too many digits",
+        ),
         (
             "long_folder",
             _one("checkpoint: " + 5000 * "m"),

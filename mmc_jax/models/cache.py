@@ -112,7 +112,11 @@ def saved_by_orbax(path: pathlib.Path) -> Iterator[None]:
         if not disk.is_full(error):
             raise
         if jax.process_count() == 1:
-            for rest in path.parent.glob(f"{path.name}.orbax-checkpoint-tmp*"):
+            # Steps of a training lie in the folder itself.
+            for rest in (
+                *path.parent.glob(f"{path.name}.orbax-checkpoint-tmp*"),
+                *path.glob("*.orbax-checkpoint-tmp*"),
+            ):
                 shutil.rmtree(rest, ignore_errors=True)
         raise disk.failure(path, error) from error
 

@@ -5,6 +5,7 @@ import json
 import pathlib
 import tempfile
 import threading
+import time
 from unittest import mock
 
 import numpy as np
@@ -124,6 +125,7 @@ class AtOnceTest(absltest.TestCase):
         def page_of(content):
             # Whoever writes without waiting would be here as well.
             self.assertTrue(at_work.acquire(blocking=False))
+            time.sleep(0.01)
             at_work.release()
             return str(content["run"]) * 1000
 
