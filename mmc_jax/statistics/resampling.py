@@ -179,12 +179,14 @@ def resampled_means_of(
 def _num_parts(rows: np.ndarray) -> int:
     """Returns 1 where intervals need no more digits than 36 bits, else 2.
 
-    Digits are counted from the largest number: most are as large, within 10
-    bits, or two parts are needed.
+    Digits are counted from the largest number of all rows: most of each row are
+    as large, within 10 bits, or two parts are needed.
     """
-    largest = np.abs(rows).max(initial=0.0)
-    number = np.count_nonzero(np.abs(rows) > largest / 2**10)
-    return 1 if 2 * number > rows.size else 2
+    sizes = np.abs(rows)
+    are_large = sizes > sizes.max(initial=0.0) / 2**10
+    is_large = 2 * np.count_nonzero(are_large, axis=1) > rows.shape[1]
+    # Of a row of zeros no digit is lost.
+    return 1 if (is_large | ~sizes.any(axis=1)).all() else 2
 
 
 def _positive(totals: np.ndarray) -> np.ndarray:

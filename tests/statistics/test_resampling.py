@@ -42,6 +42,7 @@ class ResamplingTest(parameterized.TestCase):
     @parameterized.parameters((None,), (CLUSTERS,))
     def test_means_of_some_texts_at_a_time(self, clusters):
         rows = np.random.default_rng(0).normal(size=(3, 7))
+        rows[2] *= 1e-9  # It keeps its digits beside large ones.
         options = {"clusters": clusters, "num_resamples": 20, "seed": 1}
         expected = statistics.resampled_means(rows, None, **options)
         widths = []
