@@ -291,6 +291,7 @@ def load_router(path: str | os.PathLike[str]) -> FittedRouter:
     Raises:
       FileNotFoundError: No router is there.
       ValueError: It is damaged or of another format.
+      PermissionError: This user may not read it.
     """
     folder = pathlib.Path(path).absolute()
     # Another run might replace it between two lines.
@@ -339,6 +340,8 @@ def _loaded(folder: pathlib.Path) -> FittedRouter:
             {name: np.asarray(array) for name, array in arrays.items()},
             content["facts"],
         )
+    except (MemoryError, PermissionError):
+        raise  # They say nothing of the router.
     except Exception as error:  # Orbax and TensorStore raise of all types.
         raise ValueError(
             f"{folder}: not a router that can be read ({error}); train it again"

@@ -4,6 +4,7 @@ import json
 import pathlib
 import shutil
 import tempfile
+from unittest import mock
 
 import jax
 import numpy as np
@@ -88,6 +89,20 @@ class OnDiskTest(parameterized.TestCase):
             file.write_text(json.dumps({**content, **change}))
             with self.assertRaisesRegex(ValueError, "not a router that can be"):
                 realizable.load_router(self.folder)
+
+    def test_a_lack_of_rights_is_no_damage(self):
+        realizable.save_router(
+            realizable.fit_router(
+                "best_single", np.ones((1, 4)), "a", _texts(4)
+            ),
+            self.folder,
+        )
+        error = PermissionError(13, "Permission denied")
+        with (
+            mock.patch.object(pathlib.Path, "read_text", side_effect=error),
+            self.assertRaisesRegex(PermissionError, "^((?!train it).)*$"),
+        ):
+            realizable.load_router(self.folder)
 
     def test_arrays_of_another_run(self):
         """As two trainings at once leave them where there are no locks."""
