@@ -159,8 +159,6 @@ class LimitsTest(parameterized.TestCase):
             texts.cast(pa.large_string()),  # As polars writes it.
             texts.cast(pa.binary()),
             texts.dictionary_encode(),
-            pa.ListArray.from_arrays(range(1001), texts),
-            pa.StructArray.from_arrays([texts], ["of"]),
             texts,
         ):
             table = pa.table({"text_id": column, "m": [1.0] * 1000})
@@ -175,6 +173,13 @@ class LimitsTest(parameterized.TestCase):
                 columns.read_columns(path)
         with _lowered("unpacked", 10_000):
             self.assertLen(columns.read_columns(path), 1000)
+
+    def test_lists_of_texts_in_parquet(self):
+        """In several groups of rows Arrow reads none as a dictionary."""
+        path = self.folder / "lists.parquet"
+        table = pa.table({"id": ["a"] * 9, "t": [[{"x": "b"}, {"x": "c"}]] * 9})
+        pyarrow.parquet.write_table(table, path, row_group_size=2)
+        self.assertEqual(columns.read_columns(path), table)
 
     def test_a_long_text_in_parquet(self):
         path = self.folder / "texts.parquet"

@@ -1,8 +1,7 @@
 """Parquet files, their columns as they are typed."""
 
-import itertools
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute
@@ -56,13 +55,17 @@ def _check_texts(
     One long text that stands in many rows is written once, in a dictionary. So
     it is read here, where it takes no more than in the file.
     """
-    wanted = None if names is None else set(names)
+    flat = {
+        field.name
+        for field in file.schema_arrow
+        if not pa.types.is_nested(field.type)
+    }
+    wanted = flat if names is None else flat.intersection(names)
     leaves = map(file.schema.column, range(file.metadata.num_columns))
     texts = [
         leaf.path
         for leaf in leaves
-        if leaf.physical_type == "BYTE_ARRAY"
-        and (wanted is None or not wanted.isdisjoint(_with_above(leaf.path)))
+        if leaf.physical_type == "BYTE_ARRAY" and leaf.path in wanted
     ]
     if not texts:
         return
@@ -73,21 +76,12 @@ def _check_texts(
             limits.check("unpacked", size, path)
 
 
-def _with_above(path: str) -> Iterator[str]:
-    """Returns a.b.c, and a.b and a, in which it lies."""
-    return itertools.accumulate(path.split("."), "{}.{}".format)
-
-
 def _num_bytes(column: pa.Array) -> int:
     """Returns the length of all texts of a column, in bytes."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        lengths = pa.compute.binary_length(column.dictionary)
-        lengths = pa.compute.take(lengths, column.indices)
-        return pa.compute.sum(lengths).as_py() or 0
-    if pa.types.is_nested(kind):
-        inner = column.flatten()
-        return sum(
-            map(_num_bytes, inner if isinstance(inner, list) else [inner])
-        )
-    return column.nbytes  # Of one name twice none is a dictionary.
+    if pa.types.is_nested(column.type):
+        return 0  # The struct a, which has a field b, of a.b.
+    if not pa.types.is_dictionary(column.type):
+        return column.nbytes  # One name twice.
+    lengths = pa.compute.binary_length(column.dictionary)
+    lengths = pa.compute.take(lengths, column.indices)
+    return pa.compute.sum(lengths).as_py() or 0
