@@ -1,6 +1,7 @@
 """A router by its name: fitted to a loss table, kept on disk, asked anew.
 
 M models, X texts, D features.
+Writing and reading stay in one file: what one writes the other checks.
 """
 
 import hashlib
