@@ -1,5 +1,6 @@
 """Where a checkpoint is: a local folder, or a repository of the hub."""
 
+import functools
 import os
 import pathlib
 import re
@@ -40,12 +41,18 @@ def resolve(
                 f"{folder}: a local checkpoint has no revision {revision!r}"
             )
         return folder
+    fetch = functools.partial(
+        huggingface_hub.snapshot_download,
+        str(checkpoint),
+        revision=revision,
+        allow_patterns=[*_FILES, *(_WEIGHT_FILES if with_weights else ())],
+    )
     try:
-        fetched = huggingface_hub.snapshot_download(
-            str(checkpoint),
-            revision=revision,
-            allow_patterns=[*_FILES, *(_WEIGHT_FILES if with_weights else ())],
-        )
+        try:
+            fetched = fetch()
+        except huggingface_hub.errors.OfflineModeIsEnabled:
+            # Some versions ask for the list of files of a commit all the same.
+            fetched = fetch(local_files_only=True)
     except Exception as error:
         raise FileNotFoundError(
             f"{checkpoint}: no such folder, and not fetched from the hub "
