@@ -165,7 +165,7 @@ setuptools.setup(
         "bench": ["faiss-cpu", "numba", "torch==2.13.0"],
         "test": [
             "gguf>=0.17",
-            "hypothesis>=6.130",
+            "hypothesis>=6.138",
             "pytest>=9.1",
             "pytest-xdist>=3.6.1",
             "torch==2.13.0",

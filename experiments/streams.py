@@ -72,8 +72,10 @@ class _Stream:
         self._harmless = harmless
         self.error: OSError | None = None
         if isinstance(stream, io.TextIOWrapper):
-            # A letter that its encoding lacks is no reason to fail.
-            stream.reconfigure(errors="backslashreplace")
+            # A letter that its encoding lacks is no reason to fail. What was
+            # opened as a file and leads to a terminal by now stays as it is.
+            with contextlib.suppress(OSError):
+                stream.reconfigure(errors="backslashreplace")
 
     def write(self, text: str) -> int:
         """Writes what is harmless of a text, and escapes of the rest."""
