@@ -244,6 +244,16 @@ class ParquetTest(FolderTest):
         path = self.write_parquet(text=raw)
         self.assert_refused(path, "row 2: not UTF-8", "0xe9 at offset 0")
 
+    def test_texts_that_the_footer_calls_booleans(self):
+        """Arrow ends the process where it is asked about such a column."""
+        path = self.write_parquet(id=["a"], text=["b"])
+        raw = path.read_bytes()
+        footer = len(raw) - 8 - int.from_bytes(raw[-8:-4], "little")
+        # Where the schema says of the second column that it holds bytes.
+        place = raw.index(b"\x15\x0c", raw.index(b"\x15\x0c", footer) + 1)
+        path.write_bytes(raw[: place + 1] + b"\0" + raw[place + 2 :])
+        self.assert_refused(path, "damaged", "get the file")
+
     def test_damaged_in_the_middle(self):
         texts = [f"{i:08}" * 20 for i in range(3000)]
         path = self.folder / "a.parquet"
