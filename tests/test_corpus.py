@@ -252,7 +252,7 @@ class ParquetTest(FolderTest):
         # Where the schema says of the second column that it holds bytes.
         place = raw.index(b"\x15\x0c", raw.index(b"\x15\x0c", footer) + 1)
         path.write_bytes(raw[: place + 1] + b"\0" + raw[place + 2 :])
-        self.assert_refused(path, "damaged", "get the file")
+        self.assert_refused(path, "Parquet", "BOOLEAN")
 
     def test_damaged_in_the_middle(self):
         texts = [f"{i:08}" * 20 for i in range(3000)]
